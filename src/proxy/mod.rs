@@ -1,0 +1,3 @@
+//! The proxy.
+
+pub mod http2;
