@@ -2,12 +2,15 @@
 //! every service of the project, authenticated.
 
 mod config;
+mod destination;
 mod dns;
+mod metadata;
 mod proxy;
 mod secret;
 mod service;
 mod supervisor;
 mod sys;
+mod tokens;
 mod user;
 
 fn main() {}

@@ -1,0 +1,319 @@
+use super::*;
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// A wall clock far from the machine's own.
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
+}
+
+/// A token that ends at [`at`] `end`; `which` tells it from others.
+fn jwt(end: u64, which: &str) -> Secret {
+    let payload = format!(r#"{{"exp":{}}}"#, 1_000_000 + end);
+    Secret::new(&format!("a.{}.{which}", base64url(payload.as_bytes())))
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let mut bits = [0; 3];
+        bits[..three.len()].copy_from_slice(three);
+        let bits = u32::from_be_bytes([0, bits[0], bits[1], bits[2]]);
+        for at in 0..=three.len() {
+            text.push(char::from(letters[(bits >> (18 - 6 * at) & 63) as usize]));
+        }
+    }
+    text
+}
+
+type Answer = Result<Secret, String>;
+
+/// Tokens whose fetches show up in a channel, and wait for their answers in
+/// another; both are far quicker than any time-out, so a test that is wrong
+/// hangs for a minute at most.
+struct Server {
+    tokens: Arc<Tokens>,
+    asked: Receiver<String>,
+    answers: Sender<Answer>,
+}
+
+fn server() -> Server {
+    let (ask, asked) = channel();
+    let (answers, answer) = channel::<Answer>();
+    let answer = Mutex::new(answer);
+    let tokens = Tokens::new(move |audience| {
+        ask.send(audience.to_owned()).unwrap();
+        let answer = answer.lock().unwrap();
+        answer.recv_timeout(Duration::from_secs(60)).unwrap()
+    });
+    Server {
+        tokens: Arc::new(tokens),
+        asked,
+        answers,
+    }
+}
+
+impl Server {
+    /// The text that was sent for `audience`, without waiting for a fetch that
+    /// nobody asked for.
+    fn bearer(&self, now: u64) -> Result<String, String> {
+        let value = self.tokens.bearer("https://x", at(now))?;
+        Ok(value.expose().to_owned())
+    }
+
+    fn fetches(&self) -> usize {
+        self.asked.try_iter().count()
+    }
+
+    /// Waits until the fetch that was just answered is put away.
+    fn landed(&self, landings: u64) {
+        let Kind::Fetched(shelf) = &self.tokens.0 else {
+            panic!("fixed");
+        };
+        let slot = shelf.slot("https://x");
+        let mut flight = slot.flight();
+        while flight.landings < landings {
+            flight = slot.landed.wait(flight).unwrap();
+        }
+    }
+}
+
+fn sent(token: &Secret) -> Result<String, String> {
+    Ok(format!("Bearer {}", token.expose()))
+}
+
+#[test]
+fn one_fetch_for_many_requests() {
+    let server = server();
+    let token = jwt(3600, "one");
+    server.answers.send(Ok(token.clone())).unwrap();
+    for second in 0..3360 {
+        assert_eq!(server.bearer(second), sent(&token), "at {second}");
+    }
+    assert_eq!(server.fetches(), 1);
+}
+
+#[test]
+fn near_its_end_a_token_is_used_while_one_thread_renews_it() {
+    let server = server();
+    let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
+    server.answers.send(Ok(old.clone())).unwrap();
+    assert_eq!(server.bearer(0), sent(&old));
+    for _ in 0..100 {
+        assert_eq!(server.bearer(3360), sent(&old));
+    }
+    assert_eq!(server.asked.recv().unwrap(), "https://x");
+    assert_eq!(server.asked.recv().unwrap(), "https://x");
+    server.answers.send(Ok(new.clone())).unwrap();
+    server.landed(2);
+    assert_eq!(server.bearer(3361), sent(&new));
+    assert_eq!(server.fetches(), 0);
+}
+
+#[test]
+fn a_failed_renewal_is_tried_again_after_10_seconds() {
+    let server = server();
+    let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
+    server.answers.send(Ok(old.clone())).unwrap();
+    assert_eq!(server.bearer(0), sent(&old));
+    server.answers.send(Err("status 503".to_owned())).unwrap();
+    assert_eq!(server.bearer(3400), sent(&old));
+    server.landed(2);
+    for second in 3400..3410 {
+        assert_eq!(server.bearer(second), sent(&old), "at {second}");
+    }
+    assert_eq!(server.fetches(), 2);
+    server.answers.send(Ok(new.clone())).unwrap();
+    assert_eq!(server.bearer(3450), sent(&old));
+    server.landed(3);
+    assert_eq!(server.bearer(3450), sent(&new));
+    assert_eq!(server.fetches(), 1);
+}
+
+#[test]
+fn the_same_token_coming_back_is_no_loop() {
+    let server = server();
+    let old = jwt(3600, "old");
+    server.answers.send(Ok(old.clone())).unwrap();
+    server.answers.send(Ok(old.clone())).unwrap();
+    assert_eq!(server.bearer(3370), sent(&old));
+    for second in 3370..3380 {
+        assert_eq!(server.bearer(second), sent(&old), "at {second}");
+    }
+    assert_eq!(server.fetches(), 1);
+    assert_eq!(server.bearer(3450), sent(&old));
+    server.landed(2);
+    assert_eq!(server.bearer(3451), sent(&old));
+    assert_eq!(server.fetches(), 1);
+}
+
+#[test]
+fn a_token_is_never_used_past_its_end() {
+    let server = server();
+    let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
+    server.answers.send(Ok(old.clone())).unwrap();
+    assert_eq!(server.bearer(0), sent(&old));
+    server.answers.send(Err("status 503".to_owned())).unwrap();
+    assert_eq!(server.bearer(3600), Err("status 503".to_owned()));
+    // A failure is not kept: the next one asks again.
+    server.answers.send(Ok(new.clone())).unwrap();
+    assert_eq!(server.bearer(3600), sent(&new));
+    assert_eq!(server.fetches(), 3);
+}
+
+#[test]
+fn clocks_that_jump() {
+    let server = server();
+    let (one, two) = (jwt(3600, "one"), jwt(200_000, "two"));
+    server.answers.send(Ok(one.clone())).unwrap();
+    assert_eq!(server.bearer(0), sent(&one));
+    server.answers.send(Ok(two.clone())).unwrap();
+    assert_eq!(server.bearer(100_000), sent(&two), "a day forward");
+    assert_eq!(server.bearer(0), sent(&two), "and back");
+    let before_1970 = UNIX_EPOCH - Duration::from_secs(1);
+    assert!(server.tokens.bearer("https://x", before_1970).is_ok());
+    // Set back in the last minutes: the renewal does not wait for the clock.
+    server.answers.send(Ok(two.clone())).unwrap();
+    assert_eq!(server.bearer(199_900), sent(&two));
+    server.landed(3);
+    server.answers.send(Ok(two.clone())).unwrap();
+    assert_eq!(server.bearer(199_800), sent(&two));
+    server.landed(4);
+    assert_eq!(server.fetches(), 4);
+}
+
+#[test]
+fn many_askers_one_fetch_and_nobody_waits_for_another_audience() {
+    for answer in [Err("status 403".to_owned()), Ok(jwt(3600, "slow"))] {
+        let (go, gate) = channel::<Answer>();
+        let gate = Mutex::new(gate);
+        let count = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&count);
+        let tokens = Tokens::new(move |audience| {
+            if audience == "https://quick" {
+                return Ok(jwt(3600, "quick"));
+            }
+            counted.fetch_add(1, Ordering::Relaxed);
+            gate.lock().unwrap().recv().unwrap()
+        });
+        let Kind::Fetched(shelf) = &tokens.0 else {
+            panic!("fixed");
+        };
+        let got = thread::scope(|scope| {
+            let askers: Vec<_> = (0..100)
+                .map(|_| scope.spawn(|| tokens.bearer("https://slow", at(0))))
+                .collect();
+            // All but the one that fetches wait for it.
+            while shelf.slot("https://slow").flight().waiting < 99 {
+                thread::yield_now();
+            }
+            assert!(tokens.bearer("https://quick", at(0)).is_ok());
+            go.send(answer.clone()).unwrap();
+            let got = askers.into_iter().map(|asker| asker.join().unwrap());
+            got.collect::<Vec<_>>()
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 1, "{answer:?}");
+        for got in got {
+            let want = answer.as_ref().map(header_value).map_err(Clone::clone);
+            assert_eq!(got, want);
+        }
+    }
+}
+
+#[test]
+fn a_refused_token_is_dropped_once() {
+    let server = server();
+    let (one, two) = (jwt(3600, "one"), jwt(3600, "two"));
+    server.answers.send(Ok(one.clone())).unwrap();
+    let value = server.tokens.bearer("https://x", at(0)).unwrap();
+    let forget = |value: &Secret, now| server.tokens.forget("https://x", value, at(now));
+    assert!(forget(&value, 1), "this very token goes");
+    server.answers.send(Ok(two.clone())).unwrap();
+    assert_eq!(server.bearer(1), sent(&two));
+    assert!(forget(&value, 1), "a late answer to the old one");
+    assert_eq!(server.bearer(1), sent(&two), "leaves the new one");
+    // The metadata server insists on a token that is refused.
+    let value = header_value(&two);
+    assert!(forget(&value, 2));
+    server.answers.send(Ok(two.clone())).unwrap();
+    assert_eq!(server.bearer(2), sent(&two));
+    assert!(!forget(&value, 3), "asking again at once is not worth it");
+    assert_eq!(server.bearer(3), sent(&two));
+    assert_eq!(server.fetches(), 3);
+    assert!(forget(&value, 13), "some time later it is");
+}
+
+#[test]
+fn the_least_recently_used_audience_goes() {
+    let fetches = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&fetches);
+    let tokens = Tokens::new(move |audience| {
+        seen.lock().unwrap().push(audience.to_owned());
+        Ok(jwt(3600, "x"))
+    });
+    let ask = |n: usize| tokens.bearer(&format!("https://{n}"), at(0)).unwrap();
+    for n in 0..AUDIENCES {
+        ask(n);
+    }
+    ask(0); // 1 is the oldest now
+    ask(AUDIENCES); // and goes
+    fetches.lock().unwrap().clear();
+    for n in 2..=AUDIENCES {
+        ask(n);
+    }
+    ask(0);
+    assert!(fetches.lock().unwrap().is_empty());
+    ask(1);
+    assert_eq!(*fetches.lock().unwrap(), ["https://1"]);
+}
+
+#[test]
+fn answers_that_are_no_tokens() {
+    for (token, want) in [
+        (Secret::new(""), "token for https://x is empty"),
+        (
+            Secret::new("<html>secret"),
+            "has characters that no token has",
+        ),
+        (Secret::new("secret.b"), "is not three parts with dots"),
+        (
+            jwt(1000, "secret"),
+            "token for https://x ended ",
+        ),
+        (
+            jwt(900, "secret"),
+            "token for https://x  s ago by this clock",
+        ),
+    ] {
+        let server = server();
+        server.answers.send(Ok(token)).unwrap();
+        let err = server.bearer(1000).unwrap_err();
+        assert!(err.contains(want), "{err}; wanted {want}");
+        assert!(!err.contains("secret"), "{err}");
+        // Nothing of it is kept.
+        let good = jwt(3600, "good");
+        server.answers.send(Ok(good.clone())).unwrap();
+        assert_eq!(server.bearer(1000), sent(&good));
+    }
+}
+
+#[test]
+fn a_fetch_that_panics_is_a_failure() {
+    let tokens = Tokens::new(|_| panic!("on purpose"));
+    for _ in 0..2 {
+        let got = tokens.bearer("https://x", at(0));
+        assert_eq!(got, Err("the fetch of a token broke off".to_owned()));
+    }
+}
+
+#[test]
+fn a_fixed_token_is_for_everyone() {
+    let tokens = Tokens::fixed(&Secret::new("a.b.c")).unwrap();
+    for audience in ["https://x", "https://y"] {
+        let value = tokens.bearer(audience, at(0)).unwrap();
+        assert_eq!(value.expose(), "Bearer a.b.c");
+        assert!(!tokens.forget(audience, &value, at(0)));
+    }
+    assert!(Tokens::fixed(&Secret::new("a.b.c\r\nX: y")).is_err());
+}
