@@ -2,6 +2,9 @@
 //! once and immutable from then on.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
+
+use crate::service::{self, Service};
 
 /// Which names are ours, for the DNS server and the proxy alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,8 +13,41 @@ pub struct Names {
     pub zone: String,
     /// Names given with `-route`, lower case, without the zone.
     pub routes: Vec<Route>,
-    /// With `-only`: the names that are ours, and no other.
+    /// With `-only`: the names that are ours, and no other; lower case, without
+    /// the zone.
     pub only: Option<Vec<String>>,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named<'a> {
+    /// A service, by the grammar of names.
+    Service(Service),
+    /// What the user said with `-route`.
+    Route(&'a Route),
+}
+
+impl Names {
+    /// What a name stands for, in any spelling; `None` when it is not ours.
+    ///
+    /// A route goes before a service of the same name. `-only hello` leaves
+    /// every spelling of the service `hello`, in all regions and with all
+    /// tags; `-only hello.us-east1` leaves just that one.
+    pub fn find(&self, text: &str) -> Option<Named<'_>> {
+        let name = service::relative(text, &self.zone);
+        let named = match self.routes.iter().find(|route| route.name == name) {
+            Some(route) => Named::Route(route),
+            None => Named::Service(Service::parse(text, &self.zone)?),
+        };
+        let Some(only) = &self.only else {
+            return Some(named);
+        };
+        let listed = |entry: &String| match &named {
+            Named::Service(service) => *entry == service.name || *entry == name,
+            Named::Route(_) => *entry == name,
+        };
+        only.iter().any(listed).then_some(named)
+    }
 }
 
 /// A name that stands for a URL of the user's choice: `-route NAME=URL,audience=AUD`.
@@ -38,4 +74,114 @@ pub struct DnsConfig {
     pub nameservers: Vec<SocketAddr>,
     /// The search domains of the original resolv.conf, lower case, no outer dots.
     pub search: Vec<String>,
+}
+
+/// Which header our tokens go into: `-auth_header`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AuthHeader {
+    /// `Authorization`, or the other one when the application uses it.
+    #[default]
+    Auto,
+    /// `Authorization` and nowhere else.
+    Authorization,
+    /// `X-Serverless-Authorization` and nowhere else.
+    Serverless,
+    /// None: no tokens are sent.
+    Off,
+}
+
+impl FromStr for AuthHeader {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AuthHeader, String> {
+        match text {
+            "auto" => Ok(AuthHeader::Auto),
+            "authorization" => Ok(AuthHeader::Authorization),
+            "serverless" => Ok(AuthHeader::Serverless),
+            "off" => Ok(AuthHeader::Off),
+            _ => Err(format!(
+                "got {text:?}; expected auto, authorization, serverless or off"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(name: &str) -> Route {
+        Route {
+            name: name.to_owned(),
+            tls: true,
+            host: format!("{name}.example.com"),
+            port: 443,
+            audience: None,
+        }
+    }
+
+    #[test]
+    fn what_names_stand_for() {
+        let routes = vec![route("billing"), route("hello.us-east1"), route("my_db")];
+        let names = |only: Option<&str>| Names {
+            zone: "run.internal".to_owned(),
+            routes: routes.clone(),
+            only: only.map(|only| only.split(',').map(str::to_owned).collect()),
+        };
+        for (only, text, want) in [
+            (None, "hello", Some("service hello")),
+            (None, "HELLO.Run.Internal.", Some("service hello")),
+            (None, "billing", Some("route billing")),
+            (None, "Billing.run.internal", Some("route billing")),
+            (None, "billing.us-east1", Some("service billing")),
+            (None, "hello.us-east1", Some("route hello.us-east1")),
+            (None, "my_db", Some("route my_db")),
+            (None, "other_db", None),
+            (None, "metadata", None),
+            (None, "example.com", None),
+            (Some("hello"), "hello", Some("service hello")),
+            (Some("hello"), "Hello.us-west1", Some("service hello")),
+            (Some("hello"), "hello.us-west1.42", Some("service hello")),
+            (Some("hello"), "canary---hello", Some("service hello")),
+            (Some("hello"), "hello2", None),
+            (Some("hello"), "canary---other", None),
+            (Some("hello"), "billing", None),
+            (Some("hello"), "hello.us-east1", None),
+            (Some("hello,billing"), "billing", Some("route billing")),
+            (
+                Some("hello.us-west1"),
+                "hello.us-west1",
+                Some("service hello"),
+            ),
+            (Some("hello.us-west1"), "hello", None),
+            (Some("canary---hello"), "hello", None),
+            (
+                Some("canary---hello"),
+                "canary---hello",
+                Some("service hello"),
+            ),
+            (Some(""), "hello", None),
+        ] {
+            let names = names(only);
+            let got = names.find(text).map(|named| match named {
+                Named::Service(service) => format!("service {}", service.name),
+                Named::Route(route) => format!("route {}", route.name),
+            });
+            assert_eq!(got.as_deref(), want, "{text:?} with -only {only:?}");
+        }
+    }
+
+    #[test]
+    fn auth_headers() {
+        for (text, want) in [
+            ("auto", Some(AuthHeader::Auto)),
+            ("authorization", Some(AuthHeader::Authorization)),
+            ("serverless", Some(AuthHeader::Serverless)),
+            ("off", Some(AuthHeader::Off)),
+            ("Auto", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse().ok(), want, "{text:?}");
+        }
+    }
 }
