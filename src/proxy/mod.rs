@@ -1,3 +1,5 @@
 //! The proxy.
 
 pub mod http2;
+pub mod refusal;
+pub mod route;

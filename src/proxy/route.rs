@@ -1,0 +1,258 @@
+//! One policy for HTTP/1 and HTTP/2: where a request goes, and which of its
+//! headers change on the way.
+//!
+//! Pure. What is not ours is `None` here, and what to do about that is the
+//! business of the one who asks.
+
+use crate::config::{AuthHeader, Named, Names, Route};
+use crate::destination::Destination;
+use crate::secret::Secret;
+use crate::service::{RESERVED, Service, relative};
+
+/// The policy of this instance.
+#[derive(Debug, Clone)]
+pub struct Router {
+    pub names: Names,
+    pub auth_header: AuthHeader,
+}
+
+/// What a `Host` stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target<'a> {
+    Service(Service),
+    Route(&'a Route),
+    /// The metadata server, as on Compute Engine.
+    Metadata,
+}
+
+impl Router {
+    /// Where a request for this `Host` or `:authority` goes; `None` when it is
+    /// none of our names.
+    ///
+    /// The port may be given when it says nothing new: 80, or the one the
+    /// proxy listens on.
+    pub fn lookup(&self, host: &str, proxy_port: u16) -> Option<Target<'_>> {
+        let (name, port) = match host.split_once(':') {
+            Some((name, port)) => (name, port),
+            None => (host, ""),
+        };
+        // RFC 9110 lets the colon stand without a port.
+        if !port.is_empty() {
+            let port = port_number(port)?;
+            if port != 80 && port != proxy_port {
+                return None;
+            }
+        }
+        match self.names.find(name) {
+            Some(Named::Service(service)) => Some(Target::Service(service)),
+            Some(Named::Route(route)) => Some(Target::Route(route)),
+            None => is_metadata(&relative(name, &self.names.zone)).then_some(Target::Metadata),
+        }
+    }
+
+    /// Whether a request gets a token of ours at all: fetching one for nothing
+    /// would be a wait, and maybe a failure, for nothing.
+    pub fn wants_token(&self, sent: &Sent<'_>) -> bool {
+        let (mine, theirs) = (sent.serverless(), sent.authorization());
+        match self.auth_header {
+            AuthHeader::Off => false,
+            AuthHeader::Auto | AuthHeader::Serverless => mine != Value::Own,
+            AuthHeader::Authorization => mine != Value::Own && theirs != Value::Own,
+        }
+    }
+
+    /// What becomes of the headers of a request that goes to a destination of
+    /// ours; `bearer` is the whole value of the header, if there is one.
+    ///
+    /// What the application wrote itself is never replaced. A stripped token
+    /// is nobody's: it would win at the next hop, and fail.
+    pub fn rewrite(&self, sent: &Sent<'_>, bearer: Option<&Secret>) -> Changes {
+        let mut changes = Changes {
+            authorization: Change::Keep,
+            serverless: Change::Keep,
+            user_agent: user_agent(sent.user_agent),
+        };
+        let Some(bearer) = bearer.filter(|_| self.wants_token(sent)) else {
+            return changes;
+        };
+        // From here on the second holds no value of the application's own.
+        let theirs = sent.authorization();
+        let in_second = match self.auth_header {
+            AuthHeader::Auto => theirs == Value::Own,
+            AuthHeader::Serverless => true,
+            AuthHeader::Authorization | AuthHeader::Off => false,
+        };
+        // The application may have fetched the same token: once is enough.
+        let sent_already = sent
+            .authorization
+            .is_some_and(|value| token(value) == token(bearer.expose().as_bytes()));
+        changes.serverless = match sent.serverless {
+            _ if in_second && !sent_already => Change::Set,
+            // Stripped or blank: beside it the other one would not count.
+            Some(_) => Change::Remove,
+            None => Change::Keep,
+        };
+        changes.authorization = match (in_second, theirs) {
+            (false, _) => Change::Set,
+            (true, Value::Stripped) => Change::Remove,
+            (true, _) => Change::Keep,
+        };
+        changes
+    }
+}
+
+/// The headers of a request that the policy looks at.
+///
+/// Of several lines with one name, a stripped one speaks for all, else the
+/// first that is not blank: a change concerns all of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sent<'a> {
+    pub authorization: Option<&'a [u8]>,
+    pub serverless: Option<&'a [u8]>,
+    pub user_agent: Option<&'a [u8]>,
+}
+
+impl<'a> Sent<'a> {
+    /// Looks through the headers of a request, names in any case.
+    pub fn of(headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Sent<'a> {
+        let mut sent = Sent::default();
+        for (name, value) in headers {
+            let slot = if name.eq_ignore_ascii_case(AUTHORIZATION.as_bytes()) {
+                &mut sent.authorization
+            } else if name.eq_ignore_ascii_case(SERVERLESS.as_bytes()) {
+                &mut sent.serverless
+            } else if name.eq_ignore_ascii_case(USER_AGENT.as_bytes()) {
+                &mut sent.user_agent
+            } else {
+                continue;
+            };
+            if slot.is_none() || Value::of(*slot) < Value::of(Some(value)) {
+                *slot = Some(value);
+            }
+        }
+        sent
+    }
+
+    fn authorization(&self) -> Value {
+        Value::of(self.authorization)
+    }
+
+    fn serverless(&self) -> Value {
+        Value::of(self.serverless)
+    }
+}
+
+/// What is to be done with the headers of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// Of `Authorization`.
+    pub authorization: Change,
+    /// Of `X-Serverless-Authorization`.
+    pub serverless: Change,
+    /// The new `User-Agent`, bytes as the old one may have any.
+    pub user_agent: Vec<u8>,
+}
+
+/// What is to be done with all lines of one header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Keep,
+    Remove,
+    /// Our token, once, instead of whatever is there.
+    Set,
+}
+
+/// Header names in lower case, as HTTP/2 wants them.
+pub const AUTHORIZATION: &str = "authorization";
+pub const SERVERLESS: &str = "x-serverless-authorization";
+pub const USER_AGENT: &str = "user-agent";
+
+/// What a credential header holds; of several lines the greatest counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Value {
+    None,
+    Own,
+    /// A token that the front end has taken the signature from: the
+    /// application copied the headers it was called with.
+    Stripped,
+}
+
+impl Value {
+    fn of(value: Option<&[u8]>) -> Value {
+        match value.map(<[u8]>::trim_ascii) {
+            // A header without a value is how some clients say "none".
+            None | Some(b"") => Value::None,
+            Some(value) if is_stripped(value) => Value::Stripped,
+            Some(_) => Value::Own,
+        }
+    }
+}
+
+fn is_stripped(value: &[u8]) -> bool {
+    value.trim_ascii().ends_with(b"SIGNATURE_REMOVED_BY_GOOGLE")
+}
+
+/// The value without `Bearer`.
+fn token(value: &[u8]) -> &[u8] {
+    let value = value.trim_ascii();
+    match value.split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token.trim_ascii(),
+        _ => value,
+    }
+}
+
+fn user_agent(original: Option<&[u8]>) -> Vec<u8> {
+    let ours = concat!("runsd version=", env!("CARGO_PKG_VERSION"));
+    match original {
+        None | Some(b"") => ours.as_bytes().to_vec(),
+        Some(original) => [ours.as_bytes(), b"; ", original].concat(),
+    }
+}
+
+fn is_metadata(name: &str) -> bool {
+    name == RESERVED[0] || name == "metadata.google.internal"
+}
+
+/// A `Location` that names the upstream, turned back into the name that was
+/// asked (`asked` is the request's `Host`); `None` when it stays as it is.
+pub fn location_back(location: &str, destination: &Destination, asked: &str) -> Option<String> {
+    let (tls, rest) = match location.split_once("//")? {
+        (scheme, rest) if scheme.eq_ignore_ascii_case("https:") => (true, rest),
+        // An application behind the front end does not see the TLS, and often
+        // builds its own URL without it.
+        (scheme, rest) if scheme.eq_ignore_ascii_case("http:") => (false, rest),
+        ("", rest) => (destination.tls, rest),
+        _ => return None,
+    };
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let usual = if tls { 443 } else { 80 };
+    let (host, port) = split_port(authority, usual)?;
+    let same_host = host
+        .trim_matches(['[', ']'])
+        .eq_ignore_ascii_case(destination.host.trim_matches(['[', ']']));
+    let same_port = match tls == destination.tls {
+        true => port == destination.port,
+        // The front end answers there too, and leads to the same service.
+        false => destination.tls && destination.port == 443 && port == 80,
+    };
+    (same_host && same_port).then(|| format!("http://{asked}{path}"))
+}
+
+/// Splits `host:port`; an IPv6 address keeps its brackets.
+fn split_port(authority: &str, usual: u16) -> Option<(&str, u16)> {
+    match authority.rsplit_once(':') {
+        Some((host, "")) => Some((host, usual)),
+        Some((host, port)) if !port.ends_with(']') => Some((host, port_number(port)?)),
+        _ => Some((authority, usual)),
+    }
+}
+
+fn port_number(text: &str) -> Option<u16> {
+    // parse() would let a "+" through.
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
+}
+
+#[cfg(test)]
+mod tests;
