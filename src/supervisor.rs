@@ -1,1 +1,297 @@
-//! supervisor
+//! The application as a child: start it, pass signals on, reap, and end as it ended.
+//!
+//! No handler is ever installed. All signals are held back from the first line
+//! of `main` on, in every thread, and the main thread takes them one by one
+//! from the kernel, which keeps those that come before the application is
+//! there, and never loses one of the queued real-time ones.
+
+use std::error::Error;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use log::{debug, info, trace};
+
+use crate::sys::{self, Ended, Sender, Signal, SignalSet};
+use crate::user::User;
+
+/// The signals that wait for [`App::wait`].
+#[derive(Debug)]
+pub struct Signals(SignalSet);
+
+/// Holds all signals back, to be passed on once there is an application.
+///
+/// To be called before any thread is started: they all inherit it.
+pub fn catch() -> io::Result<Signals> {
+    let left_alone = FAULTS.iter().fold(
+        sys::bit(libc::SIGKILL) | sys::bit(libc::SIGSTOP),
+        |set, &fault| set | sys::bit(fault),
+    );
+    let signals = !left_alone;
+    sys::hold(signals)?;
+    Ok(Signals(signals))
+}
+
+/// Sent by the kernel to the thread that did wrong; held back, they would kill
+/// all the same.
+const FAULTS: [i32; 7] = [
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGSEGV,
+    libc::SIGSYS,
+    libc::SIGTRAP,
+];
+
+/// What to start, and how.
+#[derive(Debug, Clone)]
+pub struct Launch<'a> {
+    /// The program, looked for in `PATH`, and its arguments; not empty.
+    pub command: &'a [OsString],
+    /// As whom; `None` is as whom runsd runs.
+    pub user: Option<&'a User>,
+    /// Variables beyond those of runsd's own environment.
+    pub env: &'a [(OsString, OsString)],
+}
+
+/// Starts the application. Signals must have been [caught](catch) before.
+pub fn spawn(launch: &Launch<'_>) -> Result<App, SpawnError> {
+    sys::adopt_orphans();
+    let mut command = command(launch.command)?;
+    command.envs(launch.env.iter().map(|(name, value)| (name, value)));
+    let mut credentials = None;
+    if let Some(user) = launch.user {
+        command.env("HOME", &user.home);
+        for variable in ["USER", "LOGNAME"] {
+            match &user.name {
+                Some(name) => command.env(variable, name),
+                None => command.env_remove(variable),
+            };
+        }
+        // An ordinary user may name itself.
+        if sys::ids() != (user.uid, user.gid) || user.uid == 0 {
+            credentials = Some(user.credentials());
+        }
+    }
+    let foreground = sys::in_foreground();
+    sys::prepare(&mut command, credentials, foreground);
+    let child = command
+        .spawn()
+        .map_err(|err| SpawnError::new(launch.command, launch.user, &err))?;
+    let pid = i32::try_from(child.id()).unwrap_or_default();
+    info!("started {:?} as process {pid}", launch.command[0]);
+    Ok(App { pid, foreground })
+}
+
+/// Off Cloud Run: this process becomes the application, and finds everything
+/// as runsd found it. Returns only when that cannot be.
+pub fn become_app(words: &[OsString]) -> SpawnError {
+    match command(words) {
+        Ok(mut command) => {
+            sys::prepare(&mut command, None, false);
+            SpawnError::new(words, None, &command.exec())
+        }
+        Err(err) => err,
+    }
+}
+
+fn command(words: &[OsString]) -> Result<Command, SpawnError> {
+    let Some((program, arguments)) = words.split_first() else {
+        return Err(SpawnError {
+            code: 127,
+            message: "no command given".to_owned(),
+        });
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    Ok(command)
+}
+
+/// The running application.
+#[derive(Debug)]
+pub struct App {
+    pid: i32,
+    /// Whether it was given a terminal.
+    foreground: bool,
+}
+
+impl App {
+    /// Passes signals on and reaps, until the application is gone; the answer
+    /// is what runsd is to exit with.
+    pub fn wait(self, signals: Signals) -> i32 {
+        let ended = self.serve(&signals);
+        if self.foreground {
+            // A script that called us goes on reading its terminal.
+            sys::take_foreground();
+        }
+        info!("the application ended: {ended:?}");
+        exit_code(ended)
+    }
+
+    fn serve(&self, signals: &Signals) -> Ended {
+        loop {
+            match sys::next_signal(signals.0) {
+                Ok(signal) if signal.number == libc::SIGCHLD => {
+                    if let Some(ended) = self.reap() {
+                        return ended;
+                    }
+                }
+                Ok(signal) if self.wants(signal) => {
+                    debug!("signal {} passed on", signal.number);
+                    sys::kill(self.pid, signal.number);
+                }
+                Ok(signal) => trace!("signal {} not passed on", signal.number),
+                // Interrupted, as after a stop: ask again.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Reaps all who have ended, for one SIGCHLD may stand for many; and says
+    /// so if the application is among them.
+    fn reap(&self) -> Option<Ended> {
+        let mut app = None;
+        while let Some((pid, ended)) = sys::reap() {
+            if pid == self.pid {
+                app = Some(ended);
+            } else {
+                trace!("orphan {pid} reaped: {ended:?}");
+            }
+        }
+        app
+    }
+
+    fn wants(&self, signal: Signal) -> bool {
+        match signal.from {
+            // A SIGPIPE of our own, for a log line nobody reads.
+            Sender::Ourselves => false,
+            // A key of the terminal goes to the whole group: if the application
+            // is in ours, it has had it.
+            Sender::Kernel => !(KEYS.contains(&signal.number) && sys::in_our_group(self.pid)),
+            Sender::Other => true,
+        }
+    }
+}
+
+const KEYS: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH];
+
+/// As shells have it.
+fn exit_code(ended: Ended) -> i32 {
+    match ended {
+        Ended::Exited(code) => code,
+        Ended::Killed(signal) => 128 + signal,
+    }
+}
+
+/// Why there is no application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpawnError {
+    /// What runsd is to exit with, as shells do: 127 not found, 126 not executable.
+    pub code: i32,
+    message: String,
+}
+
+impl SpawnError {
+    fn new(words: &[OsString], user: Option<&User>, err: &io::Error) -> SpawnError {
+        let program: &OsStr = &words[0];
+        let is_path = program.as_encoded_bytes().contains(&b'/');
+        let (code, reason) = match (err.raw_os_error(), user) {
+            (Some(libc::ENOENT), _) if is_path && Path::new(program).exists() => (
+                127,
+                "the file is there, but not the interpreter or dynamic loader it names".to_owned(),
+            ),
+            (Some(libc::ENOENT), _) if is_path => (127, "no such file".to_owned()),
+            (Some(libc::ENOENT), _) => (127, "not found in PATH".to_owned()),
+            (Some(libc::ENOTDIR), _) => (127, "a part of its path is no directory".to_owned()),
+            (Some(libc::EPERM), Some(user)) => (
+                126,
+                format!(
+                    "runsd, as uid {}, may not become uid {}",
+                    sys::ids().0,
+                    user.uid
+                ),
+            ),
+            (Some(libc::EACCES), _) => (126, "it is not executable".to_owned()),
+            (Some(libc::ENOEXEC), _) => (
+                126,
+                "it is no program for this machine, nor a script that begins with #!".to_owned(),
+            ),
+            _ => (126, err.to_string()),
+        };
+        SpawnError {
+            code,
+            message: format!("cannot run {program:?}: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for SpawnError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_as_shells_have_them() {
+        for (ended, want) in [
+            (Ended::Exited(0), 0),
+            (Ended::Exited(255), 255),
+            (Ended::Killed(libc::SIGTERM), 143),
+            (Ended::Killed(libc::SIGKILL), 137),
+            (Ended::Killed(64), 192),
+        ] {
+            assert_eq!(exit_code(ended), want, "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn why_there_is_no_application() {
+        for (program, errno, code, want) in [
+            (
+                "app",
+                libc::ENOENT,
+                127,
+                "cannot run \"app\": not found in PATH",
+            ),
+            (
+                "/no/app",
+                libc::ENOENT,
+                127,
+                "cannot run \"/no/app\": no such file",
+            ),
+            (
+                "/app/x",
+                libc::ENOTDIR,
+                127,
+                "cannot run \"/app/x\": a part of its path is no directory",
+            ),
+            (
+                "/app",
+                libc::EACCES,
+                126,
+                "cannot run \"/app\": it is not executable",
+            ),
+            (
+                "/proc/self/exe",
+                libc::ENOENT,
+                127,
+                "cannot run \"/proc/self/exe\": the file is there, but not the interpreter or \
+                 dynamic loader it names",
+            ),
+        ] {
+            let err = io::Error::from_raw_os_error(errno);
+            let got = SpawnError::new(&[program.into()], None, &err);
+            assert_eq!((got.code, got.to_string()), (code, want.to_owned()));
+        }
+    }
+}

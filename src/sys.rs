@@ -1,1 +1,331 @@
-//! sys
+//! The only unsafe code: what Linux gives and std has no call for.
+//!
+//! Each call stands behind a safe function, with the reason why it is sound.
+//! Signals go by raw system calls and 64-bit masks, bit N-1 for signal N: musl
+//! and glibc keep a few signals for themselves, which a container may still be
+//! sent, and a mask of 64 bits is all the kernel knows.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// A set of signals: bit N-1 is signal N.
+pub type SignalSet = u64;
+
+/// The bit of one signal.
+pub const fn bit(signal: i32) -> SignalSet {
+    1 << (signal - 1)
+}
+
+/// What runsd itself was started with, and the application is to find.
+struct Inherited {
+    mask: AtomicU64,
+    pipe_ignored: AtomicBool,
+    child_ignored: AtomicBool,
+    /// Bit N for each closed descriptor N of 0, 1, 2.
+    closed: AtomicU64,
+}
+
+static INHERITED: Inherited = Inherited {
+    mask: AtomicU64::new(0),
+    pipe_ignored: AtomicBool::new(false),
+    child_ignored: AtomicBool::new(false),
+    closed: AtomicU64::new(0),
+};
+
+// Rust's runtime ignores SIGPIPE and opens /dev/null for closed standard
+// descriptors before main; what was there before, only a constructor sees.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = before_main;
+
+extern "C" fn before_main() {
+    INHERITED
+        .pipe_ignored
+        .store(is_ignored(libc::SIGPIPE), Relaxed);
+    INHERITED
+        .child_ignored
+        .store(is_ignored(libc::SIGCHLD), Relaxed);
+    for fd in 0..3 {
+        // SAFETY: F_GETFD takes no memory, and any number for a descriptor.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+            INHERITED.closed.fetch_or(1 << fd, Relaxed);
+        }
+    }
+}
+
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: all zeroes is a valid sigaction, and the call only writes to it.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Holds `signals` back from this thread and those it starts, until
+/// [`next_signal`] takes them; remembers what was held back before.
+pub fn hold(signals: SignalSet) -> io::Result<()> {
+    // Where it is ignored the kernel reaps by itself, and an exit status is gone.
+    if INHERITED.child_ignored.load(Relaxed) {
+        // SAFETY: sets a disposition that runs no code of ours.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    }
+    for fd in 0..3 {
+        if INHERITED.closed.load(Relaxed) & (1 << fd) != 0 {
+            // Closed again for the application, as exec does it.
+            // SAFETY: F_SETFD takes no memory, and any number for a descriptor.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    let before = set_mask(libc::SIG_BLOCK, signals)?;
+    INHERITED.mask.store(before, Relaxed);
+    Ok(())
+}
+
+fn set_mask(how: i32, set: SignalSet) -> io::Result<SignalSet> {
+    let mut before: SignalSet = 0;
+    // SAFETY: both pointers are to 8 bytes, the size that is given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            how,
+            &raw const set,
+            &raw mut before,
+            size_of::<SignalSet>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(before)
+}
+
+/// A signal as it was taken from the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal {
+    pub number: i32,
+    pub from: Sender,
+}
+
+/// Who sent a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// The kernel, as for a key of the terminal.
+    Kernel,
+    /// This process: a SIGPIPE of a write of ours.
+    Ourselves,
+    Other,
+}
+
+/// Waits for one of `signals`, which must be held back.
+pub fn next_signal(signals: SignalSet) -> io::Result<Signal> {
+    // SAFETY: the set is 8 bytes as said, the info is the kernel's type, and
+    // all zeroes is a valid value of it; no time-out is given.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let number = libc::syscall(
+            libc::SYS_rt_sigtimedwait,
+            &raw const signals,
+            &raw mut info,
+            ptr::null::<libc::timespec>(),
+            size_of::<SignalSet>(),
+        );
+        if number < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // si_pid is only read where the sender is a process.
+        let from = match info.si_code {
+            libc::SI_KERNEL => Sender::Kernel,
+            libc::SI_USER if info.si_pid() == libc::getpid() => Sender::Ourselves,
+            _ => Sender::Other,
+        };
+        let number = i32::try_from(number).unwrap_or_default();
+        Ok(Signal { number, from })
+    }
+}
+
+/// Sends a signal; a process that is gone, or not ours to signal, is no error.
+pub fn kill(pid: i32, signal: i32) {
+    // SAFETY: takes no memory.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// How a child came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Exited(i32),
+    Killed(i32),
+}
+
+/// Reaps one child that has ended, if there is one.
+pub fn reap() -> Option<(i32, Ended)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the status is an int of ours.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        if pid > 0 {
+            // WTERMSIG leaves out the bit that tells of a core dump.
+            let ended = if libc::WIFEXITED(status) {
+                Ended::Exited(libc::WEXITSTATUS(status))
+            } else {
+                Ended::Killed(libc::WTERMSIG(status))
+            };
+            return Some((pid, ended));
+        }
+        if pid == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return None;
+        }
+    }
+}
+
+/// Makes orphans below us our children, as PID 1 has it; where the kernel
+/// cannot do it, they stay with PID 1.
+pub fn adopt_orphans() {
+    // SAFETY: takes no memory.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+}
+
+/// Whether the terminal on stdin, if it is one, listens to our process group.
+pub fn in_foreground() -> bool {
+    // SAFETY: take no memory, and any number for a descriptor.
+    unsafe { libc::tcgetpgrp(0) == libc::getpgrp() }
+}
+
+/// Takes the terminal on stdin back; SIGTTOU must be held back.
+pub fn take_foreground() {
+    // SAFETY: take no memory, and any number for a descriptor.
+    unsafe { libc::tcsetpgrp(0, libc::getpgrp()) };
+}
+
+/// Whether a process is in our own process group.
+pub fn in_our_group(pid: i32) -> bool {
+    // SAFETY: take no memory.
+    unsafe { libc::getpgid(pid) == libc::getpgrp() }
+}
+
+/// The effective user and group of this process.
+pub fn ids() -> (u32, u32) {
+    // SAFETY: take no memory, and cannot fail.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
+/// Whom a process is to become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+}
+
+/// Has the command start as it would have without runsd; where it is asked
+/// for, as someone else, or with a process group of its own and the terminal.
+pub fn prepare(command: &mut Command, credentials: Option<Credentials>, foreground: bool) {
+    let mask = INHERITED.mask.load(Relaxed);
+    let pipe_ignored = INHERITED.pipe_ignored.load(Relaxed);
+    let child_ignored = INHERITED.child_ignored.load(Relaxed);
+    // std gives SIGPIPE its default, and leaves the mask as it is.
+    let before_exec = move || {
+        if foreground {
+            // Not yet in the foreground, we would be stopped for asking.
+            set_mask(libc::SIG_SETMASK, bit(libc::SIGTTOU))?;
+            // SAFETY: take no memory. A terminal that is gone is no reason to
+            // give up.
+            unsafe {
+                libc::setpgid(0, 0);
+                libc::tcsetpgrp(0, libc::getpid());
+            }
+        }
+        for (ignored, signal) in [
+            (pipe_ignored, libc::SIGPIPE),
+            (child_ignored, libc::SIGCHLD),
+        ] {
+            if ignored {
+                // SAFETY: sets a disposition that runs no code.
+                unsafe { libc::signal(signal, libc::SIG_IGN) };
+            }
+        }
+        if let Some(credentials) = &credentials {
+            become_user(credentials)?;
+        }
+        set_mask(libc::SIG_SETMASK, mask)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes system calls only; it
+    // neither allocates nor takes a lock.
+    unsafe { command.pre_exec(before_exec) };
+}
+
+/// Groups first, while we still may.
+fn become_user(credentials: &Credentials) -> io::Result<()> {
+    let Credentials { uid, gid, groups } = credentials;
+    // By raw system calls: libc would have all threads follow, by means that
+    // are not for a forked child.
+    // SAFETY: the pointer and the count belong to one slice; the others take
+    // no memory.
+    let results = unsafe {
+        [
+            libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()),
+            libc::syscall(libc::SYS_setresgid, *gid, *gid, *gid),
+            libc::syscall(libc::SYS_setresuid, *uid, *uid, *uid),
+        ]
+    };
+    if results.iter().any(|&result| result < 0) {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    Ok(())
+}
+
+/// Has woken threads queue behind the running one instead of pushing it aside:
+/// for this thread and those it starts. Only speed depends on it.
+pub fn batch() {
+    let param = libc::sched_param { sched_priority: 0 };
+    // Raw, for musl's own function only says ENOSYS.
+    // SAFETY: the parameter outlives the call, which reads it.
+    unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            0,
+            libc::SCHED_BATCH,
+            &raw const param,
+        )
+    };
+}
+
+pub use libc::{POLLIN, POLLOUT, POLLRDHUP, pollfd};
+
+/// Waits until one of `fds` has something to say; `None` waits for ever. The
+/// answer is how many have; 0 after `timeout`.
+pub fn poll(fds: &mut [pollfd], timeout: Option<Duration>) -> io::Result<usize> {
+    // Rounded up, so that a wait of under a millisecond is no busy loop.
+    let timeout = timeout.map_or(-1, |timeout| {
+        i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+    });
+    let count = libc::nfds_t::try_from(fds.len()).unwrap_or_default();
+    // SAFETY: the pointer and the count belong to one slice.
+    let ready = unsafe { libc::poll(fds.as_mut_ptr(), count, timeout) };
+    usize::try_from(ready).map_err(|_| io::Error::last_os_error())
+}
+
+/// Whether the other side of an idle socket has closed it, or it is broken;
+/// waits for nothing and takes nothing from it.
+pub fn peek_closed(socket: BorrowedFd<'_>) -> bool {
+    let mut byte = 0_u8;
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: one byte is asked for, and one is there.
+    let got = unsafe { libc::recv(socket.as_raw_fd(), (&raw mut byte).cast(), 1, flags) };
+    match got {
+        0 => true,
+        1.. => false,
+        _ => !matches!(
+            io::Error::last_os_error().kind(),
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+        ),
+    }
+}

@@ -1,0 +1,240 @@
+//! The log crate on stderr, as text for people or JSON for Cloud Logging.
+//!
+//! Silent by default but for warnings and errors: a container's log is the
+//! application's, and runsd speaks up only when a person should look.
+
+use std::io::{self, Write as _};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+/// How a line looks: `-log_format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `runsd: warning: …`
+    Text,
+    /// `{"severity":"WARNING","message":"…","time":"…"}`
+    Json,
+}
+
+/// Logs from here on; `verbosity` is the N of `-v=N`.
+pub fn init(verbosity: u8, format: Format) {
+    let logger = Logger {
+        others: verbosity >= 6,
+        format,
+    };
+    // A second call keeps the first logger; there is nothing better to do.
+    let _ = log::set_boxed_logger(Box::new(logger));
+    log::set_max_level(level(verbosity));
+}
+
+/// What `-v=N` lets through: life cycle, decisions, every query and request.
+fn level(verbosity: u8) -> LevelFilter {
+    match verbosity {
+        0 => LevelFilter::Warn,
+        1 | 2 => LevelFilter::Info,
+        3 | 4 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    }
+}
+
+struct Logger {
+    /// Whether other crates are heard, too.
+    others: bool,
+    format: Format,
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let krate = metadata.target().split("::").next().unwrap_or_default();
+        match krate {
+            "runsd" => true,
+            // Their records hold the bytes of answers, and so tokens.
+            "ureq" | "ureq_proto" => false,
+            _ => self.others,
+        }
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let message = record.args().to_string();
+            let line = line(self.format, record.level(), &message, SystemTime::now());
+            // In one write, so that the application's lines do not cut ours;
+            // where stderr is closed there is no one left to tell.
+            let _ = io::stderr().lock().write_all(line.as_bytes());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// One line with its newline, whatever `message` holds.
+fn line(format: Format, level: Level, message: &str, now: SystemTime) -> String {
+    match format {
+        Format::Text => {
+            let name = match level {
+                Level::Error => "error",
+                Level::Warn => "warning",
+                Level::Info => "info",
+                Level::Debug => "debug",
+                Level::Trace => "trace",
+            };
+            // Names come from outside, and may not begin a line of their own.
+            let mut text = format!("runsd: {name}: ");
+            for c in message.chars() {
+                match c.is_control() {
+                    true => text.extend(c.escape_default()),
+                    false => text.push(c),
+                }
+            }
+            text.push('\n');
+            text
+        }
+        Format::Json => {
+            let severity = match level {
+                Level::Error => "ERROR",
+                Level::Warn => "WARNING",
+                Level::Info => "INFO",
+                Level::Debug | Level::Trace => "DEBUG",
+            };
+            let message = escape(message);
+            let time = rfc3339(now);
+            format!(
+                "{{\"severity\":\"{severity}\",\"message\":\"{message}\",\"time\":\"{time}\"}}\n"
+            )
+        }
+    }
+}
+
+/// The inside of a JSON string, RFC 8259 section 7.
+fn escape(text: &str) -> String {
+    let mut json = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            '\n' => json.push_str("\\n"),
+            '\t' => json.push_str("\\t"),
+            c if c.is_control() => json.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => json.push(c),
+        }
+    }
+    json
+}
+
+/// `2026-11-21T08:52:38.004Z`. A clock before 1970 is shown as 1970.
+fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let millis = since.subsec_millis();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Year, month and day of a day since 1970-01-01, in the Gregorian calendar.
+fn civil(days: u64) -> (u64, u64, u64) {
+    // Counted from 0000-03-01, so that a leap day is the last day of its year,
+    // and every 400 years (146,097 days) are alike.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // Months from March on, whose lengths repeat every five: 153 days.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (400 * era + year + next, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn lines() {
+        let now = UNIX_EPOCH + Duration::from_millis(1_795_251_158_004);
+        for (format, level, message, want) in [
+            (
+                Format::Text,
+                Level::Warn,
+                "dns: é",
+                "runsd: warning: dns: é\n",
+            ),
+            (
+                Format::Text,
+                Level::Error,
+                "a\nb\x1b",
+                "runsd: error: a\\nb\\u{1b}\n",
+            ),
+            (
+                Format::Json,
+                Level::Warn,
+                "say \"hi\"\\\r\n\t\x01é",
+                "{\"severity\":\"WARNING\",\"message\":\"say \\\"hi\\\"\\\\\\u000d\\n\\t\\u0001é\",\
+                 \"time\":\"2026-11-21T08:52:38.004Z\"}\n",
+            ),
+        ] {
+            assert_eq!(line(format, level, message, now), want, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn days() {
+        for (seconds, want) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399, "2000-02-28T23:59:59.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (951_868_800, "2000-03-01T00:00:00.000Z"),
+            (1_709_164_800, "2024-02-29T00:00:00.000Z"),
+            (1_735_689_599, "2024-12-31T23:59:59.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+            (253_402_300_799, "9999-12-31T23:59:59.000Z"),
+        ] {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(rfc3339(time), want, "{seconds}");
+        }
+        assert_eq!(
+            rfc3339(UNIX_EPOCH - Duration::from_secs(1)),
+            "1970-01-01T00:00:00.000Z"
+        );
+    }
+
+    #[test]
+    fn levels() {
+        for (verbosity, want) in [
+            (0, LevelFilter::Warn),
+            (1, LevelFilter::Info),
+            (2, LevelFilter::Info),
+            (3, LevelFilter::Debug),
+            (4, LevelFilter::Debug),
+            (5, LevelFilter::Trace),
+            (255, LevelFilter::Trace),
+        ] {
+            assert_eq!(level(verbosity), want, "-v={verbosity}");
+        }
+    }
+
+    #[test]
+    fn other_crates_only_when_asked_and_never_ureq() {
+        for (target, others, want) in [
+            ("runsd::dns", false, true),
+            ("rustls::client", false, false),
+            ("rustls::client", true, true),
+            ("ureq_proto::util", true, false),
+            ("ureq::run", true, false),
+        ] {
+            let logger = Logger {
+                others,
+                format: Format::Text,
+            };
+            let metadata = Metadata::builder().target(target).build();
+            assert_eq!(logger.enabled(&metadata), want, "{target}");
+        }
+    }
+}

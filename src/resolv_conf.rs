@@ -1,0 +1,164 @@
+//! resolv.conf(5): what the platform wrote, and what runsd puts in its place.
+//!
+//! Read as generously as the most generous resolver does, so that no line of
+//! the original gets past runsd. The file is written in place: on Cloud Run it
+//! may be a bind mount, which cannot be renamed over.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// What a resolv.conf says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResolvConf {
+    /// In their order; a zone (`%eth0`) is left out.
+    pub nameservers: Vec<IpAddr>,
+    /// Of the last `search` or `domain` line, lower case, without outer dots.
+    pub search: Vec<String>,
+    /// All of them, in their order, `ndots` among them.
+    pub options: Vec<String>,
+    /// Comments, `sortlist` and what else there is, without line ends.
+    other: Vec<Vec<u8>>,
+}
+
+impl ResolvConf {
+    /// Reads a file; nothing in it is an error.
+    pub fn parse(input: &[u8]) -> ResolvConf {
+        let mut conf = ResolvConf::default();
+        for line in input.split(|&b| b == b'\n') {
+            let line = line.trim_ascii_end();
+            let text = String::from_utf8_lossy(line);
+            // Old resolvers took comments at the end of a line, too.
+            let mut words = text
+                .split_ascii_whitespace()
+                .take_while(|word| !word.starts_with(['#', ';']));
+            match words.next() {
+                Some("nameserver") => {
+                    let word = words.next().unwrap_or_default();
+                    let ip = word.split(['%', '#', ';']).next().unwrap_or_default();
+                    conf.nameservers.extend(ip.parse::<IpAddr>().ok());
+                }
+                Some(keyword @ ("search" | "domain")) => {
+                    let limit = if keyword == "domain" { 1 } else { usize::MAX };
+                    let mut domains = words
+                        .take(limit)
+                        .map(|word| word.trim_matches('.').to_ascii_lowercase())
+                        .peekable();
+                    // An empty line says nothing, in glibc.
+                    if domains.peek().is_some() {
+                        conf.search = domains.filter(|domain| !domain.is_empty()).collect();
+                    }
+                }
+                Some("options") => conf.options.extend(words.map(str::to_owned)),
+                _ if line.is_empty() => {}
+                _ => conf.other.push(line.to_vec()),
+            }
+        }
+        conf
+    }
+
+    /// The file that sends resolvers to `own` nameservers, for names in `zone` first.
+    pub fn render(&self, own: &[IpAddr], zone: &str, ndots: u8) -> Vec<u8> {
+        let mut file = Vec::new();
+        for line in &self.other {
+            file.extend_from_slice(line);
+            file.push(b'\n');
+        }
+        for ip in own {
+            file.extend_from_slice(format!("nameserver {ip}\n").as_bytes());
+        }
+        let mut search = String::from(zone);
+        for domain in self.search.iter().filter(|domain| *domain != zone) {
+            search.push(' ');
+            search.push_str(domain);
+        }
+        // `hello.us-east1.123456789012` has two dots and must go through the
+        // search list first.
+        let ndots = ndots.max(self.ndots()).max(3);
+        let mut options = format!("ndots:{ndots}");
+        for option in self.options.iter().filter(|option| !is_ndots(option)) {
+            options.push(' ');
+            options.push_str(option);
+        }
+        file.extend_from_slice(format!("search {search}\noptions {options}\n").as_bytes());
+        file
+    }
+
+    /// As resolvers read it: the last one counts, and none is above 15.
+    fn ndots(&self) -> u8 {
+        let last = self.options.iter().rev().find(|option| is_ndots(option));
+        let value = last.and_then(|option| option.split_once(':')?.1.parse::<u32>().ok());
+        value
+            .and_then(|ndots| u8::try_from(ndots.min(15)).ok())
+            .unwrap_or(1)
+    }
+}
+
+fn is_ndots(option: &str) -> bool {
+    option.starts_with("ndots:")
+}
+
+/// The file's bytes; at most 64 KiB of them, and only of a regular file, for a
+/// pipe in its place would wait for a writer.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(64 * 1024).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A file that was rewritten, and what it takes to put it back.
+#[derive(Debug)]
+pub struct Rewritten {
+    path: PathBuf,
+    original: Option<Vec<u8>>,
+    ours: Vec<u8>,
+}
+
+/// Puts `ours` into the file in place; `original` is what [`read`] gave, or
+/// `None` where there was no file, and there is one then.
+pub fn rewrite(path: &Path, original: Option<Vec<u8>>, ours: Vec<u8>) -> io::Result<Rewritten> {
+    let rewritten = Rewritten {
+        path: path.to_owned(),
+        original,
+        ours,
+    };
+    if let Err(err) = overwrite(path, &rewritten.ours, rewritten.original.is_none()) {
+        // Half a file, as on a full disk, would be worse than the old one.
+        let _ = rewritten.put_back();
+        return Err(err);
+    }
+    Ok(rewritten)
+}
+
+impl Rewritten {
+    /// Gives the file its original content back, unless someone else wrote it since.
+    pub fn restore(&self) -> io::Result<()> {
+        if read(&self.path)? == self.ours {
+            self.put_back()?;
+        }
+        Ok(())
+    }
+
+    fn put_back(&self) -> io::Result<()> {
+        match &self.original {
+            Some(original) => overwrite(&self.path, original, false),
+            None => fs::remove_file(&self.path),
+        }
+    }
+}
+
+fn overwrite(path: &Path, bytes: &[u8], create: bool) -> io::Result<()> {
+    File::options()
+        .write(true)
+        .truncate(true)
+        .create(create)
+        .open(path)?
+        .write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests;
