@@ -400,8 +400,11 @@ impl Forwarder {
         let number = match self.pick(server, now) {
             Ok(number) => number,
             Err(err) => {
-                debug!("dns: cannot ask nameserver {server}: {err}");
-                self.nameservers.note(server, true);
+                debug!(
+                    "dns: cannot ask nameserver {}: {err}",
+                    self.nameservers.addresses[server]
+                );
+                self.leave_alone(server, now);
                 return false;
             }
         };
@@ -486,11 +489,11 @@ impl Forwarder {
         // One that has answered others since then lost a datagram, no more.
         let heard = self.servers[server].last_heard;
         if heard.is_none_or(|heard| heard < flight.begun) {
-            self.is_silent(server, now);
+            self.leave_alone(server, now);
         }
     }
 
-    fn is_silent(&mut self, server: usize, now: Instant) {
+    fn leave_alone(&mut self, server: usize, now: Instant) {
         self.nameservers.note(server, true);
         self.servers[server]
             .probe_at
@@ -507,7 +510,7 @@ impl Forwarder {
             "dns: nameserver {}: {err}",
             self.nameservers.addresses[server]
         );
-        self.is_silent(server, now);
+        self.leave_alone(server, now);
         self.retire(number);
         for index in 0..self.flights.len() {
             let flight = &mut self.flights[index];

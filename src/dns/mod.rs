@@ -117,7 +117,7 @@ impl Sockets {
 
 /// What everyone who answers queries needs.
 #[derive(Debug)]
-struct House {
+pub struct House {
     names: Arc<Names>,
     config: Arc<DnsConfig>,
     ipv6: bool,
