@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use log::debug;
 
 use super::forward::{self, Nameservers, Patience, Random};
-use super::message::{self, A, AAAA, NXDOMAIN, Query, Read, SERVFAIL};
+use super::message::{self, A, AAAA, NXDOMAIN, Read, SERVFAIL};
 use super::stream;
 
 /// Addresses by name, kept for as long as their nameserver said.
