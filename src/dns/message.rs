@@ -436,4 +436,4 @@ const RA: u8 = 0x80;
 const CD: u8 = 0x10;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
