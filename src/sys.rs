@@ -4,7 +4,8 @@
 
 /// What std has no call for: waiting for several sockets at once, and taking
 /// or giving many datagrams with one system call.
-#[allow(unsafe_code)]
+// Lengths of C structures and of batches: all of them are small.
+#[allow(unsafe_code, clippy::cast_possible_truncation)]
 pub mod net {
     use std::io;
     use std::mem;

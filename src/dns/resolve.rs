@@ -85,8 +85,7 @@ impl Resolver {
         if !message::can_be_asked(&name) {
             return Err(ResolveError::NotAName(host.to_owned()));
         }
-        let slot = self.slot(&name);
-        let before = slot.lookups.load(Ordering::Acquire);
+        let (slot, before) = self.slot(&name);
         let mut last = lock(&slot.last);
         if let Some(last) = &*last {
             // A lookup that ended while we waited for it is as good as ours,
@@ -112,13 +111,16 @@ impl Resolver {
         outcome
     }
 
-    fn slot(&self, name: &str) -> Arc<Slot> {
+    /// The slot of a name, and how many lookups it has seen.
+    fn slot(&self, name: &str) -> (Arc<Slot>, u64) {
         let mut known = lock(&self.known);
         if known.len() >= MOST_NAMES && !known.contains_key(name) {
             // Who holds one now has it to the end; the rest is asked again.
             known.clear();
         }
-        Arc::clone(known.entry(name.to_owned()).or_default())
+        let slot = Arc::clone(known.entry(name.to_owned()).or_default());
+        let lookups = slot.lookups.load(Ordering::Acquire);
+        (slot, lookups)
     }
 
     /// IPv6 only where there is no IPv4: the containers' networks have the
@@ -190,7 +192,9 @@ impl Resolver {
         for (turn, &(server, address)) in order.iter().enumerate() {
             let left = self.patience.all.saturating_sub(begun.elapsed());
             let wait = self.patience.for_turn(turn, order.len()).min(left);
-            if wait.is_zero() {
+            // The only nameserver has refused: it need not be asked again.
+            let is_done = refusal.is_some() && turn > 0 && order[turn - 1].0 == server;
+            if wait.is_zero() || is_done {
                 break;
             }
             match exchange(current, kind, address, wait) {
