@@ -7,13 +7,14 @@
 
 #![allow(unsafe_code)]
 
+pub mod net;
+
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 /// A set of signals: bit N-1 is signal N.
 pub type SignalSet = u64;
@@ -298,34 +299,42 @@ pub fn batch() {
     };
 }
 
-pub use libc::{POLLIN, POLLOUT, POLLRDHUP, pollfd};
-
-/// Waits until one of `fds` has something to say; `None` waits for ever. The
-/// answer is how many have; 0 after `timeout`.
-pub fn poll(fds: &mut [pollfd], timeout: Option<Duration>) -> io::Result<usize> {
-    // Rounded up, so that a wait of under a millisecond is no busy loop.
-    let timeout = timeout.map_or(-1, |timeout| {
-        i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
-    });
-    let count = libc::nfds_t::try_from(fds.len()).unwrap_or_default();
-    // SAFETY: the pointer and the count belong to one slice.
-    let ready = unsafe { libc::poll(fds.as_mut_ptr(), count, timeout) };
-    usize::try_from(ready).map_err(|_| io::Error::last_os_error())
+/// Whether the other side of a socket has closed it, or it is broken; waits for
+/// nothing and takes nothing from it.
+pub fn is_closed(socket: BorrowedFd<'_>) -> bool {
+    match peek(socket) {
+        Ok(n) => n == 0,
+        Err(kind) => kind != io::ErrorKind::WouldBlock && kind != io::ErrorKind::Interrupted,
+    }
 }
 
-/// Whether the other side of an idle socket has closed it, or it is broken;
-/// waits for nothing and takes nothing from it.
-pub fn peek_closed(socket: BorrowedFd<'_>) -> bool {
+/// Whether a socket is open and nothing has come that was not read.
+pub fn is_quiet(socket: BorrowedFd<'_>) -> bool {
+    peek(socket) == Err(io::ErrorKind::WouldBlock)
+}
+
+fn peek(socket: BorrowedFd<'_>) -> Result<usize, io::ErrorKind> {
     let mut byte = 0_u8;
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
     // SAFETY: one byte is asked for, and one is there.
     let got = unsafe { libc::recv(socket.as_raw_fd(), (&raw mut byte).cast(), 1, flags) };
-    match got {
-        0 => true,
-        1.. => false,
-        _ => !matches!(
-            io::Error::last_os_error().kind(),
-            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-        ),
-    }
+    usize::try_from(got).map_err(|_| io::Error::last_os_error().kind())
+}
+
+/// Makes a later close say that something went wrong, instead of "the end".
+pub fn reset_on_close(socket: BorrowedFd<'_>) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the option is a `linger`, which outlives the call.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
 }

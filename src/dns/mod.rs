@@ -1,1 +1,270 @@
-//! The DNS server.
+//! The DNS server: the sockets, and the thread that serves them.
+//!
+//! One thread receives, decides and sends, and never waits for anything but
+//! its sockets: our own names are answered as they are read, and what is
+//! passed on comes back through the same loop. Connections, of which there are
+//! few, have threads of their own ([`stream`]).
+
+pub mod forward;
+pub mod message;
+pub mod resolve;
+pub mod stream;
+pub mod zone;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{error, trace, warn};
+
+use crate::config::{DnsConfig, Names};
+use crate::sys::net::{Inbox, Wait, poll};
+use forward::{Client, Forwarder, Nameservers, Patience};
+use message::Read;
+use stream::Streams;
+use zone::{Question, Verdict, Zones};
+
+/// The sockets, bound but not yet served.
+#[derive(Debug)]
+pub struct Sockets {
+    udp: Vec<UdpSocket>,
+    tcp: Vec<TcpListener>,
+}
+
+/// Binds 127.0.0.1 and, where it exists, ::1; nothing else happens here.
+pub fn bind(config: &DnsConfig) -> io::Result<Sockets> {
+    let mut sockets = Sockets {
+        udp: Vec::new(),
+        tcp: Vec::new(),
+    };
+    for ip in [
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ] {
+        match bind_both((ip, config.port).into()) {
+            Ok((udp, tcp)) => {
+                sockets.udp.push(udp);
+                sockets.tcp.push(tcp);
+            }
+            Err(err) if ip.is_ipv4() => return Err(err),
+            // No IPv6 here, which is common.
+            Err(err) if err.kind() == io::ErrorKind::AddrNotAvailable => {}
+            Err(err) if err.kind() == io::ErrorKind::Unsupported => {}
+            Err(err) => warn!("dns: not on ::1: {err}"),
+        }
+    }
+    Ok(sockets)
+}
+
+fn bind_both(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let udp = UdpSocket::bind(address)?;
+    let tcp = TcpListener::bind(address)?;
+    udp.set_nonblocking(true)?;
+    tcp.set_nonblocking(true)?;
+    Ok((udp, tcp))
+}
+
+impl Sockets {
+    /// The addresses a resolver can be sent to, for `nameserver` lines.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let local = self.udp.iter().filter_map(|udp| udp.local_addr().ok());
+        local.map(|address| address.ip()).collect()
+    }
+
+    /// Serves them from a thread of its own.
+    ///
+    /// `ipv6` says that the proxy listens on ::1 too.
+    pub fn serve(self, names: Arc<Names>, config: Arc<DnsConfig>, ipv6: bool) {
+        self.serve_patiently(names, config, ipv6, Patience::default());
+    }
+
+    /// As [`Sockets::serve`], with a patience of the caller's choice (tests).
+    fn serve_patiently(
+        self,
+        names: Arc<Names>,
+        config: Arc<DnsConfig>,
+        ipv6: bool,
+        patience: Patience,
+    ) {
+        let own: Vec<SocketAddr> = self
+            .udp
+            .iter()
+            .filter_map(|u| u.local_addr().ok())
+            .collect();
+        let nameservers = Arc::new(Nameservers::new(&config.nameservers, &own));
+        let house = Arc::new(House {
+            names,
+            config,
+            ipv6,
+            nameservers,
+            patience,
+        });
+        let serve = move || {
+            // A panic costs the queries under way, not the service.
+            while panic::catch_unwind(AssertUnwindSafe(|| Loop::new(&self, &house).run())).is_err()
+            {
+                error!("dns: a bug: the server starts again");
+            }
+        };
+        if let Err(err) = thread::Builder::new().name("dns".to_owned()).spawn(serve) {
+            error!("dns: cannot start: {err}");
+        }
+    }
+}
+
+/// What everyone who answers queries needs.
+#[derive(Debug)]
+pub struct House {
+    names: Arc<Names>,
+    config: Arc<DnsConfig>,
+    ipv6: bool,
+    nameservers: Arc<Nameservers>,
+    patience: Patience,
+}
+
+impl House {
+    /// What is answered to a query.
+    fn decide(&self, query: &message::Query<'_>) -> Verdict {
+        let zones = Zones {
+            names: &self.names,
+            search: &self.config.search,
+            ipv6: self.ipv6,
+        };
+        let verdict = zones.decide(Question {
+            name: &query.name,
+            kind: query.kind,
+            class: query.class,
+        });
+        trace!("dns: {} type {}: {verdict:?}", query.name, query.kind);
+        verdict
+    }
+}
+
+/// The one loop over all sockets.
+struct Loop<'a> {
+    sockets: &'a Sockets,
+    house: &'a Arc<House>,
+    forwarder: Forwarder,
+    streams: Streams,
+    inbox: Inbox,
+    /// No connection is accepted before this: something ran out.
+    rest_until: Option<Instant>,
+}
+
+impl<'a> Loop<'a> {
+    fn new(sockets: &'a Sockets, house: &'a Arc<House>) -> Loop<'a> {
+        let nameservers = Arc::clone(&house.nameservers);
+        Loop {
+            sockets,
+            house,
+            forwarder: Forwarder::new(nameservers, house.patience, sockets.udp.len()),
+            streams: Streams::default(),
+            inbox: Inbox::new(),
+            rest_until: None,
+        }
+    }
+
+    fn run(&mut self) {
+        let (mut waits, mut numbers) = (Vec::new(), Vec::new());
+        let udp_count = self.sockets.udp.len();
+        loop {
+            waits.clear();
+            numbers.clear();
+            waits.extend(self.sockets.udp.iter().map(Wait::readable));
+            self.forwarder.add_waits(&mut waits, &mut numbers);
+            if self.rest_until.is_none() {
+                waits.extend(self.sockets.tcp.iter().map(Wait::readable));
+            }
+            let deadlines = self
+                .forwarder
+                .next_check()
+                .into_iter()
+                .chain(self.rest_until);
+            let timeout = deadlines
+                .min()
+                .map(|at| at.saturating_duration_since(Instant::now()));
+            if let Err(err) = poll(&mut waits, timeout) {
+                warn!("dns: cannot wait: {err}");
+                thread::sleep(REST);
+            }
+            let now = Instant::now();
+            self.rest_until.take_if(|until| *until <= now);
+            for (via, _) in (0..udp_count)
+                .zip(&waits)
+                .filter(|(_, wait)| wait.is_ready())
+            {
+                self.receive(via, now);
+            }
+            let upstream = numbers.iter().zip(&waits[udp_count..]);
+            for (&number, _) in upstream.filter(|(_, wait)| wait.is_ready()) {
+                self.forwarder.receive(number, &mut self.inbox, now);
+            }
+            self.forwarder.check(now);
+            self.forwarder.flush(now);
+            for (socket, outbox) in self.sockets.udp.iter().zip(&mut self.forwarder.replies) {
+                if let Err(err) = outbox.send(socket) {
+                    trace!("dns: a client did not get its answer: {err}");
+                }
+            }
+            if waits[udp_count + numbers.len()..]
+                .iter()
+                .any(Wait::is_ready)
+            {
+                self.accept(now);
+            }
+        }
+    }
+
+    /// Answers the queries that are there on one of our sockets, or passes them on.
+    fn receive(&mut self, via: usize, now: Instant) {
+        if let Err(err) = self.inbox.receive(&self.sockets.udp[via]) {
+            trace!("dns: cannot receive: {err}");
+            return;
+        }
+        for (wire, from) in self.inbox.iter() {
+            let Some(at) = from else { continue };
+            let outbox = &mut self.forwarder.replies[via];
+            match message::read(wire) {
+                Read::Ignored => {}
+                Read::Bad(code) => outbox.push(from, |out| message::refuse(wire, code, out)),
+                Read::Query(query) => match self.house.decide(&query) {
+                    Verdict::Forward { under_search } => {
+                        self.forwarder
+                            .ask(Client { via, at }, &query, under_search, now);
+                    }
+                    verdict => outbox.push(from, |out| message::reply(&query, &verdict, out)),
+                },
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        for listener in &self.sockets.tcp {
+            match listener.accept() {
+                Ok((client, _)) => self.streams.serve(client, self.house),
+                Err(err)
+                    if matches!(
+                        err.kind(),
+                        io::ErrorKind::WouldBlock
+                            | io::ErrorKind::Interrupted
+                            | io::ErrorKind::ConnectionAborted
+                    ) => {}
+                Err(err) => {
+                    // Out of descriptors, most likely: without a rest this
+                    // would be tried again and again at once.
+                    warn!("dns: cannot accept a connection: {err}");
+                    self.rest_until = Some(now + REST);
+                }
+            }
+        }
+    }
+}
+
+/// How long to leave alone what failed.
+const REST: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

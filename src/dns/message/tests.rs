@@ -1,0 +1,284 @@
+use super::*;
+
+/// A query for `hello.run.internal` as dig sends it, with a cookie.
+const DIG: &[u8] = &[
+    0x12, 0x34, // id
+    0x01, 0x20, // RD, AD
+    0, 1, 0, 0, 0, 0, 0, 1, // one question, one additional record
+    5, b'H', b'e', b'l', b'l', b'o', // the case is the client's
+    3, b'r', b'u', b'n', //
+    8, b'i', b'n', b't', b'e', b'r', b'n', b'a', b'l', 0, //
+    0, 1, 0, 1, // A, IN
+    0, 0, 41, 0x04, 0xd0, // OPT, 1232 octets
+    0, 0, 0x80, 0, // version 0, DO
+    0, 12, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8, // a cookie
+];
+
+fn query(wire: &[u8]) -> Query<'_> {
+    match read(wire) {
+        Read::Query(query) => query,
+        other => panic!("got {other:?}; expected a query"),
+    }
+}
+
+#[test]
+fn a_query_is_read() {
+    let query = query(DIG);
+    assert_eq!(query.name, "hello.run.internal");
+    assert_eq!((query.kind, query.class, query.end), (A, IN, 36));
+    assert_eq!(edns_version(&query), Some(0));
+}
+
+#[test]
+fn every_cut_is_answered_or_ignored() {
+    for cut in 0..DIG.len() {
+        let mut out = Vec::new();
+        match read(&DIG[..cut]) {
+            Read::Ignored => assert!(cut < HEADER, "cut at {cut}"),
+            Read::Bad(code) => {
+                assert!((HEADER..36).contains(&cut), "cut at {cut}");
+                refuse(&DIG[..cut], code, &mut out);
+                assert_eq!(out, [0x12, 0x34, 0x81, FORMERR, 0, 0, 0, 0, 0, 0, 0, 0]);
+            }
+            Read::Query(query) => {
+                assert!(cut >= 36, "cut at {cut}");
+                reply(&query, &Verdict::Empty { apex: 12 }, &mut out);
+                assert_eq!(code(&out), 0, "cut at {cut}");
+            }
+        }
+        failure(&DIG[..cut], SERVFAIL, &mut out);
+        assert!(!answers(&DIG[..cut], 0x1234, DIG, 36), "cut at {cut}");
+        addresses(&DIG[..cut], "hello", A);
+    }
+}
+
+#[test]
+fn what_is_no_plain_query() {
+    let with = |at: usize, byte: u8| {
+        let mut wire = DIG.to_vec();
+        wire[at] = byte;
+        wire
+    };
+    for (wire, want, why) in [
+        (with(2, 0x81), Read::Ignored, "a response"),
+        (with(2, 0x10), Read::Bad(NOTIMP), "a status request"),
+        (with(2, 0x28), Read::Bad(NOTIMP), "an update"),
+        (with(5, 0), Read::Bad(FORMERR), "no question"),
+        (with(5, 2), Read::Bad(FORMERR), "two questions"),
+        (with(4, 1), Read::Bad(FORMERR), "257 questions"),
+        (with(12, 64), Read::Bad(FORMERR), "a label of 64"),
+        (with(12, 0xc0), Read::Bad(FORMERR), "a pointer"),
+        (
+            with(12, 0x80),
+            Read::Bad(FORMERR),
+            "a label of an unknown kind",
+        ),
+        (vec![0xff; 600], Read::Ignored, "garbage"),
+        (vec![0; 600], Read::Bad(FORMERR), "zeroes"),
+    ] {
+        assert_eq!(read(&wire), want, "{why}");
+    }
+}
+
+#[test]
+fn our_address() {
+    let mut out = vec![0xee]; // replies are appended
+    let (v4, v6) = (Some(std::net::Ipv4Addr::LOCALHOST), None);
+    reply(&query(DIG), &Verdict::Answer { v4, v6 }, &mut out);
+    let mut want = vec![
+        0xee, 0x12, 0x34, // id
+        0x85, 0x80, // QR, AA, RD; RA, NOERROR
+        0, 1, 0, 1, 0, 0, 0, 1, // a question, an answer, an OPT
+    ];
+    want.extend_from_slice(&DIG[HEADER..36]); // in the case it came
+    want.extend_from_slice(&[
+        0xc0, 12, 0, 1, 0, 1, // the same name, A, IN
+        0, 0, 0, 10, 0, 4, 127, 0, 0, 1, // for 10 s
+        0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0, // OPT
+    ]);
+    assert_eq!(out, want);
+}
+
+#[test]
+fn no_such_name_has_the_zones_soa() {
+    let mut out = Vec::new();
+    let wire = question(7, "nothing.there.run.internal", A);
+    reply(&query(&wire), &Verdict::NoSuchName { apex: 12 }, &mut out);
+    assert_eq!(out[2..12], [0x85, 0x80 | NXDOMAIN, 0, 1, 0, 0, 0, 1, 0, 0]);
+    let (soa, end) = read_record(&out, wire.len()).unwrap();
+    assert_eq!(
+        (soa.owner.as_str(), soa.kind, soa.ttl),
+        ("run.internal", SOA, 10)
+    );
+    let (server, at) = read_name(&out, soa.data_at, true).unwrap();
+    let (mail, at) = read_name(&out, at, true).unwrap();
+    assert_eq!((server.as_str(), mail.as_str()), ("run.internal", ""));
+    assert_eq!(
+        (end, out[end - 4..].to_vec()),
+        (out.len(), vec![0, 0, 0, 10])
+    );
+    assert_eq!(at + 20, end);
+}
+
+#[test]
+fn an_edns_version_to_come_is_told_so() {
+    let mut wire = DIG.to_vec();
+    wire[36 + 6] = 1;
+    let mut out = Vec::new();
+    reply(&query(&wire), &Verdict::NoSuchName { apex: 12 }, &mut out);
+    assert_eq!(code(&out), 0);
+    assert_eq!(out[out.len() - 6], 1); // BADVERS is 1 here and 0 there
+}
+
+#[test]
+fn names_that_only_look_like_ours() {
+    let dot_within = [9, b'x', b'.', b'r', b'u', b'n', b'.', b'i', b'n', b't', 0];
+    for (wire, want) in [
+        (&[0][..], Some(("", 1))),
+        (&[1, b'A', 0], Some(("a", 3))),
+        (&dot_within, Some((r"x\046run\046int", 11))),
+        (&[2, b'\\', 0xff, 0], Some((r"\092\255", 4))),
+        (&[1, b' ', 1, 0, 0], Some((r"\032.\000", 5))),
+        (&[1], None),
+        (&[1, b'a'], None),
+        (&[], None),
+    ] {
+        let got = read_name(wire, 0, false);
+        let got = got.as_ref().map(|(name, end)| (name.as_str(), *end));
+        assert_eq!(got, want, "{wire:?}");
+    }
+    // 255 octets are a name, 256 are none.
+    let mut long = [&[63; 64][..]; 3].concat();
+    long.extend([61; 62]);
+    assert!(read_name(&[&long[..], &[0]].concat(), 0, false).is_some());
+    long.extend([1, b'a', 0]);
+    assert!(read_name(&long, 0, false).is_none());
+}
+
+#[test]
+fn pointers_lead_backwards_or_nowhere() {
+    let wire = [
+        1, b'a', 0, // 0: a
+        1, b'b', 0xc0, 0, // 3: b.a
+        0xc0, 7, // 7: itself
+        0xc0, 11, // 9: forwards
+        1, b'c', 0xc0, 11, // 11: c.c.c…
+        0xc0, 3,    // 15: b.a
+        0xc0, // 17: cut
+    ];
+    for (at, want) in [
+        (3, Some(("b.a", 7))),
+        (7, None),
+        (9, None),
+        (11, None),
+        (15, Some(("b.a", 17))),
+        (17, None),
+        (99, None),
+    ] {
+        let got = read_name(&wire, at, true);
+        let got = got.as_ref().map(|(name, end)| (name.as_str(), *end));
+        assert_eq!(got, want, "at {at}");
+    }
+}
+
+/// An answer to `question` with these records, each owner given in full.
+pub(in crate::dns) fn answer(question: &[u8], records: &[(&str, u16, u32, &[u8])]) -> Vec<u8> {
+    let mut wire = question.to_vec();
+    wire[2] |= QR;
+    wire[7] = u8::try_from(records.len()).unwrap();
+    for (owner, kind, ttl, data) in records {
+        let owner = super::question(0, owner, *kind);
+        wire.extend_from_slice(&owner[HEADER..]);
+        wire.extend_from_slice(&ttl.to_be_bytes());
+        wire.extend_from_slice(&u16::try_from(data.len()).unwrap().to_be_bytes());
+        wire.extend_from_slice(data);
+    }
+    wire
+}
+
+/// A name as the data of a CNAME.
+pub(in crate::dns) fn name(text: &str) -> Vec<u8> {
+    let wire = question(0, text, A);
+    wire[HEADER..wire.len() - 4].to_vec()
+}
+
+#[test]
+fn addresses_along_cnames() {
+    let asked = question(9, "a", A);
+    let (b, c, a) = (name("b"), name("C"), name("a"));
+    let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
+    for (records, want) in [
+        (&[][..], (vec![], None, u32::MAX)),
+        (
+            &[
+                ("A", 1, 60, &[10, 0, 0, 1][..]),
+                ("a", 1, 30, &[10, 0, 0, 2]),
+            ],
+            (vec![ip(1), ip(2)], None, 30),
+        ),
+        (
+            // in any order, of any case; the least TTL counts
+            &[
+                ("c", 1, 60, &[10, 0, 0, 3]),
+                ("B", 5, 20, &c),
+                ("a", 5, 300, &b),
+            ],
+            (vec![ip(3)], Some("c"), 20),
+        ),
+        (&[("a", 5, 5, &b)], (vec![], Some("b"), 5)),
+        // somebody else's, another type's, of a wrong size
+        (
+            &[
+                ("x", 1, 5, &[1, 1, 1, 1]),
+                ("a", 28, 5, &[0; 16]),
+                ("a", 1, 5, &[1, 1]),
+            ],
+            (vec![], None, u32::MAX),
+        ),
+        // a TTL with its highest bit set
+        (&[("a", 1, 1 << 31, &[10, 0, 0, 1])], (vec![ip(1)], None, 0)),
+    ] {
+        let got = addresses(&answer(&asked, records), "a", A).unwrap();
+        assert_eq!(
+            (got.addresses, got.alias.as_deref(), got.ttl),
+            want,
+            "{records:?}"
+        );
+    }
+    // A ring ends, somewhere.
+    let ring = answer(&asked, &[("a", 5, 1, &b), ("b", 5, 1, &a)]);
+    assert!(addresses(&ring, "a", A).unwrap().addresses.is_empty());
+    for cut in 0..ring.len() {
+        if let Some(found) = addresses(&ring[..cut], "a", A) {
+            assert!(found.addresses.is_empty(), "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn answers_are_of_the_question() {
+    let asked = question(9, "example.com", A);
+    let with = |at: usize, byte: u8| {
+        let mut wire = answer(&asked, &[]);
+        wire[at] = byte;
+        wire
+    };
+    let mut header = answer(&asked, &[])[..HEADER].to_vec();
+    header[5] = 0;
+    let mut refusing = header.clone();
+    refusing[3] = REFUSED;
+    for (wire, want, why) in [
+        (answer(&asked, &[]), true, "as asked"),
+        (with(13, b'E'), true, "in another case"),
+        (asked.clone(), false, "a query"),
+        (with(1, 8), false, "another id"),
+        (with(13, b'x'), false, "another name"),
+        (with(26, 28), false, "another type"),
+        (with(28, 3), false, "another class"),
+        (with(5, 2), false, "two questions"),
+        (header, false, "nothing at all"),
+        (refusing, true, "a bare refusal"),
+    ] {
+        assert_eq!(answers(&wire, 9, &asked, asked.len()), want, "{why}");
+    }
+}

@@ -1,0 +1,270 @@
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, UdpSocket};
+use std::sync::Barrier;
+use std::sync::mpsc;
+use std::thread;
+
+use super::*;
+use crate::dns::message::CNAME;
+use crate::dns::message::tests::{answer, name};
+
+const LONG: Duration = Duration::from_secs(60);
+const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+/// A nameserver that answers with what `say` makes of a name, a type and the
+/// query, and tells the test what it was asked.
+fn nameserver(
+    say: impl Fn(&str, u16, &[u8]) -> Option<Vec<u8>> + Send + 'static,
+) -> (SocketAddr, mpsc::Receiver<String>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let (asked, heard) = mpsc::channel();
+    thread::spawn(move || {
+        let mut room = [0; 512];
+        while let Ok((len, from)) = socket.recv_from(&mut room) {
+            let Read::Query(query) = message::read(&room[..len]) else {
+                panic!("not a query: {:?}", &room[..len]);
+            };
+            let _ = asked.send(format!("{} {}", query.name, query.kind));
+            if let Some(wire) = say(&query.name, query.kind, query.wire) {
+                socket.send_to(&wire, from).unwrap();
+            }
+        }
+    });
+    (address, heard)
+}
+
+fn resolver(nameservers: &[SocketAddr], first: Duration) -> Resolver {
+    let all = first * 2;
+    Resolver::patient(nameservers, Patience { first, all })
+}
+
+fn coded(query: &[u8], code: u8) -> Vec<u8> {
+    let mut wire = answer(query, &[]);
+    wire[3] |= code;
+    wire
+}
+
+/// `four` and `four-b` have IPv4, `six` IPv6, `mixed` both.
+fn world(asked: &str, kind: u16, query: &[u8]) -> Option<Vec<u8>> {
+    let v6 = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6];
+    let one: (&str, u16, u32, &[u8]) = (asked, A, 300, &[192, 0, 2, 1]);
+    let two: (&str, u16, u32, &[u8]) = (asked, A, 60, &[192, 0, 2, 2]);
+    let six: (&str, u16, u32, &[u8]) = (asked, AAAA, 60, &v6);
+    Some(match (asked, kind) {
+        ("four" | "mixed", A) => answer(query, &[one, two]),
+        ("six" | "mixed" | "brittle", AAAA) => answer(query, &[six]),
+        ("alias", A) => answer(query, &[("alias", CNAME, 5, &name("four"))]),
+        ("ring", _) => answer(query, &[("ring", CNAME, 5, &name("ring"))]),
+        ("round", _) => answer(query, &[("round", CNAME, 5, &name("about"))]),
+        ("about", _) => answer(query, &[("about", CNAME, 5, &name("round"))]),
+        ("brittle" | "broken", _) => coded(query, SERVFAIL),
+        ("refused", _) => coded(query, 5),
+        ("four" | "six" | "empty", _) => answer(query, &[]),
+        _ => coded(query, NXDOMAIN),
+    })
+}
+
+#[test]
+fn names_and_their_addresses() {
+    let (address, _heard) = nameserver(world);
+    let resolver = resolver(&[address], LONG);
+    let long = "a".repeat(64);
+    let v4 = "192.0.2.1:443 192.0.2.2:443";
+    let none = "the nameservers know no address of";
+    for (host, want) in [
+        ("four", Ok(v4)),
+        ("FOUR.", Ok(v4)),
+        ("mixed", Ok(v4)),
+        ("alias", Ok(v4)),
+        ("six", Ok("[2001:db8::6]:443")),
+        ("brittle", Ok("[2001:db8::6]:443")),
+        ("192.0.2.9", Ok("192.0.2.9:443")),
+        ("::1", Ok("[::1]:443")),
+        ("[::1]", Ok("[::1]:443")),
+        ("LocalHost", Ok("127.0.0.1:443 [::1]:443")),
+        ("empty", Err(format!("{none} \"empty\""))),
+        ("nothing", Err(format!("{none} \"nothing\""))),
+        ("ring", Err(format!("{none} \"ring\""))),
+        ("round", Err(format!("{none} \"round\""))),
+        (
+            "broken",
+            Err("the nameservers answered SERVFAIL for \"broken\"".to_owned()),
+        ),
+        (
+            "refused",
+            Err("the nameservers answered REFUSED for \"refused\"".to_owned()),
+        ),
+        ("", Err("\"\" is not a host name".to_owned())),
+        ("a..b", Err("\"a..b\" is not a host name".to_owned())),
+        ("a b", Err("\"a b\" is not a host name".to_owned())),
+        (&long, Err(format!("{long:?} is not a host name"))),
+    ] {
+        let got = resolver.resolve(host, 443).map_err(|err| err.to_string());
+        let got = got.map(|found| {
+            let texts: Vec<_> = found.iter().map(SocketAddr::to_string).collect();
+            texts.join(" ")
+        });
+        assert_eq!(got, want.map(str::to_owned), "{host:?}");
+    }
+}
+
+#[test]
+fn kept_for_as_long_as_said_and_no_longer() {
+    let (address, heard) = nameserver(world);
+    let resolver = resolver(&[address], LONG);
+    let at = |second| NOW + Duration::from_secs(second);
+    for (host, second, asks) in [
+        ("four", 1000, true),
+        ("four", 1059, false),
+        ("FOUR.", 1059, false),
+        ("four", 1060, true), // the shorter TTL of the two
+        ("four", 1000, true), // a clock set back
+        ("broken", 1000, true),
+        ("broken", 1000, true), // failures are not kept
+    ] {
+        let _ = resolver.addresses(host, at(second));
+        let asked = heard.try_iter().count() > 0;
+        assert_eq!(asked, asks, "{host} at {second}");
+    }
+}
+
+#[test]
+fn many_askers_make_one_lookup() {
+    for host in ["four", "broken"] {
+        let (begin, begun) = mpsc::channel();
+        let (go, gone) = mpsc::channel::<()>();
+        let (address, heard) = nameserver(move |name, kind, query| {
+            if kind == A {
+                let _ = begin.send(());
+                let _ = gone.recv();
+            }
+            world(name, kind, query)
+        });
+        let resolver = Arc::new(resolver(&[address], LONG));
+        let together = Arc::new(Barrier::new(9));
+        let askers: Vec<_> = (0..8)
+            .map(|_| {
+                let (resolver, together) = (Arc::clone(&resolver), Arc::clone(&together));
+                thread::spawn(move || {
+                    together.wait();
+                    resolver.resolve(host, 443).is_ok()
+                })
+            })
+            .collect();
+        together.wait();
+        begun.recv().unwrap();
+        // All of them have the slot, beside the map and this line.
+        while Arc::strong_count(&resolver.slot(host).0) < 8 + 2 {
+            thread::yield_now();
+        }
+        go.send(()).unwrap();
+        drop(go);
+        for asker in askers {
+            assert_eq!(asker.join().unwrap(), host == "four");
+        }
+        let lookups = heard.try_iter().filter(|line| line.ends_with(" 1")).count();
+        assert_eq!(lookups, 1, "{host}");
+    }
+}
+
+#[test]
+fn no_name_waits_for_another() {
+    let (begin, begun) = mpsc::channel();
+    let (address, _heard) = nameserver(move |name, kind, query| {
+        if name == "slow" {
+            begin.send(()).unwrap();
+            return None;
+        }
+        world(name, kind, query)
+    });
+    let resolver = Arc::new(resolver(&[address], LONG));
+    let slow = Arc::clone(&resolver);
+    thread::spawn(move || slow.resolve("slow", 443));
+    begun.recv().unwrap();
+    assert_eq!(resolver.resolve("four", 443).unwrap().len(), 2);
+}
+
+#[test]
+fn other_nameservers() {
+    let closed = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (silent, _heard) = nameserver(|_, _, _| None);
+    let (failing, _heard) = nameserver(|_, _, query| Some(coded(query, SERVFAIL)));
+    let (good, _heard) = nameserver(world);
+    let short = Duration::from_millis(50);
+    let no_answer = Err("no nameserver answered for \"four\"".to_owned());
+    for (nameservers, first, want) in [
+        (&[closed, good][..], LONG, Ok(2)),
+        (&[failing, good], LONG, Ok(2)),
+        (&[silent, good], short, Ok(2)),
+        (&[silent], short, no_answer.clone()),
+        (&[closed], LONG, no_answer),
+        (
+            &[],
+            LONG,
+            Err("no nameserver is there to ask for \"four\"".to_owned()),
+        ),
+    ] {
+        let got = resolver(nameservers, first).resolve("four", 443);
+        let got = got.map(|found| found.len()).map_err(|err| err.to_string());
+        assert_eq!(got, want, "{nameservers:?}");
+    }
+}
+
+#[test]
+fn only_the_answer_is_taken() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut room = [0; 512];
+        let (len, from) = socket.recv_from(&mut room).unwrap();
+        let query = &room[..len];
+        let lie = answer(query, &[("four", A, 60, &[6, 6, 6, 6])]);
+        let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+        stranger.send_to(&lie, from).unwrap();
+        let mut other_id = lie.clone();
+        other_id[1] ^= 1;
+        let mut other_name = lie.clone();
+        other_name[13] = b'x';
+        for wire in [&[][..], &[1, 2], &other_id, &other_name, query, &lie[..20]] {
+            socket.send_to(wire, from).unwrap();
+        }
+        let truth = world("four", A, query).unwrap();
+        socket.send_to(&truth, from).unwrap();
+    });
+    let got = resolver(&[address], LONG).resolve("four", 443).unwrap();
+    assert_eq!(got[0].to_string(), "192.0.2.1:443");
+}
+
+#[test]
+fn cut_answers_are_asked_for_by_tcp() {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = udp.local_addr().unwrap();
+    // The kernel gave the number for UDP; another test may have it for TCP.
+    let Ok(tcp) = TcpListener::bind(address) else {
+        return;
+    };
+    thread::spawn(move || {
+        let mut room = [0; 512];
+        let (len, from) = udp.recv_from(&mut room).unwrap();
+        let mut cut = answer(&room[..len], &[]);
+        cut[2] |= 0x02;
+        udp.send_to(&cut, from).unwrap();
+        let (mut stream, _) = tcp.accept().unwrap();
+        let mut framed = vec![0; len + 2];
+        stream.read_exact(&mut framed).unwrap();
+        let whole = world("four", A, &framed[2..]).unwrap();
+        let size = u16::try_from(whole.len()).unwrap().to_be_bytes();
+        stream.write_all(&[&size, &whole[..]].concat()).unwrap();
+    });
+    assert_eq!(
+        resolver(&[address], LONG)
+            .resolve("four", 443)
+            .unwrap()
+            .len(),
+        2
+    );
+}

@@ -1,0 +1,230 @@
+//! DNS over TCP (RFC 7766): the clients' connections, and ours to the nameservers.
+//!
+//! Few come this way: answers too large for a datagram. So a connection has a
+//! thread, and so has each query on it that is passed on: a slow answer never
+//! holds up another one, and answers go back in the order they come.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+
+use super::House;
+use super::forward::{Nameservers, Patience, Random};
+use super::message::{self, AXFR, IXFR, NXDOMAIN, Query, REFUSED, Read, SERVFAIL};
+use super::zone::Verdict;
+
+/// The connections being served.
+#[derive(Default)]
+pub struct Streams {
+    /// One clone for each thread that lives: their number is what is counted.
+    threads: Arc<()>,
+}
+
+impl Streams {
+    /// Serves a connection from a thread of its own, unless there are too many.
+    pub fn serve(&self, client: TcpStream, house: &Arc<House>) {
+        if Arc::strong_count(&self.threads) > MOST_THREADS {
+            debug!("dns: too many connections; closed one");
+            return;
+        }
+        let (threads, house) = (Arc::clone(&self.threads), Arc::clone(house));
+        spawn(move || {
+            if let Err(err) = converse(client, &house, &threads) {
+                debug!("dns: a connection ended: {err}");
+            }
+        });
+    }
+}
+
+/// Answers queries until the client is done with them.
+fn converse(client: TcpStream, house: &Arc<House>, threads: &Arc<()>) -> io::Result<()> {
+    // Accepted sockets do not inherit it on Linux, but to say so costs nothing.
+    client.set_nonblocking(false)?;
+    client.set_nodelay(true)?;
+    client.set_read_timeout(Some(IDLE))?;
+    client.set_write_timeout(Some(IDLE))?;
+    let mut reading = client.try_clone()?;
+    let writing = Arc::new(Mutex::new(client));
+    while let Some(wire) = receive(&mut reading)? {
+        let mut out = Vec::new();
+        match message::read(&wire) {
+            // Nothing good comes after this.
+            Read::Ignored => return Ok(()),
+            Read::Bad(code) => message::refuse(&wire, code, &mut out),
+            Read::Query(query) => match house.decide(&query) {
+                Verdict::Forward { under_search } => {
+                    if Arc::strong_count(threads) <= MOST_THREADS {
+                        let counted = Arc::clone(threads);
+                        let (wire, house, writing) =
+                            (wire.clone(), Arc::clone(house), Arc::clone(&writing));
+                        spawn(move || {
+                            pass_on(&wire, under_search, &house, &writing);
+                            drop(counted);
+                        });
+                    } else {
+                        message::failure(&wire, SERVFAIL, &mut out);
+                    }
+                }
+                verdict => message::reply(&query, &verdict, &mut out),
+            },
+        }
+        if !out.is_empty() {
+            send(&mut lock(&writing), &out)?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks the nameservers, and gives the client what they say.
+fn pass_on(wire: &[u8], under_search: bool, house: &House, writing: &Mutex<TcpStream>) {
+    let Read::Query(query) = message::read(wire) else {
+        return;
+    };
+    let give = |answer: &[u8]| {
+        let mut client = lock(writing);
+        if send(&mut client, answer).is_err() {
+            // Half an answer may be out: nothing can follow it.
+            let _ = client.shutdown(Shutdown::Both);
+        }
+    };
+    let (mut kept, done) = ask_all(&query, &house.nameservers, house.patience, give);
+    if done {
+        return;
+    }
+    if under_search || kept.is_empty() {
+        kept.clear();
+        let code = if under_search { NXDOMAIN } else { SERVFAIL };
+        message::failure(wire, code, &mut kept);
+    }
+    give(&kept);
+}
+
+/// Asks one nameserver, for its answer whatever it says.
+pub fn exchange(query: &Query<'_>, address: SocketAddr, wait: Duration) -> io::Result<Vec<u8>> {
+    let mut whole = Vec::new();
+    let refusal = ask(query, address, wait, &mut |answer| whole = answer.to_vec())?;
+    Ok(if whole.is_empty() { refusal } else { whole })
+}
+
+/// Asks the nameservers in turn, and gives the first answer that says
+/// something to `give`. If there is none: one that does not, and false.
+fn ask_all(
+    query: &Query<'_>,
+    nameservers: &Nameservers,
+    patience: Patience,
+    mut give: impl FnMut(&[u8]),
+) -> (Vec<u8>, bool) {
+    let mut kept = Vec::new();
+    let count = nameservers.order().count();
+    let begun = Instant::now();
+    for (turn, (server, address)) in nameservers.order().enumerate() {
+        let left = patience.all.saturating_sub(begun.elapsed());
+        let wait = patience.for_turn(turn, count).min(left);
+        if wait.is_zero() {
+            break;
+        }
+        match ask(query, address, wait, &mut give) {
+            Ok(answer) if answer.is_empty() => {
+                nameservers.note(server, false);
+                return (kept, true);
+            }
+            Ok(answer) => kept = answer,
+            // Not noted as silence: there are nameservers without TCP.
+            Err(err) => debug!("dns: {}: {address} by TCP: {err}", query.name),
+        }
+    }
+    (kept, false)
+}
+
+/// Asks one nameserver: its answer where that says nothing, else empty, and
+/// `give` has it.
+fn ask(
+    query: &Query<'_>,
+    address: SocketAddr,
+    wait: Duration,
+    give: &mut impl FnMut(&[u8]),
+) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + wait;
+    let mut stream = TcpStream::connect_timeout(&address, wait)?;
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(wait))?;
+    let id = Random::default().id();
+    let mut asked = query.wire.to_vec();
+    asked[..2].copy_from_slice(&id.to_be_bytes());
+    send(&mut stream, &asked)?;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        let mut answer = receive(&mut stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if !message::answers(&answer, id, query.wire, query.end) {
+            continue;
+        }
+        answer[..2].copy_from_slice(&query.wire[..2]);
+        if matches!(message::code(&answer), SERVFAIL | REFUSED) {
+            return Ok(answer);
+        }
+        give(&answer);
+        if !matches!(query.kind, AXFR | IXFR) {
+            return Ok(Vec::new());
+        }
+        // A zone comes in as many messages as its server likes; only who
+        // reads the records knows the last one. Until silence, then.
+        stream.set_read_timeout(Some(IDLE))?;
+        while let Ok(Some(mut more)) = receive(&mut stream) {
+            if more.len() < message::HEADER || more[..2] != id.to_be_bytes() {
+                break;
+            }
+            more[..2].copy_from_slice(&query.wire[..2]);
+            give(&more);
+        }
+        return Ok(Vec::new());
+    }
+}
+
+/// One message, after its length; `None` at a clean end.
+fn receive(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+    let mut len = [0; 2];
+    if stream.read(&mut len[..1])? == 0 {
+        return Ok(None);
+    }
+    stream.read_exact(&mut len[1..])?;
+    let mut wire = vec![0; usize::from(u16::from_be_bytes(len))];
+    stream.read_exact(&mut wire)?;
+    Ok(Some(wire))
+}
+
+/// One message, in one piece with its length.
+fn send(stream: &mut TcpStream, wire: &[u8]) -> io::Result<()> {
+    let len = u16::try_from(wire.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+    let mut framed = Vec::with_capacity(wire.len() + 2);
+    framed.extend_from_slice(&len.to_be_bytes());
+    framed.extend_from_slice(wire);
+    stream.write_all(&framed)
+}
+
+fn lock(writing: &Mutex<TcpStream>) -> std::sync::MutexGuard<'_, TcpStream> {
+    writing.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn spawn(work: impl FnOnce() + Send + 'static) {
+    let builder = thread::Builder::new().name("dns-tcp".to_owned());
+    if let Err(err) = builder.stack_size(STACK).spawn(work) {
+        warn!("dns: cannot serve a connection: {err}");
+    }
+}
+
+/// Threads for connections and their queries together.
+const MOST_THREADS: usize = 200;
+
+/// What such a thread needs, and then some.
+const STACK: usize = 256 * 1024;
+
+/// How long a connection may be silent; clients keep theirs for less.
+const IDLE: Duration = Duration::from_secs(10);

@@ -1,0 +1,163 @@
+//! What is answered to a question: the only place of the DNS server that
+//! decides anything about a name.
+//!
+//! Nothing here knows bytes or sockets.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::message::{A, AAAA, ANY, HTTPS, IN};
+use crate::config::Names;
+use crate::service::{self, Service};
+
+/// The answer to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// These addresses, one of them at least.
+    Answer {
+        v4: Option<Ipv4Addr>,
+        v6: Option<Ipv6Addr>,
+    },
+    /// There is no such name in the zone that is the last `apex` characters of it.
+    NoSuchName { apex: usize },
+    /// There is such a name, but nothing of this type; `apex` as above.
+    Empty { apex: usize },
+    /// Ours, but nothing we talk about.
+    Refused,
+    /// Not ours: the original nameservers know.
+    Forward {
+        /// Whether their silence, or SERVFAIL, means that there is no such
+        /// name: so that a resolver walks on along its search list.
+        under_search: bool,
+    },
+}
+
+/// A question, as far as it matters here.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Lower case, without the trailing dot.
+    pub name: &'a str,
+    pub kind: u16,
+    pub class: u16,
+}
+
+/// Whose names are whose.
+#[derive(Debug)]
+pub struct Zones<'a> {
+    pub names: &'a Names,
+    /// The original search domains, lower case, without outer dots.
+    pub search: &'a [String],
+    /// Whether the proxy listens on ::1 too.
+    pub ipv6: bool,
+}
+
+impl Zones<'_> {
+    /// Decides.
+    pub fn decide(&self, question: Question<'_>) -> Verdict {
+        let name = question.name;
+        if let Some(relative) = under(name, &self.names.zone) {
+            let apex = self.names.zone.len();
+            return match relative {
+                _ if question.class != IN => Verdict::Refused,
+                "" => Verdict::Empty { apex },
+                _ if is_ours(name, self.names) => self.loopback(question.kind, apex),
+                _ => Verdict::NoSuchName { apex },
+            };
+        }
+        if let Some(relative) = under(name, GOOGLE_INTERNAL) {
+            let apex = GOOGLE_INTERNAL.len();
+            return match relative {
+                _ if question.class != IN => Verdict::Refused,
+                "" => Verdict::Empty { apex },
+                METADATA => metadata(question.kind, apex),
+                _ => Verdict::NoSuchName { apex },
+            };
+        }
+        // Names asked for as they are, with a dot at their end or by a
+        // resolver without a search list. Only what an HTTP client asks is
+        // ours there: a mail exchanger `mail.` would not be.
+        if question.class == IN && matches!(question.kind, A | AAAA | HTTPS) {
+            if name == METADATA {
+                return metadata(question.kind, name.len());
+            }
+            if is_ours(name, self.names) {
+                return self.loopback(question.kind, name.len());
+            }
+        }
+        Verdict::Forward {
+            under_search: self
+                .search
+                .iter()
+                .any(|domain| under(name, domain).is_some_and(|relative| !relative.is_empty())),
+        }
+    }
+
+    fn loopback(&self, kind: u16, apex: usize) -> Verdict {
+        let v4 = matches!(kind, A | ANY).then_some(Ipv4Addr::LOCALHOST);
+        let v6 = (self.ipv6 && matches!(kind, AAAA | ANY)).then_some(Ipv6Addr::LOCALHOST);
+        if v4.is_none() && v6.is_none() {
+            return Verdict::Empty { apex };
+        }
+        Verdict::Answer { v4, v6 }
+    }
+}
+
+/// Whether a name, with or without our zone at its end, is a service's or a
+/// route's, and one of `-only` where that is given.
+pub fn is_ours(name: &str, names: &Names) -> bool {
+    let service = Service::parse(name, &names.zone);
+    let relative = service::relative(name, &names.zone);
+    let is_route = names.routes.iter().any(|route| route.name == relative);
+    if service.is_none() && !is_route {
+        return false;
+    }
+    let Some(only) = &names.only else {
+        return true;
+    };
+    only.iter().any(|listed| {
+        let listed = service::relative(listed, &names.zone);
+        listed == relative
+            || match (&service, Service::parse(&listed, &names.zone)) {
+                (Some(service), Some(listed)) => covers(&listed, service),
+                _ => false,
+            }
+    })
+}
+
+/// Whether a name of the list means this service: `hello` means it with every
+/// tag and in every region, `hello.us-east1` there only.
+fn covers(listed: &Service, service: &Service) -> bool {
+    let agrees =
+        |listed: &Option<String>, said: &Option<String>| listed.is_none() || listed == said;
+    listed.name == service.name
+        && agrees(&listed.tag, &service.tag)
+        && agrees(&listed.region, &service.region)
+        && agrees(&listed.project, &service.project)
+}
+
+fn metadata(kind: u16, apex: usize) -> Verdict {
+    match kind {
+        A | ANY => Verdict::Answer {
+            v4: Some(METADATA_SERVER),
+            v6: None,
+        },
+        _ => Verdict::Empty { apex },
+    }
+}
+
+/// The part of `name` before `domain`: empty for the domain itself, `None` for
+/// a name elsewhere.
+fn under<'a>(name: &'a str, domain: &str) -> Option<&'a str> {
+    let rest = name.strip_suffix(domain)?;
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    rest.strip_suffix('.')
+}
+
+/// The zone that the platform has in its search list, and the one name there.
+const GOOGLE_INTERNAL: &str = "google.internal";
+const METADATA: &str = "metadata";
+const METADATA_SERVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Sockets beyond std: waiting for several at once, and taking or giving many
+//! datagrams with one system call.
+
+#![allow(unsafe_code)]
+// Lengths of C structures and of batches: all of them are small.
+#![allow(clippy::cast_possible_truncation)]
+
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr;
+use std::time::Duration;
+
+/// A descriptor to wait for until it can be read.
+#[repr(transparent)]
+pub struct Wait(libc::pollfd);
+
+impl Wait {
+    /// Waits for bytes, a connection, an end or an error.
+    pub fn readable(fd: &impl AsFd) -> Wait {
+        Wait(libc::pollfd {
+            fd: fd.as_fd().as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        })
+    }
+
+    /// Whether the last [`poll`] found something there.
+    pub fn is_ready(&self) -> bool {
+        self.0.revents != 0
+    }
+}
+
+/// Waits until one of `waits` is ready, or `timeout` is over.
+///
+/// A signal ends it early with nothing ready.
+pub fn poll(waits: &mut [Wait], timeout: Option<Duration>) -> io::Result<()> {
+    // Rounded up: a deadline half a millisecond away must not spin.
+    let millis = timeout.map_or(-1, |timeout| {
+        libc::c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX)
+    });
+    // SAFETY: `Wait` is a transparent pollfd, and the slice is as long as said.
+    let found = unsafe { libc::poll(waits.as_mut_ptr().cast(), waits.len() as _, millis) };
+    let err = io::Error::last_os_error();
+    if found < 0 && err.kind() != io::ErrorKind::Interrupted {
+        return Err(err);
+    }
+    Ok(())
+}
+
+/// How many datagrams one system call takes or gives at most.
+pub const BATCH: usize = 32;
+
+/// Room for the largest datagram there is.
+const ROOM: usize = 65_536;
+
+/// Datagrams as they came in, [`BATCH`] at most.
+pub struct Inbox {
+    // Zeroed by the kernel and never touched past what arrives: a page or
+    // so for each datagram of the batch is all that becomes real memory.
+    bytes: Vec<u8>,
+    arrived: Vec<(usize, Option<SocketAddr>)>,
+}
+
+impl Inbox {
+    /// An empty one.
+    pub fn new() -> Inbox {
+        Inbox {
+            bytes: vec![0; BATCH * ROOM],
+            arrived: Vec::with_capacity(BATCH),
+        }
+    }
+
+    /// Takes what is there, without waiting, in place of what it held; the
+    /// number of datagrams, 0 when there are none.
+    pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        self.arrived.clear();
+        // SAFETY: all of these are plain C structures, valid when zero.
+        let mut froms: [libc::sockaddr_storage; BATCH] = unsafe { mem::zeroed() };
+        let mut slices: [libc::iovec; BATCH] = unsafe { mem::zeroed() };
+        let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
+        let rooms = self.bytes.chunks_exact_mut(ROOM);
+        for (((header, slice), from), room) in headers
+            .iter_mut()
+            .zip(&mut slices)
+            .zip(&mut froms)
+            .zip(rooms)
+        {
+            slice.iov_base = room.as_mut_ptr().cast();
+            slice.iov_len = room.len();
+            header.msg_hdr.msg_iov = slice;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_name = ptr::from_mut(from).cast();
+            header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as _;
+        }
+        // SAFETY: every header points to one slice and one address, which
+        // live until the call returns, and each slice to a room of its own.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                BATCH as _,
+                libc::MSG_DONTWAIT as _,
+                ptr::null_mut(),
+            )
+        };
+        let Ok(count) = usize::try_from(count) else {
+            let err = io::Error::last_os_error();
+            return match err.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
+                _ => Err(err),
+            };
+        };
+        for (header, from) in headers.iter().zip(&froms).take(count) {
+            let len = (header.msg_len as usize).min(ROOM);
+            self.arrived.push((len, address(from)));
+        }
+        Ok(count)
+    }
+
+    /// The datagrams of the last [`Inbox::receive`], and whence they came.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<SocketAddr>)> {
+        let rooms = self.bytes.chunks_exact(ROOM);
+        self.arrived
+            .iter()
+            .zip(rooms)
+            .map(|(&(len, from), room)| (&room[..len], from))
+    }
+}
+
+/// Datagrams on their way out of one socket.
+#[derive(Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    waiting: Vec<(Range<usize>, Option<SocketAddr>)>,
+}
+
+impl Outbox {
+    /// Adds what `write` appends, for `to`, or for the peer of a connected socket.
+    pub fn push(&mut self, to: Option<SocketAddr>, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        self.waiting.push((start..self.bytes.len(), to));
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Sends everything without waiting, and is empty then.
+    ///
+    /// What the kernel refuses twice is dropped; the last refusal is the answer.
+    pub fn send(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        let mut outcome = Ok(());
+        let mut sent = 0;
+        let mut refused_at = None;
+        while sent < self.waiting.len() {
+            match self.send_batch(socket, sent) {
+                Ok(count) => sent += count,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                // The first refusal may be an old one, of a datagram long
+                // gone (ICMP), reported now: try once more.
+                Err(_) if refused_at != Some(sent) => refused_at = Some(sent),
+                Err(err) => {
+                    outcome = Err(err);
+                    sent += 1;
+                }
+            }
+        }
+        self.bytes.clear();
+        self.waiting.clear();
+        outcome
+    }
+
+    fn send_batch(&mut self, socket: &UdpSocket, first: usize) -> io::Result<usize> {
+        // SAFETY: all of these are plain C structures, valid when zero.
+        let mut tos: [libc::sockaddr_storage; BATCH] = unsafe { mem::zeroed() };
+        let mut slices: [libc::iovec; BATCH] = unsafe { mem::zeroed() };
+        let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
+        let waiting = &self.waiting[first..];
+        let count = waiting.len().min(BATCH);
+        for (((header, slice), storage), (range, to)) in headers
+            .iter_mut()
+            .zip(&mut slices)
+            .zip(&mut tos)
+            .zip(waiting)
+        {
+            let bytes = &mut self.bytes[range.clone()];
+            slice.iov_base = bytes.as_mut_ptr().cast();
+            slice.iov_len = bytes.len();
+            header.msg_hdr.msg_iov = slice;
+            header.msg_hdr.msg_iovlen = 1;
+            if let Some(to) = to {
+                header.msg_hdr.msg_namelen = put_address(to, storage);
+                header.msg_hdr.msg_name = ptr::from_mut(storage).cast();
+            }
+        }
+        // SAFETY: the first `count` headers point to slices and addresses
+        // that live until the call returns.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                count as _,
+                (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
+            )
+        };
+        match usize::try_from(sent) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(sent) => Ok(sent),
+            Err(_) => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+fn address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match libc::c_int::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says what it is, and the storage is large
+            // and aligned enough for every kind.
+            let v4 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
+            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let v6 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            Some(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+fn put_address(to: &SocketAddr, storage: &mut libc::sockaddr_storage) -> libc::socklen_t {
+    let len = match to {
+        SocketAddr::V4(to) => {
+            // SAFETY: the storage is large and aligned enough for every kind.
+            let v4 = unsafe { &mut *ptr::from_mut(storage).cast::<libc::sockaddr_in>() };
+            v4.sin_family = libc::AF_INET as _;
+            v4.sin_port = to.port().to_be();
+            v4.sin_addr.s_addr = u32::from_ne_bytes(to.ip().octets());
+            size_of::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(to) => {
+            // SAFETY: as above.
+            let v6 = unsafe { &mut *ptr::from_mut(storage).cast::<libc::sockaddr_in6>() };
+            v6.sin6_family = libc::AF_INET6 as _;
+            v6.sin6_port = to.port().to_be();
+            v6.sin6_addr.s6_addr = to.ip().octets();
+            v6.sin6_flowinfo = to.flowinfo();
+            v6.sin6_scope_id = to.scope_id();
+            size_of::<libc::sockaddr_in6>()
+        }
+    };
+    len as _
+}
