@@ -174,8 +174,8 @@ sizes() {
       bytes[crate] += size
     }
     END { for (crate in bytes) printf "%9d  %s\n", bytes[crate], crate }' | sort -rn | head -n 20
-  echo "           by section:"
-  size -A -d "$file" | awk '$2 > 2000 && $3 > 0 { printf "%9d  %s\n", $2, $1 }' | sort -rn
+  echo "  of which, and beside it, by section:"
+  size -A -d "$file" | awk '$2 + 0 > 2000 && $3 > 0 { printf "%9d  %s\n", $2, $1 }' | sort -rn
 }
 
 check_reproducible() {
