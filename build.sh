@@ -17,7 +17,7 @@ cd "$(dirname "$0")"
 target=x86_64-unknown-linux-musl
 limit=2000000
 out=target/static # of its own, so that two standard libraries never mix
-for_rustup="gcc binutils musl-tools ca-certificates"
+for_rustup="gcc libc6-dev binutils musl-tools ca-certificates"
 for_debian="$for_rustup rustc-web cargo-web rust-web-src libunwind-14-dev"
 
 main() {
@@ -168,7 +168,7 @@ sizes() {
       sub(/^core::ptr::drop_in_place(::h[0-9a-f]+)?</, "", name) # whose drop it is
       sub(/^vtable for /, "", name)
       while (sub(/^(<|&|\*|\[|\(|dyn |mut |const |_?<)/, "", name)) {}
-      if (name ~ /^ring_core/) crate = "ring (C and assembly)"
+      if (name ~ /^ring_core|^ecp_nistz256|^(mul|sqr)x?[48]x/) crate = "ring (C and assembly)"
       else if (match(name, /^[A-Za-z_0-9]+(::|\[)/)) { crate = name; sub(/(::|\[).*/, "", crate) }
       else crate = "musl, libunwind and other C"
       bytes[crate] += size
