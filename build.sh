@@ -1,0 +1,222 @@
+#!/usr/bin/env bash
+# Builds dist/runsd: one static, stripped file for x86-64 Linux.
+#
+#   ./build.sh                       builds, checks that it is static and small, prints its size
+#   ./build.sh --sizes               ... and what the largest parts of it are
+#   ./build.sh --check-reproducible  builds this commit in two folders and compares the bytes
+#   ./build.sh --install PACKAGE...  installs what is missing of these Debian packages
+#
+# The compiler is the one that can build for musl as it stands, which after
+# `rustup target add x86_64-unknown-linux-musl` is rustup's. Where there is
+# none, it is Debian's, which has the standard library as source only: that is
+# then built along, and linked by a wrapper made below.
+set -euo pipefail
+export LC_ALL=C
+cd "$(dirname "$0")"
+
+target=x86_64-unknown-linux-musl
+limit=2000000
+out=target/static # of its own, so that two standard libraries never mix
+for_rustup="gcc libc6-dev binutils musl-tools ca-certificates"
+for_debian="$for_rustup rustc-web cargo-web rust-web-src libunwind-14-dev"
+
+main() {
+  case "${1-}" in
+    "") build ;;
+    --sizes) build && sizes ;;
+    --check-reproducible) check_reproducible ;;
+    --install) shift && install_packages "$@" ;;
+    *) die "got ${1@Q}; expected --sizes, --check-reproducible, --install or nothing" ;;
+  esac
+}
+
+build() {
+  [ "$(uname -sm)" = "Linux x86_64" ] || die "builds on x86-64 Linux only; this is $(uname -sm)"
+  mkdir -p "$out/bin" "$out/lib" dist
+  if can_build_for_musl; then
+    install_packages $for_rustup
+    with_rustup_target
+  else
+    install_packages $for_debian
+    with_debian
+  fi
+  # Stripped here and not by cargo: --sizes reads the names.
+  strip -o dist/runsd.new "$out/$target/release/runsd"
+  check dist/runsd.new
+  mv dist/runsd.new dist/runsd
+}
+
+# Whether the compiler in PATH has a standard library for musl.
+can_build_for_musl() {
+  has_musl_std && return
+  command -v rustup >/dev/null && [ "${RUSTUP_AUTO_INSTALL-1}" != 0 ] || return
+  timeout 300 rustup target add "$target" && has_musl_std
+}
+
+has_musl_std() {
+  local libs
+  command -v cargo >/dev/null || return
+  libs=$(rustc --print target-libdir --target "$target" 2>/dev/null) || return
+  compgen -G "$libs/libstd-*.rlib" >/dev/null
+}
+
+with_rustup_target() {
+  compile cargo "$(rustc --print sysroot)"
+}
+
+# musl-gcc cannot link a static PIE: its specs know only Scrt1.o, which wants
+# an interpreter. So the start files are named one by one. The wrapper's name
+# ends in gcc because rustc guesses from it what flags it takes.
+#
+# The unwinder is LLVM's, because gcc's libgcc_eh.a needs glibc.
+with_debian() {
+  local unwind
+  unwind=$(compgen -G "/usr/lib/llvm-*/lib/libunwind.a" | tail -n 1) || die "no libunwind.a in /usr/lib/llvm-*/lib"
+  ln -sf "$unwind" "$out/lib/libunwind.a" # alone, so that -L finds nothing else there
+
+  # libunwind.a was compiled for glibc with _FORTIFY_SOURCE; this is all it asks for.
+  cat >"$out/lib/fprintf_chk.c" <<'END'
+#include <stdarg.h>
+#include <stdio.h>
+int __fprintf_chk(FILE *f, int flag, const char *format, ...) {
+  va_list args;
+  (void)flag;
+  va_start(args, format);
+  int n = vfprintf(f, format, args);
+  va_end(args);
+  return n;
+}
+END
+  musl-gcc -Os -ffunction-sections -fno-asynchronous-unwind-tables -c "$out/lib/fprintf_chk.c" -o "$out/lib/fprintf_chk.o"
+
+  cat >"$out/bin/static-pie-gcc" <<'END'
+#!/bin/sh
+here=$(dirname "$0")/../lib
+musl=/usr/lib/x86_64-linux-musl
+exec gcc -nostartfiles -nostdlib -L"$here" -L"$musl" \
+  "$musl/rcrt1.o" "$musl/crti.o" "$(gcc -print-file-name=crtbeginS.o)" \
+  "$@" "$here/fprintf_chk.o" \
+  "$(gcc -print-file-name=crtendS.o)" "$musl/crtn.o" \
+  -Wl,--no-dynamic-linker -Wl,-z,text
+END
+  chmod +x "$out/bin/static-pie-gcc"
+
+  # Found through PATH: a linker with a folder in its name could leave a trace.
+  PATH=$PWD/$out/bin:$PATH RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=static-pie-gcc \
+    compile /usr/bin/cargo /usr \
+    "-Clink-self-contained=no" -- \
+    -Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size,panic-unwind
+}
+
+# compile CARGO SYSROOT [RUSTFLAG...] [-- CARGO-ARGUMENT...]
+compile() {
+  local cargo=$1 sysroot=$2 flags=()
+  shift 2
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do flags+=("$1") && shift; done
+  [ $# -eq 0 ] || shift
+  local home=${CARGO_HOME:-$HOME/.cargo}
+  # No folder of this machine may show in the bytes.
+  flags+=(
+    "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust"
+    "--remap-path-prefix=$(realpath -m "$sysroot/lib/rustlib/src/rust")=/rust"
+    "--remap-path-prefix=$home=/cargo"
+    "--remap-path-prefix=$PWD=/runsd"
+    "-Clink-arg=-Wl,--build-id=none"
+  )
+  # shellcheck disable=SC2030
+  (
+    export CARGO_ENCODED_RUSTFLAGS RUNSD_COMMIT
+    CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")
+    RUNSD_COMMIT=$(commit)
+    export CARGO_TARGET_DIR=$PWD/$out
+    export CARGO_PROFILE_RELEASE_STRIP=false
+    export CC_x86_64_unknown_linux_musl=musl-gcc
+    # ring's C never unwinds, so it needs no tables for it.
+    export CFLAGS_x86_64_unknown_linux_musl="-fno-asynchronous-unwind-tables -ffile-prefix-map=$home=/cargo"
+    "$cargo" build --release --locked --bin runsd --target "$target" "$@"
+  )
+}
+
+# The commit for -version; nothing outside a git checkout.
+commit() {
+  local hash
+  hash=$(git rev-parse --short=10 HEAD 2>/dev/null) || return 0
+  git diff --quiet HEAD -- 2>/dev/null || hash+=-dirty
+  echo "$hash"
+}
+
+check() {
+  local size
+  size=$(stat -c %s "$1")
+  readelf -hW "$1" | grep -q 'Type: *DYN' || die "runsd is not position-independent"
+  ! readelf -lW "$1" | grep -q INTERP || die "runsd wants an interpreter; it has to be static"
+  ! readelf -dW "$1" | grep -q NEEDED || die "runsd wants shared libraries; it has to be static"
+  ! readelf -SW "$1" | grep -q '\.symtab' || die "runsd is not stripped"
+  readelf -SW "$1" | grep -q '\.eh_frame ' || die "runsd cannot unwind"
+  "$1" -version >/dev/null || die "runsd -version fails"
+  [ "$size" -le $limit ] || die "runsd has $size bytes; $limit are allowed"
+  echo "dist/runsd: $size bytes, static"
+}
+
+# Bytes by crate, as far as symbols have names; the rest by section.
+sizes() {
+  local file=$out/$target/release/runsd
+  nm -CS --size-sort -t d "$file" | sed -E 's/^[0-9]+ 0*([0-9]+) . /\1 /' | awk '
+    {
+      size = $1; name = substr($0, length($1) + 2)
+      sub(/^core::ptr::drop_in_place(::h[0-9a-f]+)?</, "", name) # whose drop it is
+      sub(/^vtable for /, "", name)
+      while (sub(/^(<|&|\*|\[|\(|dyn |mut |const |_?<)/, "", name)) {}
+      if (name ~ /^ring_core|^ecp_nistz256|^(mul|sqr)x?[48]x/) crate = "ring (C and assembly)"
+      else if (match(name, /^[A-Za-z_0-9]+(::|\[)/)) { crate = name; sub(/(::|\[).*/, "", crate) }
+      else crate = "musl, libunwind and other C"
+      bytes[crate] += size
+    }
+    END { for (crate in bytes) printf "%9d  %s\n", bytes[crate], crate }' | sort -rn | head -n 20
+  echo "  of which, and beside it, by section:"
+  size -A -d "$file" | awk '$2 + 0 > 2000 && $3 > 0 { printf "%9d  %s\n", $2, $1 }' | sort -rn
+}
+
+check_reproducible() {
+  local tmp
+  tmp=$(mktemp -d)
+  # shellcheck disable=SC2064
+  trap "rm -rf '$tmp'" EXIT
+  git clone -q . "$tmp/one"
+  git clone -q . "$tmp/another-with-a-longer-name"
+  "$tmp/one/build.sh"
+  # Its crates come from another folder, too.
+  mkdir "$tmp/cargo-home"
+  cp "${CARGO_HOME:-$HOME/.cargo}"/config.toml "$tmp/cargo-home" 2>/dev/null || true
+  CARGO_HOME=$tmp/cargo-home "$tmp/another-with-a-longer-name/build.sh"
+  cmp "$tmp/one/dist/runsd" "$tmp/another-with-a-longer-name/dist/runsd" || die "two builds of one commit differ"
+  echo "two builds of $(git rev-parse --short=10 HEAD) are the same, byte for byte"
+}
+
+install_packages() {
+  local missing=() package
+  if ! command -v dpkg-query >/dev/null; then
+    echo "build.sh: not a Debian, so taken for granted: what Debian calls $*" >&2
+    return
+  fi
+  for package in "$@"; do
+    [ "$(dpkg-query -Wf '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  [ "$(id -u)" = 0 ] || die "missing packages; as root: apt-get install ${missing[*]}"
+  echo "installing ${missing[*]}"
+  apt_install "${missing[@]}" >/dev/null 2>&1 || { apt-get -qq update && apt_install "${missing[@]}" >/dev/null; }
+}
+
+apt_install() {
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 \
+    install -y --no-install-recommends "$@"
+}
+
+die() {
+  echo "build.sh: $*" >&2
+  exit 1
+}
+
+main "$@"
