@@ -286,8 +286,8 @@ fn become_user(credentials: &Credentials) -> io::Result<()> {
 /// Has woken threads queue behind the running one instead of pushing it aside:
 /// for this thread and those it starts. Only speed depends on it.
 pub fn batch() {
-    let param = libc::sched_param { sched_priority: 0 };
-    // Raw, for musl's own function only says ENOSYS.
+    // The kernel's sched_param; musl's is longer, and its function only says ENOSYS.
+    let param: libc::c_int = 0;
     // SAFETY: the parameter outlives the call, which reads it.
     unsafe {
         libc::syscall(

@@ -1,0 +1,150 @@
+//! The values of flags, as they are typed: what they may be, and what they mean.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use crate::config::Route;
+use crate::service;
+
+/// The spellings Go's `strconv.ParseBool` takes.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+/// `-flag=` is what `-flag=$VARIABLE` leaves of an empty variable: not given.
+pub fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+pub fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+}
+
+/// The largest values are the types' own: 255, 65535.
+pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    let wanted = || {
+        let largest = u64::MAX >> (64 - 8 * size_of::<T>());
+        format!("expected a number from 0 to {largest}")
+    };
+    // FromStr would let a "+" through.
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wanted());
+    }
+    text.parse().map_err(|_| wanted())
+}
+
+pub fn checked(text: &str, fits: fn(&str) -> bool, wanted: &str) -> Result<Option<String>, String> {
+    let text = text.to_ascii_lowercase();
+    if text.is_empty() {
+        Ok(None)
+    } else if fits(&text) {
+        Ok(Some(text))
+    } else {
+        Err(format!("expected {wanted}"))
+    }
+}
+
+pub fn is_hash(text: &str) -> bool {
+    text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+/// A name as DNS has it, in lower case and without its trailing dot.
+pub fn dns_name(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let fits = name.len() <= 253
+        && name.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        });
+    fits.then_some(name)
+        .ok_or_else(|| format!("{text:?} is no DNS name"))
+}
+
+/// `10.0.0.1`, `10.0.0.1:5353`, `fd00::1`, `[fd00::1]:5353`.
+pub fn nameserver(text: &str) -> Result<SocketAddr, String> {
+    text.parse::<IpAddr>()
+        .map(|ip| SocketAddr::new(ip, 53))
+        .or_else(|_| text.parse())
+        .map_err(|_| format!("{text:?} is neither IP nor IP:PORT"))
+}
+
+/// `NAME=URL[,audience=AUD]`.
+pub fn route(text: &str) -> Result<Route, String> {
+    let (name, target) = text
+        .split_once('=')
+        .ok_or("expected NAME=URL[,audience=AUD]")?;
+    let name = dns_name(name)?;
+    if service::RESERVED.contains(&name.as_str()) {
+        return Err(format!("the name {name:?} has a meaning of its own"));
+    }
+    let (url, audience) = match target.split_once(",audience=") {
+        Some((_, "")) => return Err("the audience is empty".to_owned()),
+        Some((url, audience)) => (url, Some(audience)),
+        None => (target, None),
+    };
+    let (tls, authority) = if let Some(rest) = strip_scheme(url, "https://") {
+        (true, rest)
+    } else if let Some(rest) = strip_scheme(url, "http://") {
+        (false, rest)
+    } else {
+        return Err(format!("{url:?} does not begin with https://"));
+    };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    if authority.contains(['/', '?', '#']) {
+        return Err(format!(
+            "{url:?} has a path; a route names a host, the request brings the path"
+        ));
+    }
+    let (host, port) = host_and_port(authority, if tls { 443 } else { 80 })
+        .ok_or_else(|| format!("{url:?} holds no HOST or HOST:PORT"))?;
+    let loopback = host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback());
+    if !tls && !loopback {
+        return Err(format!(
+            "{url:?} is not encrypted, which only loopback may be; write https://"
+        ));
+    }
+    let audience = match audience {
+        Some("none") => None,
+        Some(audience) => Some(audience.to_owned()),
+        // A neighbour on loopback, as a sidecar is, has no use for a token.
+        None => tls.then(|| format!("https://{host}")),
+    };
+    Ok(Route {
+        name,
+        tls,
+        host,
+        port,
+        audience,
+    })
+}
+
+fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
+    let (head, rest) = url.split_at_checked(scheme.len())?;
+    head.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
+/// The host in lower case, an IPv6 address in its brackets, and the port.
+fn host_and_port(authority: &str, default: u16) -> Option<(String, u16)> {
+    let bracketed = authority.ends_with(']');
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !bracketed => (host, number(port).ok().filter(|port| *port > 0)?),
+        _ => (authority, default),
+    };
+    if let Some(ip) = host.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')) {
+        let ip: Ipv6Addr = ip.parse().ok()?;
+        return Some((format!("[{ip}]"), port));
+    }
+    Some((dns_name(host).ok()?, port))
+}

@@ -1,0 +1,338 @@
+//! What an application notices of its supervisor: nothing, as far as possible.
+//!
+//! Runs the real program without privileges, as on Cloud Run but without DNS
+//! and proxy. The applications are shell scripts; each test waits for a line
+//! of theirs, or for their end.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const RUNSD: &str = env!("CARGO_BIN_EXE_runsd");
+
+/// `runsd COMMAND` on Cloud Run, with a metadata server that is not there.
+fn runsd(words: &[&str]) -> Command {
+    let mut command = Command::new(RUNSD);
+    command.args(words);
+    on_cloud_run(&mut command);
+    command
+}
+
+fn on_cloud_run(command: &mut Command) {
+    command
+        .env("K_SERVICE", "tests")
+        .env("GCE_METADATA_HOST", "127.0.0.1:1")
+        .env("RUNSD_SKIP_DNS_HIJACK", "1")
+        .env("RUNSD_SKIP_HTTP_PROXY", "1");
+}
+
+fn output(mut command: Command) -> Output {
+    command.output().expect("runsd starts")
+}
+
+fn stdout(command: Command) -> String {
+    String::from_utf8(output(command).stdout).expect("text")
+}
+
+/// An application that is spoken with.
+struct Running {
+    child: Child,
+    stdin: ChildStdin,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Running {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("runsd starts");
+        let stdin = child.stdin.take().expect("piped");
+        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        Running {
+            child,
+            stdin,
+            lines,
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a line");
+        line.trim_end().to_owned()
+    }
+
+    fn signal(&self, number: i32) {
+        kill(number, self.child.id());
+    }
+
+    /// Closes its stdin, and waits for its end.
+    fn code(mut self) -> Option<i32> {
+        drop(self.stdin);
+        self.child.wait().expect("its end").code()
+    }
+}
+
+fn kill(number: i32, pid: u32) {
+    let status = Command::new("sh")
+        .args(["-c", &format!("kill -{number} {pid}")])
+        .status();
+    assert!(status.expect("sh").success(), "kill -{number} {pid}");
+}
+
+/// A script that prints the number of each signal it gets, until its stdin ends.
+fn print_signals(signals: &[i32]) -> String {
+    let signals: Vec<String> = signals.iter().map(i32::to_string).collect();
+    format!(
+        "for n in {}; do trap \"echo $n\" $n; done
+         exec 3<&0
+         cat <&3 >&2 &
+         echo ready
+         while kill -0 $! 2>&-; do wait $!; done
+         exit 7",
+        signals.join(" "),
+    )
+}
+
+/// All but KILL, STOP, CHLD, the faults, and those libc keeps for itself.
+fn forwardable() -> Vec<i32> {
+    let kept_back = [4, 5, 6, 7, 8, 9, 11, 17, 19, 31, 32, 33];
+    (1..=64).filter(|n| !kept_back.contains(n)).collect()
+}
+
+#[test]
+fn every_signal_reaches_the_app_each_time() {
+    let signals = forwardable();
+    let mut app = Running::start(runsd(&["sh", "-c", &print_signals(&signals)]));
+    assert_eq!(app.line(), "ready");
+    for round in 0..3 {
+        for n in &signals {
+            app.signal(*n);
+            assert_eq!(app.line(), n.to_string(), "round {round}");
+        }
+    }
+    assert_eq!(app.code(), Some(7));
+}
+
+#[test]
+fn a_signal_the_app_ignores_ends_nobody() {
+    let mut app = Running::start(runsd(&[
+        "sh",
+        "-c",
+        "trap '' TERM; echo ready; read x; exit 3",
+    ]));
+    assert_eq!(app.line(), "ready");
+    app.signal(15);
+    app.signal(15);
+    app.stdin.write_all(b"go on\n").expect("it listens");
+    assert_eq!(app.code(), Some(3));
+}
+
+#[test]
+fn an_app_that_stops_itself_goes_on_with_cont() {
+    let script = "echo $$; kill -STOP $$; echo awake; exit 5";
+    let mut app = Running::start(runsd(&["sh", "-c", script]));
+    let pid = app.line();
+    until("the application is stopped", || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+        stat.contains(") T ")
+    });
+    app.signal(18);
+    assert_eq!(app.line(), "awake");
+    assert_eq!(app.code(), Some(5));
+}
+
+#[test]
+fn its_exit_code_is_ours() {
+    for code in 0..=255 {
+        let got = output(runsd(&["sh", "-c", &format!("exit {code}")]));
+        assert_eq!(got.status.code(), Some(code));
+        assert_eq!(
+            String::from_utf8_lossy(&got.stderr),
+            "",
+            "silent when all is well"
+        );
+    }
+}
+
+#[test]
+fn a_death_by_signal_is_128_and_its_number() {
+    for n in [1, 2, 3, 6, 9, 11, 15, 34, 64] {
+        // No core file: the test is about the code.
+        let script = format!("ulimit -c 0; kill -{n} $$");
+        let got = output(runsd(&["sh", "-c", &script]));
+        assert_eq!(got.status.code(), Some(128 + n), "signal {n}");
+    }
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_127_or_126_and_a_sentence() {
+    for (command, code, want) in [
+        ("no-such-command", 127, "not found in PATH"),
+        ("/no/such/command", 127, "no such file"),
+        ("/dev/null/x", 127, "no directory"),
+        ("/etc/passwd", 126, "not executable"),
+        ("/tmp", 126, "not executable"),
+    ] {
+        for place in ["tests", ""] {
+            let mut runsd = runsd(&["--", command]);
+            if place.is_empty() {
+                // Off Cloud Run it is all the same.
+                runsd.env_remove("K_SERVICE");
+            }
+            let got = output(runsd);
+            let stderr = String::from_utf8_lossy(&got.stderr);
+            assert_eq!(got.status.code(), Some(code), "{command}: {stderr}");
+            assert!(stderr.starts_with("runsd: "), "{stderr}");
+            assert!(
+                stderr.contains(&format!("cannot run {command:?}: ")),
+                "{stderr}"
+            );
+            assert!(stderr.contains(want), "{stderr}");
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn orphans_are_reaped_and_are_not_the_app() {
+    let script = "i=0; while [ $i -lt 1000 ]; do (exit 9 &); i=$((i + 1)); done
+                  echo $$; read x; exit 4";
+    let mut app = Running::start(runsd(&["sh", "-c", script]));
+    let pid = app.line();
+    let runsd = app.child.id();
+    until("only the application is left", || {
+        // Each thread has a list of its own; the main thread has the children.
+        let children = fs::read_to_string(format!("/proc/{runsd}/task/{runsd}/children"));
+        children.expect("it lives").trim() == pid
+    });
+    assert_eq!(app.code(), Some(4));
+}
+
+#[test]
+fn the_app_finds_what_it_would_find_without_us() {
+    let look = "grep -E '^(Sig[BCI]|Shd|Uid|Gid|Groups|NoNewPrivs)' /proc/self/status
+                for n in 0 1 2 3 4 5 6 7 8 9; do [ -e /proc/self/fd/$n ] && echo fd $n; done
+                readlink /proc/self/fd/3; ulimit -a; umask; pwd; chrt -p $$ | head -1 | cut -d: -f2";
+    for before in [
+        "",
+        "trap '' PIPE;",
+        "trap '' HUP INT TERM;",
+        "exec <&-;",
+        "exec 2>&-;",
+        "exec 3</etc/passwd;",
+    ] {
+        let run = |by: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{before} exec {by} sh -c \"$LOOK\"")]);
+            shell.env("LOOK", look);
+            on_cloud_run(&mut shell);
+            shell
+        };
+        let bare = stdout(run(""));
+        assert!(bare.contains("SigIgn"), "{bare}");
+        assert_eq!(stdout(run(RUNSD)), bare, "{before:?}");
+        // Off Cloud Run, too.
+        let mut off = run(RUNSD);
+        off.env_remove("K_SERVICE");
+        assert_eq!(stdout(off), bare, "{before:?}, off Cloud Run");
+    }
+}
+
+#[test]
+fn off_cloud_run_we_become_the_app() {
+    let mut command = runsd(&["sh", "-c", "echo $$; read x"]);
+    command.env_remove("K_SERVICE");
+    let mut app = Running::start(command);
+    assert_eq!(app.line(), app.child.id().to_string());
+}
+
+#[test]
+fn with_a_terminal_ctrl_c_reaches_the_app_once() {
+    // The terminal's keys: INT, then QUIT, which ends the script.
+    let app = "trap 'echo got INT' INT; trap 'echo got QUIT; exit 6' QUIT
+               echo ready; while :; do read x; done";
+    let mut command = Command::new("script");
+    // util-linux's script gives its child a terminal of its own.
+    command.args(["-qec", "exec \"$RUNSD_BIN\" sh -c \"$APP\"", "/dev/null"]);
+    command.env("RUNSD_BIN", RUNSD).env("APP", app);
+    command.env("SHELL", "/bin/sh");
+    on_cloud_run(&mut command);
+    let mut terminal = Running::start(command);
+    let mut line = |key: &[u8], want: &str| {
+        if !key.is_empty() {
+            terminal.stdin.write_all(key).expect("a terminal");
+        }
+        // The terminal echoes the key, "^C", before the line.
+        let got = terminal.line();
+        assert!(got.ends_with(want), "{got:?}, {want:?}");
+    };
+    line(b"", "ready");
+    line(b"\x03", "got INT");
+    line(b"\x03", "got INT");
+    line(b"\x1c", "got QUIT");
+    assert_eq!(terminal.code(), Some(6));
+}
+
+#[test]
+fn a_terminal_of_a_script_is_given_back() {
+    let mut command = Command::new("script");
+    // In one process group, as scripts are: after us, cat reads the terminal.
+    command.args([
+        "-qec",
+        "\"$RUNSD_BIN\" true; echo next; read x; echo \"read $x\"",
+        "/dev/null",
+    ]);
+    command.env("RUNSD_BIN", RUNSD).env("SHELL", "/bin/sh");
+    on_cloud_run(&mut command);
+    let mut terminal = Running::start(command);
+    assert_eq!(terminal.line(), "next");
+    terminal.stdin.write_all(b"hello\n").expect("a terminal");
+    assert_eq!(terminal.line(), "hello", "the echo");
+    assert_eq!(terminal.line(), "read hello");
+}
+
+#[test]
+fn user_by_number_and_unknown_names() {
+    let id = |flag: &str| {
+        let mut command = Command::new("id");
+        command.arg(flag);
+        stdout(command)
+    };
+    let (uid, gid) = (id("-u"), id("-g"));
+    let myself = format!("-user={}:{}", uid.trim(), gid.trim());
+    let got = output(runsd(&[&myself, "id", "-u"]));
+    assert_eq!(String::from_utf8_lossy(&got.stdout), uid);
+
+    let got = output(runsd(&["-user=no-such-user", "echo", "started"]));
+    let stderr = String::from_utf8_lossy(&got.stderr);
+    assert_eq!(got.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("\"no-such-user\""), "{stderr}");
+    assert!(got.stdout.is_empty(), "nothing was started");
+
+    if uid.trim() == "0" {
+        let script = "id -u; id -g; id -G; echo $HOME ${USER-none} ${LOGNAME-none}";
+        let mut command = runsd(&["-user=65532:65531", "sh", "-c", script]);
+        command.env("USER", "root").env("LOGNAME", "root");
+        assert_eq!(stdout(command), "65532\n65531\n65531\n/ none none\n");
+    } else {
+        let got = output(runsd(&["-user=0", "true"]));
+        let stderr = String::from_utf8_lossy(&got.stderr);
+        assert_eq!(got.status.code(), Some(126), "{stderr}");
+        assert!(stderr.contains("may not become uid 0"), "{stderr}");
+    }
+}
+
+/// Looks again and again, for what no line tells of.
+fn until(what: &str, so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "waited for: {what}"
+        );
+        std::thread::yield_now();
+    }
+}
