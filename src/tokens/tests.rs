@@ -311,3 +311,27 @@ fn a_fixed_token_is_for_everyone() {
     }
     assert!(Tokens::fixed(&Secret::new("a.b.c\r\nX: y")).is_err());
 }
+
+#[test]
+#[ignore = "prints a number"]
+fn how_long_a_bearer_takes() {
+    let tokens = Tokens::new(|_| Ok(jwt(3600, "x")));
+    for threads in [1, 2, 16] {
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    for _ in 0..200_000 {
+                        tokens
+                            .bearer("https://hello-123456789012.us-east1.run.app", at(0))
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        println!(
+            "{threads}: {:?} each",
+            start.elapsed() / (200_000 * threads)
+        );
+    }
+}
