@@ -16,18 +16,24 @@ use crate::service::{is_project_number, is_region};
 /// The metadata server of this instance.
 pub struct Metadata {
     base: String,
+    patience: Patience,
     sleep: fn(Duration),
+}
+
+/// How long a caller may have to wait.
+struct Patience {
+    one_try: Duration,
+    in_all: Duration,
 }
 
 impl Metadata {
     /// The one at `host[:port]`. Nothing is built or asked before a question.
     pub fn new(host: String) -> Metadata {
-        Metadata::with_sleep(host, thread::sleep)
-    }
-
-    fn with_sleep(host: String, sleep: fn(Duration)) -> Metadata {
-        let base = format!("http://{host}/computeMetadata/v1/instance/");
-        Metadata { base, sleep }
+        Metadata {
+            base: format!("http://{host}/computeMetadata/v1/instance/"),
+            patience: PATIENCE,
+            sleep: thread::sleep,
+        }
     }
 
     /// Region and project number of this instance.
@@ -84,12 +90,13 @@ impl Metadata {
         let mut pause = FIRST_PAUSE;
         let mut tries = 1;
         loop {
-            let left = PATIENCE.saturating_sub(start.elapsed());
-            let failure = match self.ask(path, left.min(ONE_TRY)) {
+            let left = self.patience.in_all.saturating_sub(start.elapsed());
+            let failure = match self.ask(path, left.min(self.patience.one_try)) {
                 Err(Failure::Passing(sentence)) => sentence,
                 done => return done,
             };
-            if tries == TRIES || start.elapsed() + pause + SHORTEST_TRY > PATIENCE {
+            let left = self.patience.in_all.saturating_sub(start.elapsed());
+            if tries == TRIES || left <= pause {
                 let s = if tries == 1 { "try" } else { "tries" };
                 return Err(Failure::Passing(format!("{failure}, after {tries} {s}")));
             }
@@ -100,22 +107,7 @@ impl Metadata {
     }
 
     fn ask(&self, path: &str, time: Duration) -> Result<String, Failure> {
-        // An agent for each question: questions are rare, and a connection kept
-        // over a pause without CPU would be a dead one.
-        let agent = Agent::from(
-            Agent::config_builder()
-                .proxy(None)
-                .max_redirects(0)
-                .max_redirects_will_error(false)
-                .http_status_as_error(false)
-                .timeout_global(Some(time))
-                .max_idle_connections(0)
-                .input_buffer_size(16 * 1024)
-                .output_buffer_size(4 * 1024)
-                .user_agent(concat!("runsd/", env!("CARGO_PKG_VERSION")))
-                .build(),
-        );
-        let mut response = agent
+        let mut response = agent(time)
             .get(format!("{}{path}", self.base))
             .header("metadata-flavor", "Google")
             .call()
@@ -143,11 +135,28 @@ impl Metadata {
 
 const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const ONE_TRY: Duration = Duration::from_secs(3);
-const SHORTEST_TRY: Duration = Duration::from_millis(500);
-/// What a caller may have to wait, in all.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Google's libraries would go on for 16.5 s; here a request waits.
+const PATIENCE: Patience = Patience {
+    one_try: Duration::from_secs(3),
+    in_all: Duration::from_secs(10),
+};
 const LARGEST_BODY: u64 = 64 * 1024;
+
+/// An agent for each question: questions are rare, and a connection kept over
+/// a pause without CPU would be a dead one.
+fn agent(time: Duration) -> Agent {
+    let config = Agent::config_builder()
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .timeout_global(Some(time))
+        .max_idle_connections(0)
+        .input_buffer_size(16 * 1024)
+        .output_buffer_size(4 * 1024)
+        .user_agent(concat!("runsd/", env!("CARGO_PKG_VERSION")));
+    Agent::from(config.build())
+}
 
 /// Why there is no answer, and whether asking again may help.
 #[derive(Debug, PartialEq, Eq)]

@@ -81,7 +81,9 @@ impl Tokens {
             return false;
         };
         let now = seconds(now);
-        let slot = shelf.slot(audience);
+        let Some(slot) = shelf.find(audience) else {
+            return true;
+        };
         let mut flight = slot.flight();
         let mut kept = slot.kept.write().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
@@ -121,14 +123,17 @@ struct Shelf {
 
 impl Shelf {
     fn slot(&self, audience: &str) -> Arc<Slot> {
-        let use_ = self.uses.fetch_add(1, Ordering::Relaxed);
-        {
-            let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(slot) = slots.get(audience) {
-                slot.used.store(use_, Ordering::Relaxed);
-                return Arc::clone(slot);
-            }
-        }
+        self.find(audience).unwrap_or_else(|| self.add(audience))
+    }
+
+    fn find(&self, audience: &str) -> Option<Arc<Slot>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.get(audience)?;
+        slot.used.store(self.date(), Ordering::Relaxed);
+        Some(Arc::clone(slot))
+    }
+
+    fn add(&self, audience: &str) -> Arc<Slot> {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= AUDIENCES && !slots.contains_key(audience) {
             let oldest = slots
@@ -140,8 +145,12 @@ impl Shelf {
             }
         }
         let slot = slots.entry(audience.to_owned()).or_default();
-        slot.used.store(use_, Ordering::Relaxed);
+        slot.used.store(self.date(), Ordering::Relaxed);
         Arc::clone(slot)
+    }
+
+    fn date(&self) -> u64 {
+        self.uses.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Asks, and looks at what came.
@@ -192,8 +201,8 @@ struct Flight {
     landings: u64,
     /// When the last one landed, in seconds since 1970.
     landed_at: Option<u64>,
-    /// What the last one brought.
-    outcome: Option<Result<Token, String>>,
+    /// Why the last one brought nothing.
+    failure: Option<String>,
     /// What was dropped last, and when.
     dropped: Option<(Secret, u64)>,
 }
@@ -227,14 +236,17 @@ impl Slot {
 
     fn land(&self, outcome: Result<Token, String>, now: u64) {
         let mut flight = self.flight();
-        if let Ok(token) = &outcome {
-            let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-            *kept = Some(token.clone());
-        }
         flight.up = false;
         flight.landings += 1;
         flight.landed_at = Some(now);
-        flight.outcome = Some(outcome);
+        flight.failure = match outcome {
+            Ok(token) => {
+                let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+                *kept = Some(token);
+                None
+            }
+            Err(why) => Some(why),
+        };
         drop(flight);
         self.landed.notify_all();
     }
@@ -243,31 +255,34 @@ impl Slot {
     fn fetched(&self, shelf: &Shelf, audience: &str, now: u64) -> Result<Secret, String> {
         let start = Start::at(now);
         let mut flight = self.flight();
-        // It may have landed between the caller's look and ours.
-        if let Some(token) = self.token().filter(|token| token.end > now) {
-            return Ok(token.value);
-        }
-        if !flight.up {
-            flight.up = true;
-            drop(flight);
-            let outcome = shelf.get(audience, start);
-            self.land(outcome.clone(), start.now());
-            return outcome.map(|token| token.value);
-        }
-        let awaited = flight.landings + 1;
-        flight.waiting += 1;
-        while flight.landings < awaited {
-            flight = self
-                .landed
-                .wait(flight)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        flight.waiting -= 1;
-        // A failure is not kept, but it is the answer of all who waited for it.
-        match &flight.outcome {
-            Some(Ok(token)) => Ok(token.value.clone()),
-            Some(Err(why)) => Err(why.clone()),
-            None => Err("the fetch of a token broke off".to_owned()),
+        loop {
+            // It may have landed between the caller's look and ours.
+            if let Some(token) = self.token().filter(|token| token.end > start.now()) {
+                return Ok(token.value);
+            }
+            if !flight.up {
+                flight.up = true;
+                drop(flight);
+                let outcome = shelf.get(audience, start);
+                let value = outcome.as_ref().map(|token| token.value.clone());
+                let value = value.map_err(Clone::clone);
+                self.land(outcome, start.now());
+                return value;
+            }
+            let awaited = flight.landings + 1;
+            flight.waiting += 1;
+            while flight.landings < awaited {
+                flight = self
+                    .landed
+                    .wait(flight)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            flight.waiting -= 1;
+            // A failure is not kept, but it is the answer of all who waited
+            // for it: an outage costs each one wait, not a queue of them.
+            if let Some(why) = &flight.failure {
+                return Err(why.clone());
+            }
         }
     }
 }

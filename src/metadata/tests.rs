@@ -31,7 +31,10 @@ fn server(answers: Vec<Vec<u8>>) -> Server {
 }
 
 fn metadata(server: &Server) -> Metadata {
-    Metadata::with_sleep(server.host.clone(), |_| ())
+    Metadata {
+        sleep: |_| (),
+        ..Metadata::new(server.host.clone())
+    }
 }
 
 fn answer(status: u16, body: &str) -> Vec<u8> {
@@ -127,7 +130,11 @@ fn nobody_there() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let host = listener.local_addr().unwrap().to_string();
     drop(listener);
-    let err = Metadata::with_sleep(host, |_| ()).email().unwrap_err();
+    let metadata = Metadata {
+        sleep: |_| (),
+        ..Metadata::new(host)
+    };
+    let err = metadata.email().unwrap_err();
     assert!(
         err.starts_with("cannot reach the metadata server: "),
         "{err}"
@@ -139,9 +146,10 @@ fn pauses_double() {
     use std::sync::Mutex;
     static PAUSES: Mutex<Vec<u128>> = Mutex::new(Vec::new());
     let server = server(vec![answer(503, ""); 5]);
-    let metadata = Metadata::with_sleep(server.host.clone(), |pause| {
-        PAUSES.lock().unwrap().push(pause.as_millis());
-    });
+    let metadata = Metadata {
+        sleep: |pause| PAUSES.lock().unwrap().push(pause.as_millis()),
+        ..Metadata::new(server.host.clone())
+    };
     metadata.email().unwrap_err();
     assert_eq!(*PAUSES.lock().unwrap(), [100, 200, 400, 800]);
 }
@@ -212,4 +220,31 @@ fn places() {
             .map(|p| (p.project.as_str(), p.region.as_str()));
         assert_eq!(got, want, "{text:?}");
     }
+}
+
+#[test]
+fn silence_is_not_waited_for_without_end() {
+    // The kernel accepts, and nobody ever answers.
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let metadata = |one_try, in_all| Metadata {
+        patience: Patience {
+            one_try: Duration::from_millis(one_try),
+            in_all: Duration::from_millis(in_all),
+        },
+        sleep: |_| (),
+        ..Metadata::new(listener.local_addr().unwrap().to_string())
+    };
+    let err = metadata(1, 60_000).email().unwrap_err();
+    let want = "the metadata server did not answer in time, after 5 tries";
+    assert_eq!(err, want);
+    let err = metadata(60_000, 100).email().unwrap_err();
+    let want = "the metadata server did not answer in time, after 1 try";
+    assert_eq!(err, want);
+}
+
+#[test]
+fn a_proxy_in_the_environment_is_not_asked() {
+    // What the other tests show by chance where no proxy is set: ureq reads the
+    // environment once for each config, so the setting itself is looked at.
+    assert!(agent(Duration::from_secs(1)).config().proxy().is_none());
 }

@@ -7,7 +7,7 @@
 use crate::config::{AuthHeader, Named, Names, Route};
 use crate::destination::Destination;
 use crate::secret::Secret;
-use crate::service::{RESERVED, Service, relative};
+use crate::service::{Service, relative};
 
 /// The policy of this instance.
 #[derive(Debug, Clone)]
@@ -210,7 +210,15 @@ fn user_agent(original: Option<&[u8]>) -> Vec<u8> {
 }
 
 fn is_metadata(name: &str) -> bool {
-    name == RESERVED[0] || name == "metadata.google.internal"
+    name == "metadata" || name == "metadata.google.internal"
+}
+
+/// Whether a 401 says that the token itself was wrong, and not that there was
+/// none: then it is forgotten, and a request that can be repeated is.
+pub fn is_invalid_token(www_authenticate: &[u8]) -> bool {
+    let wanted = b"error=\"invalid_token\"";
+    let mut windows = www_authenticate.windows(wanted.len());
+    windows.any(|window| window.eq_ignore_ascii_case(wanted))
 }
 
 /// A `Location` that names the upstream, turned back into the name that was

@@ -311,3 +311,39 @@ fn a_fixed_token_is_for_everyone() {
     }
     assert!(Tokens::fixed(&Secret::new("a.b.c\r\nX: y")).is_err());
 }
+
+#[test]
+fn whatever_the_order_no_token_past_its_end() {
+    // A server that fails each third time, and gives some tokens little time.
+    let count = AtomicU64::new(0);
+    let clock = Arc::new(AtomicU64::new(0));
+    let server_clock = Arc::clone(&clock);
+    let tokens = Tokens::new(move |_| {
+        let n = count.fetch_add(1, Ordering::Relaxed);
+        let now = server_clock.load(Ordering::Relaxed);
+        match n % 3 {
+            0 => Err("status 503".to_owned()),
+            // The end is the last part too, where this test can read it.
+            _ => Ok(jwt(now + n % 500, &format!("{}", now + n % 500))),
+        }
+    });
+    thread::scope(|scope| {
+        for thread in 0..8 {
+            let (tokens, clock) = (&tokens, &clock);
+            scope.spawn(move || {
+                for round in 0..3000 {
+                    let now = clock.fetch_add(round % 3, Ordering::Relaxed);
+                    let Ok(value) = tokens.bearer("https://x", at(now)) else {
+                        continue;
+                    };
+                    let (_, end) = value.expose().rsplit_once('.').unwrap();
+                    let end: u64 = end.parse().unwrap();
+                    assert!(end > now, "sent at {now}, ended at {end}");
+                    if round % 50 == thread {
+                        tokens.forget("https://x", &value, at(now));
+                    }
+                }
+            });
+        }
+    });
+}

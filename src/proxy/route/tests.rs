@@ -212,6 +212,21 @@ fn user_agents() {
 }
 
 #[test]
+fn what_a_401_says() {
+    let front_end = "Bearer error=\"invalid_token\" error_description=\"The access token \
+                     could not be verified\"";
+    for (value, want) in [
+        (front_end, true),
+        ("bearer realm=\"x\", Error=\"Invalid_Token\"", true),
+        ("Bearer", false),
+        ("Bearer error=\"insufficient_scope\"", false),
+        ("", false),
+    ] {
+        assert_eq!(is_invalid_token(value.as_bytes()), want, "{value:?}");
+    }
+}
+
+#[test]
 fn locations() {
     let service = Destination {
         host: "hello-1.us-east1.run.app".to_owned(),
