@@ -13,7 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::Route;
+use crate::config::{AuthHeader, Route};
 use crate::logger::Format;
 use crate::service;
 use flags::{FLAGS, Flag, HELP, IGNORED_SWITCHES, IGNORED_VALUES, Kind, ignored};
@@ -61,19 +61,6 @@ pub struct Args {
     pub verbosity: u8,
     /// The application and its arguments; empty with `-check` only.
     pub command: Vec<OsString>,
-}
-
-/// `-auth_header`: which header carries runsd's token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthHeader {
-    /// `Authorization`, unless the application has one of its own.
-    Auto,
-    /// Always `Authorization`.
-    Authorization,
-    /// Always `X-Serverless-Authorization`.
-    Serverless,
-    /// None: requests go without a token.
-    Off,
 }
 
 impl Default for Args {

@@ -1,10 +1,136 @@
 //! What runsd works with: flags, environment and resolv.conf, put together
 //! once and immutable from then on.
 
-use std::net::SocketAddr;
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use log::warn;
+
+use crate::cli::Args;
+use crate::destination::Form;
+use crate::resolv_conf::{self, ResolvConf};
+use crate::secret::Secret;
 use crate::service::{self, Service};
+
+/// All of it.
+#[derive(Debug)]
+pub struct Config {
+    /// As it was typed, for what needs no thought.
+    pub args: Args,
+    pub platform: Platform,
+    /// The metadata server: `host[:port]`.
+    pub metadata_host: String,
+    /// `CLOUD_RUN_ID_TOKEN`
+    pub fixed_token: Option<Secret>,
+    pub form: Form,
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Whether this is Cloud Run, and how that was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Platform {
+    /// By this variable or flag.
+    CloudRun(&'static str),
+    /// For this reason.
+    Elsewhere(&'static str),
+}
+
+impl Config {
+    /// Puts flags and environment together; `env` answers for one variable.
+    pub fn new(args: Args, env: impl Fn(&str) -> Option<OsString>) -> Config {
+        let text = |name: &str| {
+            let value = env(name)?.into_string().ok()?;
+            (!value.is_empty()).then_some(value)
+        };
+        let domain = args.run_domain.clone();
+        let hash = args.gcp_project_hash.clone();
+        Config {
+            platform: platform(&args, &text),
+            metadata_host: text("GCE_METADATA_HOST")
+                .unwrap_or_else(|| METADATA_ADDRESS.to_string()),
+            fixed_token: text("CLOUD_RUN_ID_TOKEN").map(|token| Secret::new(token.trim())),
+            form: match hash.or_else(|| text("CLOUD_RUN_PROJECT_HASH")) {
+                Some(hash) => Form::Hash { hash, domain },
+                None => Form::Deterministic { domain },
+            },
+            ca_file: args
+                .ca_file
+                .clone()
+                .or_else(|| text("SSL_CERT_FILE").map(PathBuf::from)),
+            args,
+        }
+    }
+
+    /// Which names are ours.
+    pub fn names(&self) -> Names {
+        Names {
+            zone: self.args.domain.clone(),
+            routes: self.args.routes.clone(),
+            only: self.args.only.clone(),
+        }
+    }
+
+    /// What the DNS server works with, once resolv.conf was read.
+    pub fn dns(&self, resolv_conf: &ResolvConf) -> DnsConfig {
+        let from_file = resolv_conf.nameservers.iter();
+        let mut nameservers = match self.args.nameservers.is_empty() {
+            true => from_file.map(|&ip| (ip, 53).into()).collect(),
+            false => self.args.nameservers.clone(),
+        };
+        if nameservers.is_empty() {
+            warn!(
+                "no nameserver in {}; asking {METADATA_ADDRESS}, which Cloud Run has",
+                self.args.resolv_conf_file.display()
+            );
+            nameservers.push((METADATA_ADDRESS, 53).into());
+        }
+        DnsConfig {
+            port: self.args.dns_port,
+            nameservers,
+            search: resolv_conf.search.clone(),
+        }
+    }
+}
+
+/// The metadata server's address, which is also the usual nameserver's.
+pub const METADATA_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+
+fn platform(args: &Args, env: &impl Fn(&str) -> Option<String>) -> Platform {
+    if env("RUNSD_DISABLE").as_deref() == Some("1") {
+        return Platform::Elsewhere("RUNSD_DISABLE is 1");
+    }
+    if args.gcp_region.is_some() {
+        return Platform::CloudRun("-gcp_region");
+    }
+    // Knative and Cloud Run for Anthos set the same variables.
+    if env("KUBERNETES_SERVICE_HOST").is_some() {
+        return Platform::Elsewhere("KUBERNETES_SERVICE_HOST is set");
+    }
+    ["K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL"]
+        .into_iter()
+        .find(|name| env(name).is_some())
+        .map_or(
+            Platform::Elsewhere("none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is set"),
+            Platform::CloudRun,
+        )
+}
+
+/// resolv.conf as it was found; a warning and an empty one where it was not.
+/// The bytes are kept to put them back.
+pub fn read_resolv_conf(path: &Path) -> (Option<Vec<u8>>, ResolvConf) {
+    match resolv_conf::read(path) {
+        Ok(bytes) => {
+            let parsed = ResolvConf::parse(&bytes);
+            (Some(bytes), parsed)
+        }
+        Err(err) => {
+            warn!("cannot read {}: {err}", path.display());
+            (None, ResolvConf::parse(b""))
+        }
+    }
+}
 
 /// Which names are ours, for the DNS server and the proxy alike.
 #[derive(Debug, Clone, PartialEq, Eq)]

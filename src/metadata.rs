@@ -15,6 +15,7 @@ use crate::service::{is_project_number, is_region};
 
 /// The metadata server of this instance.
 pub struct Metadata {
+    host: String,
     base: String,
     patience: Patience,
     sleep: fn(Duration),
@@ -31,9 +32,15 @@ impl Metadata {
     pub fn new(host: String) -> Metadata {
         Metadata {
             base: format!("http://{host}/computeMetadata/v1/instance/"),
+            host,
             patience: PATIENCE,
             sleep: thread::sleep,
         }
+    }
+
+    /// Where it is: `host[:port]`.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// Region and project number of this instance.

@@ -1,5 +1,279 @@
-//! The proxy.
+//! The proxy: listeners on loopback, a thread for each connection, HTTP/1 or
+//! HTTP/2 by its first bytes.
 
+pub mod hint;
+mod http1;
 pub mod http2;
 pub mod refusal;
 pub mod route;
+pub mod upstream;
+
+use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use log::{error, warn};
+
+use self::hint::Hints;
+use self::refusal::{Kind, Refusal};
+use self::route::{Router, Sent, Target};
+use self::upstream::Upstream;
+use crate::destination::{Destination, Form, Needs};
+use crate::here::Here;
+use crate::metadata::Metadata;
+use crate::secret::Secret;
+use crate::sys;
+use crate::tokens::Tokens;
+
+/// What all connections share.
+pub struct Proxy {
+    pub router: Router,
+    pub form: Form,
+    pub here: Here,
+    pub metadata: Arc<Metadata>,
+    pub tokens: Tokens,
+    pub upstream: Upstream,
+    pub hints: Hints,
+    /// The port it listens on.
+    pub port: u16,
+    /// Serves through `http_proxy`: other plain-HTTP hosts are passed on.
+    pub open: bool,
+}
+
+/// Where the requests for one `Host` go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Goal {
+    pub destination: Destination,
+    /// The `Host` that is sent there.
+    pub authority: String,
+    /// None of our names: passed on untouched.
+    pub foreign: bool,
+}
+
+/// An answer of 401, 403 or 404.
+#[derive(Debug)]
+pub struct Refused<'a> {
+    pub goal: &'a Goal,
+    /// The name as the application wrote it.
+    pub name: &'a str,
+    /// What was sent with the request.
+    pub bearer: Option<&'a Secret>,
+    pub status: u16,
+    /// `WWW-Authenticate`.
+    pub challenge: Option<&'a [u8]>,
+    /// As much of the body as came with the head.
+    pub body: &'a [u8],
+}
+
+/// The listeners, bound but not yet served.
+#[derive(Debug)]
+pub struct Sockets(Vec<TcpListener>);
+
+/// Binds 127.0.0.1 and, where it exists, ::1; nothing else happens here.
+pub fn bind(port: u16) -> io::Result<Sockets> {
+    let mut listeners = vec![TcpListener::bind((Ipv4Addr::LOCALHOST, port))?];
+    let port = listeners[0].local_addr()?.port();
+    match TcpListener::bind((Ipv6Addr::LOCALHOST, port)) {
+        Ok(listener) => listeners.push(listener),
+        // No IPv6 here, which is common.
+        Err(err) if err.kind() == io::ErrorKind::AddrNotAvailable => {}
+        Err(err) if err.kind() == io::ErrorKind::Unsupported => {}
+        Err(err) => warn!("proxy: not on ::1: {err}"),
+    }
+    Ok(Sockets(listeners))
+}
+
+impl Sockets {
+    /// The port all of them share.
+    pub fn port(&self) -> u16 {
+        self.addresses().next().map_or(0, |address| address.port())
+    }
+
+    /// Whether ::1 is among them.
+    pub fn ipv6(&self) -> bool {
+        self.addresses().any(|address| matches!(address.ip(), IpAddr::V6(_)))
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().filter_map(|listener| listener.local_addr().ok())
+    }
+
+    /// Serves them, each from a thread of its own.
+    pub fn serve(self, proxy: &Arc<Proxy>) {
+        for listener in self.0 {
+            let proxy = proxy.clone();
+            let accept = move || accept(&listener, &proxy);
+            if let Err(err) = builder("accept").spawn(accept) {
+                error!("proxy: cannot start: {err}");
+            }
+        }
+    }
+}
+
+fn builder(name: &str) -> thread::Builder {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK)
+}
+
+fn accept(listener: &TcpListener, proxy: &Arc<Proxy>) {
+    // Inherited by the threads of the connections: with many of them, woken
+    // threads queue instead of pushing the running one aside.
+    sys::batch();
+    loop {
+        let tcp = match listener.accept() {
+            Ok((tcp, _)) => tcp,
+            Err(err) => {
+                // Mostly: no descriptors left. They come back as connections
+                // end; until then, trying at once would only burn the CPU.
+                warn!("proxy: cannot accept: {err}");
+                thread::sleep(Duration::from_millis(50));
+                continue;
+            }
+        };
+        let proxy = proxy.clone();
+        if let Err(err) = builder("http").spawn(move || serve(&tcp, &proxy)) {
+            warn!("proxy: no thread for a connection: {err}");
+        }
+    }
+}
+
+fn serve(mut tcp: &TcpStream, proxy: &Arc<Proxy>) {
+    let _ = tcp.set_nodelay(true);
+    let mut first = vec![0; FIRST];
+    let mut n = 0;
+    // "PRI" is no method of HTTP/1, so few bytes tell (RFC 9113 section 3.4).
+    while n < http2::PREFACE.len() && http2::PREFACE.starts_with(&first[..n]) {
+        match tcp.read(&mut first[n..]) {
+            Ok(0) | Err(_) => return,
+            Ok(more) => n += more,
+        }
+    }
+    first.truncate(n);
+    if tcp.set_read_timeout(Some(http1::PATIENCE)).is_err() {
+        return;
+    }
+    if first.starts_with(http2::PREFACE) {
+        return;
+    }
+    http1::serve(proxy, tcp, first);
+}
+
+impl Proxy {
+    /// Where the requests for a `Host` go; waits for the metadata server where
+    /// the name leaves something open.
+    pub fn goal(&self, host: &str) -> Result<Goal, Refusal> {
+        let destination = match self.router.lookup(host, self.port) {
+            Some(Target::Service(service)) => {
+                let needs = Needs::of(&service, &self.form);
+                let place = self.here.place(needs, &self.metadata).map_err(|err| {
+                    Refusal::new(
+                        Kind::ProxyConfigurationError,
+                        format!("the region and project of this instance are not known: {err}"),
+                    )
+                })?;
+                Destination::of_service(&service, place, &self.form)
+                    .map_err(|err| Refusal::new(Kind::DestinationNotFound, err))?
+            }
+            Some(Target::Route(route)) => Destination::of_route(route),
+            Some(Target::Metadata) => return foreign(self.metadata.host(), host),
+            None if self.open => return foreign(host, host),
+            None => {
+                return Err(Refusal::new(
+                    Kind::DestinationNotFound,
+                    format!("{host:?} is not the name of a service"),
+                ));
+            }
+        };
+        Ok(Goal {
+            authority: destination.authority(),
+            destination,
+            foreign: false,
+        })
+    }
+
+    /// The value of the header that says who calls; `None` where none is sent.
+    pub fn bearer(
+        &self,
+        goal: &Goal,
+        sent: &Sent<'_>,
+        now: SystemTime,
+    ) -> Result<Option<Secret>, Refusal> {
+        let Some(audience) = &goal.destination.audience else {
+            return Ok(None);
+        };
+        if !self.router.wants_token(sent) {
+            return Ok(None);
+        }
+        let bearer = self.tokens.bearer(audience, now).map_err(|err| {
+            Refusal::new(
+                Kind::ProxyConfigurationError,
+                format!("no identity token for {audience}: {err}"),
+            )
+        })?;
+        Ok(Some(bearer))
+    }
+
+    /// Looks at an answer that says no: a token that was not accepted is
+    /// dropped, and people are told once what to look at.
+    pub fn refused(&self, to: &Refused<'_>) {
+        let destination = &to.goal.destination;
+        let (Some(audience), Some(bearer)) = (&destination.audience, to.bearer) else {
+            return;
+        };
+        if to.status == 401 && to.challenge.is_some_and(route::is_invalid_token) {
+            self.tokens.forget(audience, bearer, SystemTime::now());
+        }
+        if !hint::is_front_end(to.status, to.challenge, to.body)
+            || !self.hints.is_first(&destination.host, to.status)
+        {
+            return;
+        }
+        let account = self.metadata.email();
+        let account = account.as_deref().unwrap_or("this service's account");
+        warn!("{}", hint::sentence(to.status, to.name, Some(audience), account));
+    }
+
+    /// What the first request would have to wait for.
+    pub fn warm(&self) {
+        self.upstream.warm();
+        let needs = Needs {
+            region: true,
+            project: matches!(self.form, Form::Deterministic { .. }),
+        };
+        if let Err(err) = self.here.place(needs, &self.metadata) {
+            warn!("the metadata server does not say where this is: {err}; asking again when needed");
+        }
+    }
+}
+
+/// A plain-HTTP host that is none of ours; `asked` is what the client called it.
+fn foreign(host: &str, asked: &str) -> Result<Goal, Refusal> {
+    let bad = || Refusal::new(Kind::HttpRequestError(400), format!("{asked:?} is no host"));
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => {
+            (name, if port.is_empty() { 80 } else { port.parse().map_err(|_| bad())? })
+        }
+        _ => (host, 80),
+    };
+    let name = name.trim_matches(['[', ']']);
+    if name.is_empty() {
+        return Err(bad());
+    }
+    Ok(Goal {
+        destination: Destination {
+            host: name.to_ascii_lowercase(),
+            port,
+            tls: false,
+            audience: None,
+        },
+        authority: asked.to_owned(),
+        foreign: true,
+    })
+}
+
+/// Stack of a connection's thread, in bytes. TLS handshakes are what needs it;
+/// only pages that are touched become memory.
+pub const STACK: usize = 256 * 1024;
+/// Room for the first read of a connection, in bytes.
+const FIRST: usize = 4 * 1024;

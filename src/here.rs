@@ -1,0 +1,70 @@
+//! Where this instance runs: said by flags, or asked of the metadata server
+//! once, after the application has started.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use log::info;
+
+use crate::destination::{Needs, Place};
+use crate::metadata::Metadata;
+
+/// Region and project of this instance, as far as they are known.
+pub struct Here {
+    given: Place,
+    found: OnceLock<Place>,
+    /// How many askings have failed. Held while asking: those who come
+    /// meanwhile wait, and share what it came to.
+    failures: Mutex<u64>,
+}
+
+impl Here {
+    /// `given`: what flags say, empty where they say nothing.
+    pub fn new(given: Place) -> Here {
+        Here {
+            given,
+            found: OnceLock::new(),
+            failures: Mutex::new(0),
+        }
+    }
+
+    /// The place, with at least the halves that are needed.
+    ///
+    /// An error is the sentence of the metadata server's failure; the next
+    /// call asks again.
+    pub fn place(&self, needs: Needs, metadata: &Metadata) -> Result<&Place, String> {
+        let open = needs.region && self.given.region.is_empty()
+            || needs.project && self.given.project.is_empty();
+        if !open {
+            return Ok(self.found.get().unwrap_or(&self.given));
+        }
+        if let Some(found) = self.found.get() {
+            return Ok(found);
+        }
+        let before = self.failures.try_lock().map(|failures| *failures);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = self.found.get() {
+            return Ok(found);
+        }
+        if before.is_err() && *failures > 0 {
+            // Whoever held the lock asked for us too.
+            return Err("the metadata server could not say where this is".to_owned());
+        }
+        match metadata.place() {
+            Ok(mut place) => {
+                if !self.given.region.is_empty() {
+                    place.region.clone_from(&self.given.region);
+                }
+                if !self.given.project.is_empty() {
+                    place.project.clone_from(&self.given.project);
+                }
+                info!("region {}, project {}", place.region, place.project);
+                *failures = 0;
+                Ok(self.found.get_or_init(|| place))
+            }
+            Err(err) => {
+                *failures += 1;
+                Err(err)
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The answer on its way back: interim ones, the final one, and its body.
+
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+
+use log::trace;
+
+use super::body::Body;
+use super::head::{BadHead, Framing, Head};
+use super::rewrite::Response;
+use super::upload::Upload;
+use super::{Asked, Failed, Next, ROOM, Session};
+use crate::proxy::Refused;
+use crate::proxy::refusal::{Kind, Refusal};
+use crate::proxy::route::location_back;
+use crate::proxy::upstream::Reader;
+use crate::sys;
+
+/// What came of waiting for an answer.
+pub enum Answered {
+    /// It was passed on; `keep`: the upstream's connection can serve again.
+    Done { next: Next, keep: bool },
+    /// 101: what follows is no HTTP any more; its first bytes are in `answer`.
+    Switched,
+}
+
+impl Session<'_> {
+    /// Passes on interim answers and the final one.
+    ///
+    /// As long as nothing was passed on, an end of the connection is
+    /// [`Failed::Stale`].
+    pub fn answer(
+        &mut self,
+        asked: &Asked,
+        reader: &mut Reader,
+        upload: Option<&Upload<'_>>,
+    ) -> Result<Answered, Failed> {
+        let mut head = Head::default();
+        loop {
+            let end = self.read_answer(asked, &mut head, reader)?;
+            let status = head.status(&self.answer);
+            let switches = status == 101 && asked.upgrade;
+            if status == 101 && !asked.upgrade {
+                return Err(Failed::Refused(protocol(asked, "it switched protocols unasked")));
+            }
+            if status >= 200 {
+                return self.final_answer(asked, &head, end, reader, upload);
+            }
+            if asked.minor > 0 {
+                self.out.clear();
+                let response = Response {
+                    head: &head,
+                    input: &self.answer,
+                    framing: Framing::None,
+                    minor: asked.minor,
+                    keep: true,
+                    location: None,
+                };
+                response.write(&mut self.out);
+                self.to_client(reader)?;
+            }
+            self.answer.drain(..end);
+            if switches {
+                trace!("proxy: {asked} 101");
+                return Ok(Answered::Switched);
+            }
+        }
+    }
+
+    fn final_answer(
+        &mut self,
+        asked: &Asked,
+        head: &Head,
+        end: usize,
+        reader: &mut Reader,
+        upload: Option<&Upload<'_>>,
+    ) -> Result<Answered, Failed> {
+        let framing = head
+            .response_framing(&self.answer, &asked.method)
+            .map_err(|bad| Failed::Refused(bad_answer(asked, bad)))?;
+        let through = upload.is_none_or(Upload::is_complete);
+        let unchunk = asked.minor == 0 && framing == Framing::Chunked;
+        let keep = asked.keep && through && framing != Framing::Close && !unchunk;
+        let location = head
+            .get(&self.answer, "location")
+            .filter(|_| !asked.goal.foreign)
+            .and_then(|location| std::str::from_utf8(location).ok())
+            .and_then(|location| location_back(location, &asked.goal.destination, &asked.host));
+        self.out.clear();
+        let response = Response {
+            head,
+            input: &self.answer,
+            framing,
+            minor: asked.minor,
+            keep,
+            location,
+        };
+        response.write(&mut self.out);
+        let reusable = through && framing != Framing::Close && head.keeps_alive(&self.answer);
+        let status = head.status(&self.answer);
+        trace!("proxy: {asked} {status} in {:.1?}", asked.started.elapsed());
+        if matches!(status, 401 | 403 | 404) && !asked.goal.foreign {
+            self.proxy.refused(&Refused {
+                goal: &asked.goal,
+                name: &asked.host,
+                bearer: asked.bearer.as_ref(),
+                status,
+                challenge: head.get(&self.answer, "www-authenticate"),
+                body: &self.answer[end..],
+            });
+        }
+        self.answer.drain(..end);
+        let Some(body) = Body::new(framing) else {
+            self.to_client(reader)?;
+            // Bytes after an answer that has no body belong to nobody.
+            let keep_upstream = reusable && self.answer.is_empty();
+            return Ok(done(keep, keep_upstream));
+        };
+        let clean = self.pass_body(body, unchunk, reader)?;
+        Ok(done(keep, reusable && clean))
+    }
+
+    /// Passes a body as it comes; whether nothing came after its end.
+    fn pass_body(
+        &mut self,
+        mut body: Body,
+        unchunk: bool,
+        reader: &mut Reader,
+    ) -> Result<bool, Failed> {
+        loop {
+            let mut carried = Vec::new();
+            let taken = body.take(&self.answer, |data| {
+                if unchunk {
+                    carried.extend_from_slice(data);
+                }
+            });
+            // The client has the head already: all that can be said now is
+            // that the answer is not whole, by closing.
+            let (n, ended) = taken.map_err(|_| self.cut(reader))?;
+            if self.out.is_empty() && !unchunk {
+                (&mut &*self.tcp)
+                    .write_all(&self.answer[..n])
+                    .map_err(|_| gone(reader))?;
+            } else {
+                match unchunk {
+                    true => self.out.extend_from_slice(&carried),
+                    false => self.out.extend_from_slice(&self.answer[..n]),
+                }
+                self.to_client(reader)?;
+            }
+            if ended {
+                return Ok(self.answer.len() == n);
+            }
+            self.answer.clear();
+            loop {
+                match self.receive(reader) {
+                    Ok(0) if matches!(body, Body::Close) => return Ok(false),
+                    Ok(0) => return Err(self.cut(reader)),
+                    Ok(_) => break,
+                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                        self.look_around(reader)?;
+                    }
+                    Err(_) => return Err(self.cut(reader)),
+                }
+            }
+        }
+    }
+
+    fn read_answer(
+        &mut self,
+        asked: &Asked,
+        head: &mut Head,
+        reader: &mut Reader,
+    ) -> Result<usize, Failed> {
+        loop {
+            match head.read_response(&self.answer) {
+                Ok(Some(end)) => return Ok(end),
+                Ok(None) => {}
+                Err(bad) => return Err(Failed::Refused(bad_answer(asked, bad))),
+            }
+            match self.receive(reader) {
+                Ok(n) if n > 0 => {}
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.look_around(reader)?,
+                _ if self.answer.is_empty() => return Err(Failed::Stale),
+                _ => {
+                    return Err(Failed::Refused(Refusal::new(
+                        Kind::HttpResponseIncomplete,
+                        format!("{} broke off its answer", asked.goal.destination.host),
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Reads more behind what `answer` holds.
+    fn receive(&mut self, reader: &mut Reader) -> io::Result<usize> {
+        let held = self.answer.len();
+        let room = (self.answer.capacity() - held).max(LEAST);
+        self.answer.resize(held + room, 0);
+        let got = reader.read(&mut self.answer[held..]);
+        let n = *got.as_ref().unwrap_or(&0);
+        self.answer.truncate(held + n);
+        // It came as fast as we could take it: take more at once.
+        if n == room && self.answer.capacity() < ROOM {
+            self.answer.reserve(2 * room);
+        }
+        got
+    }
+
+    fn to_client(&mut self, reader: &Reader) -> Result<(), Failed> {
+        let sent = (&mut &*self.tcp).write_all(&self.out);
+        self.out.clear();
+        sent.map_err(|_| gone(reader))
+    }
+
+    /// While the upstream is silent: is the client still there?
+    fn look_around(&self, reader: &Reader) -> Result<(), Failed> {
+        match sys::is_closed(self.tcp.as_fd()) {
+            true => Err(gone(reader)),
+            false => Ok(()),
+        }
+    }
+
+    /// An answer broke off after its head was passed on.
+    fn cut(&self, reader: &Reader) -> Failed {
+        reader.abort();
+        sys::reset_on_close(self.tcp.as_fd());
+        Failed::Over
+    }
+}
+
+fn done(keep: bool, keep_upstream: bool) -> Answered {
+    Answered::Done {
+        next: match keep {
+            true => Next::Request,
+            false => Next::Close,
+        },
+        keep: keep_upstream,
+    }
+}
+
+/// The client is gone, and the service should know.
+fn gone(reader: &Reader) -> Failed {
+    reader.abort();
+    Failed::Over
+}
+
+fn bad_answer(asked: &Asked, bad: BadHead) -> Refusal {
+    match bad {
+        BadHead::TooLarge => Refusal::new(
+            Kind::HttpResponseHeaderSectionSize,
+            format!("{} answered with {bad}", asked.goal.destination.host),
+        ),
+        _ => protocol(asked, &format!("it answered with {bad}")),
+    }
+}
+
+fn protocol(asked: &Asked, what: &str) -> Refusal {
+    let host = &asked.goal.destination.host;
+    Refusal::new(Kind::HttpProtocolError, format!("{host}: {what}"))
+}
+
+/// The least room for a read.
+const LEAST: usize = 4 * 1024;

@@ -1,0 +1,572 @@
+//! The heads of HTTP/1 messages (RFC 9112): read strictly, answered as
+//! places in the bytes they were read from.
+//!
+//! Whatever two readers could understand differently is refused here, which
+//! is what makes it safe to pass the rest on as it came.
+
+use std::fmt;
+use std::ops::Range;
+
+/// The head of a request or a response; its parts are places in its bytes.
+///
+/// One value serves all the heads of a connection, one after the other.
+#[derive(Debug, Default)]
+pub struct Head {
+    /// Request: method. Response: status code.
+    first: Range<usize>,
+    /// Request: target. Response: reason phrase.
+    second: Range<usize>,
+    /// `1` of HTTP/1.1.
+    pub minor: u8,
+    fields: Vec<Field>,
+}
+
+#[derive(Debug)]
+struct Field {
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
+/// How a message's body ends (RFC 9112 section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    None,
+    Length(u64),
+    Chunked,
+    /// With the connection; responses only.
+    Close,
+}
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadHead {
+    TooLarge,
+    StartLine,
+    Version,
+    BareCr,
+    BareLf,
+    FieldName,
+    FieldValue,
+    FoldedLine,
+    NoHost,
+    TwoHosts,
+    BothLengths,
+    TwoLengths,
+    Length,
+    TransferEncoding,
+}
+
+impl fmt::Display for BadHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BadHead::TooLarge => "a head larger than 64 KiB",
+            BadHead::StartLine => "a first line that is not of HTTP/1",
+            BadHead::Version => "an HTTP version other than 1.0 and 1.1",
+            BadHead::BareCr => "a carriage return that does not end a line",
+            BadHead::BareLf => "a line feed without its carriage return",
+            BadHead::FieldName => "a header name with a character that none may have",
+            BadHead::FieldValue => "a header value with a control character",
+            BadHead::FoldedLine => "a header that goes on in a second line",
+            BadHead::NoHost => "no Host header",
+            BadHead::TwoHosts => "more than one Host header",
+            BadHead::BothLengths => "Content-Length and Transfer-Encoding at once",
+            BadHead::TwoLengths => "two different Content-Length headers",
+            BadHead::Length => "a Content-Length that is no number",
+            BadHead::TransferEncoding => "a Transfer-Encoding other than chunked",
+        })
+    }
+}
+
+impl Head {
+    /// Reads a request's head at the start of `input`.
+    ///
+    /// `Ok(Some(n))`: it ends before byte `n`. `Ok(None)`: it is not all here
+    /// yet.
+    pub fn read_request(&mut self, input: &[u8]) -> Result<Option<usize>, BadHead> {
+        let Some((line, end)) = self.read(input)? else {
+            return Ok(None);
+        };
+        let text = &input[line.clone()];
+        let mut spaces = (0..text.len()).filter(|&at| text[at] == b' ');
+        let (Some(one), Some(two), None) = (spaces.next(), spaces.next(), spaces.next()) else {
+            return Err(BadHead::StartLine);
+        };
+        let method = &text[..one];
+        let target = &text[one + 1..two];
+        if method.is_empty() || !method.iter().copied().all(is_token) {
+            return Err(BadHead::StartLine);
+        }
+        if target.is_empty() || !target.iter().all(|b| (0x21..0x7f).contains(b)) {
+            return Err(BadHead::StartLine);
+        }
+        self.minor = version(&text[two + 1..])?;
+        self.first = line.start..line.start + one;
+        self.second = line.start + one + 1..line.start + two;
+        Ok(Some(end))
+    }
+
+    /// Reads a response's head at the start of `input`, as above.
+    pub fn read_response(&mut self, input: &[u8]) -> Result<Option<usize>, BadHead> {
+        let Some((line, end)) = self.read(input)? else {
+            return Ok(None);
+        };
+        let text = &input[line.clone()];
+        // "HTTP/1.1 200", and then a space, even if no reason follows; many
+        // senders forget that space.
+        if text.len() < 12 || text[8] != b' ' || text.get(12).is_some_and(|&b| b != b' ') {
+            return Err(BadHead::StartLine);
+        }
+        self.minor = version(&text[..8])?;
+        let code = &text[9..12];
+        if !code.iter().all(u8::is_ascii_digit) || code[0] == b'0' {
+            return Err(BadHead::StartLine);
+        }
+        self.first = line.start + 9..line.start + 12;
+        self.second = line.start + 13.min(text.len())..line.end;
+        if !input[self.second.clone()].iter().all(|&b| is_text(b)) {
+            return Err(BadHead::StartLine);
+        }
+        Ok(Some(end))
+    }
+
+    /// The request's method.
+    pub fn method<'a>(&self, input: &'a [u8]) -> &'a [u8] {
+        &input[self.first.clone()]
+    }
+
+    /// The request's target, as it was written.
+    pub fn target<'a>(&self, input: &'a [u8]) -> &'a [u8] {
+        &input[self.second.clone()]
+    }
+
+    /// The response's status code, as it was written.
+    pub fn code<'a>(&self, input: &'a [u8]) -> &'a [u8] {
+        &input[self.first.clone()]
+    }
+
+    /// The response's status code.
+    pub fn status(&self, input: &[u8]) -> u16 {
+        let digits = input[self.first.clone()].iter();
+        digits.fold(0, |code, digit| code * 10 + u16::from(digit - b'0'))
+    }
+
+    /// The response's reason phrase.
+    pub fn reason<'a>(&self, input: &'a [u8]) -> &'a [u8] {
+        &input[self.second.clone()]
+    }
+
+    /// All header lines in their order: name as written, value trimmed.
+    pub fn fields<'a>(&self, input: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let fields = self.fields.iter();
+        fields.map(move |field| (&input[field.name.clone()], &input[field.value.clone()]))
+    }
+
+    /// The values of the headers with this name (given in lower case).
+    pub fn all<'a>(&self, input: &'a [u8], name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields(input)
+            .filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// The first value of the header with this name (given in lower case).
+    pub fn get<'a>(&self, input: &'a [u8], name: &'static str) -> Option<&'a [u8]> {
+        self.all(input, name).next()
+    }
+
+    /// Whether a header that is a list has `word` (in lower case) as a member.
+    pub fn lists(&self, input: &[u8], name: &'static str, word: &str) -> bool {
+        self.all(input, name)
+            .flat_map(members)
+            .any(|member| member.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    /// The one Host header; HTTP/1.0 may do without.
+    pub fn host<'a>(&self, input: &'a [u8]) -> Result<Option<&'a [u8]>, BadHead> {
+        let mut hosts = self.all(input, "host");
+        match (hosts.next(), hosts.next()) {
+            (Some(host), None) => Ok(Some(host)),
+            (None, _) if self.minor == 0 => Ok(None),
+            (None, _) => Err(BadHead::NoHost),
+            (Some(_), Some(_)) => Err(BadHead::TwoHosts),
+        }
+    }
+
+    /// How this request's body ends.
+    pub fn request_framing(&self, input: &[u8]) -> Result<Framing, BadHead> {
+        match (self.chunked(input)?, self.length(input)?) {
+            (true, Some(_)) => Err(BadHead::BothLengths),
+            // HTTP/1.0 has no chunks: who sent this is not who wrote it.
+            (true, None) if self.minor == 0 => Err(BadHead::TransferEncoding),
+            (true, None) => Ok(Framing::Chunked),
+            (false, Some(length)) => Ok(Framing::Length(length)),
+            (false, None) => Ok(Framing::None),
+        }
+    }
+
+    /// How the body of this response, to a request of `method`, ends.
+    pub fn response_framing(&self, input: &[u8], method: &[u8]) -> Result<Framing, BadHead> {
+        // Whatever lengths such a response speaks of, no body follows it.
+        if method == b"HEAD" || matches!(self.status(input), 100..=199 | 204 | 304) {
+            return Ok(Framing::None);
+        }
+        match (self.chunked(input)?, self.length(input)?) {
+            (true, Some(_)) => Err(BadHead::BothLengths),
+            (true, None) if self.minor == 0 => Err(BadHead::TransferEncoding),
+            (true, None) => Ok(Framing::Chunked),
+            (false, Some(length)) => Ok(Framing::Length(length)),
+            (false, None) => Ok(Framing::Close),
+        }
+    }
+
+    /// Whether the sender means to keep the connection (RFC 9112 section 9.3).
+    pub fn keeps_alive(&self, input: &[u8]) -> bool {
+        match self.minor {
+            0 => {
+                self.lists(input, "connection", "keep-alive")
+                    && !self.lists(input, "connection", "close")
+            }
+            _ => !self.lists(input, "connection", "close"),
+        }
+    }
+
+    fn chunked(&self, input: &[u8]) -> Result<bool, BadHead> {
+        let mut codings = self
+            .all(input, "transfer-encoding")
+            .flat_map(members);
+        match (codings.next(), codings.next()) {
+            // The header may be there and list nothing; who knows what that means?
+            (None, _) if self.get(input, "transfer-encoding").is_none() => Ok(false),
+            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(true),
+            _ => Err(BadHead::TransferEncoding),
+        }
+    }
+
+    fn length(&self, input: &[u8]) -> Result<Option<u64>, BadHead> {
+        let mut length = None;
+        for value in self.all(input, "content-length") {
+            // Not str::parse, which would let a "+" through.
+            if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
+                return Err(BadHead::Length);
+            }
+            let found = value
+                .iter()
+                .fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
+            if length.is_some_and(|length| length != found) {
+                return Err(BadHead::TwoLengths);
+            }
+            length = Some(found);
+        }
+        Ok(length)
+    }
+
+    /// Finds the first line and reads the header lines after it.
+    fn read(&mut self, input: &[u8]) -> Result<Option<(Range<usize>, usize)>, BadHead> {
+        self.fields.clear();
+        // Empty lines before a request are to be overlooked (RFC 9112, 2.2).
+        let mut at = 0;
+        while input[at..].starts_with(b"\r\n") {
+            at += 2;
+        }
+        let Some(first) = line(input, at)? else {
+            return Ok(None);
+        };
+        at = first.end + 2;
+        loop {
+            let Some(range) = line(input, at)? else {
+                return Ok(None);
+            };
+            at = range.end + 2;
+            if at > LARGEST {
+                return Err(BadHead::TooLarge);
+            }
+            if range.is_empty() {
+                return Ok(Some((first, at)));
+            }
+            self.fields.push(field(input, range)?);
+        }
+    }
+}
+
+/// The next line, without its CRLF; `None` while it is not all here.
+fn line(input: &[u8], start: usize) -> Result<Option<Range<usize>>, BadHead> {
+    let rest = &input[start..];
+    let Some(length) = rest.iter().position(|&b| b == b'\n') else {
+        // A line feed is all that ends a line, so a bare one is found at once,
+        // and a bare carriage return no later than the line's end.
+        return match input.len() > LARGEST {
+            true => Err(BadHead::TooLarge),
+            false => Ok(None),
+        };
+    };
+    if length == 0 || rest[length - 1] != b'\r' {
+        return Err(BadHead::BareLf);
+    }
+    if rest[..length - 1].contains(&b'\r') {
+        return Err(BadHead::BareCr);
+    }
+    Ok(Some(start..start + length - 1))
+}
+
+/// Reads one header line.
+fn field(input: &[u8], line: Range<usize>) -> Result<Field, BadHead> {
+    let text = &input[line.clone()];
+    if matches!(text[0], b' ' | b'\t') {
+        return Err(BadHead::FoldedLine);
+    }
+    let colon = text.iter().position(|&b| b == b':');
+    let colon = colon.ok_or(BadHead::FieldName)?;
+    // Space before the colon is among what no name may have.
+    if colon == 0 || !text[..colon].iter().copied().all(is_token) {
+        return Err(BadHead::FieldName);
+    }
+    let value = &text[colon + 1..];
+    if !value.iter().all(|&b| is_text(b)) {
+        return Err(BadHead::FieldValue);
+    }
+    let lead = value.len() - trim_start(value).len();
+    let trimmed = trim(value);
+    let start = line.start + colon + 1 + lead;
+    Ok(Field {
+        name: line.start..line.start + colon,
+        value: start..start + trimmed.len(),
+    })
+}
+
+/// The members of a header that is a list (RFC 9110 section 5.6.1).
+pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|&b| b == b',')
+        .map(trim)
+        .filter(|member| !member.is_empty())
+}
+
+fn version(text: &[u8]) -> Result<u8, BadHead> {
+    match text {
+        b"HTTP/1.1" => Ok(1),
+        b"HTTP/1.0" => Ok(0),
+        _ if text.starts_with(b"HTTP/") => Err(BadHead::Version),
+        _ => Err(BadHead::StartLine),
+    }
+}
+
+fn trim(text: &[u8]) -> &[u8] {
+    let text = trim_start(text);
+    let tail = text.iter().rev().take_while(|b| is_blank(**b)).count();
+    &text[..text.len() - tail]
+}
+
+fn trim_start(text: &[u8]) -> &[u8] {
+    let lead = text.iter().take_while(|b| is_blank(**b)).count();
+    &text[lead..]
+}
+
+fn is_blank(b: u8) -> bool {
+    matches!(b, b' ' | b'\t')
+}
+
+/// RFC 9110 section 5.5: no controls but the tab; others as they come.
+fn is_text(b: u8) -> bool {
+    b == b'\t' || (b >= 0x20 && b != 0x7f)
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+/// The largest head, in bytes.
+pub const LARGEST: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(text: &str) -> Result<Option<usize>, BadHead> {
+        Head::default().read_request(text.as_bytes())
+    }
+
+    #[test]
+    fn a_request_is_read_aloud() {
+        let text = b"\r\nPOST /a?b=c HTTP/1.1\r\nHost: hello\r\nX-Empty:\r\nAccept:\t a , b \r\n\r\nrest";
+        let mut head = Head::default();
+        assert_eq!(head.read_request(text), Ok(Some(text.len() - 4)));
+        assert_eq!(head.method(text), b"POST");
+        assert_eq!(head.target(text), b"/a?b=c");
+        assert_eq!(head.minor, 1);
+        let fields: Vec<_> = head.fields(text).collect();
+        let want: [(&[u8], &[u8]); 3] = [
+            (b"Host", b"hello"),
+            (b"X-Empty", b""),
+            (b"Accept", b"a , b"),
+        ];
+        assert_eq!(fields, want);
+        assert!(head.lists(text, "accept", "b"));
+        assert_eq!(head.host(text), Ok(Some(&b"hello"[..])));
+    }
+
+    #[test]
+    fn every_cut_wants_more() {
+        let text = "GET / HTTP/1.1\r\nHost: hello\r\nA: b\r\n\r\n";
+        for cut in 0..text.len() {
+            assert_eq!(request(&text[..cut]), Ok(None), "cut at {cut}");
+        }
+        assert_eq!(request(text), Ok(Some(text.len())));
+        let text = "HTTP/1.1 200 OK\r\nA: b\r\n\r\n";
+        for cut in 0..text.len() {
+            let got = Head::default().read_response(&text.as_bytes()[..cut]);
+            assert_eq!(got, Ok(None), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let large = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(LARGEST));
+        let endless = "x".repeat(LARGEST + 1);
+        for (text, want) in [
+            ("GET /\r\n\r\n", BadHead::StartLine),
+            ("GET  / HTTP/1.1\r\n\r\n", BadHead::StartLine),
+            ("GET / HTTP/1.1 \r\n\r\n", BadHead::StartLine),
+            (" GET / HTTP/1.1\r\n\r\n", BadHead::StartLine),
+            ("G(T / HTTP/1.1\r\n\r\n", BadHead::StartLine),
+            ("GET /\x01 HTTP/1.1\r\n\r\n", BadHead::StartLine),
+            ("GET / http/1.1\r\n\r\n", BadHead::StartLine),
+            ("GET / HTTP/2.0\r\n\r\n", BadHead::Version),
+            ("GET / HTTP/1.2\r\n\r\n", BadHead::Version),
+            ("GET / HTTP/1.1\n\n", BadHead::BareLf),
+            ("GET / HTTP/1.1\r\nA: b\n\r\n", BadHead::BareLf),
+            ("GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", BadHead::BareCr),
+            ("GET / HTTP/1.1\r\nA : b\r\n\r\n", BadHead::FieldName),
+            ("GET / HTTP/1.1\r\n: b\r\n\r\n", BadHead::FieldName),
+            ("GET / HTTP/1.1\r\nA\r\n\r\n", BadHead::FieldName),
+            ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", BadHead::FoldedLine),
+            ("GET / HTTP/1.1\r\n A: b\r\n\r\n", BadHead::FoldedLine),
+            ("GET / HTTP/1.1\r\nA: b\0\r\n\r\n", BadHead::FieldValue),
+            (&large, BadHead::TooLarge),
+            (&endless, BadHead::TooLarge),
+        ] {
+            let shown = &text[..text.len().min(60)];
+            assert_eq!(request(text), Err(want), "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn request_bodies() {
+        for (fields, want) in [
+            ("", Ok(Framing::None)),
+            ("Content-Length: 5\r\n", Ok(Framing::Length(5))),
+            (
+                "Content-Length: 5\r\ncontent-length: 5\r\n",
+                Ok(Framing::Length(5)),
+            ),
+            ("Transfer-Encoding: Chunked\r\n", Ok(Framing::Chunked)),
+            (
+                "Content-Length: 5\r\nContent-Length: 6\r\n",
+                Err(BadHead::TwoLengths),
+            ),
+            ("Content-Length: 5, 5\r\n", Err(BadHead::Length)),
+            ("Content-Length: +5\r\n", Err(BadHead::Length)),
+            ("Content-Length: -5\r\n", Err(BadHead::Length)),
+            ("Content-Length: 0x5\r\n", Err(BadHead::Length)),
+            ("Content-Length:\r\n", Err(BadHead::Length)),
+            (
+                "Content-Length: 9999999999999999999\r\n",
+                Err(BadHead::Length),
+            ),
+            (
+                "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+                Err(BadHead::BothLengths),
+            ),
+            (
+                "Transfer-Encoding: gzip, chunked\r\n",
+                Err(BadHead::TransferEncoding),
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                Err(BadHead::TransferEncoding),
+            ),
+            (
+                "Transfer-Encoding: xchunked\r\n",
+                Err(BadHead::TransferEncoding),
+            ),
+            ("Transfer-Encoding:\r\n", Err(BadHead::TransferEncoding)),
+        ] {
+            let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            let mut head = Head::default();
+            assert!(head.read_request(text.as_bytes()).is_ok(), "{fields:?}");
+            assert_eq!(head.request_framing(text.as_bytes()), want, "{fields:?}");
+        }
+        let text = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let mut head = Head::default();
+        assert!(head.read_request(text).is_ok());
+        let got = head.request_framing(text);
+        assert_eq!(got, Err(BadHead::TransferEncoding));
+    }
+
+    #[test]
+    fn responses() {
+        for (text, method, status, want) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", "GET", 200, Framing::Close),
+            ("HTTP/1.1 200\r\n\r\n", "GET", 200, Framing::Close),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n",
+                "GET",
+                200,
+                Framing::Length(7),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n",
+                "HEAD",
+                200,
+                Framing::None,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "GET",
+                200,
+                Framing::Chunked,
+            ),
+            ("HTTP/1.1 204 No Content\r\n\r\n", "GET", 204, Framing::None),
+            (
+                "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+                "GET",
+                304,
+                Framing::None,
+            ),
+            ("HTTP/1.1 100 Continue\r\n\r\n", "POST", 100, Framing::None),
+        ] {
+            let mut head = Head::default();
+            let got = head.read_response(text.as_bytes());
+            assert_eq!(got, Ok(Some(text.len())), "{text:?}");
+            assert_eq!(head.status(text.as_bytes()), status, "{text:?}");
+            let got = head.response_framing(text.as_bytes(), method.as_bytes());
+            assert_eq!(got, Ok(want), "{text:?}");
+        }
+        for text in [
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 2000 OK\r\n\r\n",
+            "HTTP/1.1 000 OK\r\n\r\n",
+            "200 OK\r\n\r\n",
+            "HTTP/1.1\r\n\r\n",
+        ] {
+            let got = Head::default().read_response(text.as_bytes());
+            assert_eq!(got, Err(BadHead::StartLine), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn who_keeps_the_connection() {
+        for (start, connection, want) in [
+            ("GET / HTTP/1.1", "", true),
+            ("GET / HTTP/1.1", "Connection: Close\r\n", false),
+            ("GET / HTTP/1.1", "Connection: te, close\r\n", false),
+            ("GET / HTTP/1.0", "", false),
+            ("GET / HTTP/1.0", "Connection: Keep-Alive\r\n", true),
+        ] {
+            let text = format!("{start}\r\n{connection}\r\n");
+            let mut head = Head::default();
+            assert!(head.read_request(text.as_bytes()).is_ok());
+            let got = head.keeps_alive(text.as_bytes());
+            assert_eq!(got, want, "{start} {connection:?}");
+        }
+    }
+}

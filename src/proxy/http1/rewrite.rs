@@ -1,0 +1,179 @@
+//! The heads that are sent on: what they were, less what is for one hop, and
+//! with what [`Changes`] says. Pure.
+
+use super::Asked;
+use super::head::{Framing, Head};
+use crate::proxy::route::{AUTHORIZATION, Change, Changes, SERVERLESS, USER_AGENT};
+
+/// Writes the request's head for the upstream.
+pub fn request(
+    out: &mut Vec<u8>,
+    head: &Head,
+    input: &[u8],
+    asked: &Asked,
+    path: &[u8],
+    changes: Option<&Changes>,
+) {
+    out.extend_from_slice(&asked.method);
+    out.push(b' ');
+    if path.starts_with(b"?") {
+        out.push(b'/');
+    }
+    out.extend_from_slice(path);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    line(out, b"Host", asked.goal.authority.as_bytes());
+    let listed = head.get(input, "connection").is_some();
+    for (name, value) in head.fields(input) {
+        if for_one_hop(name) || listed && is_listed(head, input, name) {
+            continue;
+        }
+        if is(name, "host") || is(name, "content-length") {
+            continue;
+        }
+        if let Some(changes) = changes {
+            let change = if is(name, AUTHORIZATION) {
+                changes.authorization
+            } else if is(name, SERVERLESS) {
+                changes.serverless
+            } else if is(name, USER_AGENT) {
+                Change::Remove
+            } else {
+                Change::Keep
+            };
+            if change != Change::Keep {
+                continue;
+            }
+        }
+        line(out, name, value);
+    }
+    if let Some(changes) = changes {
+        line(out, b"User-Agent", &changes.user_agent);
+        if let Some(bearer) = &asked.bearer {
+            if changes.authorization == Change::Set {
+                line(out, b"Authorization", bearer.expose().as_bytes());
+            }
+            if changes.serverless == Change::Set {
+                line(out, b"X-Serverless-Authorization", bearer.expose().as_bytes());
+            }
+        }
+    }
+    framing(out, asked.framing);
+    if asked.upgrade {
+        out.extend_from_slice(b"Connection: Upgrade\r\n");
+        for value in head.all(input, "upgrade") {
+            line(out, b"Upgrade", value);
+        }
+    } else if head.lists(input, "te", "trailers") {
+        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// How a response's head is written for the client.
+pub struct Response<'a> {
+    pub head: &'a Head,
+    pub input: &'a [u8],
+    pub framing: Framing,
+    /// HTTP/1.0 clients have to be told what HTTP/1.1 takes for granted, and
+    /// know no chunks.
+    pub minor: u8,
+    pub keep: bool,
+    /// Instead of the one it has.
+    pub location: Option<String>,
+}
+
+impl Response<'_> {
+    /// Writes it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let status = self.head.status(self.input);
+        start(out, self.head, self.input);
+        let switches = status == 101;
+        let listed = self.head.get(self.input, "connection").is_some();
+        for (name, value) in self.head.fields(self.input) {
+            if for_one_hop(name) || listed && is_listed(self.head, self.input, name) {
+                continue;
+            }
+            // What a response to HEAD, or a 304, says of a length is about
+            // another response.
+            if is(name, "content-length") && self.framing != Framing::None {
+                continue;
+            }
+            match &self.location {
+                Some(location) if is(name, "location") => line(out, name, location.as_bytes()),
+                _ => line(out, name, value),
+            }
+        }
+        match (self.framing, self.minor) {
+            (Framing::Chunked, 0) => {}
+            (other, _) => framing(out, other),
+        }
+        if switches {
+            out.extend_from_slice(b"Connection: Upgrade\r\n");
+            for value in self.head.all(self.input, "upgrade") {
+                line(out, b"Upgrade", value);
+            }
+        } else if status >= 200 && !self.keep {
+            out.extend_from_slice(b"Connection: close\r\n");
+        } else if status >= 200 && self.minor == 0 {
+            out.extend_from_slice(b"Connection: keep-alive\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// An answer of our own, for an HTTP/1.0 client that keeps its connection.
+pub fn kept_alive(answer: &[u8]) -> Vec<u8> {
+    let end = answer.windows(2).position(|two| two == b"\r\n").unwrap_or(0);
+    let (start, rest) = answer.split_at(end);
+    [start, b"\r\nConnection: keep-alive", rest].concat()
+}
+
+fn start(out: &mut Vec<u8>, head: &Head, input: &[u8]) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(head.code(input));
+    out.push(b' ');
+    out.extend_from_slice(head.reason(input));
+    out.extend_from_slice(b"\r\n");
+}
+
+fn framing(out: &mut Vec<u8>, framing: Framing) {
+    match framing {
+        Framing::None | Framing::Close => {}
+        Framing::Length(length) => line(out, b"Content-Length", length.to_string().as_bytes()),
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+}
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn is(name: &[u8], wanted: &str) -> bool {
+    name.eq_ignore_ascii_case(wanted.as_bytes())
+}
+
+/// Headers that are about this connection (RFC 9110 section 7.6.1). What they
+/// announce (body, upgrade, trailers) is written anew where it holds.
+fn for_one_hop(name: &[u8]) -> bool {
+    // Most names differ by their length already.
+    match name.len() {
+        2 => is(name, "te"),
+        7 => is(name, "upgrade"),
+        10 => is(name, "connection") || is(name, "keep-alive"),
+        14 => is(name, "http2-settings"),
+        16 => is(name, "proxy-connection"),
+        17 => is(name, "transfer-encoding"),
+        19 => is(name, "proxy-authorization"),
+        18 => is(name, "proxy-authenticate"),
+        _ => false,
+    }
+}
+
+fn is_listed(head: &Head, input: &[u8], name: &[u8]) -> bool {
+    head.all(input, "connection")
+        .flat_map(super::head::members)
+        .any(|member| member.eq_ignore_ascii_case(name))
+}

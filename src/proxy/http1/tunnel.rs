@@ -1,0 +1,66 @@
+//! After a 101: bytes both ways, until both sides are done.
+
+use std::io::{self, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+
+use super::input::Input;
+use crate::proxy::upstream::{Aborter, Connection, Reader, Writer};
+
+/// Passes bytes both ways. `sent` and `received` are what came with the heads.
+///
+/// When one side is done the other hears of it and may go on (half-close).
+pub fn run(tcp: &TcpStream, sent: &[u8], received: &[u8], connection: &mut Connection) {
+    let Connection { reader, writer, .. } = connection;
+    let aborter = reader.aborter();
+    thread::scope(|scope| {
+        let up = thread::Builder::new()
+            .name("tunnel".to_owned())
+            .stack_size(crate::proxy::STACK)
+            .spawn_scoped(scope, || up(tcp, sent, writer, &aborter));
+        if up.is_err() || down(tcp, received, reader).is_err() {
+            reader.abort();
+            let _ = tcp.shutdown(Shutdown::Both);
+        }
+    });
+}
+
+fn up(tcp: &TcpStream, sent: &[u8], writer: &mut Writer, aborter: &Aborter) {
+    let mut pass = || -> io::Result<()> {
+        let mut input = Input::new(sent.to_vec());
+        loop {
+            let bytes = input.bytes();
+            if !bytes.is_empty() {
+                writer.write_all(bytes)?;
+                let n = bytes.len();
+                input.consume(n);
+            }
+            match input.fill(tcp) {
+                Ok(0) => return writer.finish(),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+                got => drop(got?),
+            }
+        }
+    };
+    if pass().is_err() {
+        aborter.abort();
+    }
+}
+
+fn down(mut tcp: &TcpStream, received: &[u8], reader: &mut Reader) -> io::Result<()> {
+    tcp.write_all(received)?;
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return tcp.shutdown(Shutdown::Write),
+            Ok(n) => tcp.write_all(&buffer[..n])?,
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            // Many servers close without saying so in TLS; after a 101 the
+            // protocol inside knows whether it was complete.
+            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
+                return tcp.shutdown(Shutdown::Write);
+            }
+            Err(err) => return Err(err),
+        }
+    }
+}
