@@ -1,7 +1,7 @@
 //! The container: its image, its environment, its user, and then COMMAND.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -24,13 +24,14 @@ pub const AUTHORITY: &str = "CLOUDRUN_TEST_AUTHORITY";
 pub fn become_entrypoint(options: Options) -> Result<ExitCode, String> {
     namespaces::die_with_parent()?;
     let authority = env::var(AUTHORITY).unwrap_or_default();
+    let proc = namespaces::proc_self()?;
     image(&options, &authority)?;
 
     let mut command = Command::new(&options.command[0]);
     command.args(&options.command[1..]).env_clear();
     command.envs(environment(&options));
     if let Some(uid) = options.uid {
-        become_user(uid)?;
+        become_user(&proc, uid)?;
         // A change of user takes it away.
         namespaces::die_with_parent()?;
     }
@@ -128,7 +129,7 @@ fn environment(options: &Options) -> Vec<(String, std::ffi::OsString)> {
     variables
 }
 
-fn become_user(uid: u32) -> Result<(), String> {
+fn become_user(proc: &File, uid: u32) -> Result<(), String> {
     let gone = setgroups(&[])
         .and_then(|()| setgid(Gid::from_raw(uid)))
         .and_then(|()| setuid(Uid::from_raw(uid)));
@@ -139,7 +140,7 @@ fn become_user(uid: u32) -> Result<(), String> {
         Err(Errno::EPERM | Errno::EINVAL) => {
             unshare(CloneFlags::CLONE_NEWUSER)
                 .map_err(|err| format!("cannot become uid {uid}: {err}"))?;
-            namespaces::map_user(0, 0, uid)
+            namespaces::map_user(proc, 0, 0, uid)
         }
         Err(err) => Err(format!("cannot become uid {uid}: {err}")),
     }

@@ -34,7 +34,11 @@ pub async fn serve(
 ) {
     match world.mode("frontend").as_str() {
         "silent" => return future::pending().await,
-        "reset" => return drop(stream.set_zero_linger()),
+        "reset" => {
+            // After the first bytes: sooner, and it would look refused.
+            let _ = stream.readable().await;
+            return drop(stream.set_zero_linger());
+        }
         _ => tokio::time::sleep(world.delay("frontend")).await,
     }
     let Ok(stream) = tls.accept(stream).await else {

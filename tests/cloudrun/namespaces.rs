@@ -1,14 +1,16 @@
 //! The namespaces and the network of the miniature: a loopback that owns every
 //! address of the platform, and no way out.
 
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use nix::unistd::{getgid, getuid};
 
 use crate::options::Options;
@@ -40,7 +42,7 @@ pub fn enter(options: &Options) -> Result<(), String> {
                 "no network namespace for uid {uid}: {err}; run as root or allow user namespaces"
             )
         })?;
-        map_user(uid.as_raw(), gid.as_raw(), 0)?;
+        map_user(&proc_self()?, uid.as_raw(), gid.as_raw(), 0)?;
     } else {
         entered.map_err(|err| format!("cannot make a network namespace: {err}"))?;
     }
@@ -56,17 +58,27 @@ pub fn enter(options: &Options) -> Result<(), String> {
 }
 
 /// Makes `inside` the name, in this process's new user namespace, of a user
-/// outside it.
-pub fn map_user(uid: u32, gid: u32, inside: u32) -> Result<(), String> {
+/// outside it. `proc` is what `/proc/self` was before there was a new root.
+pub fn map_user(proc: &File, uid: u32, gid: u32, inside: u32) -> Result<(), String> {
     for (file, text) in [
         ("setgroups", "deny".to_owned()),
         ("uid_map", format!("{inside} {uid} 1")),
         ("gid_map", format!("{inside} {gid} 1")),
     ] {
-        let path = format!("/proc/self/{file}");
-        fs::write(&path, text).map_err(|err| format!("cannot write {path}: {err}"))?;
+        let written = openat(proc, file, OFlag::O_WRONLY, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(|fd| File::from(fd).write_all(text.as_bytes()));
+        // A user namespace in a user namespace inherits the denial.
+        if file != "setgroups" || inside == 0 {
+            written.map_err(|err| format!("cannot write /proc/self/{file}: {err}"))?;
+        }
     }
     Ok(())
+}
+
+/// For `map_user`.
+pub fn proc_self() -> Result<File, String> {
+    File::open("/proc/self").map_err(|err| format!("cannot open /proc/self: {err}"))
 }
 
 /// The next child is PID 1 of a namespace of its own.

@@ -90,12 +90,14 @@ fn echo(request: Request<Incoming>) -> Answer {
     answer
 }
 
-/// `/N`: N bytes, always the same ones. `/N?chunked=1`: without their length.
+/// `/N`: N bytes, always the same ones. `/N?chunked=1`: without their length;
+/// `/N?break=1`: broken off after them, short of a length never told.
 fn bytes(request: &Request<Incoming>) -> Answer {
     let length: usize = request.uri().path().trim_matches('/').parse().unwrap_or(0);
     let (pen, body) = body::pieces();
     let mut answer = Response::new(body);
-    if query(request.uri(), "chunked").is_none() {
+    let breaks = query(request.uri(), "break").is_some();
+    if query(request.uri(), "chunked").is_none() && !breaks {
         answer
             .headers_mut()
             .insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -113,6 +115,9 @@ fn bytes(request: &Request<Incoming>) -> Answer {
             if pen.write(piece).await.is_err() {
                 return;
             }
+        }
+        if breaks {
+            pen.break_off().await;
         }
     });
     answer

@@ -124,7 +124,7 @@ impl World {
 const COUNTED: &[&str] = &[
     "requests",      // host
     "refused",       // status and host, by the front end itself
-    "connections",   // run.app, billing, external, metadata
+    "connections",   // frontend, billing, external, metadata, control
     "handshakes",    // full, resumed, failed
     "protocols",     // h2, http/1.1
     "token_fetches", // audience
