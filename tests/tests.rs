@@ -1,1 +1,4 @@
-// the one test crate
+//! The one test crate: a file for each thing a user would notice.
+
+mod harness;
+mod miniature;

@@ -1,0 +1,89 @@
+//! The test authority, and the certificates of the servers.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tokio_rustls::rustls::crypto::ring::sign::any_ecdsa_type;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{ServerConfig, crypto};
+
+use crate::body::Problem;
+use crate::world::World;
+
+/// The TLS settings of the front end, and the authority's certificate in PEM.
+pub fn make(world: Arc<World>) -> Result<(Arc<ServerConfig>, String), Problem> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "the miniature's authority");
+    let key = KeyPair::generate()?;
+    let pem = params.self_signed(&key)?.pem();
+    let authority = Issuer::new(params, key);
+
+    let leaves = Leaves {
+        front_end: leaf(FRONT_END, Some(&authority))?,
+        billing: leaf(&["billing.example.com"], Some(&authority))?,
+        nobody: leaf(&["invalid2.invalid"], None)?,
+        world,
+    };
+    let provider = Arc::new(crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(leaves));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.session_storage = ServerSessionMemoryCache::new(4096);
+    Ok((Arc::new(config), pem))
+}
+
+/// Chooses by SNI, as the real one; without it, a certificate nobody trusts.
+#[derive(Debug)]
+struct Leaves {
+    front_end: Arc<CertifiedKey>,
+    billing: Arc<CertifiedKey>,
+    nobody: Arc<CertifiedKey>,
+    world: Arc<World>,
+}
+
+impl ResolvesServerCert for Leaves {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        let chosen = match name.as_deref() {
+            _ if self.world.mode("frontend") == "bad-cert" => &self.nobody,
+            Some(name) if name.ends_with(".run.app") => &self.front_end,
+            Some("billing.example.com") => &self.billing,
+            _ => &self.nobody,
+        };
+        Some(chosen.clone())
+    }
+}
+
+fn leaf(names: &[&str], by: Option<&Issuer<'_, KeyPair>>) -> Result<Arc<CertifiedKey>, Problem> {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let params = CertificateParams::new(names)?;
+    let key = KeyPair::generate()?;
+    let certificate = match by {
+        Some(authority) => params.signed_by(&key, authority)?,
+        None => params.self_signed(&key)?,
+    };
+    let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let chain = vec![certificate.der().clone()];
+    Ok(Arc::new(CertifiedKey::new(chain, any_ecdsa_type(&der)?)))
+}
+
+/// A wildcard stands for one label only. These are the regions tests use.
+const FRONT_END: &[&str] = &[
+    "*.run.app",
+    "*.a.run.app",
+    "*.us-east1.run.app",
+    "*.us-central1.run.app",
+    "*.us-west1.run.app",
+    "*.europe-west1.run.app",
+    "*.europe-west12.run.app",
+    "*.europe-north1.run.app",
+    "*.asia-east1.run.app",
+    "*.northamerica-northeast1.run.app",
+];

@@ -1,0 +1,261 @@
+//! The front end of `*.run.app`: TLS, the protocol, who may come in, and to
+//! which service.
+
+use std::convert::Infallible;
+use std::future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue, LOCATION, WWW_AUTHENTICATE};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::HandshakeKind;
+
+use crate::body::{self, Answer};
+use crate::hosts::{self, Host};
+use crate::identity;
+use crate::world::World;
+use crate::{handmade, services};
+
+/// One connection. `billing` is a server of somebody else that happens to be
+/// served here: no services, no tokens, it only says what it got.
+pub async fn serve(
+    world: Arc<World>,
+    tls: TlsAcceptor,
+    stream: TcpStream,
+    from: SocketAddr,
+    billing: bool,
+) {
+    match world.mode("frontend").as_str() {
+        "silent" => return future::pending().await,
+        "reset" => {
+            // After the first bytes: sooner, and it would look refused.
+            let _ = stream.readable().await;
+            return drop(stream.set_zero_linger());
+        }
+        _ => tokio::time::sleep(world.delay("frontend")).await,
+    }
+    let Ok(stream) = tls.accept(stream).await else {
+        world.count("handshakes", "failed");
+        return;
+    };
+    let session = stream.get_ref().1;
+    let is_new = session.handshake_kind() != Some(HandshakeKind::Resumed);
+    world.count("handshakes", if is_new { "full" } else { "resumed" });
+    let is_h2 = session.alpn_protocol() == Some(b"h2");
+    world.count("protocols", if is_h2 { "h2" } else { "http/1.1" });
+
+    let service = {
+        let world = world.clone();
+        service_fn(move |mut request: Request<Incoming>| {
+            let world = world.clone();
+            request.extensions_mut().insert(from);
+            async move {
+                let answer = match billing {
+                    true => record(&world, &request),
+                    false => answer(world, request).await,
+                };
+                Ok::<_, Infallible>(answer)
+            }
+        })
+    };
+    // How a connection ends is the client's affair; tests ask for the counts.
+    if is_h2 {
+        let mut server = http2::Builder::new(TokioExecutor::new());
+        server
+            .max_concurrent_streams(100)
+            .max_local_error_reset_streams(None);
+        let _ = server.serve_connection(TokioIo::new(stream), service).await;
+    } else if let Some(stream) = handmade::serve(&world, stream).await {
+        let server = http1::Builder::new();
+        let _ = server
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+            .await;
+    }
+}
+
+/// What comes to port 80 is sent to port 443, by the real one too.
+pub async fn to_https(request: Request<Incoming>) -> Answer {
+    let to = format!("https://{}{}", host_of(&request), request.uri());
+    let mut answer = body::text(StatusCode::FOUND, "");
+    if let Ok(to) = HeaderValue::from_str(&to) {
+        answer.headers_mut().insert(LOCATION, to);
+    }
+    answer
+}
+
+async fn answer(world: Arc<World>, mut request: Request<Incoming>) -> Answer {
+    let host = host_of(&request);
+    see(&world, &host, described(&request));
+    let called = match admit(&world, request.method(), &host, request.headers()) {
+        Ok(called) => called,
+        Err(status) => return refusal(&world, status, &host, request.uri().path()),
+    };
+    strip(request.headers_mut());
+    services::answer(world, called, request).await
+}
+
+pub fn see(world: &World, host: &str, description: Value) {
+    // First what can be asked for, then the count somebody may wait for.
+    world.remember(host, description);
+    world.count("requests", host);
+}
+
+/// Whether the front end lets a request through, as platform.md says.
+pub fn admit(
+    world: &World,
+    method: &Method,
+    host: &str,
+    headers: &HeaderMap,
+) -> Result<Host, StatusCode> {
+    if [Method::CONNECT, Method::TRACE].contains(method) {
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let called = hosts::read(host).ok_or(StatusCode::NOT_FOUND)?;
+    if !services::NAMES.contains(&called.service.as_str()) {
+        return Err(StatusCode::NOT_FOUND);
+    }
+    // With both headers, only the second counts.
+    let mut given = headers.get_all(SERVERLESS).iter().peekable();
+    if given.peek().is_none() {
+        given = headers.get_all(AUTHORIZATION).iter().peekable();
+    }
+    let given: Vec<_> = given.collect();
+    let token = match given.as_slice() {
+        [] => return Err(StatusCode::FORBIDDEN),
+        [one] => one
+            .to_str()
+            .ok()
+            .and_then(bearer)
+            .ok_or(StatusCode::UNAUTHORIZED)?,
+        _ => return Err(StatusCode::UNAUTHORIZED),
+    };
+    let revoked = world.setting("frontend", "revoke").as_u64().unwrap_or(0);
+    match identity::check(token, &called.audience, revoked) {
+        Ok(()) if called.service == "forbidden" => Err(StatusCode::FORBIDDEN),
+        Ok(()) => Ok(called),
+        Err(why) => {
+            world.count("refused", &format!("{why:?}").replace('"', ""));
+            Err(StatusCode::UNAUTHORIZED)
+        }
+    }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+}
+
+/// The service learns who called, but not what it could call others with.
+pub fn strip(headers: &mut HeaderMap) {
+    let Some(value) = headers
+        .get(SERVERLESS)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return;
+    };
+    if let Ok(value) = HeaderValue::from_str(&identity::without_signature(value)) {
+        headers.insert(SERVERLESS, value);
+    }
+}
+
+fn refusal(world: &World, status: StatusCode, host: &str, path: &str) -> Answer {
+    world.count("refused", &format!("{} {host}", status.as_u16()));
+    let mut answer = Response::new(body::whole(page(status, path)));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(
+        "content-type",
+        HeaderValue::from_static("text/html; charset=UTF-8"),
+    );
+    headers.insert("server", HeaderValue::from_static("Google Frontend"));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(INVALID_TOKEN));
+    }
+    answer
+}
+
+fn page(status: StatusCode, path: &str) -> String {
+    let reason = status.canonical_reason().unwrap_or("");
+    let sentence = match status {
+        StatusCode::NOT_FOUND => {
+            format!("The requested URL <code>{path}</code> was not found on this server.")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            "The request method is inappropriate for this URL.".into()
+        }
+        _ => format!(
+            "Your client does not have permission to get URL <code>{path}</code> from this server."
+        ),
+    };
+    format!(
+        "<html><head>\n<title>{} {reason}</title>\n</head>\n<body>\n\
+         <h1>Error: {reason}</h1>\n<h2>{sentence}</h2>\n</body></html>\n",
+        status.as_u16()
+    )
+}
+
+fn record(world: &World, request: &Request<Incoming>) -> Answer {
+    let host = host_of(request);
+    see(world, &host, described(request));
+    body::text(
+        StatusCode::OK,
+        format!("{host}, asked for {}\n", request.uri().path()),
+    )
+}
+
+/// The host a request is for, in lower case and without a port.
+pub fn host_of<B>(request: &Request<B>) -> String {
+    let named = request.uri().host().map(str::to_owned);
+    let header = || {
+        request
+            .headers()
+            .get(HOST)?
+            .to_str()
+            .ok()
+            .map(str::to_owned)
+    };
+    let host = named
+        .or_else(header)
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    host.strip_suffix(":443").unwrap_or(&host).to_owned()
+}
+
+/// A request's head as JSON, headers in the order they came.
+pub fn described<B>(request: &Request<B>) -> Value {
+    let headers: Vec<[String; 2]> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| {
+            [
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            ]
+        })
+        .collect();
+    let from = request
+        .extensions()
+        .get::<SocketAddr>()
+        .map(ToString::to_string);
+    json!({
+        "method": request.method().as_str(),
+        "target": request.uri().to_string(),
+        "version": format!("{:?}", request.version()),
+        "headers": headers,
+        "from": from,
+    })
+}
+
+const SERVERLESS: &str = "x-serverless-authorization";
+const INVALID_TOKEN: &str =
+    "Bearer error=\"invalid_token\" error_description=\"The access token could not be verified\"";

@@ -1,0 +1,363 @@
+//! Runs programs in the Cloud Run in miniature (`cloudrun/`), and asks it what
+//! it saw.
+//!
+//!     let out = CloudRun::new().run(&["/runsd", "--", "curl", "-s", "http://hello"]);
+//!     assert_eq!(out.stdout, "Hello from hello in us-east1, project 123456789012\n");
+//!
+//! A run that takes too long is ended and fails the test with what it printed.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// A miniature that is not yet there. Without further words it is a service's
+/// container with the machine's own files and runsd at `/runsd`; `tests/` is
+/// at `/tests`.
+pub struct CloudRun {
+    options: Vec<OsString>,
+    stdin: Vec<u8>,
+    limit: Duration,
+}
+
+impl CloudRun {
+    pub fn new() -> CloudRun {
+        let tests = format!("{}/tests:/tests", env!("CARGO_MANIFEST_DIR"));
+        let new = CloudRun {
+            options: Vec::new(),
+            stdin: Vec::new(),
+            limit: PATIENCE,
+        };
+        new.option("--bind").option(tests)
+    }
+
+    /// A word for cloudrun itself: `.option("--uid").option("65532")`.
+    pub fn option(mut self, word: impl Into<OsString>) -> CloudRun {
+        self.options.push(word.into());
+        self
+    }
+
+    pub fn env(self, key: &str, value: &str) -> CloudRun {
+        self.option("--env").option(format!("{key}={value}"))
+    }
+
+    /// The image holds only what is in `dir`.
+    pub fn root(self, dir: &Path) -> CloudRun {
+        self.option("--root").option(dir)
+    }
+
+    pub fn uid(self, uid: u32) -> CloudRun {
+        self.option("--uid").option(uid.to_string())
+    }
+
+    /// What `/etc/resolv.conf` says.
+    pub fn resolv_conf(self, text: &str) -> CloudRun {
+        let path = scratch("resolv.conf");
+        fs::write(&path, text).expect("a scratch file can be written");
+        self.option("--resolv-conf").option(path)
+    }
+
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> CloudRun {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// How long it may take, instead of half a minute.
+    pub fn limit(mut self, limit: Duration) -> CloudRun {
+        self.limit = limit;
+        self
+    }
+
+    /// Runs `command` as the entrypoint to its end.
+    #[track_caller]
+    pub fn run(mut self, command: &[&str]) -> Output {
+        let stdin = std::mem::take(&mut self.stdin);
+        let mut running = self.start(command);
+        let mut pipe = running.stdin.take().expect("stdin is a pipe");
+        // Beside, because who does not read its stdin may still write.
+        let writer = thread::spawn(move || pipe.write_all(&stdin));
+        let out = running.finish();
+        let _ = writer.join();
+        out
+    }
+
+    /// A shell's view: `sh -c script` under runsd.
+    #[track_caller]
+    pub fn sh(self, script: &str) -> Output {
+        self.run(&["/runsd", "--", "sh", "-c", script])
+    }
+
+    /// Starts `command` as the entrypoint and lets it run.
+    #[track_caller]
+    pub fn start(self, command: &[&str]) -> Running {
+        let control = scratch("control");
+        let mut cloudrun = Command::new(cloudrun_program());
+        cloudrun.arg("--control").arg(&control);
+        if let Some(runsd) = runsd_program() {
+            cloudrun.arg("--runsd").arg(runsd);
+        } else if command.first() == Some(&"/runsd") {
+            panic!("there is no dist/runsd; run `make build`, or set RUNSD_BIN");
+        }
+        cloudrun.args(&self.options).arg("--").args(command);
+        cloudrun
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = cloudrun.spawn().expect("cloudrun can be started");
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().map(lines);
+        let stderr = child.stderr.take().map(whole);
+        Running {
+            child,
+            stdin,
+            stdout: stdout.expect("stdout is a pipe"),
+            stderr: stderr.expect("stderr is a pipe"),
+            control: Control(control),
+            read: String::new(),
+            command: command.join(" "),
+            deadline: Instant::now() + self.limit,
+        }
+    }
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Output {
+    /// The exit code, or 128 and the number of the signal that ended cloudrun.
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A miniature at work. Dropping it ends it.
+pub struct Running {
+    child: Child,
+    pub stdin: Option<ChildStdin>,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+    pub control: Control,
+    /// What was taken from stdout so far, for the report of a failure.
+    read: String,
+    command: String,
+    deadline: Instant,
+}
+
+impl Running {
+    /// The next line of the entrypoint's stdout, without its end.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        match self.stdout.recv_timeout(self.left()) {
+            Ok(line) => {
+                self.read += &line;
+                line.trim_end_matches('\n').to_owned()
+            }
+            Err(RecvTimeoutError::Timeout) => self.too_long("the next line"),
+            Err(RecvTimeoutError::Disconnected) => self.too_long("a line, but stdout has ended"),
+        }
+    }
+
+    /// Sends a signal to the entrypoint.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        kill(pid, signal).expect("cloudrun still runs");
+    }
+
+    /// What the miniature has seen; see `cloudrun/world.rs`.
+    #[track_caller]
+    pub fn stats(&self) -> Value {
+        self.control.stats()
+    }
+
+    /// Orders something, from the moment this returns: `post("dns", json!({"mode": "silent"}))`.
+    #[track_caller]
+    pub fn post(&self, room: &str, settings: &Value) {
+        self.control.post(room, settings);
+    }
+
+    /// Waits for the entrypoint's end.
+    #[track_caller]
+    pub fn finish(mut self) -> Output {
+        drop(self.stdin.take());
+        loop {
+            match self.stdout.recv_timeout(self.left()) {
+                Ok(line) => self.read += &line,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => self.too_long("its end"),
+            }
+        }
+        let Ok(stderr) = self.stderr.recv_timeout(self.left()) else {
+            self.too_long("the end of its stderr")
+        };
+        let status = self.child.wait().expect("cloudrun can be waited for");
+        Output {
+            status: code(status),
+            stdout: std::mem::take(&mut self.read),
+            stderr,
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    #[track_caller]
+    fn too_long(&mut self, what: &str) -> ! {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let stderr = self
+            .stderr
+            .recv_timeout(Duration::from_secs(5))
+            .unwrap_or_default();
+        panic!(
+            "{}: waited in vain for {what}\nstdout so far: {}\nstderr: {stderr}",
+            self.command, self.read
+        );
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.control.0);
+    }
+}
+
+/// Where the miniature is asked and told.
+pub struct Control(PathBuf);
+
+impl Control {
+    #[track_caller]
+    pub fn stats(&self) -> Value {
+        self.ask("GET", "/stats", "")
+    }
+
+    /// Waits until `what` has seen `which` that many times, as in
+    /// `wait("requests", "hello-123456789012.us-east1.run.app", 2)`.
+    #[track_caller]
+    pub fn wait(&self, what: &str, which: &str, times: u64) -> Value {
+        let which = which.replace(' ', "+");
+        self.ask(
+            "GET",
+            &format!("/wait?what={what}&which={which}&times={times}"),
+            "",
+        )
+    }
+
+    #[track_caller]
+    pub fn post(&self, room: &str, settings: &Value) {
+        self.ask("POST", &format!("/{room}"), &settings.to_string());
+    }
+
+    #[track_caller]
+    fn ask(&self, method: &str, target: &str, body: &str) -> Value {
+        let mut stream = self.connect();
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nhost: control\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream
+            .write_all((head + body).as_bytes())
+            .expect("the control socket takes a request");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .expect("the control socket answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+        assert!(
+            head.starts_with("HTTP/1.1 200"),
+            "{method} {target}: {answer}"
+        );
+        serde_json::from_str(body).expect("JSON from the control socket")
+    }
+
+    /// The socket is there a few milliseconds after the start.
+    #[track_caller]
+    fn connect(&self) -> UnixStream {
+        let start = Instant::now();
+        loop {
+            match UnixStream::connect(&self.0) {
+                Ok(stream) => return stream,
+                Err(err) if start.elapsed() > PATIENCE => panic!("no control socket: {err}"),
+                Err(_) => thread::yield_now(),
+            }
+        }
+    }
+}
+
+/// `target/debug/examples/cloudrun`: cargo builds it along with the tests.
+fn cloudrun_program() -> PathBuf {
+    let mut dir = env::current_exe().expect("a test knows its own path");
+    dir.pop(); // deps
+    dir.pop();
+    let program = dir.join("examples/cloudrun");
+    assert!(
+        program.exists(),
+        "{program:?} is not there; run `cargo build --example cloudrun`"
+    );
+    program
+}
+
+fn runsd_program() -> Option<PathBuf> {
+    let named = env::var_os("RUNSD_BIN").map(PathBuf::from);
+    let path = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/runsd"));
+    path.exists().then_some(path)
+}
+
+/// A path nobody else uses.
+fn scratch(name: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    env::temp_dir().join(format!("cloudrun-{}-{count}-{name}", std::process::id()))
+}
+
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while pipe
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|length| length > 0)
+        {
+            let text = String::from_utf8_lossy(&line).into_owned();
+            if sender.send(text).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    receiver
+}
+
+fn whole(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    receiver
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .or(status.signal().map(|signal| 128 + signal))
+        .unwrap_or(-1)
+}
+
+/// Far more than anything here takes; a test that fails should say why itself.
+const PATIENCE: Duration = Duration::from_secs(30);
