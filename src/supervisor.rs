@@ -78,11 +78,8 @@ pub fn spawn(launch: &Launch<'_>) -> Result<App, SpawnError> {
         }
     }
     let foreground = sys::in_foreground();
-    sys::prepare(&mut command, credentials, foreground);
-    let child = command
-        .spawn()
+    let pid = sys::spawn(&mut command, credentials, foreground)
         .map_err(|err| SpawnError::new(launch.command, launch.user, &err))?;
-    let pid = i32::try_from(child.id()).unwrap_or_default();
     info!("started {:?} as process {pid}", launch.command[0]);
     Ok(App { pid, foreground })
 }
