@@ -3,26 +3,16 @@
 //!
 //! No thread and nothing blocking in here: [`super::Loop`] says when there is
 //! something to read, and when time is up.
-//!
-//! Ids and ports cannot be guessed. Ids come out of SipHash under a key the
-//! kernel made: a keyed pseudo-random function, of which only the nameservers
-//! themselves see outputs. Ports are the kernel's choice: each batch of queries
-//! (one query, unless they come faster than they are read) leaves by one of a
-//! few sockets picked at random, each replaced after two seconds or 256
-//! queries. Several open ports do not help who guesses blindly: an answer is
-//! taken only on the one port its query left by.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
+use log::debug;
 
 use super::message::{self, NXDOMAIN, Query, REFUSED, SERVFAIL};
+use super::nameservers::{Nameservers, Patience, Random, connect};
 use crate::sys::net::{Inbox, Outbox, Wait};
 
 /// Whom a reply goes to: an address, by way of one of our own sockets.
@@ -32,94 +22,6 @@ pub struct Client {
     pub via: usize,
     /// Where it came from.
     pub at: SocketAddr,
-}
-
-/// What is known of the nameservers, by everyone who asks them.
-#[derive(Debug)]
-pub struct Nameservers {
-    addresses: Vec<SocketAddr>,
-    silent: Vec<AtomicBool>,
-}
-
-impl Nameservers {
-    /// All of `addresses` but our own: to ask those would be a ring.
-    pub fn new(addresses: &[SocketAddr], own: &[SocketAddr]) -> Nameservers {
-        let mut others = Vec::new();
-        for address in addresses {
-            let is_own = own.iter().any(|own| {
-                own.port() == address.port()
-                    && (own.ip() == address.ip() || address.ip().is_unspecified())
-            });
-            if is_own {
-                warn!("dns: nameserver {address} is runsd itself; it is not asked");
-            } else if !others.contains(address) {
-                others.push(*address);
-            }
-        }
-        Nameservers {
-            silent: others.iter().map(|_| AtomicBool::new(false)).collect(),
-            addresses: others,
-        }
-    }
-
-    /// In the order to ask them: as they are listed, the silent ones last.
-    pub fn order(&self) -> impl Iterator<Item = (usize, SocketAddr)> {
-        let of = move |silent| {
-            self.addresses
-                .iter()
-                .copied()
-                .enumerate()
-                .filter(move |&(server, _)| self.is_silent(server) == silent)
-        };
-        of(false).chain(of(true))
-    }
-
-    /// Notes that a nameserver answered, or did not; true when that is news.
-    pub fn note(&self, server: usize, silent: bool) -> bool {
-        let before = self.silent[server].swap(silent, Ordering::Relaxed);
-        if before != silent {
-            let address = self.addresses[server];
-            if silent {
-                warn!("dns: nameserver {address} does not answer");
-            } else {
-                debug!("dns: nameserver {address} answers again");
-            }
-        }
-        before != silent
-    }
-
-    fn is_silent(&self, server: usize) -> bool {
-        self.silent[server].load(Ordering::Relaxed)
-    }
-}
-
-/// How long to wait for the nameservers.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// For the first of them, before the next one is asked.
-    pub first: Duration,
-    /// For all of them. A resolver gives us 5 s by default.
-    pub all: Duration,
-}
-
-impl Patience {
-    /// For the `turn`th of `count` turns: after the first the rest is shared.
-    pub fn for_turn(&self, turn: usize, count: usize) -> Duration {
-        if turn == 0 {
-            return self.first;
-        }
-        let others = u32::try_from(count).unwrap_or(u32::MAX).max(2) - 1;
-        (self.all.saturating_sub(self.first) / others).min(self.first)
-    }
-}
-
-impl Default for Patience {
-    fn default() -> Patience {
-        Patience {
-            first: Duration::from_secs(2),
-            all: Duration::from_millis(4500),
-        }
-    }
 }
 
 /// Queries under way.
@@ -187,7 +89,7 @@ struct Flight {
 impl Forwarder {
     /// One without queries and without sockets, for clients of `ways` sockets.
     pub fn new(nameservers: Arc<Nameservers>, patience: Patience, ways: usize) -> Forwarder {
-        let count = nameservers.addresses.len();
+        let count = nameservers.len();
         Forwarder {
             replies: (0..ways).map(|_| Outbox::default()).collect(),
             nameservers,
@@ -402,7 +304,7 @@ impl Forwarder {
             Err(err) => {
                 debug!(
                     "dns: cannot ask nameserver {}: {err}",
-                    self.nameservers.addresses[server]
+                    self.nameservers.address(server)
                 );
                 self.leave_alone(server, now);
                 return false;
@@ -441,7 +343,7 @@ impl Forwarder {
             self.retire(number);
         }
         let upstream = Upstream {
-            socket: connect(self.nameservers.addresses[server])?,
+            socket: connect(self.nameservers.address(server))?,
             server,
             outbox: Outbox::default(),
             opened: now,
@@ -508,7 +410,7 @@ impl Forwarder {
         let server = upstream.server;
         debug!(
             "dns: nameserver {}: {err}",
-            self.nameservers.addresses[server]
+            self.nameservers.address(server)
         );
         self.leave_alone(server, now);
         self.retire(number);
@@ -619,42 +521,6 @@ impl Flight {
     }
 }
 
-/// Numbers that nobody can guess; see the head of this file.
-#[derive(Default)]
-pub struct Random {
-    key: RandomState,
-    count: u64,
-}
-
-impl Random {
-    /// Any 16 bits.
-    pub fn id(&mut self) -> u16 {
-        let [.., high, low] = self.next().to_be_bytes();
-        u16::from_be_bytes([high, low])
-    }
-
-    /// A number below `limit`.
-    fn below(&mut self, limit: usize) -> usize {
-        usize::from(self.id()) % limit
-    }
-
-    fn next(&mut self) -> u64 {
-        self.count += 1;
-        self.key.hash_one(self.count)
-    }
-}
-
-/// A socket on a port of the kernel's choice that hears `server` only.
-pub fn connect(server: SocketAddr) -> io::Result<UdpSocket> {
-    let any: SocketAddr = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(server)?;
-    Ok(socket)
-}
-
 /// So many queries are under way at most.
 const MOST_FLIGHTS: usize = 1000;
 
@@ -670,6 +536,3 @@ const SOCKET_QUERIES: u32 = 256;
 
 /// How long a silent nameserver is left alone.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests;
