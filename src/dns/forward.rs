@@ -5,14 +5,15 @@
 //! something to read, and when time is up.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::debug;
 
 use super::message::{self, NXDOMAIN, Query, REFUSED, SERVFAIL};
-use super::nameservers::{Nameservers, Patience, Random, connect};
+use super::nameservers::{Nameservers, Patience, Random};
+use super::upstreams::{SOCKET_AGE, Upstreams};
 use crate::sys::net::{Inbox, Outbox, Wait};
 
 /// Whom a reply goes to: an address, by way of one of our own sockets.
@@ -32,8 +33,7 @@ pub struct Forwarder {
     patience: Patience,
     random: Random,
     servers: Vec<Server>,
-    /// Sockets by number; a number is not given again while a flight has it.
-    sockets: Vec<Option<Upstream>>,
+    upstreams: Upstreams,
     flights: Vec<Flight>,
     free: Vec<usize>,
     /// Flights by their id: a table, for there are but 65,536 of them.
@@ -45,23 +45,9 @@ pub struct Forwarder {
 /// A nameserver as this side sees it.
 #[derive(Default)]
 struct Server {
-    /// The sockets new queries leave by.
-    pool: [Option<usize>; POOL],
-    /// The one of them that this batch leaves by.
-    current: Option<usize>,
     last_heard: Option<Instant>,
     /// When a silent one is to be asked again, beside another.
     probe_at: Option<Instant>,
-}
-
-struct Upstream {
-    socket: UdpSocket,
-    server: usize,
-    outbox: Outbox,
-    opened: Instant,
-    queries: u32,
-    /// Flights that may be answered here; it stays open for them.
-    flights: usize,
 }
 
 /// A query that waits for its answer.
@@ -96,7 +82,7 @@ impl Forwarder {
             patience,
             random: Random::default(),
             servers: (0..count).map(|_| Server::default()).collect(),
-            sockets: Vec::new(),
+            upstreams: Upstreams::new(count),
             flights: Vec::new(),
             free: Vec::new(),
             by_id: vec![NONE; 1 << 16],
@@ -146,15 +132,13 @@ impl Forwarder {
 
     /// Sends what [`Forwarder::ask`] prepared.
     pub fn flush(&mut self, now: Instant) {
-        for server in &mut self.servers {
-            server.current = None;
-        }
+        self.upstreams.end_batch();
         // A failure asks the next nameserver, and so fills another outbox. It
         // ends: a flight has no more turns than nameservers.
         loop {
             let mut idle = true;
-            for number in 0..self.sockets.len() {
-                let Some(upstream) = &mut self.sockets[number] else {
+            for number in 0..self.upstreams.end() {
+                let Some(upstream) = self.upstreams.get(number) else {
                     continue;
                 };
                 if upstream.outbox.is_empty() {
@@ -174,17 +158,12 @@ impl Forwarder {
     /// Adds every socket an answer may come by; the numbers are for
     /// [`Forwarder::receive`].
     pub fn add_waits(&self, waits: &mut Vec<Wait>, numbers: &mut Vec<usize>) {
-        for (number, upstream) in self.sockets.iter().enumerate() {
-            if let Some(upstream) = upstream {
-                waits.push(Wait::readable(&upstream.socket));
-                numbers.push(number);
-            }
-        }
+        self.upstreams.add_waits(waits, numbers);
     }
 
     /// Takes the answers that are there on a socket, for [`Forwarder::replies`].
     pub fn receive(&mut self, number: usize, inbox: &mut Inbox, now: Instant) {
-        let Some(Some(upstream)) = self.sockets.get(number) else {
+        let Some(upstream) = self.upstreams.get(number) else {
             return;
         };
         match inbox.receive(&upstream.socket) {
@@ -220,24 +199,15 @@ impl Forwarder {
                 self.check_by(flight.deadline);
             }
         }
-        for number in 0..self.sockets.len() {
-            let Some(upstream) = &self.sockets[number] else {
-                continue;
-            };
-            let old = upstream.opened + SOCKET_AGE;
-            if old > now {
-                self.check_by(old);
-            } else {
-                // Those that flights have stay until the last has gone.
-                self.retire(number);
-            }
+        if let Some(old) = self.upstreams.retire_old(now) {
+            self.check_by(old);
         }
     }
 
     /// An answer that came by a socket.
     fn take(&mut self, number: usize, answer: &[u8], now: Instant) {
         let (Some(&[high, low]), Some(upstream)) =
-            (answer.first_chunk(), self.sockets[number].as_ref())
+            (answer.first_chunk(), self.upstreams.get(number))
         else {
             return;
         };
@@ -273,7 +243,7 @@ impl Forwarder {
         while flight.order.get(flight.turn) == Some(&server) {
             flight.turn += 1;
         }
-        self.leave(number);
+        self.upstreams.leave(number);
         if was_last {
             self.ask_next(index, now);
         }
@@ -291,7 +261,7 @@ impl Forwarder {
             flight.turn += 1;
             flight.deadline = now + wait;
             if self.ask_server(index, server, now) {
-                self.check_by(now + wait);
+                self.check_by(now + wait.min(SOCKET_AGE));
                 return;
             }
         }
@@ -299,7 +269,8 @@ impl Forwarder {
 
     /// Prepares the query for one nameserver; false when there is no way to it.
     fn ask_server(&mut self, index: usize, server: usize, now: Instant) -> bool {
-        let number = match self.pick(server, now) {
+        let at = self.nameservers.address(server);
+        let number = match self.upstreams.pick(server, at, now) {
             Ok(number) => number,
             Err(err) => {
                 debug!(
@@ -310,58 +281,14 @@ impl Forwarder {
                 return false;
             }
         };
-        let (Some(upstream), flight) = (&mut self.sockets[number], &mut self.flights[index]) else {
-            return false;
-        };
-        upstream.queries += 1;
-        upstream.outbox.push(None, |out| {
-            out.extend_from_slice(&flight.id.to_be_bytes());
-            out.extend_from_slice(&flight.query[2..]);
-        });
+        let flight = &mut self.flights[index];
         // Put last, also if it was there: the last is the one waited for.
-        if let Some(place) = flight.asked.iter().position(|&asked| asked == number) {
-            flight.asked.remove(place);
-        } else {
-            upstream.flights += 1;
-        }
+        let place = flight.asked.iter().position(|&asked| asked == number);
+        place.map(|place| flight.asked.remove(place));
+        self.upstreams
+            .send(number, flight.id, &flight.query, place.is_none());
         flight.asked.push(number);
         true
-    }
-
-    /// The socket of this batch to a nameserver.
-    fn pick(&mut self, server: usize, now: Instant) -> io::Result<usize> {
-        if let Some(number) = self.servers[server].current {
-            return Ok(number);
-        }
-        let place = self.random.below(POOL);
-        if let Some(number) = self.servers[server].pool[place] {
-            let upstream = self.sockets[number].as_ref();
-            if upstream.is_some_and(|u| u.queries < SOCKET_QUERIES && now < u.opened + SOCKET_AGE) {
-                self.servers[server].current = Some(number);
-                return Ok(number);
-            }
-            self.retire(number);
-        }
-        let upstream = Upstream {
-            socket: connect(self.nameservers.address(server))?,
-            server,
-            outbox: Outbox::default(),
-            opened: now,
-            queries: 0,
-            flights: 0,
-        };
-        let number = match self.sockets.iter().position(Option::is_none) {
-            Some(number) => number,
-            None => {
-                self.sockets.push(None);
-                self.sockets.len() - 1
-            }
-        };
-        self.sockets[number] = Some(upstream);
-        self.servers[server].pool[place] = Some(number);
-        self.servers[server].current = Some(number);
-        self.check_by(now + SOCKET_AGE);
-        Ok(number)
     }
 
     /// Asks nameservers that were silent whether they are still, with this
@@ -374,9 +301,9 @@ impl Forwarder {
             }
             let due = *self.servers[server]
                 .probe_at
-                .get_or_insert(now + PROBE_AFTER);
+                .get_or_insert(now + self.patience.silent);
             if due <= now {
-                self.servers[server].probe_at = Some(now + PROBE_AFTER);
+                self.servers[server].probe_at = Some(now + self.patience.silent);
                 self.ask_server(index, server, now);
             }
         }
@@ -399,12 +326,12 @@ impl Forwarder {
         self.nameservers.note(server, true);
         self.servers[server]
             .probe_at
-            .get_or_insert(now + PROBE_AFTER);
+            .get_or_insert(now + self.patience.silent);
     }
 
     /// The kernel says that nobody is there, or that there is no way.
     fn socket_failed(&mut self, number: usize, err: &io::Error, now: Instant) {
-        let Some(upstream) = &self.sockets[number] else {
+        let Some(upstream) = self.upstreams.get(number) else {
             return;
         };
         let server = upstream.server;
@@ -413,7 +340,7 @@ impl Forwarder {
             self.nameservers.address(server)
         );
         self.leave_alone(server, now);
-        self.retire(number);
+        self.upstreams.retire(number);
         for index in 0..self.flights.len() {
             let flight = &mut self.flights[index];
             let Some(place) = flight.asked.iter().position(|&asked| asked == number) else {
@@ -421,7 +348,7 @@ impl Forwarder {
             };
             flight.asked.remove(place);
             let was_last = place == flight.asked.len();
-            self.leave(number);
+            self.upstreams.leave(number);
             if was_last {
                 self.ask_next(index, now);
             }
@@ -466,34 +393,12 @@ impl Forwarder {
         let flight = &mut self.flights[index];
         flight.live = false;
         self.by_id[usize::from(flight.id)] = NONE;
+        // A flight is used again; what it needed once for a huge query is not.
+        flight.query.clear();
+        flight.query.shrink_to(ORDINARY_QUERY);
         self.free.push(index);
         while let Some(number) = self.flights[index].asked.pop() {
-            self.leave(number);
-        }
-    }
-
-    /// A flight no longer waits at a socket.
-    fn leave(&mut self, number: usize) {
-        if let Some(upstream) = &mut self.sockets[number] {
-            upstream.flights -= 1;
-            let is_pooled = self.servers[upstream.server].pool.contains(&Some(number));
-            if upstream.flights == 0 && !is_pooled {
-                self.sockets[number] = None;
-            }
-        }
-    }
-
-    /// No new query leaves by this socket; without flights it is closed.
-    fn retire(&mut self, number: usize) {
-        let Some(upstream) = &self.sockets[number] else {
-            return;
-        };
-        let server = &mut self.servers[upstream.server];
-        for place in server.pool.iter_mut().chain([&mut server.current]) {
-            place.take_if(|pooled| *pooled == number);
-        }
-        if upstream.flights == 0 {
-            self.sockets[number] = None;
+            self.upstreams.leave(number);
         }
     }
 
@@ -524,15 +429,8 @@ impl Flight {
 /// So many queries are under way at most.
 const MOST_FLIGHTS: usize = 1000;
 
+/// Room a flight keeps for its next query.
+const ORDINARY_QUERY: usize = 512;
+
 /// No flight has this number.
 const NONE: u16 = u16::MAX;
-
-/// Sockets to choose from for each nameserver.
-const POOL: usize = 8;
-
-/// How long, and for how many queries, a port is used.
-const SOCKET_AGE: Duration = Duration::from_secs(2);
-const SOCKET_QUERIES: u32 = 256;
-
-/// How long a silent nameserver is left alone.
-const PROBE_AFTER: Duration = Duration::from_secs(30);

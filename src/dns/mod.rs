@@ -10,6 +10,7 @@ pub mod message;
 pub mod nameservers;
 pub mod resolve;
 pub mod stream;
+pub mod upstreams;
 pub mod zone;
 
 use std::io;

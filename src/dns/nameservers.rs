@@ -95,6 +95,9 @@ pub struct Patience {
     pub first: Duration,
     /// For all of them. A resolver gives us 5 s by default.
     pub all: Duration,
+    /// How long a silent one is left alone, before it is asked again beside
+    /// another.
+    pub silent: Duration,
 }
 
 impl Patience {
@@ -113,6 +116,7 @@ impl Default for Patience {
         Patience {
             first: Duration::from_secs(2),
             all: Duration::from_millis(4500),
+            silent: Duration::from_secs(30),
         }
     }
 }
