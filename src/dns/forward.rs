@@ -120,8 +120,8 @@ impl Forwarder {
         flight.kept.clear();
         flight.live = true;
         flight.order.clear();
-        let order = self.nameservers.order().map(|(server, _)| server);
-        flight.order.extend(order);
+        let order = self.nameservers.order();
+        flight.order.extend(order.iter().map(|(server, _)| server));
         if let [only] = flight.order[..] {
             // A datagram may be lost: asked twice, as a resolver would.
             flight.order.push(only);
@@ -132,7 +132,6 @@ impl Forwarder {
 
     /// Sends what [`Forwarder::ask`] prepared.
     pub fn flush(&mut self, now: Instant) {
-        self.upstreams.end_batch();
         // A failure asks the next nameserver, and so fills another outbox. It
         // ends: a flight has no more turns than nameservers.
         loop {
@@ -150,9 +149,10 @@ impl Forwarder {
                 }
             }
             if idle {
-                return;
+                break;
             }
         }
+        self.upstreams.end_batch();
     }
 
     /// Adds every socket an answer may come by; the numbers are for

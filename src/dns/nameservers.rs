@@ -57,15 +57,11 @@ impl Nameservers {
     }
 
     /// In the order to ask them: as they are listed, the silent ones last.
-    pub fn order(&self) -> impl Iterator<Item = (usize, SocketAddr)> {
-        let of = move |silent| {
-            self.addresses
-                .iter()
-                .copied()
-                .enumerate()
-                .filter(move |&(server, _)| self.is_silent(server) == silent)
-        };
-        of(false).chain(of(true))
+    pub fn order(&self) -> Vec<(usize, SocketAddr)> {
+        let mut order: Vec<_> = self.addresses.iter().copied().enumerate().collect();
+        // Cached: others note silence meanwhile, and none may be lost by that.
+        order.sort_by_cached_key(|&(server, _)| self.is_silent(server));
+        order
     }
 
     /// Notes that a nameserver answered, or did not; true when that is news.

@@ -181,7 +181,7 @@ impl Resolver {
         kind: u16,
         begun: Instant,
     ) -> Result<Vec<u8>, ResolveError> {
-        let mut order: Vec<_> = self.nameservers.order().collect();
+        let mut order = self.nameservers.order();
         match order[..] {
             [] => return Err(ResolveError::NoNameserver(name.to_owned())),
             // A datagram may be lost.

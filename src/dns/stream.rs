@@ -122,11 +122,11 @@ fn ask_all(
     mut give: impl FnMut(&[u8]),
 ) -> (Vec<u8>, bool) {
     let mut kept = Vec::new();
-    let count = nameservers.order().count();
+    let order = nameservers.order();
     let begun = Instant::now();
-    for (turn, (server, address)) in nameservers.order().enumerate() {
+    for (turn, &(server, address)) in order.iter().enumerate() {
         let left = patience.all.saturating_sub(begun.elapsed());
-        let wait = patience.for_turn(turn, count).min(left);
+        let wait = patience.for_turn(turn, order.len()).min(left);
         if wait.is_zero() {
             break;
         }
