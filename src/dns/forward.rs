@@ -3,26 +3,17 @@
 //!
 //! No thread and nothing blocking in here: [`super::Loop`] says when there is
 //! something to read, and when time is up.
-//!
-//! Ids and ports cannot be guessed. Ids come out of SipHash under a key the
-//! kernel made: a keyed pseudo-random function, of which only the nameservers
-//! themselves see outputs. Ports are the kernel's choice: each batch of queries
-//! (one query, unless they come faster than they are read) leaves by one of a
-//! few sockets picked at random, each replaced after two seconds or 256
-//! queries. Several open ports do not help who guesses blindly: an answer is
-//! taken only on the one port its query left by.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use log::{debug, warn};
+use log::debug;
 
 use super::message::{self, NXDOMAIN, Query, REFUSED, SERVFAIL};
+use super::nameservers::{Nameservers, Patience, Random};
+use super::upstreams::{SOCKET_AGE, Upstreams};
 use crate::sys::net::{Inbox, Outbox, Wait};
 
 /// Whom a reply goes to: an address, by way of one of our own sockets.
@@ -34,94 +25,6 @@ pub struct Client {
     pub at: SocketAddr,
 }
 
-/// What is known of the nameservers, by everyone who asks them.
-#[derive(Debug)]
-pub struct Nameservers {
-    addresses: Vec<SocketAddr>,
-    silent: Vec<AtomicBool>,
-}
-
-impl Nameservers {
-    /// All of `addresses` but our own: to ask those would be a ring.
-    pub fn new(addresses: &[SocketAddr], own: &[SocketAddr]) -> Nameservers {
-        let mut others = Vec::new();
-        for address in addresses {
-            let is_own = own.iter().any(|own| {
-                own.port() == address.port()
-                    && (own.ip() == address.ip() || address.ip().is_unspecified())
-            });
-            if is_own {
-                warn!("dns: nameserver {address} is runsd itself; it is not asked");
-            } else if !others.contains(address) {
-                others.push(*address);
-            }
-        }
-        Nameservers {
-            silent: others.iter().map(|_| AtomicBool::new(false)).collect(),
-            addresses: others,
-        }
-    }
-
-    /// In the order to ask them: as they are listed, the silent ones last.
-    pub fn order(&self) -> impl Iterator<Item = (usize, SocketAddr)> {
-        let of = move |silent| {
-            self.addresses
-                .iter()
-                .copied()
-                .enumerate()
-                .filter(move |&(server, _)| self.is_silent(server) == silent)
-        };
-        of(false).chain(of(true))
-    }
-
-    /// Notes that a nameserver answered, or did not; true when that is news.
-    pub fn note(&self, server: usize, silent: bool) -> bool {
-        let before = self.silent[server].swap(silent, Ordering::Relaxed);
-        if before != silent {
-            let address = self.addresses[server];
-            if silent {
-                warn!("dns: nameserver {address} does not answer");
-            } else {
-                debug!("dns: nameserver {address} answers again");
-            }
-        }
-        before != silent
-    }
-
-    fn is_silent(&self, server: usize) -> bool {
-        self.silent[server].load(Ordering::Relaxed)
-    }
-}
-
-/// How long to wait for the nameservers.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// For the first of them, before the next one is asked.
-    pub first: Duration,
-    /// For all of them. A resolver gives us 5 s by default.
-    pub all: Duration,
-}
-
-impl Patience {
-    /// For the `turn`th of `count` turns: after the first the rest is shared.
-    pub fn for_turn(&self, turn: usize, count: usize) -> Duration {
-        if turn == 0 {
-            return self.first;
-        }
-        let others = u32::try_from(count).unwrap_or(u32::MAX).max(2) - 1;
-        (self.all.saturating_sub(self.first) / others).min(self.first)
-    }
-}
-
-impl Default for Patience {
-    fn default() -> Patience {
-        Patience {
-            first: Duration::from_secs(2),
-            all: Duration::from_millis(4500),
-        }
-    }
-}
-
 /// Queries under way.
 pub struct Forwarder {
     /// Replies on their way to clients: an outbox for each of our sockets.
@@ -130,8 +33,7 @@ pub struct Forwarder {
     patience: Patience,
     random: Random,
     servers: Vec<Server>,
-    /// Sockets by number; a number is not given again while a flight has it.
-    sockets: Vec<Option<Upstream>>,
+    upstreams: Upstreams,
     flights: Vec<Flight>,
     free: Vec<usize>,
     /// Flights by their id: a table, for there are but 65,536 of them.
@@ -143,23 +45,9 @@ pub struct Forwarder {
 /// A nameserver as this side sees it.
 #[derive(Default)]
 struct Server {
-    /// The sockets new queries leave by.
-    pool: [Option<usize>; POOL],
-    /// The one of them that this batch leaves by.
-    current: Option<usize>,
     last_heard: Option<Instant>,
     /// When a silent one is to be asked again, beside another.
     probe_at: Option<Instant>,
-}
-
-struct Upstream {
-    socket: UdpSocket,
-    server: usize,
-    outbox: Outbox,
-    opened: Instant,
-    queries: u32,
-    /// Flights that may be answered here; it stays open for them.
-    flights: usize,
 }
 
 /// A query that waits for its answer.
@@ -187,14 +75,14 @@ struct Flight {
 impl Forwarder {
     /// One without queries and without sockets, for clients of `ways` sockets.
     pub fn new(nameservers: Arc<Nameservers>, patience: Patience, ways: usize) -> Forwarder {
-        let count = nameservers.addresses.len();
+        let count = nameservers.len();
         Forwarder {
             replies: (0..ways).map(|_| Outbox::default()).collect(),
             nameservers,
             patience,
             random: Random::default(),
             servers: (0..count).map(|_| Server::default()).collect(),
-            sockets: Vec::new(),
+            upstreams: Upstreams::new(count),
             flights: Vec::new(),
             free: Vec::new(),
             by_id: vec![NONE; 1 << 16],
@@ -232,8 +120,8 @@ impl Forwarder {
         flight.kept.clear();
         flight.live = true;
         flight.order.clear();
-        let order = self.nameservers.order().map(|(server, _)| server);
-        flight.order.extend(order);
+        let order = self.nameservers.order();
+        flight.order.extend(order.iter().map(|(server, _)| server));
         if let [only] = flight.order[..] {
             // A datagram may be lost: asked twice, as a resolver would.
             flight.order.push(only);
@@ -244,15 +132,12 @@ impl Forwarder {
 
     /// Sends what [`Forwarder::ask`] prepared.
     pub fn flush(&mut self, now: Instant) {
-        for server in &mut self.servers {
-            server.current = None;
-        }
         // A failure asks the next nameserver, and so fills another outbox. It
         // ends: a flight has no more turns than nameservers.
         loop {
             let mut idle = true;
-            for number in 0..self.sockets.len() {
-                let Some(upstream) = &mut self.sockets[number] else {
+            for number in 0..self.upstreams.end() {
+                let Some(upstream) = self.upstreams.get(number) else {
                     continue;
                 };
                 if upstream.outbox.is_empty() {
@@ -264,25 +149,21 @@ impl Forwarder {
                 }
             }
             if idle {
-                return;
+                break;
             }
         }
+        self.upstreams.end_batch();
     }
 
     /// Adds every socket an answer may come by; the numbers are for
     /// [`Forwarder::receive`].
     pub fn add_waits(&self, waits: &mut Vec<Wait>, numbers: &mut Vec<usize>) {
-        for (number, upstream) in self.sockets.iter().enumerate() {
-            if let Some(upstream) = upstream {
-                waits.push(Wait::readable(&upstream.socket));
-                numbers.push(number);
-            }
-        }
+        self.upstreams.add_waits(waits, numbers);
     }
 
     /// Takes the answers that are there on a socket, for [`Forwarder::replies`].
     pub fn receive(&mut self, number: usize, inbox: &mut Inbox, now: Instant) {
-        let Some(Some(upstream)) = self.sockets.get(number) else {
+        let Some(upstream) = self.upstreams.get(number) else {
             return;
         };
         match inbox.receive(&upstream.socket) {
@@ -318,24 +199,15 @@ impl Forwarder {
                 self.check_by(flight.deadline);
             }
         }
-        for number in 0..self.sockets.len() {
-            let Some(upstream) = &self.sockets[number] else {
-                continue;
-            };
-            let old = upstream.opened + SOCKET_AGE;
-            if old > now {
-                self.check_by(old);
-            } else {
-                // Those that flights have stay until the last has gone.
-                self.retire(number);
-            }
+        if let Some(old) = self.upstreams.retire_old(now) {
+            self.check_by(old);
         }
     }
 
     /// An answer that came by a socket.
     fn take(&mut self, number: usize, answer: &[u8], now: Instant) {
         let (Some(&[high, low]), Some(upstream)) =
-            (answer.first_chunk(), self.sockets[number].as_ref())
+            (answer.first_chunk(), self.upstreams.get(number))
         else {
             return;
         };
@@ -371,7 +243,7 @@ impl Forwarder {
         while flight.order.get(flight.turn) == Some(&server) {
             flight.turn += 1;
         }
-        self.leave(number);
+        self.upstreams.leave(number);
         if was_last {
             self.ask_next(index, now);
         }
@@ -389,7 +261,7 @@ impl Forwarder {
             flight.turn += 1;
             flight.deadline = now + wait;
             if self.ask_server(index, server, now) {
-                self.check_by(now + wait);
+                self.check_by(now + wait.min(SOCKET_AGE));
                 return;
             }
         }
@@ -397,69 +269,26 @@ impl Forwarder {
 
     /// Prepares the query for one nameserver; false when there is no way to it.
     fn ask_server(&mut self, index: usize, server: usize, now: Instant) -> bool {
-        let number = match self.pick(server, now) {
+        let at = self.nameservers.address(server);
+        let number = match self.upstreams.pick(server, at, now) {
             Ok(number) => number,
             Err(err) => {
                 debug!(
                     "dns: cannot ask nameserver {}: {err}",
-                    self.nameservers.addresses[server]
+                    self.nameservers.address(server)
                 );
                 self.leave_alone(server, now);
                 return false;
             }
         };
-        let (Some(upstream), flight) = (&mut self.sockets[number], &mut self.flights[index]) else {
-            return false;
-        };
-        upstream.queries += 1;
-        upstream.outbox.push(None, |out| {
-            out.extend_from_slice(&flight.id.to_be_bytes());
-            out.extend_from_slice(&flight.query[2..]);
-        });
+        let flight = &mut self.flights[index];
         // Put last, also if it was there: the last is the one waited for.
-        if let Some(place) = flight.asked.iter().position(|&asked| asked == number) {
-            flight.asked.remove(place);
-        } else {
-            upstream.flights += 1;
-        }
+        let place = flight.asked.iter().position(|&asked| asked == number);
+        place.map(|place| flight.asked.remove(place));
+        self.upstreams
+            .send(number, flight.id, &flight.query, place.is_none());
         flight.asked.push(number);
         true
-    }
-
-    /// The socket of this batch to a nameserver.
-    fn pick(&mut self, server: usize, now: Instant) -> io::Result<usize> {
-        if let Some(number) = self.servers[server].current {
-            return Ok(number);
-        }
-        let place = self.random.below(POOL);
-        if let Some(number) = self.servers[server].pool[place] {
-            let upstream = self.sockets[number].as_ref();
-            if upstream.is_some_and(|u| u.queries < SOCKET_QUERIES && now < u.opened + SOCKET_AGE) {
-                self.servers[server].current = Some(number);
-                return Ok(number);
-            }
-            self.retire(number);
-        }
-        let upstream = Upstream {
-            socket: connect(self.nameservers.addresses[server])?,
-            server,
-            outbox: Outbox::default(),
-            opened: now,
-            queries: 0,
-            flights: 0,
-        };
-        let number = match self.sockets.iter().position(Option::is_none) {
-            Some(number) => number,
-            None => {
-                self.sockets.push(None);
-                self.sockets.len() - 1
-            }
-        };
-        self.sockets[number] = Some(upstream);
-        self.servers[server].pool[place] = Some(number);
-        self.servers[server].current = Some(number);
-        self.check_by(now + SOCKET_AGE);
-        Ok(number)
     }
 
     /// Asks nameservers that were silent whether they are still, with this
@@ -472,9 +301,9 @@ impl Forwarder {
             }
             let due = *self.servers[server]
                 .probe_at
-                .get_or_insert(now + PROBE_AFTER);
+                .get_or_insert(now + self.patience.silent);
             if due <= now {
-                self.servers[server].probe_at = Some(now + PROBE_AFTER);
+                self.servers[server].probe_at = Some(now + self.patience.silent);
                 self.ask_server(index, server, now);
             }
         }
@@ -497,21 +326,21 @@ impl Forwarder {
         self.nameservers.note(server, true);
         self.servers[server]
             .probe_at
-            .get_or_insert(now + PROBE_AFTER);
+            .get_or_insert(now + self.patience.silent);
     }
 
     /// The kernel says that nobody is there, or that there is no way.
     fn socket_failed(&mut self, number: usize, err: &io::Error, now: Instant) {
-        let Some(upstream) = &self.sockets[number] else {
+        let Some(upstream) = self.upstreams.get(number) else {
             return;
         };
         let server = upstream.server;
         debug!(
             "dns: nameserver {}: {err}",
-            self.nameservers.addresses[server]
+            self.nameservers.address(server)
         );
         self.leave_alone(server, now);
-        self.retire(number);
+        self.upstreams.retire(number);
         for index in 0..self.flights.len() {
             let flight = &mut self.flights[index];
             let Some(place) = flight.asked.iter().position(|&asked| asked == number) else {
@@ -519,7 +348,7 @@ impl Forwarder {
             };
             flight.asked.remove(place);
             let was_last = place == flight.asked.len();
-            self.leave(number);
+            self.upstreams.leave(number);
             if was_last {
                 self.ask_next(index, now);
             }
@@ -564,34 +393,12 @@ impl Forwarder {
         let flight = &mut self.flights[index];
         flight.live = false;
         self.by_id[usize::from(flight.id)] = NONE;
+        // A flight is used again; what it needed once for a huge query is not.
+        flight.query.clear();
+        flight.query.shrink_to(ORDINARY_QUERY);
         self.free.push(index);
         while let Some(number) = self.flights[index].asked.pop() {
-            self.leave(number);
-        }
-    }
-
-    /// A flight no longer waits at a socket.
-    fn leave(&mut self, number: usize) {
-        if let Some(upstream) = &mut self.sockets[number] {
-            upstream.flights -= 1;
-            let is_pooled = self.servers[upstream.server].pool.contains(&Some(number));
-            if upstream.flights == 0 && !is_pooled {
-                self.sockets[number] = None;
-            }
-        }
-    }
-
-    /// No new query leaves by this socket; without flights it is closed.
-    fn retire(&mut self, number: usize) {
-        let Some(upstream) = &self.sockets[number] else {
-            return;
-        };
-        let server = &mut self.servers[upstream.server];
-        for place in server.pool.iter_mut().chain([&mut server.current]) {
-            place.take_if(|pooled| *pooled == number);
-        }
-        if upstream.flights == 0 {
-            self.sockets[number] = None;
+            self.upstreams.leave(number);
         }
     }
 
@@ -619,57 +426,11 @@ impl Flight {
     }
 }
 
-/// Numbers that nobody can guess; see the head of this file.
-#[derive(Default)]
-pub struct Random {
-    key: RandomState,
-    count: u64,
-}
-
-impl Random {
-    /// Any 16 bits.
-    pub fn id(&mut self) -> u16 {
-        let [.., high, low] = self.next().to_be_bytes();
-        u16::from_be_bytes([high, low])
-    }
-
-    /// A number below `limit`.
-    fn below(&mut self, limit: usize) -> usize {
-        usize::from(self.id()) % limit
-    }
-
-    fn next(&mut self) -> u64 {
-        self.count += 1;
-        self.key.hash_one(self.count)
-    }
-}
-
-/// A socket on a port of the kernel's choice that hears `server` only.
-pub fn connect(server: SocketAddr) -> io::Result<UdpSocket> {
-    let any: SocketAddr = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(server)?;
-    Ok(socket)
-}
-
 /// So many queries are under way at most.
 const MOST_FLIGHTS: usize = 1000;
 
+/// Room a flight keeps for its next query.
+const ORDINARY_QUERY: usize = 512;
+
 /// No flight has this number.
 const NONE: u16 = u16::MAX;
-
-/// Sockets to choose from for each nameserver.
-const POOL: usize = 8;
-
-/// How long, and for how many queries, a port is used.
-const SOCKET_AGE: Duration = Duration::from_secs(2);
-const SOCKET_QUERIES: u32 = 256;
-
-/// How long a silent nameserver is left alone.
-const PROBE_AFTER: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests;

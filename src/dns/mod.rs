@@ -7,8 +7,10 @@
 
 pub mod forward;
 pub mod message;
+pub mod nameservers;
 pub mod resolve;
 pub mod stream;
+pub mod upstreams;
 pub mod zone;
 
 use std::io;
@@ -22,8 +24,9 @@ use log::{error, trace, warn};
 
 use crate::config::{DnsConfig, Names};
 use crate::sys::net::{Inbox, Wait, poll};
-use forward::{Client, Forwarder, Nameservers, Patience};
+use forward::{Client, Forwarder};
 use message::Read;
+use nameservers::{Nameservers, Patience};
 use stream::Streams;
 use zone::{Question, Verdict, Zones};
 

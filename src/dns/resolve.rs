@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::debug;
 
-use super::forward::{self, Nameservers, Patience, Random};
 use super::message::{self, A, AAAA, NXDOMAIN, Read, SERVFAIL};
+use super::nameservers::{self, Nameservers, Patience, Random};
 use super::stream;
 
 /// Addresses by name, kept for as long as their nameserver said.
@@ -181,7 +181,7 @@ impl Resolver {
         kind: u16,
         begun: Instant,
     ) -> Result<Vec<u8>, ResolveError> {
-        let mut order: Vec<_> = self.nameservers.order().collect();
+        let mut order = self.nameservers.order();
         match order[..] {
             [] => return Err(ResolveError::NoNameserver(name.to_owned())),
             // A datagram may be lost.
@@ -224,7 +224,7 @@ fn exchange(name: &str, kind: u16, address: SocketAddr, wait: Duration) -> io::R
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let deadline = Instant::now() + wait;
-    let socket = forward::connect(address)?;
+    let socket = nameservers::connect(address)?;
     socket.send(&wire)?;
     // The question has no EDNS: a nameserver says no more than 512 octets.
     // More is taken nevertheless.

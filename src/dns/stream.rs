@@ -6,42 +6,46 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
 use super::House;
-use super::forward::{Nameservers, Patience, Random};
 use super::message::{self, AXFR, IXFR, NXDOMAIN, Query, REFUSED, Read, SERVFAIL};
+use super::nameservers::{Nameservers, Patience, Random};
 use super::zone::Verdict;
 
 /// The connections being served.
 #[derive(Default)]
 pub struct Streams {
-    /// One clone for each thread that lives: their number is what is counted.
-    threads: Arc<()>,
+    connections: Arc<AtomicUsize>,
+    /// Those being passed on, counted apart: however slow the nameservers,
+    /// there is a connection for our own names.
+    queries: Arc<AtomicUsize>,
 }
 
 impl Streams {
     /// Serves a connection from a thread of its own, unless there are too many.
     pub fn serve(&self, client: TcpStream, house: &Arc<House>) {
-        if Arc::strong_count(&self.threads) > MOST_THREADS {
+        let Some(counted) = Counted::one_more(&self.connections) else {
             debug!("dns: too many connections; closed one");
             return;
-        }
-        let (threads, house) = (Arc::clone(&self.threads), Arc::clone(house));
+        };
+        let (queries, house) = (Arc::clone(&self.queries), Arc::clone(house));
         spawn(move || {
-            if let Err(err) = converse(client, &house, &threads) {
+            if let Err(err) = converse(client, &house, &queries) {
                 debug!("dns: a connection ended: {err}");
             }
+            drop(counted);
         });
     }
 }
 
 /// Answers queries until the client is done with them.
-fn converse(client: TcpStream, house: &Arc<House>, threads: &Arc<()>) -> io::Result<()> {
+fn converse(client: TcpStream, house: &Arc<House>, queries: &Arc<AtomicUsize>) -> io::Result<()> {
     // Accepted sockets do not inherit it on Linux, but to say so costs nothing.
     client.set_nonblocking(false)?;
     client.set_nodelay(true)?;
@@ -57,10 +61,9 @@ fn converse(client: TcpStream, house: &Arc<House>, threads: &Arc<()>) -> io::Res
             Read::Bad(code) => message::refuse(&wire, code, &mut out),
             Read::Query(query) => match house.decide(&query) {
                 Verdict::Forward { under_search } => {
-                    if Arc::strong_count(threads) <= MOST_THREADS {
-                        let counted = Arc::clone(threads);
-                        let (wire, house, writing) =
-                            (wire.clone(), Arc::clone(house), Arc::clone(&writing));
+                    if let Some(counted) = Counted::one_more(queries) {
+                        let (house, writing) = (Arc::clone(house), Arc::clone(&writing));
+                        let wire = wire.clone();
                         spawn(move || {
                             pass_on(&wire, under_search, &house, &writing);
                             drop(counted);
@@ -119,11 +122,11 @@ fn ask_all(
     mut give: impl FnMut(&[u8]),
 ) -> (Vec<u8>, bool) {
     let mut kept = Vec::new();
-    let count = nameservers.order().count();
+    let order = nameservers.order();
     let begun = Instant::now();
-    for (turn, (server, address)) in nameservers.order().enumerate() {
+    for (turn, &(server, address)) in order.iter().enumerate() {
         let left = patience.all.saturating_sub(begun.elapsed());
-        let wait = patience.for_turn(turn, count).min(left);
+        let wait = patience.for_turn(turn, order.len()).min(left);
         if wait.is_zero() {
             break;
         }
@@ -209,8 +212,25 @@ fn send(stream: &mut TcpStream, wire: &[u8]) -> io::Result<()> {
     stream.write_all(&framed)
 }
 
-fn lock(writing: &Mutex<TcpStream>) -> std::sync::MutexGuard<'_, TcpStream> {
+fn lock(writing: &Mutex<TcpStream>) -> MutexGuard<'_, TcpStream> {
     writing.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One of those that are counted, until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    /// One more of them; `None` at the limit.
+    fn one_more(all: &Arc<AtomicUsize>) -> Option<Counted> {
+        let more = Counted(Arc::clone(all));
+        (all.fetch_add(1, Ordering::Relaxed) < MOST).then_some(more)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn spawn(work: impl FnOnce() + Send + 'static) {
@@ -220,8 +240,8 @@ fn spawn(work: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Threads for connections and their queries together.
-const MOST_THREADS: usize = 200;
+/// Connections at a time, and queries of theirs at a time: each has a thread.
+const MOST: usize = 100;
 
 /// What such a thread needs, and then some.
 const STACK: usize = 256 * 1024;

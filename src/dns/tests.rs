@@ -31,6 +31,15 @@ fn start(nameservers: &[SocketAddr], first: Duration) -> Server {
 }
 
 fn serve(sockets: Sockets, config: DnsConfig, first: Duration) -> Server {
+    let patience = Patience {
+        first,
+        all: first * 2,
+        silent: LONG,
+    };
+    serve_with(sockets, config, patience)
+}
+
+fn serve_with(sockets: Sockets, config: DnsConfig, patience: Patience) -> Server {
     let server = Server {
         udp: sockets
             .udp
@@ -43,10 +52,6 @@ fn serve(sockets: Sockets, config: DnsConfig, first: Duration) -> Server {
         zone: "run.internal".to_owned(),
         routes: Vec::new(),
         only: None,
-    };
-    let patience = Patience {
-        first,
-        all: first * 2,
     };
     sockets.serve_patiently(Arc::new(names), Arc::new(config), true, patience);
     server
@@ -226,6 +231,34 @@ fn the_next_nameserver_after_silence() {
     assert_eq!(client.hear(), with_id(&said, &asked));
     first.0.set_nonblocking(true).unwrap();
     assert!(first.0.recv(&mut [0; 512]).is_err());
+}
+
+#[test]
+fn a_nameserver_that_is_back_comes_first_again() {
+    let (first, second) = (Peer::new(), Peer::new());
+    let config = config(&[first.address(), second.address()]);
+    let patience = Patience {
+        first: Duration::from_millis(50),
+        all: LONG,
+        silent: Duration::ZERO,
+    };
+    let server = serve_with(bind(&config).unwrap(), config, patience);
+    let client = Peer::client(&server);
+    let exchange = |who: &Peer, id| {
+        let (heard, from) = who.next();
+        let said = answer(&heard, &[]);
+        who.tell(&said, from);
+        assert_eq!(client.hear(), with_id(&said, &[0, id]));
+    };
+    client.ask(&question(1, "one.example", A));
+    first.hear();
+    exchange(&second, 1);
+    // Both are asked now, and the first is the one to answer.
+    client.ask(&question(2, "two.example", A));
+    second.hear();
+    exchange(&first, 2);
+    client.ask(&question(3, "three.example", A));
+    exchange(&first, 3);
 }
 
 #[test]

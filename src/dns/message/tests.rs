@@ -282,3 +282,47 @@ fn answers_are_of_the_question() {
         assert_eq!(answers(&wire, 9, &asked, asked.len()), want, "{why}");
     }
 }
+
+#[test]
+fn garbage_is_never_fatal() {
+    let names = [
+        &b"\x05hello\x03run\x08internal\x00"[..],
+        b"\xc0\x0c",
+        b"\x3f",
+        b"\x00",
+    ];
+    // The same garbage each time: a failure can be had again.
+    let mut state = 1_u32;
+    let mut below = |limit: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % limit
+    };
+    for _ in 0..20_000 {
+        let mut wire = DIG[..HEADER + below(DIG.len() - HEADER)].to_vec();
+        for _ in 0..below(6) {
+            let at = below(wire.len());
+            match below(3) {
+                0 => wire[at] = DIG[below(DIG.len())],
+                1 => wire[at] ^= 1 << below(8),
+                _ => {
+                    let name = names[below(names.len())];
+                    wire.splice(at..at, name.iter().copied());
+                }
+            }
+        }
+        let mut out = Vec::new();
+        if let Read::Query(query) = read(&wire) {
+            for verdict in [
+                Verdict::Empty { apex: 12 },
+                Verdict::NoSuchName { apex: 500 },
+                Verdict::Refused,
+            ] {
+                reply(&query, &verdict, &mut out);
+            }
+        }
+        failure(&wire, SERVFAIL, &mut out);
+        refuse(&wire, FORMERR, &mut out);
+        addresses(&wire, "hello.run.internal", A);
+        answers(&wire, 0x1234, DIG, 36);
+    }
+}

@@ -35,8 +35,12 @@ fn nameserver(
 }
 
 fn resolver(nameservers: &[SocketAddr], first: Duration) -> Resolver {
-    let all = first * 2;
-    Resolver::patient(nameservers, Patience { first, all })
+    let patience = Patience {
+        first,
+        all: first * 2,
+        silent: LONG,
+    };
+    Resolver::patient(nameservers, patience)
 }
 
 fn coded(query: &[u8], code: u8) -> Vec<u8> {
