@@ -1,1 +1,6 @@
 //! HTTP/2.
+
+pub mod frame;
+pub mod headers;
+pub mod hpack;
+mod huffman;
