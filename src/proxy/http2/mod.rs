@@ -111,19 +111,22 @@ impl Connection<'_> {
             }
         }
         lock(self.streams).over = true;
-        if let Some(Up {
-            close,
-            thread,
-            mut writer,
-        }) = up
-        {
-            let _ = writer.flush();
-            close();
-            // A panic there was reported, and is over.
-            let _ = thread.join();
+        match &up {
+            // The other thread ends what it is writing, and then the client's
+            // direction.
+            Some(up) => (up.close)(),
+            None => {
+                let _ = self.client.shutdown(Shutdown::Write);
+            }
         }
         if let Ok(Some(_)) = ended {
             self.linger();
+        }
+        // Wakes the other thread if the client does not read.
+        let _ = self.client.shutdown(Shutdown::Both);
+        if let Some(up) = up {
+            // A panic there was reported, and is over.
+            let _ = up.thread.join();
         }
         ended.map(|_| ())
     }
@@ -289,16 +292,11 @@ impl Connection<'_> {
     /// Lets the client read why before the connection is closed: closing it
     /// with octets unread would take that back.
     fn linger(&self) {
-        let _ = self.client.shutdown(Shutdown::Write);
+        let until = Instant::now() + LINGER;
         let _ = self.client.set_read_timeout(Some(LINGER));
         let mut client = self.client;
         let mut buffer = [0; 4096];
-        for _ in 0..256 {
-            match client.read(&mut buffer) {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
-            }
-        }
+        while Instant::now() < until && matches!(client.read(&mut buffer), Ok(1..)) {}
     }
 }
 

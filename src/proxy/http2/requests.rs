@@ -341,7 +341,8 @@ impl<'a> Requests<'a> {
                 }
                 Ok(false)
             }
-            None => Ok(!lock(self.streams).is_own(frame.header.stream)),
+            // It may be about a stream that will begin later.
+            None => Ok(true),
         }
     }
 
@@ -435,7 +436,7 @@ impl<'a> Requests<'a> {
 
     /// Whether a frame of this stream is for the upstream.
     fn is_theirs(&self, stream: u32) -> bool {
-        self.held.is_none() && (stream == 0 || !lock(self.streams).is_own(stream))
+        self.held.is_none() && lock(self.streams).is_theirs(stream)
     }
 
     fn must_have_begun(&self, frame: &Frame<'_>) -> Result<(), Fatal> {

@@ -39,6 +39,11 @@ pub fn pass(
                 settings(&frame, batch, streams)?;
                 continue;
             }
+            kind::GOAWAY => {
+                if let Some(&last) = frame.payload.first_chunk() {
+                    lock(streams).upstream_goes(u32::from_be_bytes(last) & 0x7fff_ffff);
+                }
+            }
             _ => {}
         }
         batch.pass(frame.len());

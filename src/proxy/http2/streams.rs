@@ -14,6 +14,8 @@ pub struct Streams {
     own: BTreeSet<u32>,
     /// The last stream that was passed up or answered.
     pub last: u32,
+    /// The last stream that was passed up.
+    last_up: u32,
     /// Nothing goes up any more, and GOAWAY has said so.
     pub over: bool,
     /// The longest frame the upstream may send: what the client allowed.
@@ -63,6 +65,7 @@ impl Streams {
             open: HashMap::new(),
             own: BTreeSet::new(),
             last: 0,
+            last_up: 0,
             over: false,
             client_max_frame: DEFAULT_MAX_FRAME_SIZE,
             upstream_max_frame: DEFAULT_MAX_FRAME_SIZE,
@@ -75,7 +78,7 @@ impl Streams {
 
     /// A request went up.
     pub fn opened(&mut self, id: u32, grpc: bool, end_stream: bool) {
-        self.last = id;
+        (self.last, self.last_up) = (id, id);
         let stream = Stream {
             grpc,
             answered: false,
@@ -94,9 +97,15 @@ impl Streams {
         }
     }
 
-    /// Whether runsd answered this one, so that it stays here.
-    pub fn is_own(&self, id: u32) -> bool {
-        self.own.contains(&id)
+    /// Whether the upstream may hear of this one. Even ones are its pushes.
+    pub fn is_theirs(&self, id: u32) -> bool {
+        id % 2 == 0 || (id <= self.last_up && !self.own.contains(&id))
+    }
+
+    /// The upstream will not look at requests after `last`, which the client
+    /// hears from its GOAWAY.
+    pub fn upstream_goes(&mut self, last: u32) {
+        self.open.retain(|&id, _| id <= last);
     }
 
     pub fn get(&self, id: u32) -> Option<Stream> {
