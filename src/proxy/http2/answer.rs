@@ -4,7 +4,7 @@
 //! Its fields touch no table, because the client's table follows the
 //! upstream's encoder.
 
-use super::frame::{self, ErrorCode, Header, flag, kind};
+use super::frame::{self, Header, flag, kind};
 use super::headers::{self, Head};
 use super::hpack::{self, Field};
 use super::streams::Streams;
@@ -23,15 +23,12 @@ pub struct Refusal {
 pub struct Asked {
     pub stream: u32,
     pub grpc: bool,
-    /// The whole request is here.
-    pub ended: bool,
     /// A body may follow: it is no HEAD, and the client's windows are open
     /// for as many octets.
     pub body: usize,
 }
 
-/// Appends the whole answer, and asks the client to stop sending if it is
-/// not done; the length of the body that was sent.
+/// Appends the whole answer; the length of the body that was sent.
 pub fn write(out: &mut Vec<u8>, streams: &mut Streams, asked: Asked, refusal: &Refusal) -> usize {
     let text = format!("{}\n", refusal.sentence);
     let body = !asked.grpc && text.len() <= asked.body;
@@ -73,11 +70,6 @@ pub fn write(out: &mut Vec<u8>, streams: &mut Streams, asked: Asked, refusal: &R
         }
         .write(out);
         out.extend_from_slice(text.as_bytes());
-    }
-    if !asked.ended {
-        // The answer is whole; the rest of the request is not wanted
-        // (RFC 9113, section 8.1).
-        frame::write_reset(out, asked.stream, ErrorCode::NoError);
     }
     if body { text.len() } else { 0 }
 }
@@ -155,7 +147,6 @@ mod tests {
         let asked = Asked {
             stream: 1,
             grpc: true,
-            ended: true,
             body: 9999,
         };
         let (fields, flags, rest) = written(asked);
@@ -174,23 +165,17 @@ mod tests {
 
     #[test]
     fn anything_else_gets_a_sentence_when_the_window_is_open() {
-        for (body, ended, want) in [
-            (
-                9999,
-                true,
-                "\0\0\x1c\0\x01\0\0\0\x07100 % of hello refused: né\n",
-            ),
-            (10, true, ""),
-            (10, false, "\0\0\x04\x03\0\0\0\0\x07\0\0\0\0"), // RST_STREAM, NO_ERROR
+        for (body, want) in [
+            (9999, "\0\0\x1c\0\x01\0\0\0\x07100 % of hello refused: né\n"),
+            (10, ""),
         ] {
             let (fields, flags, rest) = written(Asked {
                 stream: 7,
                 grpc: false,
-                ended,
                 body,
             });
             assert_eq!(value(&fields, ":status"), Some("502"));
-            assert_eq!(rest, want.as_bytes(), "{body} {ended}");
+            assert_eq!(rest, want.as_bytes(), "{body}");
             assert_eq!(flags & flag::END_STREAM == 0, body == 9999);
         }
     }

@@ -370,7 +370,7 @@ mod tests {
         let mut wire = Vec::new();
         let want = [
             (setting::HEADER_TABLE_SIZE, 0),
-            (setting::MAX_FRAME_SIZE, 0xffff_ff),
+            (setting::MAX_FRAME_SIZE, 0x00ff_ffff),
         ];
         write_settings(&mut wire, &want);
         let frame = parse(&wire, 16_384).unwrap().unwrap();

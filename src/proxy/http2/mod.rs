@@ -34,7 +34,7 @@ use answer::Asked;
 pub use answer::Refusal;
 use batch::Batch;
 use frame::{ErrorCode, Fatal, PREFACE};
-pub use hpack::{Field, Indexing};
+pub use hpack::Field;
 use outlet::Outlet;
 use requests::{Request, Requests};
 use streams::Streams;
@@ -326,7 +326,6 @@ fn farewell(streams: &mut Streams, reason: &str) -> Option<Vec<u8>> {
             let asked = Asked {
                 stream,
                 grpc: state.grpc,
-                ended: state.client_done,
                 body: 0,
             };
             answer::write(&mut out, streams, asked, &refusal);

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::answer::{self, Asked, Refusal};
 use super::batch::Batch;
 use super::flood::Bucket;
-use super::frame::{self, ErrorCode, Fatal, Frame, PREFACE, flag, kind, setting};
+use super::frame::{self, ErrorCode, Fatal, Frame, Header, PREFACE, flag, kind, setting};
 use super::headers::{self, Block, Head, MAX_BLOCK};
 use super::hpack::{self, Decoder, Encoder, Field};
 use super::lock;
@@ -158,7 +158,6 @@ impl<'a> Requests<'a> {
         let asked = Asked {
             stream: request.head.stream,
             grpc: answer::is_grpc(&request.fields),
-            ended: request.head.end_stream,
             body,
         };
         let mut streams = lock(self.streams);
@@ -225,13 +224,36 @@ impl<'a> Requests<'a> {
             return Err(too_many("too many empty DATA frames"));
         }
         if !self.is_theirs(frame.header.stream) {
-            self.swallowed += frame.header.len;
+            self.swallow(frame);
             return Ok(false);
         }
         if end_stream {
             lock(self.streams).ended(frame.header.stream, Side::Client);
         }
         Ok(true)
+    }
+
+    /// Lets DATA of a stream that was answered here end here, and gives its
+    /// octets back.
+    fn swallow(&mut self, frame: &Frame<'_>) {
+        let Header { stream, len, .. } = frame.header;
+        self.swallowed += len;
+        if frame.header.has(flag::END_STREAM) {
+            return;
+        }
+        // RST_STREAM of NO_ERROR would stop the client at once (RFC 9113,
+        // section 8.1), but curl, for one, throws the answer away when it sees
+        // that before it has sent all. So this is for those who do not stop.
+        match lock(self.streams).swallowed(stream, len) {
+            Some(sum) if sum <= MAX_SWALLOWED => {
+                let len = u32::try_from(len).unwrap_or(0);
+                frame::write_window_update(&mut self.down, stream, len);
+            }
+            Some(sum) if sum - len <= MAX_SWALLOWED => {
+                frame::write_reset(&mut self.down, stream, ErrorCode::NoError);
+            }
+            _ => {}
+        }
     }
 
     fn settings(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, Fatal> {
@@ -504,3 +526,6 @@ const LARGEST_WINDOW: u32 = 0x7fff_ffff;
 
 /// How much is kept for an upstream that is not there yet.
 const MAX_HELD: usize = 65_536;
+
+/// How much of a body nobody wants is read before the client is told to stop.
+const MAX_SWALLOWED: usize = 1 << 20;

@@ -1,7 +1,7 @@
 //! What both directions of a connection know together: which streams are
 //! open, which runsd answered by itself, and what the settings allow.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::frame::{DEFAULT_MAX_FRAME_SIZE, setting};
 
@@ -10,8 +10,9 @@ pub struct Streams {
     /// Streams the upstream knows, until both sides are done.
     open: HashMap<u32, Stream>,
     /// Streams runsd answered; the upstream must never hear of them. Only the
-    /// last few are kept, long enough for what is still under way.
-    own: BTreeSet<u32>,
+    /// last few are kept, long enough for what is still under way. With each
+    /// is how much of its body was thrown away.
+    own: BTreeMap<u32, usize>,
     /// The last stream that was passed up or answered.
     pub last: u32,
     /// The last stream that was passed up.
@@ -63,7 +64,7 @@ impl Streams {
     pub fn new() -> Streams {
         Streams {
             open: HashMap::new(),
-            own: BTreeSet::new(),
+            own: BTreeMap::new(),
             last: 0,
             last_up: 0,
             over: false,
@@ -91,7 +92,7 @@ impl Streams {
     /// A request was answered here.
     pub fn answered_here(&mut self, id: u32) {
         self.last = id;
-        self.own.insert(id);
+        self.own.insert(id, 0);
         if self.own.len() > OWN_STREAMS {
             self.own.pop_first();
         }
@@ -99,7 +100,15 @@ impl Streams {
 
     /// Whether the upstream may hear of this one. Even ones are its pushes.
     pub fn is_theirs(&self, id: u32) -> bool {
-        id % 2 == 0 || (id <= self.last_up && !self.own.contains(&id))
+        id % 2 == 0 || (id <= self.last_up && !self.own.contains_key(&id))
+    }
+
+    /// Throws away `len` octets of a stream that was answered here; how many
+    /// it were in all.
+    pub fn swallowed(&mut self, id: u32, len: usize) -> Option<usize> {
+        let sum = self.own.get_mut(&id)?;
+        *sum = sum.saturating_add(len);
+        Some(*sum)
     }
 
     /// The upstream will not look at requests after `last`, which the client

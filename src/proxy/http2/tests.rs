@@ -127,7 +127,6 @@ fn an_upstream_out_of_reach_is_an_answer_and_is_tried_again() {
     let (stream, flags, fields) = t.client.headers();
     assert_eq!((stream, flags), (1, flag::END_HEADERS | flag::END_STREAM));
     assert!(fields.contains(&("grpc-status".into(), "14".into())));
-    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 1, vec![0; 4]));
     // What was under way is given back.
     t.client
         .send_frame(kind::DATA, flag::END_STREAM, 1, b"12345");
@@ -184,13 +183,45 @@ fn another_authority_gets_421_and_disturbs_nobody() {
     let (stream, flags, fields) = t.client.headers();
     assert_eq!((stream, flags), (3, flag::END_HEADERS | flag::END_STREAM));
     assert_eq!(fields[0], (":status".into(), "421".into()));
-    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 3, vec![0; 4]));
+    assert_eq!(
+        t.client.frame(),
+        (kind::WINDOW_UPDATE, 0, 3, vec![0, 0, 0, 11])
+    );
     assert_eq!(
         t.client.frame(),
         (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 11])
     );
     t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
     assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn a_body_nobody_wants_is_read_for_a_while() {
+    let mut t = Pair::start();
+    t.policy.unreachable.store(true, Ordering::Relaxed);
+    t.client.greet();
+    t.client.request(1, "hello", &[], false);
+    assert_eq!(t.client.headers().0, 1);
+    // 1 MiB is given back on both windows, then only on the connection's.
+    for _ in 0..64 {
+        t.client.send_frame(kind::DATA, 0, 1, &[0; 16_384]);
+        let given = vec![0, 0, 0x40, 0];
+        assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 1, given.clone()));
+        assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, given));
+    }
+    t.client.send_frame(kind::DATA, 0, 1, b"x");
+    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 1, vec![0; 4]));
+    assert_eq!(
+        t.client.frame(),
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1])
+    );
+    t.client.send_frame(kind::DATA, 0, 1, b"x");
+    assert_eq!(
+        t.client.frame(),
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1])
+    );
     t.client.close();
     t.end();
 }
