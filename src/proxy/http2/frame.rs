@@ -123,6 +123,29 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// Whether somebody may set this to that (section 6.5.2).
+pub fn check_setting(id: u16, value: u32) -> Result<(), Fatal> {
+    let max_frames = DEFAULT_MAX_FRAME_SIZE..=LARGEST_MAX_FRAME_SIZE;
+    match id {
+        setting::ENABLE_PUSH if value > 1 => {
+            Err(Fatal::protocol("SETTINGS_ENABLE_PUSH is no flag"))
+        }
+        setting::INITIAL_WINDOW_SIZE if value > LARGEST_WINDOW => {
+            let reason = "SETTINGS_INITIAL_WINDOW_SIZE is too large";
+            Err(Fatal::new(ErrorCode::FlowControl, reason))
+        }
+        setting::MAX_FRAME_SIZE if !max_frames.contains(&octets(value)) => {
+            Err(Fatal::protocol("SETTINGS_MAX_FRAME_SIZE is out of range"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A number from the wire, as a length.
+pub fn octets(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
 /// Appends a SETTINGS frame.
 pub fn write_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
     Header {
@@ -214,6 +237,16 @@ impl Fatal {
     pub fn new(code: ErrorCode, reason: &'static str) -> Fatal {
         Fatal { code, reason }
     }
+
+    /// What the specification does not allow.
+    pub fn protocol(reason: &'static str) -> Fatal {
+        Fatal::new(ErrorCode::Protocol, reason)
+    }
+
+    /// What is allowed, but not so much of it.
+    pub fn too_much(reason: &'static str) -> Fatal {
+        Fatal::new(ErrorCode::EnhanceYourCalm, reason)
+    }
 }
 
 impl fmt::Display for Fatal {
@@ -290,6 +323,9 @@ pub const DEFAULT_MAX_FRAME_SIZE: usize = 16_384;
 
 /// The longest frame anybody can allow.
 pub const LARGEST_MAX_FRAME_SIZE: usize = 16_777_215;
+
+/// The widest a window may be.
+pub const LARGEST_WINDOW: u32 = 0x7fff_ffff;
 
 /// Octets of a frame's header.
 pub const HEADER_LEN: usize = 9;

@@ -24,12 +24,12 @@ impl Block {
     /// Begins with a HEADERS frame.
     pub fn begin(frame: &Frame<'_>) -> Result<Block, Fatal> {
         if frame.header.stream == 0 {
-            return Err(Fatal::new(ErrorCode::Protocol, "HEADERS on stream 0"));
+            return Err(Fatal::protocol("HEADERS on stream 0"));
         }
         let mut fragment = frame.unpadded()?;
         let mut priority = None;
         if frame.header.has(flag::PRIORITY) {
-            let short = Fatal::new(ErrorCode::Protocol, "HEADERS too short for its priority");
+            let short = Fatal::protocol("HEADERS too short for its priority");
             let (fields, rest) = fragment.split_first_chunk().ok_or(short)?;
             (priority, fragment) = (Some(*fields), rest);
         }
@@ -47,16 +47,13 @@ impl Block {
     pub fn extend(&mut self, frame: &Frame<'_>) -> Result<(), Fatal> {
         if frame.header.kind != kind::CONTINUATION || frame.header.stream != self.stream {
             let reason = "another frame where CONTINUATION was expected";
-            return Err(Fatal::new(ErrorCode::Protocol, reason));
+            return Err(Fatal::protocol(reason));
         }
         // The headers of the frames count too, so that empty ones come to an
         // end as well.
         self.wire += frame.len();
         if self.wire > MAX_BLOCK {
-            return Err(Fatal::new(
-                ErrorCode::EnhanceYourCalm,
-                "a header block over 64 KiB",
-            ));
+            return Err(Fatal::too_much("a header block over 64 KiB"));
         }
         self.fragment.extend_from_slice(frame.payload);
         self.whole = frame.header.has(flag::END_HEADERS);

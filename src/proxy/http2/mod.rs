@@ -13,6 +13,7 @@ mod batch;
 mod flood;
 pub mod frame;
 pub mod headers;
+mod held;
 pub mod hpack;
 mod huffman;
 mod outlet;

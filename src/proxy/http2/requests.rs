@@ -10,8 +10,9 @@ use std::time::Instant;
 use super::answer::{self, Asked, Refusal};
 use super::batch::Batch;
 use super::flood::Bucket;
-use super::frame::{self, ErrorCode, Fatal, Frame, Header, PREFACE, flag, kind, setting};
+use super::frame::{self, ErrorCode, Fatal, Frame, Header, flag, kind};
 use super::headers::{self, Block, Head, MAX_BLOCK};
+use super::held::Held;
 use super::hpack::{self, Decoder, Encoder, Field};
 use super::lock;
 use super::streams::{Side, Streams};
@@ -45,16 +46,6 @@ pub struct Request {
     head: Head,
 }
 
-/// What came before there was an upstream.
-#[derive(Default)]
-struct Held {
-    frames: Vec<u8>,
-    /// How much the client opened the connection's window.
-    window: u32,
-    /// What streams are opened with.
-    stream_window: usize,
-}
-
 struct Floods {
     settings: Bucket,
     pings: Bucket,
@@ -75,10 +66,7 @@ impl<'a> Requests<'a> {
             begun: 0,
             greeted: false,
             acknowledged: false,
-            held: Some(Held {
-                stream_window: 65_535,
-                ..Held::default()
-            }),
+            held: Some(Held::new()),
             floods: Floods {
                 settings: Bucket::new(100, 10, now),
                 pings: Bucket::new(1000, 500, now),
@@ -100,7 +88,7 @@ impl<'a> Requests<'a> {
             };
             if !self.greeted && (frame.header.kind != kind::SETTINGS || frame.header.has(flag::ACK))
             {
-                return Err(protocol("the first frame is not SETTINGS"));
+                return Err(Fatal::protocol("the first frame is not SETTINGS"));
             }
             let request = self.frame(&frame, batch, now)?;
             if request.is_some() {
@@ -117,10 +105,7 @@ impl<'a> Requests<'a> {
     /// There is an upstream now: what it is told first.
     pub fn open(&mut self, batch: &mut Batch<'_>) {
         if let Some(held) = self.held.take() {
-            let out = batch.out();
-            out.extend_from_slice(PREFACE);
-            out.extend_from_slice(&held.frames);
-            frame::write_window_update(out, 0, held.window);
+            held.write(batch.out());
         }
     }
 
@@ -148,11 +133,9 @@ impl<'a> Requests<'a> {
             .fields
             .iter()
             .any(|field| field.name == b":method" && field.value == b"HEAD");
-        // A body is paid for with what the client opened its connection's
-        // window by, and the upstream, if there ever is one, hears of that
-        // much less. Afterwards the window is the upstream's, so no body.
+        // Once there is an upstream the window is all its own, so no body.
         let body = match &self.held {
-            Some(held) if !head_only => octets(held.window).min(held.stream_window),
+            Some(held) if !head_only => held.body_allowed(),
             _ => 0,
         };
         let asked = Asked {
@@ -167,7 +150,7 @@ impl<'a> Requests<'a> {
         streams.answered_here(asked.stream);
         let sent = answer::write(&mut self.down, &mut streams, asked, refusal);
         if let Some(held) = &mut self.held {
-            held.window -= u32::try_from(sent).unwrap_or(held.window);
+            held.body_sent(sent);
         }
     }
 
@@ -201,10 +184,10 @@ impl<'a> Requests<'a> {
             kind::RST_STREAM => self.reset(frame, now)?,
             kind::PRIORITY => self.priority(frame)?,
             kind::GOAWAY if frame.header.stream != 0 => {
-                return Err(protocol("GOAWAY on a stream"));
+                return Err(Fatal::protocol("GOAWAY on a stream"));
             }
-            kind::PUSH_PROMISE => return Err(protocol("PUSH_PROMISE from a client")),
-            kind::CONTINUATION => return Err(protocol("CONTINUATION without HEADERS")),
+            kind::PUSH_PROMISE => return Err(Fatal::protocol("PUSH_PROMISE from a client")),
+            kind::CONTINUATION => return Err(Fatal::protocol("CONTINUATION without HEADERS")),
             // Of a type we need not know.
             _ => self.is_theirs(frame.header.stream),
         };
@@ -221,7 +204,7 @@ impl<'a> Requests<'a> {
         let data = frame.unpadded()?;
         let end_stream = frame.header.has(flag::END_STREAM);
         if data.is_empty() && !end_stream && !self.floods.empty.take(now) {
-            return Err(too_many("too many empty DATA frames"));
+            return Err(Fatal::too_much("too many empty DATA frames"));
         }
         if !self.is_theirs(frame.header.stream) {
             self.swallow(frame);
@@ -258,17 +241,17 @@ impl<'a> Requests<'a> {
 
     fn settings(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, Fatal> {
         if frame.header.stream != 0 {
-            return Err(protocol("SETTINGS on a stream"));
+            return Err(Fatal::protocol("SETTINGS on a stream"));
         }
         let settings = frame.settings()?;
         if frame.header.has(flag::ACK) {
             return Ok(self.settings_ack());
         }
         if !self.floods.settings.take(now) {
-            return Err(too_many("too many SETTINGS"));
+            return Err(Fatal::too_much("too many SETTINGS"));
         }
         for (id, value) in settings {
-            check_setting(id, value)?;
+            frame::check_setting(id, value)?;
         }
         self.greeted = true;
         let mut streams = lock(self.streams);
@@ -277,12 +260,7 @@ impl<'a> Requests<'a> {
             return Ok(true);
         };
         frame::write_settings_ack(&mut self.down);
-        for (id, value) in frame.settings()? {
-            if id == setting::INITIAL_WINDOW_SIZE {
-                held.stream_window = octets(value);
-            }
-        }
-        held.keep(frame)?;
+        held.settings(frame)?;
         Ok(false)
     }
 
@@ -302,13 +280,13 @@ impl<'a> Requests<'a> {
 
     fn ping(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, Fatal> {
         if frame.header.stream != 0 {
-            return Err(protocol("PING on a stream"));
+            return Err(Fatal::protocol("PING on a stream"));
         }
         if frame.header.len != 8 {
             return Err(Fatal::new(ErrorCode::FrameSize, "PING of a wrong length"));
         }
         if !self.floods.pings.take(now) {
-            return Err(too_many("too many PINGs"));
+            return Err(Fatal::too_much("too many PINGs"));
         }
         if self.held.is_some() && !frame.header.has(flag::ACK) {
             frame::write_ping_ack(&mut self.down, frame.payload);
@@ -323,15 +301,10 @@ impl<'a> Requests<'a> {
             return Ok(self.is_theirs(frame.header.stream));
         }
         if increment == 0 {
-            return Err(protocol("WINDOW_UPDATE of nothing"));
+            return Err(Fatal::protocol("WINDOW_UPDATE of nothing"));
         }
         if let Some(held) = &mut self.held {
-            let window = held
-                .window
-                .checked_add(increment)
-                .filter(|&sum| sum <= LARGEST_WINDOW);
-            held.window =
-                window.ok_or(Fatal::new(ErrorCode::FlowControl, "the window overflows"))?;
+            held.opened_by(increment)?;
         }
         Ok(self.held.is_none())
     }
@@ -346,21 +319,18 @@ impl<'a> Requests<'a> {
         // A request that is taken back before it is answered costs the client
         // nothing and the upstream a lot.
         if stream.is_some_and(|stream| !stream.answered) && !self.floods.resets.take(now) {
-            return Err(too_many("too many requests were taken back"));
+            return Err(Fatal::too_much("too many requests were taken back"));
         }
         Ok(true)
     }
 
     fn priority(&mut self, frame: &Frame<'_>) -> Result<bool, Fatal> {
         if frame.header.stream == 0 {
-            return Err(protocol("PRIORITY on stream 0"));
+            return Err(Fatal::protocol("PRIORITY on stream 0"));
         }
         match &mut self.held {
             Some(held) => {
-                // Advice only, so it may get lost.
-                if frame.header.len == 5 && held.frames.len() < MAX_HELD / 2 {
-                    held.keep(frame)?;
-                }
+                held.priority(frame);
                 Ok(false)
             }
             // It may be about a stream that will begin later.
@@ -403,7 +373,7 @@ impl<'a> Requests<'a> {
             return Ok(None);
         }
         if stream % 2 == 0 {
-            return Err(protocol("a request on a stream of even number"));
+            return Err(Fatal::protocol("a request on a stream of even number"));
         }
         self.begun = stream;
         if decoded.too_large {
@@ -463,41 +433,13 @@ impl<'a> Requests<'a> {
 
     fn must_have_begun(&self, frame: &Frame<'_>) -> Result<(), Fatal> {
         match frame.header.stream {
-            0 => Err(protocol("a frame of a stream on stream 0")),
+            0 => Err(Fatal::protocol("a frame of a stream on stream 0")),
             // Even ones are pushes.
             stream if stream % 2 == 1 && stream > self.begun => {
-                Err(protocol("a frame on a stream that has not begun"))
+                Err(Fatal::protocol("a frame on a stream that has not begun"))
             }
             _ => Ok(()),
         }
-    }
-}
-
-impl Held {
-    /// Keeps a frame for the upstream as it is.
-    fn keep(&mut self, frame: &Frame<'_>) -> Result<(), Fatal> {
-        if self.frames.len() + frame.len() > MAX_HELD {
-            return Err(too_many("too much before the first request"));
-        }
-        frame.header.write(&mut self.frames);
-        self.frames.extend_from_slice(frame.payload);
-        Ok(())
-    }
-}
-
-/// What nobody may say (RFC 9113, section 6.5.2).
-fn check_setting(id: u16, value: u32) -> Result<(), Fatal> {
-    let max_frames = frame::DEFAULT_MAX_FRAME_SIZE..=frame::LARGEST_MAX_FRAME_SIZE;
-    match id {
-        setting::ENABLE_PUSH if value > 1 => Err(protocol("SETTINGS_ENABLE_PUSH is no flag")),
-        setting::INITIAL_WINDOW_SIZE if value > LARGEST_WINDOW => Err(Fatal::new(
-            ErrorCode::FlowControl,
-            "SETTINGS_INITIAL_WINDOW_SIZE is too large",
-        )),
-        setting::MAX_FRAME_SIZE if !max_frames.contains(&octets(value)) => {
-            Err(protocol("SETTINGS_MAX_FRAME_SIZE is out of range"))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -509,23 +451,6 @@ fn too_large() -> Refusal {
         sentence: "the header fields of this request are over 64 KiB; send fewer".into(),
     }
 }
-
-fn protocol(reason: &'static str) -> Fatal {
-    Fatal::new(ErrorCode::Protocol, reason)
-}
-
-fn too_many(reason: &'static str) -> Fatal {
-    Fatal::new(ErrorCode::EnhanceYourCalm, reason)
-}
-
-fn octets(value: u32) -> usize {
-    usize::try_from(value).unwrap_or(usize::MAX)
-}
-
-const LARGEST_WINDOW: u32 = 0x7fff_ffff;
-
-/// How much is kept for an upstream that is not there yet.
-const MAX_HELD: usize = 65_536;
 
 /// How much of a body nobody wants is read before the client is told to stop.
 const MAX_SWALLOWED: usize = 1 << 20;

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::frame::{DEFAULT_MAX_FRAME_SIZE, setting};
+use super::frame::{DEFAULT_MAX_FRAME_SIZE, octets, setting};
+use super::hpack;
 
 /// The state of a connection, behind one lock that is held for a moment only.
 pub struct Streams {
@@ -191,7 +192,7 @@ impl Streams {
     /// 4.2), by the upstream's next block or by ours, whichever comes first.
     fn client_table_is(&mut self, table: Option<u32>) {
         if let Some(size) = table {
-            let lowered = octets(size) < super::hpack::DEFAULT_TABLE_SIZE;
+            let lowered = octets(size) < hpack::DEFAULT_TABLE_SIZE;
             self.client_table = lowered.then_some(octets(size));
         }
     }
@@ -212,10 +213,6 @@ impl Streams {
         }
         self.upstream_tables.push_back(table);
     }
-}
-
-fn octets(value: u32) -> usize {
-    usize::try_from(value).unwrap_or(usize::MAX)
 }
 
 /// How many streams of our own are remembered.
