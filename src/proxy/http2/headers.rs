@@ -2,7 +2,7 @@
 //! CONTINUATION, and cut up again (RFC 9113, sections 4.3, 6.2 and 6.10); and
 //! what a request's fields must look like (section 8).
 
-use super::frame::{ErrorCode, Fatal, Frame, Header, flag, kind};
+use super::frame::{Fatal, Frame, Header, flag, kind};
 use super::hpack::Field;
 
 /// A header block that is on its way.
@@ -171,7 +171,7 @@ pub const MAX_BLOCK: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame;
+    use super::super::frame::{self, ErrorCode};
     use super::*;
 
     fn frame(bytes: &[u8]) -> Frame<'_> {

@@ -372,7 +372,7 @@ impl<'a> Requests<'a> {
             self.trailers(&request, decoded.too_large, batch)?;
             return Ok(None);
         }
-        if stream % 2 == 0 {
+        if stream.is_multiple_of(2) {
             return Err(Fatal::protocol("a request on a stream of even number"));
         }
         self.begun = stream;
@@ -435,7 +435,7 @@ impl<'a> Requests<'a> {
         match frame.header.stream {
             0 => Err(Fatal::protocol("a frame of a stream on stream 0")),
             // Even ones are pushes.
-            stream if stream % 2 == 1 && stream > self.begun => {
+            stream if !stream.is_multiple_of(2) && stream > self.begun => {
                 Err(Fatal::protocol("a frame on a stream that has not begun"))
             }
             _ => Ok(()),

@@ -87,10 +87,9 @@ fn headers(frame: &Frame<'_>, streams: &Mutex<Streams>, answered: &dyn Fn(u16)) 
     let block = Block::begin(frame).ok();
     let status = block.and_then(|block| hpack::peek_status(&block.fragment));
     let interim = status.is_some_and(|status| status < 200);
-    if !interim
-        && lock(streams).answer_began(stream)
-        && let Some(status) = status
-    {
+    // The lock is given back before anybody is told.
+    let first = !interim && lock(streams).answer_began(stream);
+    if let (true, Some(status)) = (first, status) {
         answered(status);
     }
     end_of_stream(frame, streams);

@@ -101,7 +101,7 @@ impl Streams {
 
     /// Whether the upstream may hear of this one. Even ones are its pushes.
     pub fn is_theirs(&self, id: u32) -> bool {
-        id % 2 == 0 || (id <= self.last_up && !self.own.contains_key(&id))
+        id.is_multiple_of(2) || (id <= self.last_up && !self.own.contains_key(&id))
     }
 
     /// Throws away `len` octets of a stream that was answered here; how many

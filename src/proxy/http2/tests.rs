@@ -535,6 +535,66 @@ fn a_bad_request_ends_its_stream_only() {
 }
 
 #[test]
+fn statuses_are_seen_once_an_answer() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.upstream_of(&[1, 3, 5]);
+    for (stream, flags, block) in [
+        (1, 0x04, &b"\x08\x03103"[..]), // 103, and the answer follows
+        (1, 0x04, b"\x48\x03401"),
+        (1, 0x05, b"\x00\x01x\x01y"), // trailers
+        (3, 0x0d, b"\x02\x8d\0\0"),   // 404, padded
+        (5, 0x00, b"\x88"),
+    ] {
+        t.upstream.send_frame(kind::HEADERS, flags, stream, block);
+        if flags & flag::END_HEADERS != 0 {
+            let passed = (kind::HEADERS, flags, stream, block.to_vec());
+            assert_eq!(t.client.frame(), passed);
+        }
+    }
+    // A block that is not all here holds back what follows, so that nothing
+    // of ours comes between.
+    t.client.request(7, "other", &[], true);
+    assert_eq!(t.client.headers().0, 7);
+    t.upstream.send_frame(kind::CONTINUATION, 0x04, 5, b"");
+    assert_eq!(t.client.frame(), (kind::HEADERS, 0, 5, vec![0x88]));
+    assert_eq!(t.client.frame(), (kind::CONTINUATION, 4, 5, vec![]));
+    assert_eq!(*lock(&t.policy.statuses), [401, 404, 200]);
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn an_upstream_that_breaks_the_protocol_is_gone() {
+    for frame in [
+        raw(kind::DATA, 0, 1, &[0; 16_385]),
+        raw(kind::SETTINGS, 0, 0, &[0; 5]),
+        [
+            raw(kind::HEADERS, 0, 1, &[0x88]),
+            raw(kind::PING, 0, 0, &[0; 8]),
+        ]
+        .concat(),
+        [
+            raw(kind::HEADERS, 0, 1, &[0; 9]),
+            raw(kind::CONTINUATION, 0, 1, &[0; 16_384]).repeat(70),
+        ]
+        .concat(),
+    ] {
+        let mut t = Pair::start();
+        t.client.greet();
+        t.upstream_of(&[1]);
+        let mut writer = t.upstream.another();
+        let written = thread::spawn(move || drop(writer.stream.write_all(&frame)));
+        let (stream, _, fields) = t.client.headers();
+        assert_eq!((stream, fields[0].1.as_str()), (1, "502"));
+        assert_eq!(t.client.frame().0, kind::GOAWAY);
+        written.join().unwrap();
+        t.client.close();
+        t.end();
+    }
+}
+
+#[test]
 fn no_preface_no_service() {
     for first in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
@@ -613,6 +673,7 @@ struct Pair {
 struct TestPolicy {
     upstream: TcpStream,
     unreachable: AtomicBool,
+    statuses: Mutex<Vec<u16>>,
 }
 
 impl Policy for TestPolicy {
@@ -644,7 +705,9 @@ impl Policy for TestPolicy {
         Ok(())
     }
 
-    fn answered(&self, _: u16) {}
+    fn answered(&self, status: u16) {
+        lock(&self.statuses).push(status);
+    }
 }
 
 fn refusal(status: u16, sentence: &str) -> Refusal {
@@ -662,6 +725,7 @@ impl Pair {
         let policy = Arc::new(TestPolicy {
             upstream: there,
             unreachable: AtomicBool::new(false),
+            statuses: Mutex::default(),
         });
         let served = thread::spawn({
             let policy = policy.clone();
@@ -672,6 +736,17 @@ impl Pair {
             upstream: Peer::new(upstream),
             policy,
             served,
+        }
+    }
+
+    /// Requests on these streams, received by the upstream.
+    fn upstream_of(&mut self, streams: &[u32]) {
+        for &stream in streams {
+            self.client.request(stream, "hello", &[], true);
+        }
+        self.upstream.greeted();
+        for &stream in streams {
+            assert_eq!(self.upstream.headers().0, stream);
         }
     }
 
