@@ -4,6 +4,7 @@
 pub mod hint;
 mod http1;
 pub mod http2;
+mod policy;
 pub mod refusal;
 pub mod route;
 pub mod upstream;
@@ -14,9 +15,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use log::{error, warn};
+use log::{debug, error, warn};
 
 use self::hint::Hints;
+use self::http2::PREFACE;
+use self::policy::Policy;
 use self::refusal::{Kind, Refusal};
 use self::route::{Router, Sent, Target};
 use self::upstream::Upstream;
@@ -143,17 +146,20 @@ fn serve(mut tcp: &TcpStream, proxy: &Arc<Proxy>) {
     let mut first = vec![0; FIRST];
     let mut n = 0;
     // "PRI" is no method of HTTP/1, so few bytes tell (RFC 9113 section 3.4).
-    while n < http2::PREFACE.len() && http2::PREFACE.starts_with(&first[..n]) {
+    while n < PREFACE.len() && PREFACE.starts_with(&first[..n]) {
         match tcp.read(&mut first[n..]) {
             Ok(0) | Err(_) => return,
             Ok(more) => n += more,
         }
     }
     first.truncate(n);
-    if tcp.set_read_timeout(Some(http1::PATIENCE)).is_err() {
+    if first.starts_with(PREFACE) {
+        if let Err(err) = http2::serve(tcp, first, &Policy::new(proxy)) {
+            debug!("proxy: an HTTP/2 connection ended: {err}");
+        }
         return;
     }
-    if first.starts_with(http2::PREFACE) {
+    if tcp.set_read_timeout(Some(http1::PATIENCE)).is_err() {
         return;
     }
     http1::serve(proxy, tcp, first);

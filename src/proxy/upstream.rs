@@ -144,7 +144,7 @@ impl Upstream {
             false => stream::plain(tcp),
         };
         reader
-            .patience(PATIENCE)
+            .patience(Some(PATIENCE))
             .map_err(|err| Refusal::new(Kind::ProxyInternalError, err.to_string()))?;
         debug!(
             "upstream: {}: connected in {connected:.1?}, ready in {:.1?}",

@@ -156,9 +156,9 @@ impl Reader {
         }
     }
 
-    /// How long a read may wait before it answers `WouldBlock`.
-    pub fn patience(&self, limit: Duration) -> io::Result<()> {
-        self.shared.tcp.set_read_timeout(Some(limit))
+    /// How long a read may wait before it answers `WouldBlock`; `None`: for ever.
+    pub fn patience(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.shared.tcp.set_read_timeout(limit)
     }
 
     /// Whether nothing has come that was not read, not even an end.

@@ -1,0 +1,182 @@
+//! What runsd answers on a stream by itself: for gRPC a trailers-only answer,
+//! for anything else a status and a sentence.
+//!
+//! Its fields touch no table, because the client's table follows the
+//! upstream's encoder.
+
+use super::frame::{self, Header, flag, kind};
+use super::headers::{self, Head};
+use super::hpack::{self, Field};
+use super::streams::Streams;
+
+/// Why a request is not passed on: a status of HTTP, and what is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: u16,
+    /// The value of the Proxy-Status field.
+    pub proxy_status: String,
+    pub sentence: String,
+}
+
+/// What must be known of a request to answer it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    pub stream: u32,
+    pub grpc: bool,
+    /// A body may follow: it is no HEAD, and the client's windows are open
+    /// for as many octets.
+    pub body: usize,
+}
+
+/// Appends the whole answer; the length of the body that was sent.
+pub fn write(out: &mut Vec<u8>, streams: &mut Streams, asked: Asked, refusal: &Refusal) -> usize {
+    let text = format!("{}\n", refusal.sentence);
+    let body = !asked.grpc && text.len() <= asked.body;
+    let mut block = Vec::new();
+    if let Some(size) = streams.client_table.take() {
+        hpack::write_table_size(&mut block, size);
+    }
+    if asked.grpc {
+        hpack::write_literal(&mut block, ":status", "200");
+        hpack::write_literal(&mut block, "content-type", "application/grpc");
+        let code = grpc_status(refusal.status).to_string();
+        hpack::write_literal(&mut block, "grpc-status", &code);
+        hpack::write_literal(
+            &mut block,
+            "grpc-message",
+            &percent_encoded(&refusal.sentence),
+        );
+    } else {
+        hpack::write_literal(&mut block, ":status", &refusal.status.to_string());
+        if body {
+            hpack::write_literal(&mut block, "content-type", "text/plain; charset=utf-8");
+            hpack::write_literal(&mut block, "content-length", &text.len().to_string());
+        }
+    }
+    hpack::write_literal(&mut block, "proxy-status", &refusal.proxy_status);
+    let head = Head {
+        stream: asked.stream,
+        end_stream: !body,
+        priority: None,
+    };
+    headers::write(out, head, &block, frame::DEFAULT_MAX_FRAME_SIZE);
+    if body {
+        let flags = flag::END_STREAM;
+        Header {
+            len: text.len(),
+            kind: kind::DATA,
+            flags,
+            stream: asked.stream,
+        }
+        .write(out);
+        out.extend_from_slice(text.as_bytes());
+    }
+    if body { text.len() } else { 0 }
+}
+
+/// Whether a request is a gRPC call.
+pub fn is_grpc(fields: &[Field]) -> bool {
+    let content_type = fields.iter().find(|field| field.name == b"content-type");
+    content_type.is_some_and(|field| field.value.starts_with(b"application/grpc"))
+}
+
+/// The gRPC status for a status of HTTP, as gRPC's own mapping has it, except
+/// that what a later attempt may change is UNAVAILABLE.
+fn grpc_status(status: u16) -> u8 {
+    match status {
+        400 => 13,      // INTERNAL
+        401 => 16,      // UNAUTHENTICATED
+        403 => 7,       // PERMISSION_DENIED
+        404 => 12,      // UNIMPLEMENTED
+        413 | 431 => 8, // RESOURCE_EXHAUSTED
+        _ => 14,        // UNAVAILABLE
+    }
+}
+
+/// The text of a `grpc-message`: printable ASCII but for the percent sign.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for &octet in text.as_bytes() {
+        match octet {
+            b'%' | ..b' ' | 0x7f.. => encoded.push_str(&format!("%{octet:02X}")),
+            _ => encoded.push(char::from(octet)),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal() -> Refusal {
+        Refusal {
+            status: 502,
+            proxy_status: "runsd; error=connection_refused".into(),
+            sentence: "100 % of hello refused: né".into(),
+        }
+    }
+
+    fn written(asked: Asked) -> (Vec<(String, String)>, u8, Vec<u8>) {
+        let mut out = Vec::new();
+        let mut streams = Streams::new();
+        streams.client_table = Some(0);
+        write(&mut out, &mut streams, asked, &refusal());
+        let frame = frame::parse(&out, 16_384).unwrap().unwrap();
+        assert_eq!(frame.payload[0], 0x20, "the smaller table comes first");
+        let fields = hpack::Decoder::new(4096)
+            .decode(frame.payload, 65_536)
+            .unwrap()
+            .fields;
+        let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+        let fields = fields
+            .iter()
+            .map(|field| (text(&field.name), text(&field.value)));
+        (fields.collect(), frame.header.flags, frame.rest.to_vec())
+    }
+
+    fn value<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
+        fields
+            .iter()
+            .find(|field| field.0 == name)
+            .map(|field| field.1.as_str())
+    }
+
+    #[test]
+    fn a_grpc_call_gets_trailers_only() {
+        let asked = Asked {
+            stream: 1,
+            grpc: true,
+            body: 9999,
+        };
+        let (fields, flags, rest) = written(asked);
+        assert_eq!(value(&fields, ":status"), Some("200"));
+        assert_eq!(value(&fields, "grpc-status"), Some("14"));
+        assert_eq!(
+            value(&fields, "grpc-message"),
+            Some("100 %25 of hello refused: n%C3%A9")
+        );
+        assert_eq!(
+            value(&fields, "proxy-status"),
+            Some("runsd; error=connection_refused")
+        );
+        assert_eq!((flags, rest), (0x05, Vec::new()));
+    }
+
+    #[test]
+    fn anything_else_gets_a_sentence_when_the_window_is_open() {
+        for (body, want) in [
+            (9999, "\0\0\x1c\0\x01\0\0\0\x07100 % of hello refused: né\n"),
+            (10, ""),
+        ] {
+            let (fields, flags, rest) = written(Asked {
+                stream: 7,
+                grpc: false,
+                body,
+            });
+            assert_eq!(value(&fields, ":status"), Some("502"));
+            assert_eq!(rest, want.as_bytes(), "{body}");
+            assert_eq!(flags & flag::END_STREAM == 0, body == 9999);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! How often a client may make us work for nothing (RFC 9113, section 10.5).
+
+use std::time::Instant;
+
+/// A number of events at once, and so many a second in the long run.
+pub struct Bucket {
+    left: u64,
+    burst: u64,
+    per_second: u64,
+    filled: Instant,
+}
+
+impl Bucket {
+    pub fn new(burst: u64, per_second: u64, now: Instant) -> Bucket {
+        Bucket {
+            left: burst,
+            burst,
+            per_second,
+            filled: now,
+        }
+    }
+
+    /// Counts one event; `false` when it is one too many.
+    pub fn take(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.filled).as_secs();
+        if passed > 0 {
+            let gained = passed.saturating_mul(self.per_second);
+            self.left = self.left.saturating_add(gained).min(self.burst);
+            self.filled = now;
+        }
+        let enough = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn so_many_at_once_and_so_many_a_second() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(3, 2, start);
+        for (after, want) in [
+            (0, true),
+            (0, true),
+            (500, true),
+            (999, false),
+            (1000, true),
+            (1000, true),
+            (1000, false),
+            (60_000, true), // full again, and not fuller
+            (60_000, true),
+            (60_000, true),
+            (60_000, false),
+        ] {
+            assert_eq!(
+                bucket.take(start + Duration::from_millis(after)),
+                want,
+                "after {after} ms"
+            );
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a client says before its first request shows which upstream it is
+//! for: kept, and told to that upstream first.
+
+use super::frame::{self, ErrorCode, Fatal, Frame, LARGEST_WINDOW, PREFACE, octets, setting};
+
+/// The beginning of a connection to an upstream, as far as it is known.
+pub struct Held {
+    /// SETTINGS and PRIORITY, as they came.
+    frames: Vec<u8>,
+    /// How much the client opened the connection's window.
+    window: u32,
+    /// How far open the client's streams begin.
+    stream_window: usize,
+}
+
+impl Held {
+    pub fn new() -> Held {
+        Held {
+            frames: Vec::new(),
+            window: 0,
+            stream_window: 65_535,
+        }
+    }
+
+    /// Keeps a SETTINGS frame.
+    pub fn settings(&mut self, frame: &Frame<'_>) -> Result<(), Fatal> {
+        for (id, value) in frame.settings()? {
+            if id == setting::INITIAL_WINDOW_SIZE {
+                self.stream_window = octets(value);
+            }
+        }
+        if self.frames.len() + frame.len() > MAX_HELD {
+            return Err(Fatal::too_much("too much before the first request"));
+        }
+        self.keep(frame);
+        Ok(())
+    }
+
+    /// Keeps a PRIORITY frame, or not: it is advice.
+    pub fn priority(&mut self, frame: &Frame<'_>) {
+        if frame.header.len == 5 && self.frames.len() < MAX_HELD / 2 {
+            self.keep(frame);
+        }
+    }
+
+    /// The client opens the connection's window.
+    pub fn opened_by(&mut self, increment: u32) -> Result<(), Fatal> {
+        // The window itself began at 65,535 and may have been used since, so
+        // this is not the exact limit; the upstream knows it.
+        let sum = self
+            .window
+            .checked_add(increment)
+            .filter(|&sum| sum <= LARGEST_WINDOW);
+        let overflow = Fatal::new(ErrorCode::FlowControl, "the window overflows");
+        self.window = sum.ok_or(overflow)?;
+        Ok(())
+    }
+
+    /// How long a body of runsd's own may be. It is paid for with what the
+    /// client opened the connection's window by, so that the upstream, which
+    /// hears of that much less, never believes it to be wider than it is.
+    pub fn body_allowed(&self) -> usize {
+        octets(self.window).min(self.stream_window)
+    }
+
+    /// Such a body was sent.
+    pub fn body_sent(&mut self, len: usize) {
+        self.window = self
+            .window
+            .saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));
+    }
+
+    /// Appends all of it, from the preface on.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(PREFACE);
+        out.extend_from_slice(&self.frames);
+        frame::write_window_update(out, 0, self.window);
+    }
+
+    fn keep(&mut self, frame: &Frame<'_>) {
+        frame.header.write(&mut self.frames);
+        self.frames.extend_from_slice(frame.payload);
+    }
+}
+
+/// How much is kept.
+const MAX_HELD: usize = 65_536;

@@ -1,0 +1,137 @@
+//! From the upstream to the client, frame by frame. Header blocks pass as they
+//! are, so the client's table is the upstream's; only SETTINGS are looked into.
+//! Bytes in, bytes out; `mod.rs` has the sockets.
+
+use std::sync::Mutex;
+
+use super::batch::Batch;
+use super::frame::{self, ErrorCode, Fatal, Frame, flag, kind, setting};
+use super::headers::Block;
+use super::hpack;
+use super::lock;
+use super::streams::{Side, Streams};
+
+/// Walks through `batch` to its last whole frame, or to the last one before a
+/// header block that is not all here: nothing may come in between its frames,
+/// and runsd has frames of its own for the client. The statuses that could be
+/// seen on the way are for `answered`.
+pub fn pass(
+    batch: &mut Batch<'_>,
+    streams: &Mutex<Streams>,
+    answered: &dyn Fn(u16),
+) -> Result<(), Fatal> {
+    let max = lock(streams).client_max_frame;
+    while let Some(frame) = frame::parse(batch.rest(), max)? {
+        match frame.header.kind {
+            kind::DATA => end_of_stream(&frame, streams),
+            kind::HEADERS | kind::PUSH_PROMISE => {
+                let Some(len) = block_len(&frame, max)? else {
+                    return Ok(());
+                };
+                headers(&frame, streams, answered);
+                batch.pass(len);
+                continue;
+            }
+            kind::RST_STREAM => {
+                lock(streams).reset(frame.header.stream);
+            }
+            kind::SETTINGS => {
+                settings(&frame, batch, streams)?;
+                continue;
+            }
+            kind::GOAWAY => {
+                if let Some(&last) = frame.payload.first_chunk() {
+                    lock(streams).upstream_goes(u32::from_be_bytes(last) & 0x7fff_ffff);
+                }
+            }
+            _ => {}
+        }
+        batch.pass(frame.len());
+    }
+    Ok(())
+}
+
+/// How long a header block is with all its CONTINUATION, if it is all here.
+fn block_len(first: &Frame<'_>, max: usize) -> Result<Option<usize>, Fatal> {
+    let mut len = first.len();
+    let mut frame = *first;
+    while !frame.header.has(flag::END_HEADERS) {
+        if len > MAX_RESPONSE_BLOCK {
+            return Err(Fatal::new(
+                ErrorCode::Internal,
+                "the upstream's header block is endless",
+            ));
+        }
+        let Some(next) = frame::parse(frame.rest, max)? else {
+            return Ok(None);
+        };
+        if next.header.kind != kind::CONTINUATION || next.header.stream != first.header.stream {
+            return Err(Fatal::new(
+                ErrorCode::Internal,
+                "the upstream's header block is torn",
+            ));
+        }
+        len += next.len();
+        frame = next;
+    }
+    Ok(Some(len))
+}
+
+fn headers(frame: &Frame<'_>, streams: &Mutex<Streams>, answered: &dyn Fn(u16)) {
+    let stream = frame.header.stream;
+    // The block itself tells the client about its table.
+    lock(streams).client_table = None;
+    if frame.header.kind == kind::PUSH_PROMISE {
+        return;
+    }
+    let block = Block::begin(frame).ok();
+    let status = block.and_then(|block| hpack::peek_status(&block.fragment));
+    let interim = status.is_some_and(|status| status < 200);
+    // The lock is given back before anybody is told.
+    let first = !interim && lock(streams).answer_began(stream);
+    if let (true, Some(status)) = (first, status) {
+        answered(status);
+    }
+    end_of_stream(frame, streams);
+}
+
+fn end_of_stream(frame: &Frame<'_>, streams: &Mutex<Streams>) {
+    if frame.header.has(flag::END_STREAM) {
+        lock(streams).ended(frame.header.stream, Side::Upstream);
+    }
+}
+
+/// The upstream's settings are the client's, except for the table: that is of
+/// runsd's own encoder.
+fn settings(
+    frame: &Frame<'_>,
+    batch: &mut Batch<'_>,
+    streams: &Mutex<Streams>,
+) -> Result<(), Fatal> {
+    let pairs: Vec<(u16, u32)> = frame.settings()?.collect();
+    let mut streams = lock(streams);
+    if frame.header.has(flag::ACK) {
+        if streams.upstream_acknowledged() {
+            batch.pass(frame.len());
+        } else {
+            batch.skip(frame.len());
+        }
+        return Ok(());
+    }
+    streams.upstream_settings(pairs.iter().copied());
+    let passed: Vec<_> = pairs
+        .iter()
+        .copied()
+        .filter(|pair| pair.0 != setting::HEADER_TABLE_SIZE)
+        .collect();
+    if passed.len() == pairs.len() {
+        batch.pass(frame.len());
+    } else {
+        batch.skip(frame.len());
+        frame::write_settings(batch.out(), &passed);
+    }
+    Ok(())
+}
+
+/// No answer of a sane server has more fields.
+const MAX_RESPONSE_BLOCK: usize = 1 << 20;

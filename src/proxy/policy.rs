@@ -1,0 +1,192 @@
+//! What the proxy decides about requests, as HTTP/2 asks for it.
+
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use log::{trace, warn};
+
+use super::http2::{self, Field};
+use super::refusal::{Kind, Refusal};
+use super::route::{AUTHORIZATION, Change, SERVERLESS, Sent, USER_AGENT};
+use super::upstream::{Alpn, Reader, Writer};
+use super::{Goal, Proxy};
+use crate::secret::Secret;
+
+/// The decisions for one connection.
+pub struct Policy<'a> {
+    proxy: &'a Proxy,
+    /// The authority of the connection, and where it leads: all its requests
+    /// are for the same.
+    opened: Mutex<Option<Opened>>,
+}
+
+struct Opened {
+    asked: String,
+    goal: Arc<Goal>,
+    /// What the last request was sent with.
+    bearer: Option<Secret>,
+}
+
+impl Policy<'_> {
+    /// For one connection.
+    pub fn new(proxy: &Proxy) -> Policy<'_> {
+        Policy {
+            proxy,
+            opened: Mutex::new(None),
+        }
+    }
+
+    fn goal(&self, request: &[Field]) -> Result<(String, Arc<Goal>), Refusal> {
+        let asked = authority(request)?;
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = &*opened
+            && opened.asked == asked
+        {
+            return Ok((asked, opened.goal.clone()));
+        }
+        drop(opened);
+        let goal = self.proxy.goal(&asked)?;
+        Ok((asked, Arc::new(goal)))
+    }
+}
+
+impl http2::Policy for Policy<'_> {
+    fn open(&self, request: &[Field]) -> Result<http2::Upstream, http2::Refusal> {
+        let open = || {
+            let (asked, goal) = self.goal(request)?;
+            let connection = self.proxy.upstream.dial(&goal.destination, Alpn::Http2)?;
+            // The thread that reads the client notices when it leaves.
+            connection
+                .reader
+                .patience(None)
+                .map_err(|err| Refusal::new(Kind::ProxyInternalError, err.to_string()))?;
+            let aborter = connection.reader.aborter();
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            *opened = Some(Opened {
+                asked,
+                goal,
+                bearer: None,
+            });
+            Ok(http2::Upstream {
+                reader: Box::new(connection.reader),
+                writer: Box::new(connection.writer),
+                close: Box::new(move || aborter.abort()),
+            })
+        };
+        open().map_err(|refusal| said(&refusal))
+    }
+
+    fn rewrite(&self, request: &mut Vec<Field>) -> Result<(), http2::Refusal> {
+        let (asked, goal) = self.goal(request).map_err(|refusal| said(&refusal))?;
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(opened) = opened
+            .as_mut()
+            .filter(|opened| opened.goal.destination == goal.destination)
+        else {
+            return Err(misdirected(&asked));
+        };
+        trace!("proxy: {} http://{asked}{}", pseudo(request, b":method"), pseudo(request, b":path"));
+        let headers = request.iter().map(|field| (&field.name[..], &field.value[..]));
+        let sent = Sent::of(headers);
+        if goal.foreign {
+            return Ok(());
+        }
+        let bearer = self
+            .proxy
+            .bearer(&goal, &sent, SystemTime::now())
+            .map_err(|refusal| said(&refusal))?;
+        let changes = self.proxy.router.rewrite(&sent, bearer.as_ref());
+        request.retain(|field| match field.name.as_slice() {
+            b"host" => false,
+            name if name == AUTHORIZATION.as_bytes() => changes.authorization == Change::Keep,
+            name if name == SERVERLESS.as_bytes() => changes.serverless == Change::Keep,
+            name => name != USER_AGENT.as_bytes(),
+        });
+        for field in request.iter_mut() {
+            match field.name.as_slice() {
+                b":authority" => field.value = goal.authority.clone().into_bytes(),
+                b":scheme" => field.value = if goal.destination.tls { b"https".to_vec() } else { b"http".to_vec() },
+                _ => {}
+            }
+        }
+        if !request.iter().any(|field| field.name == b":authority") {
+            // After :method and before the ordinary fields, where it belongs.
+            request.insert(1.min(request.len()), Field::new(":authority", goal.authority.as_bytes()));
+        }
+        request.push(Field::new(USER_AGENT, changes.user_agent));
+        if let Some(bearer) = &bearer {
+            for (change, name) in [
+                (changes.authorization, AUTHORIZATION),
+                (changes.serverless, SERVERLESS),
+            ] {
+                if change == Change::Set {
+                    request.push(Field::new(name, bearer.expose().as_bytes()));
+                }
+            }
+        }
+        opened.bearer = bearer;
+        Ok(())
+    }
+
+    fn answered(&self, status: u16) {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(opened) = &*opened else { return };
+        trace!("proxy: http://{}: {status}", opened.asked);
+        if status == 401
+            && let (Some(audience), Some(bearer)) = (&opened.goal.destination.audience, &opened.bearer)
+        {
+            self.proxy.tokens.forget(audience, bearer, SystemTime::now());
+        }
+    }
+}
+
+/// The authority of a request (RFC 9113 section 8.3.1: or its Host).
+fn authority(request: &[Field]) -> Result<String, Refusal> {
+    let find = |name: &[u8]| request.iter().find(|field| field.name == name);
+    let field = find(b":authority").or_else(|| find(b"host"));
+    let field = field.ok_or_else(|| {
+        Refusal::new(Kind::HttpRequestError(400), "the request has no :authority")
+    })?;
+    String::from_utf8(field.value.clone()).map_err(|_| {
+        Refusal::new(Kind::HttpRequestError(400), "a host that is not of letters, digits and dashes")
+    })
+}
+
+fn pseudo<'a>(request: &'a [Field], name: &[u8]) -> std::borrow::Cow<'a, str> {
+    let field = request.iter().find(|field| field.name == name);
+    field.map_or_else(Default::default, |field| String::from_utf8_lossy(&field.value))
+}
+
+fn misdirected(asked: &str) -> http2::Refusal {
+    said(&Refusal::new(
+        Kind::HttpRequestError(421),
+        format!("this connection belongs to another name than {asked:?}; open one for each"),
+    ))
+}
+
+fn said(refusal: &Refusal) -> http2::Refusal {
+    warn!("proxy: {}", refusal.sentence());
+    http2::Refusal {
+        status: refusal.status(),
+        proxy_status: refusal.proxy_status(),
+        sentence: refusal.sentence(),
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        Reader::read(self, out)
+    }
+}
+
+impl Write for Writer {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        Writer::write_all(self, data)?;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
