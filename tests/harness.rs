@@ -30,6 +30,8 @@ pub struct CloudRun {
     options: Vec<OsString>,
     stdin: Vec<u8>,
     limit: Duration,
+    /// Files that go when the run does.
+    scratch: Vec<PathBuf>,
 }
 
 impl CloudRun {
@@ -39,6 +41,7 @@ impl CloudRun {
             options: Vec::new(),
             stdin: Vec::new(),
             limit: PATIENCE,
+            scratch: Vec::new(),
         };
         new.option("--bind").option(tests)
     }
@@ -63,9 +66,10 @@ impl CloudRun {
     }
 
     /// What `/etc/resolv.conf` says.
-    pub fn resolv_conf(self, text: &str) -> CloudRun {
+    pub fn resolv_conf(mut self, text: &str) -> CloudRun {
         let path = scratch("resolv.conf");
         fs::write(&path, text).expect("a scratch file can be written");
+        self.scratch.push(path.clone());
         self.option("--resolv-conf").option(path)
     }
 
@@ -128,6 +132,7 @@ impl CloudRun {
             read: String::new(),
             command: command.join(" "),
             deadline: Instant::now() + self.limit,
+            scratch: self.scratch,
         }
     }
 }
@@ -152,6 +157,7 @@ pub struct Running {
     read: String,
     command: String,
     deadline: Instant,
+    scratch: Vec<PathBuf>,
 }
 
 impl Running {
@@ -231,7 +237,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_file(&self.control.0);
+        self.scratch.push(self.control.0.clone());
+        for path in &self.scratch {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

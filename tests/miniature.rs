@@ -1,6 +1,8 @@
 //! The miniature itself, without runsd: it must be what platform.md says
 //! before anything is tested in it.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -156,8 +158,9 @@ fn the_metadata_server_wants_its_header() {
 
 #[test]
 fn what_was_seen_can_be_asked_and_faults_can_be_ordered() {
-    let script = format!("{WITH_TOKEN}\nwhile read url; do call $url -m 5 2>&1; done");
-    let mut running = CloudRun::new().start(&["sh", "-c", &script]);
+    let script = format!("{WITH_TOKEN}\nwhile read url; do call $url -m 5 2>&1 | head -n 1; done");
+    let miniature = CloudRun::new().limit(Duration::from_secs(60));
+    let mut running = miniature.start(&["sh", "-c", &script]);
     let mut stdin = running.stdin.take().expect("a pipe");
     let mut call = |running: &mut crate::harness::Running| {
         use std::io::Write;
