@@ -1,11 +1,11 @@
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+mod peer;
 
-use super::frame::{Header, flag, kind, setting};
-use super::hpack::{Decoder, Encoder};
+use std::sync::atomic::Ordering;
+
+use super::frame::{flag, kind, setting};
+use super::hpack::Encoder;
 use super::*;
+use peer::{Pair, Peer, raw, refusal};
 
 #[test]
 fn a_call_from_preface_to_trailers() {
@@ -642,6 +642,51 @@ fn octet_by_octet_comes_out_the_same() {
     assert_eq!(passed(&octets), whole);
 }
 
+#[test]
+fn no_frames_make_it_panic() {
+    let mut seed: u64 = 7;
+    let mut below = move |limit: u64| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % limit
+    };
+    for round in 0..3000 {
+        let mut input = raw(kind::SETTINGS, 0, 0, &[]);
+        for _ in 0..below(20) {
+            let kind = below(11).to_le_bytes()[0];
+            let flags = (below(256) & below(256)).to_le_bytes()[0];
+            let stream = u32::try_from(below(6)).unwrap();
+            let payload: Vec<u8> = match below(3) {
+                0 => Peer::raw_request(1, 5).split_off(9),
+                1 => vec![0; 4],
+                _ => (0..below(20))
+                    .map(|_| below(256).to_le_bytes()[0])
+                    .collect(),
+            };
+            input.extend(raw(kind, flags, stream, &payload));
+        }
+        let streams = Mutex::new(Streams::new());
+        let now = Instant::now();
+        let mut requests = Requests::new(&streams, now);
+        let mut batch = Batch::new(&input);
+        while let Ok(Some(request)) = requests.next(&mut batch, now) {
+            if round % 3 == 0 {
+                requests.refuse(&request, &refusal(502, "no"));
+            } else {
+                requests.open(&mut batch);
+                requests.pass(&request, &mut batch);
+            }
+        }
+        let up = batch.finish().to_vec();
+        assert!(up.is_empty() || up.starts_with(PREFACE) || round % 3 == 0);
+        requests.take_down();
+        let mut batch = Batch::new(&input);
+        let _ = responses::pass(&mut batch, &streams, &|_| {});
+        farewell(&mut lock(&streams), "the end");
+    }
+}
+
 /// What goes up when the client's octets come in these pieces.
 fn passed(pieces: &[&[u8]]) -> Vec<u8> {
     let streams = Mutex::new(Streams::new());
@@ -659,271 +704,5 @@ fn passed(pieces: &[&[u8]]) -> Vec<u8> {
         let done = batch.done();
         input.drain(..done);
     }
-    out
-}
-
-/// A served connection with a scripted client and a scripted upstream.
-struct Pair {
-    client: Peer,
-    upstream: Peer,
-    policy: Arc<TestPolicy>,
-    served: JoinHandle<io::Result<()>>,
-}
-
-struct TestPolicy {
-    upstream: TcpStream,
-    unreachable: AtomicBool,
-    statuses: Mutex<Vec<u16>>,
-}
-
-impl Policy for TestPolicy {
-    fn open(&self, _: &[Field]) -> Result<Upstream, Refusal> {
-        if self.unreachable.load(Ordering::Relaxed) {
-            return Err(refusal(502, "it is not there"));
-        }
-        let clone = || self.upstream.try_clone().unwrap();
-        let socket = clone();
-        let close = Box::new(move || drop(socket.shutdown(Shutdown::Both)));
-        Ok(Upstream {
-            reader: Box::new(clone()),
-            writer: Box::new(clone()),
-            close,
-        })
-    }
-
-    fn rewrite(&self, request: &mut Vec<Field>) -> Result<(), Refusal> {
-        for field in request
-            .iter_mut()
-            .filter(|field| field.name == b":authority")
-        {
-            if field.value != b"hello" {
-                return Err(refusal(421, "another connection"));
-            }
-            field.value = b"hello.example".to_vec();
-        }
-        request.push(Field::new("authorization", "Bearer x"));
-        Ok(())
-    }
-
-    fn answered(&self, status: u16) {
-        lock(&self.statuses).push(status);
-    }
-}
-
-fn refusal(status: u16, sentence: &str) -> Refusal {
-    Refusal {
-        status,
-        proxy_status: "runsd".into(),
-        sentence: sentence.into(),
-    }
-}
-
-impl Pair {
-    fn start() -> Pair {
-        let (client, here) = pair();
-        let (there, upstream) = pair();
-        let policy = Arc::new(TestPolicy {
-            upstream: there,
-            unreachable: AtomicBool::new(false),
-            statuses: Mutex::default(),
-        });
-        let served = thread::spawn({
-            let policy = policy.clone();
-            move || serve(&here, Vec::new(), &*policy)
-        });
-        Pair {
-            client: Peer::new(client),
-            upstream: Peer::new(upstream),
-            policy,
-            served,
-        }
-    }
-
-    /// Requests on these streams, received by the upstream.
-    fn upstream_of(&mut self, streams: &[u32]) {
-        for &stream in streams {
-            self.client.request(stream, "hello", &[], true);
-        }
-        self.upstream.greeted();
-        for &stream in streams {
-            assert_eq!(self.upstream.headers().0, stream);
-        }
-    }
-
-    /// Waits until the connection is no longer served.
-    fn end(self) {
-        let _ = self.served.join().unwrap();
-    }
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (one, listener.accept().unwrap().0)
-}
-
-/// One end of a connection that speaks frames.
-struct Peer {
-    stream: TcpStream,
-    encoder: Encoder,
-    decoder: Decoder,
-}
-
-impl Peer {
-    fn new(stream: TcpStream) -> Peer {
-        // A test that would hang fails instead.
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        Peer {
-            stream,
-            encoder: Encoder::new(),
-            decoder: Decoder::new(4096),
-        }
-    }
-
-    fn another(&self) -> Peer {
-        Peer::new(self.stream.try_clone().unwrap())
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
-    }
-
-    fn send_frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        self.send(&raw(kind, flags, stream, payload));
-    }
-
-    fn try_send_frame(&mut self, kind: u8, stream: u32, payload: &[u8]) -> bool {
-        self.stream
-            .write_all(&raw(kind, 0, stream, payload))
-            .is_ok()
-    }
-
-    fn settings(&mut self, settings: &[(u16, u32)]) {
-        let mut out = Vec::new();
-        frame::write_settings(&mut out, settings);
-        self.send(&out);
-    }
-
-    fn window_update(&mut self, stream: u32, increment: u32) {
-        self.send_frame(kind::WINDOW_UPDATE, 0, stream, &increment.to_be_bytes());
-    }
-
-    /// Preface and SETTINGS, and what runsd says to them.
-    fn greet(&mut self) {
-        self.send(PREFACE);
-        self.settings(&[]);
-        assert_eq!(self.frame(), (kind::SETTINGS, 0, 0, vec![]));
-        assert_eq!(self.frame(), (kind::SETTINGS, flag::ACK, 0, vec![]));
-        self.send_frame(kind::SETTINGS, flag::ACK, 0, b"");
-    }
-
-    /// The other end of [`Peer::greet`].
-    fn greeted(&mut self) {
-        self.preface();
-        assert_eq!(self.frame(), (kind::SETTINGS, 0, 0, vec![]));
-    }
-
-    fn preface(&mut self) {
-        let mut preface = [0; 24];
-        self.stream.read_exact(&mut preface).unwrap();
-        assert_eq!(preface, PREFACE);
-    }
-
-    fn encode_request(&mut self, authority: &str, more: &[(&str, &str)]) -> Vec<u8> {
-        let pseudo = [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", "/"),
-            (":authority", authority),
-        ];
-        let fields = pseudo
-            .iter()
-            .chain(more)
-            .map(|&(name, value)| Field::new(name, value));
-        let mut block = Vec::new();
-        self.encoder.encode(&fields.collect::<Vec<_>>(), &mut block);
-        block
-    }
-
-    fn request(&mut self, stream: u32, authority: &str, more: &[(&str, &str)], end: bool) {
-        let block = self.encode_request(authority, more);
-        self.send_frame(kind::HEADERS, if end { 0x05 } else { 0x04 }, stream, &block);
-    }
-
-    /// A request for "hello" that touches no table.
-    fn raw_request(stream: u32, flags: u8) -> Vec<u8> {
-        let block = b"\x82\x86\x84\x01\x05hello";
-        raw(kind::HEADERS, flags, stream, block)
-    }
-
-    fn trailers(&mut self, stream: u32, fields: &[(&str, &str)]) {
-        let fields = fields.iter().map(|&(name, value)| Field::new(name, value));
-        let mut block = Vec::new();
-        self.encoder.encode(&fields.collect::<Vec<_>>(), &mut block);
-        self.send_frame(kind::HEADERS, 0x05, stream, &block);
-    }
-
-    /// Type, flags, stream and payload of the next frame.
-    fn frame(&mut self) -> (u8, u8, u32, Vec<u8>) {
-        let mut header = [0; 9];
-        self.stream.read_exact(&mut header).unwrap();
-        let header = Header::parse(header);
-        let mut payload = vec![0; header.len];
-        self.stream.read_exact(&mut payload).unwrap();
-        (header.kind, header.flags, header.stream, payload)
-    }
-
-    /// Stream, flags and fields of the HEADERS that must come next.
-    fn headers(&mut self) -> (u32, u8, Vec<(String, String)>) {
-        let ((stream, flags), block) = self.headers_block();
-        (stream, flags, self.decode(&block))
-    }
-
-    fn headers_block(&mut self) -> ((u32, u8), Vec<u8>) {
-        let (kind, flags, stream, mut block) = self.frame();
-        assert_eq!(kind, kind::HEADERS);
-        let mut last = flags;
-        while last & flag::END_HEADERS == 0 {
-            let (kind, flags, _, payload) = self.frame();
-            assert_eq!(kind, kind::CONTINUATION);
-            block.extend(payload);
-            last = flags;
-        }
-        ((stream, flags), block)
-    }
-
-    fn decode(&mut self, block: &[u8]) -> Vec<(String, String)> {
-        let fields = self.decoder.decode(block, 1 << 20).unwrap().fields;
-        let text = |octets| String::from_utf8(octets).unwrap();
-        fields
-            .into_iter()
-            .map(|field| (text(field.name), text(field.value)))
-            .collect()
-    }
-
-    /// What comes until the end.
-    fn end(&mut self) -> Vec<u8> {
-        let mut rest = Vec::new();
-        self.stream.read_to_end(&mut rest).unwrap();
-        rest
-    }
-
-    fn close(&self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
-    }
-}
-
-fn raw(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    Header {
-        len: payload.len(),
-        kind,
-        flags,
-        stream,
-    }
-    .write(&mut out);
-    out.extend_from_slice(payload);
     out
 }
