@@ -112,7 +112,9 @@ fn platform(args: &Args, env: &impl Fn(&str) -> Option<String>) -> Platform {
         .into_iter()
         .find(|name| env(name).is_some())
         .map_or(
-            Platform::Elsewhere("none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is set"),
+            Platform::Elsewhere(
+                "none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is set",
+            ),
             Platform::CloudRun,
         )
 }

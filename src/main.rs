@@ -149,11 +149,15 @@ impl Sockets {
             (false, Ok(_)) => {}
             (true, _) => {
                 sockets.open = true;
-                warn!("the application listens on port {port} (PORT); serving through http_proxy instead");
+                warn!(
+                    "the application listens on port {port} (PORT); serving through http_proxy instead"
+                );
             }
             (false, Err(err)) => {
                 sockets.open = true;
-                warn!("cannot serve HTTP on port {port}: {err}; serving through http_proxy instead");
+                warn!(
+                    "cannot serve HTTP on port {port}: {err}; serving through http_proxy instead"
+                );
             }
         }
         if sockets.open {
@@ -211,7 +215,12 @@ impl Sockets {
         if let Some(dns) = self.dns {
             dns.serve(Arc::new(config.names()), dns_config.clone(), sockets.ipv6());
         }
-        let proxy = Arc::new(proxy(config, &dns_config.nameservers, sockets.port(), self.open));
+        let proxy = Arc::new(proxy(
+            config,
+            &dns_config.nameservers,
+            sockets.port(),
+            self.open,
+        ));
         sockets.serve(&proxy);
         let warm = move || proxy.warm();
         if let Err(err) = thread::Builder::new().name("warm".to_owned()).spawn(warm) {

@@ -23,7 +23,11 @@ pub fn is_front_end(status: u16, challenge: Option<&[u8]>, body: &[u8]) -> bool 
     let start = &body[..body.len().min(512)];
     let has = |mark: &[u8]| start.windows(mark.len()).any(|window| window == mark);
     match status {
-        401 => challenge.is_some_and(|challenge| challenge.starts_with(b"Bearer")) && !body.is_empty() && has(PAGE),
+        401 => {
+            challenge.is_some_and(|challenge| challenge.starts_with(b"Bearer"))
+                && !body.is_empty()
+                && has(PAGE)
+        }
         403 | 404 => has(PAGE),
         _ => false,
     }
@@ -63,7 +67,12 @@ mod tests {
         for (status, challenge, body, want) in [
             (403, None, &page[..], true),
             (404, None, &page[..], true),
-            (401, Some(&b"Bearer error=\"invalid_token\""[..]), &page[..], true),
+            (
+                401,
+                Some(&b"Bearer error=\"invalid_token\""[..]),
+                &page[..],
+                true,
+            ),
             (401, None, &page[..], false),
             (404, None, b"not here", false),
             (200, None, &page[..], false),

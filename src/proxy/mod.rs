@@ -96,11 +96,14 @@ impl Sockets {
 
     /// Whether ::1 is among them.
     pub fn ipv6(&self) -> bool {
-        self.addresses().any(|address| matches!(address.ip(), IpAddr::V6(_)))
+        self.addresses()
+            .any(|address| matches!(address.ip(), IpAddr::V6(_)))
     }
 
     fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.0.iter().filter_map(|listener| listener.local_addr().ok())
+        self.0
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
     }
 
     /// Serves them, each from a thread of its own.
@@ -116,7 +119,9 @@ impl Sockets {
 }
 
 fn builder(name: &str) -> thread::Builder {
-    thread::Builder::new().name(name.to_owned()).stack_size(STACK)
+    thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(STACK)
 }
 
 fn accept(listener: &TcpListener, proxy: &Arc<Proxy>) {
@@ -237,7 +242,10 @@ impl Proxy {
         }
         let account = self.metadata.email();
         let account = account.as_deref().unwrap_or("this service's account");
-        warn!("{}", hint::sentence(to.status, to.name, Some(audience), account));
+        warn!(
+            "{}",
+            hint::sentence(to.status, to.name, Some(audience), account)
+        );
     }
 
     /// What the first request would have to wait for.
@@ -248,7 +256,9 @@ impl Proxy {
             project: matches!(self.form, Form::Deterministic { .. }),
         };
         if let Err(err) = self.here.place(needs, &self.metadata) {
-            warn!("the metadata server does not say where this is: {err}; asking again when needed");
+            warn!(
+                "the metadata server does not say where this is: {err}; asking again when needed"
+            );
         }
     }
 }
@@ -257,9 +267,14 @@ impl Proxy {
 fn foreign(host: &str, asked: &str) -> Result<Goal, Refusal> {
     let bad = || Refusal::new(Kind::HttpRequestError(400), format!("{asked:?} is no host"));
     let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => {
-            (name, if port.is_empty() { 80 } else { port.parse().map_err(|_| bad())? })
-        }
+        Some((name, port)) if !port.contains(']') => (
+            name,
+            if port.is_empty() {
+                80
+            } else {
+                port.parse().map_err(|_| bad())?
+            },
+        ),
         _ => (host, 80),
     };
     let name = name.trim_matches(['[', ']']);

@@ -1,7 +1,7 @@
 //! What the proxy decides about requests, as HTTP/2 asks for it.
 
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use log::{trace, warn};
@@ -37,15 +37,26 @@ impl Policy<'_> {
         }
     }
 
+    /// Never held while anything is asked of anyone: the thread that passes
+    /// the answers needs it too.
+    fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leads_to(&self, goal: &Goal) -> bool {
+        let opened = self.opened();
+        opened
+            .as_ref()
+            .is_some_and(|opened| opened.goal.destination == goal.destination)
+    }
+
     fn goal(&self, request: &[Field]) -> Result<(String, Arc<Goal>), Refusal> {
         let asked = authority(request)?;
-        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(opened) = &*opened
+        if let Some(opened) = &*self.opened()
             && opened.asked == asked
         {
             return Ok((asked, opened.goal.clone()));
         }
-        drop(opened);
         let goal = self.proxy.goal(&asked)?;
         Ok((asked, Arc::new(goal)))
     }
@@ -62,8 +73,7 @@ impl http2::Policy for Policy<'_> {
                 .patience(None)
                 .map_err(|err| Refusal::new(Kind::ProxyInternalError, err.to_string()))?;
             let aborter = connection.reader.aborter();
-            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-            *opened = Some(Opened {
+            *self.opened() = Some(Opened {
                 asked,
                 goal,
                 bearer: None,
@@ -79,15 +89,17 @@ impl http2::Policy for Policy<'_> {
 
     fn rewrite(&self, request: &mut Vec<Field>) -> Result<(), http2::Refusal> {
         let (asked, goal) = self.goal(request).map_err(|refusal| said(&refusal))?;
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(opened) = opened
-            .as_mut()
-            .filter(|opened| opened.goal.destination == goal.destination)
-        else {
+        if !self.leads_to(&goal) {
             return Err(misdirected(&asked));
-        };
-        trace!("proxy: {} http://{asked}{}", pseudo(request, b":method"), pseudo(request, b":path"));
-        let headers = request.iter().map(|field| (&field.name[..], &field.value[..]));
+        }
+        trace!(
+            "proxy: {} http://{asked}{}",
+            pseudo(request, b":method"),
+            pseudo(request, b":path")
+        );
+        let headers = request
+            .iter()
+            .map(|field| (&field.name[..], &field.value[..]));
         let sent = Sent::of(headers);
         if goal.foreign {
             return Ok(());
@@ -106,13 +118,22 @@ impl http2::Policy for Policy<'_> {
         for field in request.iter_mut() {
             match field.name.as_slice() {
                 b":authority" => field.value = goal.authority.clone().into_bytes(),
-                b":scheme" => field.value = if goal.destination.tls { b"https".to_vec() } else { b"http".to_vec() },
+                b":scheme" => {
+                    field.value = if goal.destination.tls {
+                        b"https".to_vec()
+                    } else {
+                        b"http".to_vec()
+                    }
+                }
                 _ => {}
             }
         }
         if !request.iter().any(|field| field.name == b":authority") {
             // After :method and before the ordinary fields, where it belongs.
-            request.insert(1.min(request.len()), Field::new(":authority", goal.authority.as_bytes()));
+            request.insert(
+                1.min(request.len()),
+                Field::new(":authority", goal.authority.as_bytes()),
+            );
         }
         request.push(Field::new(USER_AGENT, changes.user_agent));
         if let Some(bearer) = &bearer {
@@ -125,18 +146,23 @@ impl http2::Policy for Policy<'_> {
                 }
             }
         }
-        opened.bearer = bearer;
+        if let Some(opened) = &mut *self.opened() {
+            opened.bearer = bearer;
+        }
         Ok(())
     }
 
     fn answered(&self, status: u16) {
-        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = self.opened();
         let Some(opened) = &*opened else { return };
         trace!("proxy: http://{}: {status}", opened.asked);
         if status == 401
-            && let (Some(audience), Some(bearer)) = (&opened.goal.destination.audience, &opened.bearer)
+            && let (Some(audience), Some(bearer)) =
+                (&opened.goal.destination.audience, &opened.bearer)
         {
-            self.proxy.tokens.forget(audience, bearer, SystemTime::now());
+            self.proxy
+                .tokens
+                .forget(audience, bearer, SystemTime::now());
         }
     }
 }
@@ -149,13 +175,18 @@ fn authority(request: &[Field]) -> Result<String, Refusal> {
         Refusal::new(Kind::HttpRequestError(400), "the request has no :authority")
     })?;
     String::from_utf8(field.value.clone()).map_err(|_| {
-        Refusal::new(Kind::HttpRequestError(400), "a host that is not of letters, digits and dashes")
+        Refusal::new(
+            Kind::HttpRequestError(400),
+            "a host that is not of letters, digits and dashes",
+        )
     })
 }
 
 fn pseudo<'a>(request: &'a [Field], name: &[u8]) -> std::borrow::Cow<'a, str> {
     let field = request.iter().find(|field| field.name == name);
-    field.map_or_else(Default::default, |field| String::from_utf8_lossy(&field.value))
+    field.map_or_else(Default::default, |field| {
+        String::from_utf8_lossy(&field.value)
+    })
 }
 
 fn misdirected(asked: &str) -> http2::Refusal {

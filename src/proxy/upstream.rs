@@ -204,16 +204,11 @@ impl Upstream {
                 }
             }
         }
-        Err(refusal.unwrap_or_else(|| {
-            Refusal::new(Kind::DnsError, format!("{} has no address", to.host))
-        }))
+        Err(refusal
+            .unwrap_or_else(|| Refusal::new(Kind::DnsError, format!("{} has no address", to.host))))
     }
 
-    fn session(
-        &self,
-        to: &Destination,
-        alpn: Alpn,
-    ) -> Result<UnbufferedClientConnection, Refusal> {
+    fn session(&self, to: &Destination, alpn: Alpn) -> Result<UnbufferedClientConnection, Refusal> {
         let name = ServerName::try_from(to.host.clone()).map_err(|_| {
             Refusal::new(
                 Kind::TlsProtocolError,
@@ -225,9 +220,8 @@ impl Upstream {
             Alpn::Http1 => http1,
             Alpn::Http2 => http2,
         };
-        UnbufferedClientConnection::new(config.clone(), name).map_err(|err| {
-            Refusal::new(Kind::TlsProtocolError, format!("{}: {err}", to.host))
-        })
+        UnbufferedClientConnection::new(config.clone(), name)
+            .map_err(|err| Refusal::new(Kind::TlsProtocolError, format!("{}: {err}", to.host)))
     }
 
     fn tls(&self) -> &[Arc<ClientConfig>; 2] {

@@ -41,7 +41,10 @@ impl Session<'_> {
             let status = head.status(&self.answer);
             let switches = status == 101 && asked.upgrade;
             if status == 101 && !asked.upgrade {
-                return Err(Failed::Refused(protocol(asked, "it switched protocols unasked")));
+                return Err(Failed::Refused(protocol(
+                    asked,
+                    "it switched protocols unasked",
+                )));
             }
             if status >= 200 {
                 return self.final_answer(asked, &head, end, reader, upload);

@@ -223,8 +223,14 @@ mod tests {
     fn chunks_at_every_cut() {
         for (text, want) in [
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
-            ("0005;a=\"b\"\r\nhello\r\n6 ;x\r\n world\r\n0\r\n\r\n", "hello world"),
-            ("A\r\n0123456789\r\n0\r\nDigest: a b\r\nX:\r\n\r\n", "0123456789"),
+            (
+                "0005;a=\"b\"\r\nhello\r\n6 ;x\r\n world\r\n0\r\n\r\n",
+                "hello world",
+            ),
+            (
+                "A\r\n0123456789\r\n0\r\nDigest: a b\r\nX:\r\n\r\n",
+                "0123456789",
+            ),
             ("0\r\n\r\n", ""),
         ] {
             for cut in 0..=text.len() {

@@ -230,9 +230,7 @@ impl Head {
     }
 
     fn chunked(&self, input: &[u8]) -> Result<bool, BadHead> {
-        let mut codings = self
-            .all(input, "transfer-encoding")
-            .flat_map(members);
+        let mut codings = self.all(input, "transfer-encoding").flat_map(members);
         match (codings.next(), codings.next()) {
             // The header may be there and list nothing; who knows what that means?
             (None, _) if self.get(input, "transfer-encoding").is_none() => Ok(false),
@@ -387,7 +385,8 @@ mod tests {
 
     #[test]
     fn a_request_is_read_aloud() {
-        let text = b"\r\nPOST /a?b=c HTTP/1.1\r\nHost: hello\r\nX-Empty:\r\nAccept:\t a , b \r\n\r\nrest";
+        let text =
+            b"\r\nPOST /a?b=c HTTP/1.1\r\nHost: hello\r\nX-Empty:\r\nAccept:\t a , b \r\n\r\nrest";
         let mut head = Head::default();
         assert_eq!(head.read_request(text), Ok(Some(text.len() - 4)));
         assert_eq!(head.method(text), b"POST");

@@ -103,8 +103,15 @@ impl Asked {
     fn repeatable(&self) -> bool {
         self.framing == Framing::None
             && !self.upgrade
-            && [&b"GET"[..], b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"]
-                .contains(&self.method.as_slice())
+            && [
+                &b"GET"[..],
+                b"HEAD",
+                b"OPTIONS",
+                b"PUT",
+                b"DELETE",
+                b"TRACE",
+            ]
+            .contains(&self.method.as_slice())
     }
 }
 
@@ -372,7 +379,12 @@ impl Session<'_> {
         connection: &mut Connection,
     ) -> Result<(Next, bool), Failed> {
         let Connection { reader, writer, .. } = connection;
-        let upload = Upload::new(self.tcp, std::mem::take(&mut self.input), body, reader.aborter());
+        let upload = Upload::new(
+            self.tcp,
+            std::mem::take(&mut self.input),
+            body,
+            reader.aborter(),
+        );
         let result = thread::scope(|scope| -> Result<_, Failed> {
             let job = &upload;
             let thread = thread::Builder::new()
@@ -429,7 +441,9 @@ impl Session<'_> {
             // A body of known length has nothing in it that could be bad.
             let (n, done) = body.take(bytes, |_| {}).map_err(|_| Over)?;
             let sent = match first.take() {
-                Some(request) => connection.writer.write_all(&[request, &bytes[..n]].concat()),
+                Some(request) => connection
+                    .writer
+                    .write_all(&[request, &bytes[..n]].concat()),
                 None => connection.writer.write_all(&bytes[..n]),
             };
             self.input.consume(n);
@@ -480,7 +494,10 @@ fn absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn text(bytes: &[u8]) -> Result<&str, Refusal> {
     std::str::from_utf8(bytes).map_err(|_| {
-        Refusal::new(Kind::HttpRequestError(400), "a host that is not of letters, digits and dashes")
+        Refusal::new(
+            Kind::HttpRequestError(400),
+            "a host that is not of letters, digits and dashes",
+        )
     })
 }
 
@@ -490,13 +507,19 @@ fn bad_head(bad: BadHead) -> Refusal {
         BadHead::Version => 505,
         _ => 400,
     };
-    Refusal::new(Kind::HttpRequestError(status), format!("the request has {bad}"))
+    Refusal::new(
+        Kind::HttpRequestError(status),
+        format!("the request has {bad}"),
+    )
 }
 
 fn closed(asked: &Asked) -> Refusal {
     Refusal::new(
         Kind::ConnectionTerminated,
-        format!("{} closed the connection without an answer", asked.goal.destination.host),
+        format!(
+            "{} closed the connection without an answer",
+            asked.goal.destination.host
+        ),
     )
 }
 

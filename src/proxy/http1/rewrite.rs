@@ -53,7 +53,11 @@ pub fn request(
                 line(out, b"Authorization", bearer.expose().as_bytes());
             }
             if changes.serverless == Change::Set {
-                line(out, b"X-Serverless-Authorization", bearer.expose().as_bytes());
+                line(
+                    out,
+                    b"X-Serverless-Authorization",
+                    bearer.expose().as_bytes(),
+                );
             }
         }
     }
@@ -123,7 +127,10 @@ impl Response<'_> {
 
 /// An answer of our own, for an HTTP/1.0 client that keeps its connection.
 pub fn kept_alive(answer: &[u8]) -> Vec<u8> {
-    let end = answer.windows(2).position(|two| two == b"\r\n").unwrap_or(0);
+    let end = answer
+        .windows(2)
+        .position(|two| two == b"\r\n")
+        .unwrap_or(0);
     let (start, rest) = answer.split_at(end);
     [start, b"\r\nConnection: keep-alive", rest].concat()
 }

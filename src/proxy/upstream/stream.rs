@@ -282,7 +282,10 @@ impl Session {
     fn with_traffic(
         &mut self,
         outgoing: &mut Vec<u8>,
-        f: impl FnOnce(&mut WriteTraffic<'_, rustls::client::ClientConnectionData>, &mut Vec<u8>) -> io::Result<()>,
+        f: impl FnOnce(
+            &mut WriteTraffic<'_, rustls::client::ClientConnectionData>,
+            &mut Vec<u8>,
+        ) -> io::Result<()>,
     ) -> io::Result<()> {
         loop {
             let status = self.connection.process_tls_records(&mut []);
@@ -368,7 +371,11 @@ fn encode<E: TooSmall>(
                 outgoing.truncate(before + n);
                 return Ok(());
             }
-            Err(err) => room = err.required().ok_or_else(|| io::Error::other("TLS state"))?,
+            Err(err) => {
+                room = err
+                    .required()
+                    .ok_or_else(|| io::Error::other("TLS state"))?
+            }
         }
     }
 }
