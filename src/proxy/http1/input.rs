@@ -12,6 +12,8 @@ pub struct Input {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// The last read filled it: what comes is more than it has room for.
+    was_full: bool,
 }
 
 impl Input {
@@ -21,6 +23,7 @@ impl Input {
             start: 0,
             end: first.len(),
             buffer: first,
+            was_full: false,
         }
     }
 
@@ -46,8 +49,8 @@ impl Input {
             self.end -= self.start;
             self.start = 0;
         }
-        if self.end == self.buffer.len() {
-            // One byte more than a head may have, so that "too large" is seen.
+        if self.end == self.buffer.len() || self.was_full || self.buffer.len() < SMALLEST {
+            // More than a head may have, so that "too large" is seen.
             let larger = (2 * self.buffer.len()).clamp(SMALLEST, LARGEST + SMALLEST);
             self.buffer.resize(larger.max(self.end + 1), 0);
         }
@@ -58,6 +61,7 @@ impl Input {
             }
         };
         self.end += n;
+        self.was_full = self.end == self.buffer.len();
         Ok(n)
     }
 
