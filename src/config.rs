@@ -3,14 +3,12 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
-
-use log::warn;
 
 use crate::cli::Args;
 use crate::destination::Form;
-use crate::resolv_conf::{self, ResolvConf};
+use crate::resolv_conf::ResolvConf;
 use crate::secret::Secret;
 use crate::service::{self, Service};
 
@@ -72,7 +70,8 @@ impl Config {
         }
     }
 
-    /// What the DNS server works with, once resolv.conf was read.
+    /// What the DNS server works with, once resolv.conf was read; where that
+    /// names no nameserver, the platform's is asked.
     pub fn dns(&self, resolv_conf: &ResolvConf) -> DnsConfig {
         let from_file = resolv_conf.nameservers.iter();
         let mut nameservers = match self.args.nameservers.is_empty() {
@@ -80,10 +79,6 @@ impl Config {
             false => self.args.nameservers.clone(),
         };
         if nameservers.is_empty() {
-            warn!(
-                "no nameserver in {}; asking {METADATA_ADDRESS}, which Cloud Run has",
-                self.args.resolv_conf_file.display()
-            );
             nameservers.push((METADATA_ADDRESS, 53).into());
         }
         DnsConfig {
@@ -117,21 +112,6 @@ fn platform(args: &Args, env: &impl Fn(&str) -> Option<String>) -> Platform {
             ),
             Platform::CloudRun,
         )
-}
-
-/// resolv.conf as it was found; a warning and an empty one where it was not.
-/// The bytes are kept to put them back.
-pub fn read_resolv_conf(path: &Path) -> (Option<Vec<u8>>, ResolvConf) {
-    match resolv_conf::read(path) {
-        Ok(bytes) => {
-            let parsed = ResolvConf::parse(&bytes);
-            (Some(bytes), parsed)
-        }
-        Err(err) => {
-            warn!("cannot read {}: {err}", path.display());
-            (None, ResolvConf::parse(b""))
-        }
-    }
 }
 
 /// Which names are ours, for the DNS server and the proxy alike.

@@ -14,6 +14,7 @@ mod dns;
 mod here;
 mod logger;
 mod metadata;
+mod ports;
 mod proxy;
 mod resolv_conf;
 mod secret;
@@ -24,14 +25,12 @@ mod tokens;
 mod user;
 
 use std::env;
-use std::ffi::OsString;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::process::exit;
 use std::sync::Arc;
 use std::thread;
 
-use log::{debug, error, info, warn};
+use log::{debug, error, info};
 
 use crate::cli::Cli;
 use crate::config::{Config, DnsConfig, Platform};
@@ -39,10 +38,10 @@ use crate::destination::Place;
 use crate::dns::resolve::Resolver;
 use crate::here::Here;
 use crate::metadata::Metadata;
+use crate::ports::Ports;
 use crate::proxy::Proxy;
 use crate::proxy::route::Router;
 use crate::proxy::upstream::{Settings, Upstream};
-use crate::resolv_conf::{ResolvConf, Rewritten};
 use crate::supervisor::{Launch, SpawnError};
 use crate::tokens::Tokens;
 use crate::user::User;
@@ -84,152 +83,40 @@ fn run() -> i32 {
 
     // All sockets are bound before the application starts, so that it never
     // meets a closed port; nothing is asked of the network before.
-    let (original, found) = config::read_resolv_conf(&config.args.resolv_conf_file);
-    let dns_config = Arc::new(config.dns(&found));
-    let sockets = Sockets::bind(&config, &dns_config);
-    let hijack = sockets.hijack(&config, original, &found);
+    let (ports, rewritten) = ports::bind(&config);
     let launch = Launch {
         command,
         user: user.as_ref(),
-        env: &sockets.environment(),
+        env: ports.environment(),
     };
     let app = match supervisor::spawn(&launch) {
         Ok(app) => app,
         Err(err) => {
-            give_back(hijack.as_ref());
+            ports::give_back(rewritten.as_ref());
             return not_started(&err);
         }
     };
 
     // From here on we only log: if we exit, the container does.
-    sockets.serve(&config, &dns_config);
+    serve(&config, ports);
     let code = app.wait(signals);
-    give_back(hijack.as_ref());
+    ports::give_back(rewritten.as_ref());
     info!("the application ended; exit code {code}");
     code
 }
 
-/// What runsd listens on: the usual ports, or what is left where it may not.
-struct Sockets {
-    dns: Option<dns::Sockets>,
-    proxy: Option<proxy::Sockets>,
-    /// The proxy is on a port of its own, and has to be told to applications.
-    open: bool,
-}
-
-impl Sockets {
-    /// Binds; where a port is refused, says so and how it goes on.
-    fn bind(config: &Config, dns_config: &DnsConfig) -> Sockets {
-        let mut sockets = Sockets {
-            dns: None,
-            proxy: None,
-            open: false,
-        };
-        let args = &config.args;
-        if !args.skip_dns_hijack {
-            match dns::bind(dns_config) {
-                Ok(bound) => sockets.dns = Some(bound),
-                Err(err) => {
-                    sockets.open = true;
-                    warn!(
-                        "cannot serve DNS on port {}: {err}; serving through http_proxy instead",
-                        args.dns_port
-                    );
-                }
-            }
-        }
-        if args.skip_http_proxy {
-            return sockets;
-        }
-        // The application would find its own port taken.
-        let port = args.http_proxy_port;
-        let taken = env::var_os("PORT").is_some_and(|own| own == *port.to_string());
-        match (taken, proxy::bind(port)) {
-            (false, Ok(bound)) if !sockets.open => sockets.proxy = Some(bound),
-            (false, Ok(_)) => {}
-            (true, _) => {
-                sockets.open = true;
-                warn!(
-                    "the application listens on port {port} (PORT); serving through http_proxy instead"
-                );
-            }
-            (false, Err(err)) => {
-                sockets.open = true;
-                warn!(
-                    "cannot serve HTTP on port {port}: {err}; serving through http_proxy instead"
-                );
-            }
-        }
-        if sockets.open {
-            sockets.fall_back();
-        }
-        sockets
-    }
-
-    /// Without the usual ports: a proxy on a free one, and no DNS.
-    fn fall_back(&mut self) {
-        self.open = true;
-        self.dns = None;
-        self.proxy = match proxy::bind(0) {
-            Ok(bound) => Some(bound),
-            Err(err) => {
-                error!("cannot listen on loopback: {err}; services cannot be reached by name");
-                None
-            }
-        };
-    }
-
-    /// Sends resolvers to our DNS server.
-    fn hijack(
-        &self,
-        config: &Config,
-        original: Option<Vec<u8>>,
-        found: &ResolvConf,
-    ) -> Option<Rewritten> {
-        let dns = self.dns.as_ref()?;
-        let args = &config.args;
-        let ours = found.render(&dns.addresses(), &args.domain, args.ndots);
-        let path = &args.resolv_conf_file;
-        match resolv_conf::rewrite(path, original, ours) {
-            Ok(rewritten) => Some(rewritten),
-            Err(err) => {
-                warn!("cannot write {}: {err}", path.display());
-                None
-            }
-        }
-    }
-
-    /// What the application has to be told.
-    fn environment(&self) -> Vec<(OsString, OsString)> {
-        Vec::new()
-    }
-
-    /// Starts all that serves.
-    fn serve(self, config: &Config, dns_config: &Arc<DnsConfig>) {
-        let Some(sockets) = self.proxy else {
-            if let Some(dns) = self.dns {
-                dns.serve(Arc::new(config.names()), dns_config.clone(), false);
-            }
-            return;
-        };
-        if let Some(dns) = self.dns {
-            dns.serve(Arc::new(config.names()), dns_config.clone(), sockets.ipv6());
-        }
-        let proxy = Arc::new(proxy(
-            config,
-            &dns_config.nameservers,
-            sockets.port(),
-            self.open,
-        ));
-        sockets.serve(&proxy);
-        let warm = move || proxy.warm();
-        if let Err(err) = thread::Builder::new().name("warm".to_owned()).spawn(warm) {
-            debug!("nothing is warmed up: {err}");
-        }
+/// Starts all that serves, and what the first request would wait for.
+fn serve(config: &Config, ports: Ports) {
+    let Some(proxy) = ports.serve(config, |dns, port, open| proxy(config, dns, port, open)) else {
+        return;
+    };
+    let warm = move || proxy.warm();
+    if let Err(err) = thread::Builder::new().name("warm".to_owned()).spawn(warm) {
+        debug!("nothing is warmed up: {err}");
     }
 }
 
-fn proxy(config: &Config, nameservers: &[SocketAddr], port: u16, open: bool) -> Proxy {
+fn proxy(config: &Config, dns: &DnsConfig, port: u16, open: bool) -> Proxy {
     let metadata = Arc::new(Metadata::new(config.metadata_host.clone()));
     let asked = metadata.clone();
     let fetched = || Tokens::new(move |audience| asked.identity_token(audience));
@@ -258,18 +145,11 @@ fn proxy(config: &Config, nameservers: &[SocketAddr], port: u16, open: bool) -> 
                 ca_file: config.ca_file.clone(),
                 address: config.args.upstream_addr,
             },
-            Arc::new(Resolver::new(nameservers)),
+            Arc::new(Resolver::new(&dns.nameservers)),
         ),
         hints: proxy::hint::Hints::default(),
         port,
         open,
-    }
-}
-
-/// Puts resolv.conf back as it was.
-fn give_back(hijack: Option<&Rewritten>) {
-    if let Some(Err(err)) = hijack.map(Rewritten::restore) {
-        debug!("resolv.conf stays as it is: {err}");
     }
 }
 

@@ -1,4 +1,6 @@
 //! The one test crate: a file for each thing a user would notice.
 
+mod degrade;
 mod harness;
 mod miniature;
+mod supervision;

@@ -1,0 +1,185 @@
+//! Where runsd is reached: the usual ports and resolv.conf, or a proxy of its
+//! own where one of them is refused.
+//!
+//! All or nothing: a name that resolves to a port nobody serves, and a port
+//! that no name leads to, are of no use. What is refused is said once, in one
+//! sentence with what is done instead; it never keeps the application from
+//! starting.
+
+mod fallback;
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use log::{debug, warn};
+
+use crate::config::{Config, DnsConfig, METADATA_ADDRESS};
+use crate::dns;
+use crate::proxy::{self, Proxy};
+use crate::resolv_conf::{self, ResolvConf, Rewritten};
+use crate::sys;
+
+/// All that is bound, not yet served.
+pub struct Ports {
+    dns: Option<dns::Sockets>,
+    proxy: Option<proxy::Sockets>,
+    dns_config: Arc<DnsConfig>,
+    /// The proxy is on a port of its own, and the application is told.
+    told: Vec<(OsString, OsString)>,
+    open: bool,
+}
+
+/// Binds all sockets and sends resolvers to them. Nothing is asked of the
+/// network, and nothing that goes wrong is the end.
+pub fn bind(config: &Config) -> (Ports, Option<Rewritten>) {
+    let path = &config.args.resolv_conf_file;
+    let original = resolv_conf::read(path);
+    let found = ResolvConf::parse(original.as_deref().unwrap_or_default());
+    let mut ports = Ports {
+        dns: None,
+        proxy: None,
+        dns_config: Arc::new(config.dns(&found)),
+        told: Vec::new(),
+        open: false,
+    };
+    let blind = found.nameservers.is_empty() && config.args.nameservers.is_empty();
+    let unread = original.as_ref().err().map(reason);
+    match ports.usual(config, original.ok(), &found) {
+        Err(refused) => {
+            ports.fall_back(config, &refused);
+            (ports, None)
+        }
+        Ok(rewritten) => {
+            if blind {
+                let path = path.display();
+                let what = unread.map_or_else(
+                    || format!("no nameserver in {path}"),
+                    |err| format!("cannot read {path}: {err}"),
+                );
+                warn!("{what}; asking {METADATA_ADDRESS}, which Cloud Run has, instead");
+            }
+            (ports, rewritten)
+        }
+    }
+}
+
+impl Ports {
+    /// Everything where applications expect it; or what was refused.
+    fn usual(
+        &mut self,
+        config: &Config,
+        original: Option<Vec<u8>>,
+        found: &ResolvConf,
+    ) -> Result<Option<Rewritten>, String> {
+        let args = &config.args;
+        if !args.skip_http_proxy {
+            let port = args.http_proxy_port;
+            // The application would find its own port taken.
+            if env::var_os("PORT").is_some_and(|own| own == *port.to_string()) {
+                return Err(format!(
+                    "cannot serve HTTP on port {port}: the application does (PORT={port})"
+                ));
+            }
+            let bound = proxy::bind(port);
+            self.proxy = Some(
+                bound
+                    .map_err(|err| format!("cannot serve HTTP on port {port}{}", because(&err)))?,
+            );
+        }
+        if args.skip_dns_hijack {
+            return Ok(None);
+        }
+        let port = args.dns_port;
+        let bound = dns::bind(&self.dns_config)
+            .map_err(|err| format!("cannot serve DNS on port {port}{}", because(&err)))?;
+        let ours = found.render(&bound.addresses(), &args.domain, args.ndots);
+        self.dns = Some(bound);
+        let path = &args.resolv_conf_file;
+        resolv_conf::rewrite(path, original, ours)
+            .map(Some)
+            .map_err(|err| format!("cannot write {}{}", path.display(), because(&err)))
+    }
+
+    /// A proxy on a free port, and no DNS.
+    fn fall_back(&mut self, config: &Config, refused: &str) {
+        (self.dns, self.proxy) = (None, None);
+        if config.args.skip_http_proxy {
+            warn!("{refused}; names of services do not resolve");
+            return;
+        }
+        let bound = match proxy::bind(0) {
+            Ok(bound) => bound,
+            Err(err) => {
+                let why = reason(&err);
+                warn!(
+                    "{refused}; nor on any other port of loopback: {why}; services are not reached by name"
+                );
+                return;
+            }
+        };
+        let port = bound.port();
+        self.proxy = Some(bound);
+        self.open = true;
+        let hosts = resolv_conf::read(Path::new("/etc/hosts")).unwrap_or_default();
+        match fallback::environment(port, |name| env::var(name).ok(), &hosts) {
+            Some(told) => {
+                self.told = told;
+                warn!("{refused}; serving through http_proxy instead");
+            }
+            None => warn!(
+                "{refused}; serving as a proxy at http://127.0.0.1:{port} instead, but http_proxy \
+                 or no_proxy is set and stays: services are not reached by name through it"
+            ),
+        }
+    }
+
+    /// What the application has to be told.
+    pub fn environment(&self) -> &[(OsString, OsString)] {
+        &self.told
+    }
+
+    /// Starts all that serves; `proxy` is asked for one with these
+    /// nameservers, on this port, that is open to other hosts or not.
+    pub fn serve(
+        self,
+        config: &Config,
+        proxy: impl FnOnce(&DnsConfig, u16, bool) -> Proxy,
+    ) -> Option<Arc<Proxy>> {
+        let ipv6 = self.proxy.as_ref().is_some_and(proxy::Sockets::ipv6);
+        if let Some(dns) = self.dns {
+            dns.serve(Arc::new(config.names()), self.dns_config.clone(), ipv6);
+        }
+        let sockets = self.proxy?;
+        let proxy = Arc::new(proxy(&self.dns_config, sockets.port(), self.open));
+        sockets.serve(&proxy);
+        Some(proxy)
+    }
+}
+
+/// Puts resolv.conf back as it was.
+pub fn give_back(rewritten: Option<&Rewritten>) {
+    if let Some(Err(err)) = rewritten.map(Rewritten::restore) {
+        debug!("resolv.conf stays as it is: {err}");
+    }
+}
+
+/// As the end of a sentence that says what cannot be done.
+fn because(err: &io::Error) -> String {
+    let why = reason(err);
+    match err.kind() {
+        io::ErrorKind::PermissionDenied => format!(" as uid {}: {why}", sys::ids().0),
+        _ => format!(": {why}"),
+    }
+}
+
+/// What went wrong, without the kernel's number for it.
+fn reason(err: &io::Error) -> String {
+    let text = err.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_ascii_lowercase(),
+        None => text,
+    }
+}
