@@ -151,13 +151,16 @@ impl Rewritten {
     }
 }
 
+/// Writes first and cuts then: nobody ever reads an empty file, and no file
+/// system takes it for a replacement that has to reach the disk at once.
 fn overwrite(path: &Path, bytes: &[u8], create: bool) -> io::Result<()> {
-    File::options()
+    let mut file = File::options()
         .write(true)
-        .truncate(true)
+        .truncate(false)
         .create(create)
-        .open(path)?
-        .write_all(bytes)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)
 }
 
 #[cfg(test)]
