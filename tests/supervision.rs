@@ -178,6 +178,41 @@ fn a_death_by_signal_is_128_and_its_number() {
 }
 
 #[test]
+fn a_core_dump_changes_nothing_about_the_code() {
+    // Its bit stands beside the signal in what the kernel reports. The file, if
+    // the machine writes one there, goes where nobody looks.
+    let dir = std::env::temp_dir().join(format!("core-{}", std::process::id()));
+    fs::create_dir_all(&dir).expect("a directory");
+    for n in [3, 6, 11] {
+        let script = format!("ulimit -c unlimited; cd \"$0\"; kill -{n} $$");
+        let got = output(runsd(&["sh", "-c", &script, &dir.to_string_lossy()]));
+        assert_eq!(got.status.code(), Some(128 + n), "signal {n}");
+    }
+    let _ = fs::remove_dir_all(&dir);
+}
+
+#[test]
+fn a_child_of_the_app_that_stops_itself_is_nobodys_end() {
+    let script = "sh -c 'kill -STOP $$; exit 9' & echo $!; read x
+                  kill -CONT $!; wait $!; exit $?";
+    let mut app = Running::start(runsd(&["sh", "-c", script]));
+    let pid = app.line();
+    until("the child is stopped", || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+        stat.contains(") T ")
+    });
+    app.stdin.write_all(b"go on\n").expect("it listens");
+    assert_eq!(app.code(), Some(9));
+}
+
+#[test]
+fn an_orphan_that_outlives_the_app_holds_nobody_up() {
+    let script = "(read x; exit 9) <&0 & exit 4";
+    let mut app = Running::start(runsd(&["sh", "-c", script]));
+    assert_eq!(app.child.wait().expect("its end").code(), Some(4));
+}
+
+#[test]
 fn a_command_that_cannot_be_run_is_127_or_126_and_a_sentence() {
     for (command, code, want) in [
         ("no-such-command", 127, "not found in PATH"),
@@ -208,7 +243,7 @@ fn a_command_that_cannot_be_run_is_127_or_126_and_a_sentence() {
 
 #[test]
 fn orphans_are_reaped_and_are_not_the_app() {
-    let script = "i=0; while [ $i -lt 1000 ]; do (exit 9 &); i=$((i + 1)); done
+    let script = "i=0; while [ $i -lt 10000 ]; do (exit 9 &); i=$((i + 1)); done
                   echo $$; read x; exit 4";
     let mut app = Running::start(runsd(&["sh", "-c", script]));
     let pid = app.line();

@@ -1,0 +1,289 @@
+//! runsd in the images people make: scratch, distroless-like, nonroot. Only
+//! runsd and a static busybox are in them: no libc, no shell of the machine's,
+//! no `/etc/passwd`, no `/proc`, no CA files.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::harness::CloudRun;
+
+const HELLO: &str = "Hello from hello in us-east1, project 123456789012\n";
+const CALLS: &str = "wget -qO- http://hello; wget -qO- http://external.example/x";
+
+fn both() -> String {
+    format!("{HELLO}external.example, asked for /x\n")
+}
+
+/// A root with `/bin/busybox`, which is also its shell, and `/bin/wget`.
+struct Image(PathBuf);
+
+impl Image {
+    fn scratch() -> Image {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = env::temp_dir().join(format!("image-{}-{count}", std::process::id()));
+        fs::create_dir_all(dir.join("bin")).expect("a scratch directory");
+        fs::create_dir_all(dir.join("etc")).expect("a scratch directory");
+        let image = Image(dir);
+        let found = ["/bin/busybox", "/usr/bin/busybox"]
+            .iter()
+            .find(|path| Path::new(path).exists());
+        let busybox = found.expect("busybox is there; it is in the package busybox-static");
+        fs::copy(busybox, image.0.join("bin/busybox")).expect("a copy");
+        for name in ["sh", "wget", "cat", "id", "kill", "true"] {
+            let link = image.0.join("bin").join(name);
+            std::os::unix::fs::symlink("busybox", link).expect("a link");
+        }
+        for dir in ["", "bin", "etc"] {
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(image.0.join(dir), mode).expect("everyone may look");
+        }
+        image
+    }
+
+    fn with(self, path: &str, text: &str) -> Image {
+        fs::write(self.0.join(path), text).expect("a file of the image");
+        self
+    }
+
+    fn cloudrun(&self) -> CloudRun {
+        let new = CloudRun::new()
+            .root(&self.0)
+            .env("PATH", "/bin")
+            .option("--bind")
+            .option("/dev/null");
+        // runsd as it is while developed needs the machine's loader; what is
+        // released does not.
+        if is_static() {
+            return new;
+        }
+        let libs = ["/lib", "/lib64"]
+            .into_iter()
+            .filter(|lib| Path::new(lib).exists());
+        libs.fold(new, |image, lib| image.option("--bind").option(lib))
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Whether the runsd that is tried is the one that is released.
+fn is_static() -> bool {
+    let named = env::var_os("RUNSD_BIN").map(PathBuf::from);
+    let path = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/runsd"));
+    let bytes = fs::read(path).expect("runsd can be read");
+    !bytes.windows(11).any(|window| window == b"/ld-linux-x")
+}
+
+#[test]
+fn scratch() {
+    let image = Image::scratch();
+    let script = format!("echo $$ >&2; {CALLS}; cat /etc/resolv.conf; ls /proc; exit 5");
+    let out = image.cloudrun().run(&["/runsd", "--", "sh", "-c", &script]);
+    let ours = "nameserver 127.0.0.1\nnameserver ::1\nsearch run.internal google.internal\noptions ndots:3\n";
+    assert_eq!(out.stdout, both() + ours, "{}", out.stderr);
+    assert_eq!(out.status, 5);
+    assert!(!out.stderr.contains("runsd:"), "{}", out.stderr);
+    // The command that is not there, too.
+    let out = image.cloudrun().run(&["/runsd", "--", "/none"]);
+    assert_eq!(
+        (out.status, out.stderr.as_str()),
+        (127, "runsd: cannot run \"/none\": no such file\n")
+    );
+}
+
+#[test]
+fn scratch_with_proc_and_each_user() {
+    let image = Image::scratch();
+    let id = "id -u; id -g; echo $HOME ${USER-none}; exec busybox wget -qO- http://hello";
+    for (user, want) in [
+        ("0", "0\n0\n/ none\n"),
+        ("65532", "65532\n0\n/ none\n"),
+        ("65532:65531", "65532\n65531\n/ none\n"),
+    ] {
+        // A user namespace, where tests are run by an ordinary user, has one id.
+        if user != "0" && !nix::unistd::getuid().is_root() {
+            continue;
+        }
+        for option in ["--proc", "--job"] {
+            let cloudrun = image.cloudrun().option(option);
+            let out = cloudrun.run(&["/runsd", "-user", user, "--", "sh", "-c", id]);
+            assert_eq!(
+                out.stdout,
+                format!("{want}{HELLO}"),
+                "{user}: {}",
+                out.stderr
+            );
+            assert_eq!(out.stderr, "");
+        }
+    }
+    let out = image
+        .cloudrun()
+        .run(&["/runsd", "-user=app", "--", "sh", "-c", "echo started"]);
+    assert_eq!((out.status, out.stdout.as_str()), (2, ""));
+    assert!(out.stderr.contains("\"app\""), "{}", out.stderr);
+    assert_eq!(out.stderr.lines().count(), 1, "{}", out.stderr);
+}
+
+#[test]
+fn distroless() {
+    let image = Image::scratch()
+        .with("etc/passwd", "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532::/home/nonroot:/sbin/nologin\n")
+        .with("etc/group", "root:x:0:\nnonroot:x:65532:\nkeys:x:70:nonroot\n")
+        .with("etc/nsswitch.conf", "hosts: files dns\n");
+    let out = image.cloudrun().run(&["/runsd", "--", "sh", "-c", CALLS]);
+    assert_eq!(
+        (out.stdout.as_str(), out.stderr.as_str()),
+        (both().as_str(), "")
+    );
+    if nix::unistd::getuid().is_root() {
+        let id = "id -u; id -G; echo $HOME $USER $LOGNAME; wget -qO- http://hello";
+        let out = image
+            .cloudrun()
+            .run(&["/runsd", "-user", "nonroot", "--", "sh", "-c", id]);
+        let want = format!("65532\n65532 70\n/home/nonroot nonroot nonroot\n{HELLO}");
+        assert_eq!(
+            (out.stdout.as_str(), out.stderr.as_str()),
+            (want.as_str(), "")
+        );
+    }
+}
+
+#[test]
+fn nonroot() {
+    let image = Image::scratch();
+    for options in [
+        &[][..],
+        &["--read-only"],
+        &["--low-ports"],
+        &["--proc", "--no-ipv6"],
+    ] {
+        let cloudrun = options
+            .iter()
+            .fold(image.cloudrun().uid(65532), |image, word| {
+                image.option(*word)
+            });
+        let out = cloudrun.run(&["/runsd", "--", "sh", "-c", &format!("{CALLS}; exit 6")]);
+        assert_eq!(
+            (out.stdout.as_str(), out.status),
+            (both().as_str(), 6),
+            "{options:?}"
+        );
+        assert_eq!(out.stderr.lines().count(), 1, "{options:?}: {}", out.stderr);
+        let end = "as uid 65532: permission denied; serving through http_proxy instead\n";
+        let sealed =
+            "/etc/resolv.conf: read-only file system; serving through http_proxy instead\n";
+        let known = out.stderr.ends_with(end) || out.stderr.ends_with(sealed);
+        assert!(known, "{options:?}: {}", out.stderr);
+    }
+}
+
+#[test]
+fn a_root_that_cannot_be_written() {
+    let image = Image::scratch();
+    let out = image
+        .cloudrun()
+        .option("--read-only")
+        .run(&["/runsd", "--", "sh", "-c", CALLS]);
+    assert_eq!(out.stdout, both(), "{}", out.stderr);
+    assert_eq!(
+        out.stderr,
+        "runsd: warning: cannot write /etc/resolv.conf: read-only file system; serving through \
+         http_proxy instead\n"
+    );
+}
+
+#[test]
+fn little_memory() {
+    // Of address space, which is stricter than of memory.
+    let image = Image::scratch();
+    let kib = if is_static() { 64 * 1024 } else { 256 * 1024 };
+    let many = "i=0; while [ $i -lt 20 ]; do wget -qO- http://hello >/dev/null & i=$((i + 1)); done
+                wait; wget -qO- http://hello";
+    let limited = format!("ulimit -v {kib}; exec /runsd -- sh -c \"$0\"");
+    let out = image
+        .cloudrun()
+        .run(&["/bin/busybox", "sh", "-c", &limited, many]);
+    assert_eq!((out.stdout.as_str(), out.stderr.as_str()), (HELLO, ""));
+}
+
+#[test]
+fn few_descriptors() {
+    // Twice as many connections as there are descriptors: some are told that
+    // there are none left, and afterwards all is as before.
+    let script = "import socket
+socks = []
+for i in range(200):
+    s = socket.create_connection(('127.0.0.1', 80)); s.settimeout(20); socks.append(s)
+for s in socks:
+    s.sendall(b'GET / HTTP/1.1\\r\\nHost: hello\\r\\nConnection: close\\r\\n\\r\\n')
+codes = {}
+for s in socks:
+    code = s.makefile('rb').readline().split()[1].decode(); s.close()
+    codes[code] = codes.get(code, 0) + 1
+print(sum(codes.values()), set(codes) <= {'200', '500', '502'})
+import urllib.request
+print(urllib.request.urlopen('http://hello').read().decode(), end='')
+ticks = open('/proc/1/stat').read().rsplit(')')[1].split()[11:13]
+print('idle' if sum(map(int, ticks)) < 500 else ticks)";
+    let limited =
+        "ulimit -S -n 100; exec /runsd -- sh -c 'ulimit -S -n 1000; exec python3 -c \"$0\"' \"$0\"";
+    let out = CloudRun::new().run(&["sh", "-c", limited, script]);
+    assert_eq!(
+        out.stdout,
+        format!("200 True\n{HELLO}idle\n"),
+        "{}",
+        out.stderr
+    );
+    assert!(!out.stderr.contains("panic"), "{}", out.stderr);
+    // It does not tell each of them.
+    assert!(out.stderr.lines().count() < 400, "{}", out.stderr);
+}
+
+#[test]
+fn entrypoint_scripts_as_they_are_written() {
+    // The shape of nginx's and many databases' images: prepare, then exec.
+    let image = Image::scratch().with(
+        "entrypoint.sh",
+        "#!/bin/sh\nset -e\nfor f in /docker-entrypoint.d/*.sh; do [ -e \"$f\" ] && . \"$f\"; done\n\
+         if [ \"$1\" = serve ]; then shift; set -- busybox httpd -f -p \"127.0.0.1:$PORT\" -h / \"$@\"; fi\n\
+         exec \"$@\"\n",
+    );
+    let path = image.0.join("entrypoint.sh");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a script");
+    let out = image
+        .cloudrun()
+        .run(&["/runsd", "--", "/entrypoint.sh", "sh", "-c", CALLS]);
+    assert_eq!(out.stdout, both(), "{}", out.stderr);
+    let mut app = image.cloudrun().start(&[
+        "/runsd", "--", "/entrypoint.sh", "sh", "-c",
+        "/entrypoint.sh serve & trap 'kill $!; exit 0' TERM; \
+         until wget -qO- http://127.0.0.1:$PORT/entrypoint.sh | busybox head -n 1; do :; done; wait",
+    ]);
+    assert_eq!(app.line(), "#!/bin/sh");
+    app.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(app.finish().status, 0);
+}
+
+#[test]
+fn node() {
+    if Command::new("node").arg("--version").output().is_err() {
+        eprintln!("node is not installed; not tried");
+        return;
+    }
+    let script = "fetch('http://hello').then(r => r.text()).then(t => { process.stdout.write(t); process.exitCode = 3 })";
+    let out = CloudRun::new().run(&["/runsd", "--", "node", "-e", script]);
+    assert_eq!(
+        (out.stdout.as_str(), out.status),
+        (HELLO, 3),
+        "{}",
+        out.stderr
+    );
+}
