@@ -63,11 +63,6 @@ impl Needs {
             project: service.project.is_none() && matches!(form, Form::Deterministic { .. }),
         }
     }
-
-    /// Whether anything is left open.
-    pub fn any(self) -> bool {
-        self.region || self.project
-    }
 }
 
 impl Destination {

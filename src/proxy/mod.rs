@@ -186,6 +186,13 @@ impl Proxy {
                 Destination::of_service(&service, place, &self.form)
                     .map_err(|err| Refusal::new(Kind::DestinationNotFound, err))?
             }
+            // Without TLS a route leads to loopback, where we are, too.
+            Some(Target::Route(route)) if !route.tls && route.port == self.port => {
+                return Err(Refusal::new(
+                    Kind::ProxyLoopDetected,
+                    format!("{host:?} leads back to runsd"),
+                ));
+            }
             Some(Target::Route(route)) => Destination::of_route(route),
             Some(Target::Metadata) => return foreign(self.metadata.host(), host),
             None if self.open => return foreign(host, host),

@@ -63,7 +63,7 @@ impl Policy<'_> {
 }
 
 impl http2::Policy for Policy<'_> {
-    fn open(&self, request: &[Field]) -> Result<http2::Upstream, http2::Refusal> {
+    fn open(&self, request: &[Field]) -> Result<http2::Upstream, Refusal> {
         let open = || {
             let (asked, goal) = self.goal(request)?;
             let connection = self.proxy.upstream.dial(&goal.destination, Alpn::Http2)?;
@@ -84,11 +84,11 @@ impl http2::Policy for Policy<'_> {
                 close: Box::new(move || aborter.abort()),
             })
         };
-        open().map_err(|refusal| said(&refusal))
+        open().map_err(said)
     }
 
-    fn rewrite(&self, request: &mut Vec<Field>) -> Result<(), http2::Refusal> {
-        let (asked, goal) = self.goal(request).map_err(|refusal| said(&refusal))?;
+    fn rewrite(&self, request: &mut Vec<Field>) -> Result<(), Refusal> {
+        let (asked, goal) = self.goal(request).map_err(said)?;
         if !self.leads_to(&goal) {
             return Err(misdirected(&asked));
         }
@@ -107,7 +107,7 @@ impl http2::Policy for Policy<'_> {
         let bearer = self
             .proxy
             .bearer(&goal, &sent, SystemTime::now())
-            .map_err(|refusal| said(&refusal))?;
+            .map_err(said)?;
         let changes = self.proxy.router.rewrite(&sent, bearer.as_ref());
         request.retain(|field| match field.name.as_slice() {
             b"host" => false,
@@ -189,20 +189,16 @@ fn pseudo<'a>(request: &'a [Field], name: &[u8]) -> std::borrow::Cow<'a, str> {
     })
 }
 
-fn misdirected(asked: &str) -> http2::Refusal {
-    said(&Refusal::new(
+fn misdirected(asked: &str) -> Refusal {
+    said(Refusal::new(
         Kind::HttpRequestError(421),
         format!("this connection belongs to another name than {asked:?}; open one for each"),
     ))
 }
 
-fn said(refusal: &Refusal) -> http2::Refusal {
+fn said(refusal: Refusal) -> Refusal {
     warn!("proxy: {}", refusal.sentence());
-    http2::Refusal {
-        status: refusal.status(),
-        proxy_status: refusal.proxy_status(),
-        sentence: refusal.sentence(),
-    }
+    refusal
 }
 
 impl Read for Reader {

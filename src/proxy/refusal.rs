@@ -72,6 +72,7 @@ impl Refusal {
             401 => 16,                   // UNAUTHENTICATED
             403 => 7,                    // PERMISSION_DENIED
             404 => 12,                   // UNIMPLEMENTED
+            413 | 431 => 8,              // RESOURCE_EXHAUSTED
             421 | 429 | 502..=504 => 14, // UNAVAILABLE, which is worth a retry
             _ => 13,                     // INTERNAL
         }

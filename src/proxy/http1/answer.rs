@@ -41,9 +41,9 @@ impl Session<'_> {
             let status = head.status(&self.answer);
             let switches = status == 101 && asked.upgrade;
             if status == 101 && !asked.upgrade {
-                return Err(Failed::Refused(protocol(
-                    asked,
-                    "it switched protocols unasked",
+                return Err(Failed::Refused(Refusal::new(
+                    Kind::HttpUpgradeFailed,
+                    format!("{} switched protocols unasked", asked.goal.destination.host),
                 )));
             }
             if status >= 200 {
@@ -249,18 +249,13 @@ fn gone(reader: &Reader) -> Failed {
 }
 
 fn bad_answer(asked: &Asked, bad: BadHead) -> Refusal {
-    match bad {
-        BadHead::TooLarge => Refusal::new(
-            Kind::HttpResponseHeaderSectionSize,
-            format!("{} answered with {bad}", asked.goal.destination.host),
-        ),
-        _ => protocol(asked, &format!("it answered with {bad}")),
-    }
-}
-
-fn protocol(asked: &Asked, what: &str) -> Refusal {
     let host = &asked.goal.destination.host;
-    Refusal::new(Kind::HttpProtocolError, format!("{host}: {what}"))
+    let kind = match bad {
+        BadHead::TooLarge => Kind::HttpResponseHeaderSectionSize,
+        BadHead::TransferEncoding => Kind::HttpResponseTransferCoding,
+        _ => Kind::HttpProtocolError,
+    };
+    Refusal::new(kind, format!("{host} answered with {bad}"))
 }
 
 /// The least room for a read.

@@ -8,29 +8,28 @@ use super::frame::{self, Header, flag, kind};
 use super::headers::{self, Head};
 use super::hpack::{self, Field};
 use super::streams::Streams;
-
-/// Why a request is not passed on: a status of HTTP, and what is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    pub status: u16,
-    /// The value of the Proxy-Status field.
-    pub proxy_status: String,
-    pub sentence: String,
-}
+use crate::proxy::refusal::Refusal;
 
 /// What must be known of a request to answer it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
+pub struct Asked<'a> {
     pub stream: u32,
     pub grpc: bool,
+    /// The request's Accept, where it is still known.
+    pub accept: Option<&'a str>,
     /// A body may follow: it is no HEAD, and the client's windows are open
     /// for as many octets.
     pub body: usize,
 }
 
 /// Appends the whole answer; the length of the body that was sent.
-pub fn write(out: &mut Vec<u8>, streams: &mut Streams, asked: Asked, refusal: &Refusal) -> usize {
-    let text = format!("{}\n", refusal.sentence);
+pub fn write(
+    out: &mut Vec<u8>,
+    streams: &mut Streams,
+    asked: Asked<'_>,
+    refusal: &Refusal,
+) -> usize {
+    let (content_type, text) = refusal.body(asked.accept);
     let body = !asked.grpc && text.len() <= asked.body;
     let mut block = Vec::new();
     if let Some(size) = streams.client_table.take() {
@@ -39,21 +38,17 @@ pub fn write(out: &mut Vec<u8>, streams: &mut Streams, asked: Asked, refusal: &R
     if asked.grpc {
         hpack::write_literal(&mut block, ":status", "200");
         hpack::write_literal(&mut block, "content-type", "application/grpc");
-        let code = grpc_status(refusal.status).to_string();
+        let code = refusal.grpc_status().to_string();
         hpack::write_literal(&mut block, "grpc-status", &code);
-        hpack::write_literal(
-            &mut block,
-            "grpc-message",
-            &percent_encoded(&refusal.sentence),
-        );
+        hpack::write_literal(&mut block, "grpc-message", &refusal.grpc_message());
     } else {
-        hpack::write_literal(&mut block, ":status", &refusal.status.to_string());
+        hpack::write_literal(&mut block, ":status", &refusal.status().to_string());
         if body {
-            hpack::write_literal(&mut block, "content-type", "text/plain; charset=utf-8");
+            hpack::write_literal(&mut block, "content-type", content_type);
             hpack::write_literal(&mut block, "content-length", &text.len().to_string());
         }
     }
-    hpack::write_literal(&mut block, "proxy-status", &refusal.proxy_status);
+    hpack::write_literal(&mut block, "proxy-status", &refusal.proxy_status());
     let head = Head {
         stream: asked.stream,
         end_stream: !body,
@@ -80,44 +75,16 @@ pub fn is_grpc(fields: &[Field]) -> bool {
     content_type.is_some_and(|field| field.value.starts_with(b"application/grpc"))
 }
 
-/// The gRPC status for a status of HTTP, as gRPC's own mapping has it, except
-/// that what a later attempt may change is UNAVAILABLE.
-fn grpc_status(status: u16) -> u8 {
-    match status {
-        400 => 13,      // INTERNAL
-        401 => 16,      // UNAUTHENTICATED
-        403 => 7,       // PERMISSION_DENIED
-        404 => 12,      // UNIMPLEMENTED
-        413 | 431 => 8, // RESOURCE_EXHAUSTED
-        _ => 14,        // UNAVAILABLE
-    }
-}
-
-/// The text of a `grpc-message`: printable ASCII but for the percent sign.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for &octet in text.as_bytes() {
-        match octet {
-            b'%' | ..b' ' | 0x7f.. => encoded.push_str(&format!("%{octet:02X}")),
-            _ => encoded.push(char::from(octet)),
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::refusal::Kind;
 
     fn refusal() -> Refusal {
-        Refusal {
-            status: 502,
-            proxy_status: "runsd; error=connection_refused".into(),
-            sentence: "100 % of hello refused: né".into(),
-        }
+        Refusal::new(Kind::DestinationUnavailable, "100 % of hello: né")
     }
 
-    fn written(asked: Asked) -> (Vec<(String, String)>, u8, Vec<u8>) {
+    fn written(asked: Asked<'_>) -> (Vec<(String, String)>, u8, Vec<u8>) {
         let mut out = Vec::new();
         let mut streams = Streams::new();
         streams.client_table = Some(0);
@@ -147,6 +114,7 @@ mod tests {
         let asked = Asked {
             stream: 1,
             grpc: true,
+            accept: None,
             body: 9999,
         };
         let (fields, flags, rest) = written(asked);
@@ -154,28 +122,35 @@ mod tests {
         assert_eq!(value(&fields, "grpc-status"), Some("14"));
         assert_eq!(
             value(&fields, "grpc-message"),
-            Some("100 %25 of hello refused: n%C3%A9")
+            Some("runsd: 100 %25 of hello: n%C3%A9; try again")
         );
         assert_eq!(
             value(&fields, "proxy-status"),
-            Some("runsd; error=connection_refused")
+            Some("runsd; error=destination_unavailable; details=\"100 % of hello: n?\"")
         );
         assert_eq!((flags, rest), (0x05, Vec::new()));
     }
 
     #[test]
     fn anything_else_gets_a_sentence_when_the_window_is_open() {
-        for (body, want) in [
-            (9999, "\0\0\x1c\0\x01\0\0\0\x07100 % of hello refused: né\n"),
-            (10, ""),
+        let sentence = "runsd: 100 % of hello: né; try again\n";
+        let json = "{\"error\":\"destination_unavailable\",\"status\":503,\"message\":\
+                    \"runsd: 100 % of hello: né; try again\"}\n";
+        for (body, accept, want) in [
+            (9999, None, sentence),
+            (9999, Some("application/json"), json),
+            (10, None, ""),
         ] {
             let (fields, flags, rest) = written(Asked {
                 stream: 7,
                 grpc: false,
+                accept,
                 body,
             });
-            assert_eq!(value(&fields, ":status"), Some("502"));
-            assert_eq!(rest, want.as_bytes(), "{body}");
+            assert_eq!(value(&fields, ":status"), Some("503"));
+            // Behind the head of a DATA frame.
+            let got = rest.get(9..).unwrap_or_default();
+            assert_eq!(got, want.as_bytes(), "{body}");
             assert_eq!(flags & flag::END_STREAM == 0, body == 9999);
         }
     }

@@ -32,7 +32,6 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 use answer::Asked;
-pub use answer::Refusal;
 use batch::Batch;
 pub use frame::PREFACE;
 use frame::{ErrorCode, Fatal};
@@ -40,6 +39,8 @@ pub use hpack::Field;
 use outlet::Outlet;
 use requests::{Request, Requests};
 use streams::Streams;
+
+use super::refusal::{Kind, Refusal};
 
 /// Who decides about requests: the one place of the proxy that does so, seen
 /// from HTTP/2. One of them serves one connection.
@@ -241,10 +242,11 @@ impl Connection<'_> {
                 let close = close.clone();
                 move || self.responses(reader, &*close)
             });
-        let thread = thread.map_err(|error| Refusal {
-            status: 503,
-            proxy_status: "runsd; error=proxy_internal_error".into(),
-            sentence: format!("cannot start a thread: {error}; try again"),
+        let thread = thread.map_err(|error| {
+            Refusal::new(
+                Kind::ConnectionLimitReached,
+                format!("cannot start a thread: {error}"),
+            )
         })?;
         Ok(Up {
             writer,
@@ -310,11 +312,10 @@ fn farewell(streams: &mut Streams, reason: &str) -> Option<Vec<u8>> {
         return None;
     }
     let mut out = Vec::new();
-    let refusal = Refusal {
-        status: 502,
-        proxy_status: "runsd; error=connection_terminated".into(),
-        sentence: format!("{reason} before it answered; try again"),
-    };
+    let refusal = Refusal::new(
+        Kind::ConnectionTerminated,
+        format!("{reason} before it answered"),
+    );
     let open = streams.end_all();
     let code = if open.is_empty() {
         ErrorCode::NoError
@@ -328,6 +329,7 @@ fn farewell(streams: &mut Streams, reason: &str) -> Option<Vec<u8>> {
             let asked = Asked {
                 stream,
                 grpc: state.grpc,
+                accept: None,
                 body: 0,
             };
             answer::write(&mut out, streams, asked, &refusal);

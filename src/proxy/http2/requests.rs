@@ -7,7 +7,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use super::answer::{self, Asked, Refusal};
+use super::answer::{self, Asked};
 use super::batch::Batch;
 use super::flood::Bucket;
 use super::frame::{self, ErrorCode, Fatal, Frame, Header, flag, kind};
@@ -16,6 +16,7 @@ use super::held::Held;
 use super::hpack::{self, Decoder, Encoder, Field};
 use super::lock;
 use super::streams::{Side, Streams};
+use crate::proxy::refusal::{Kind, Refusal};
 
 /// The requests of one connection.
 pub struct Requests<'a> {
@@ -138,9 +139,11 @@ impl<'a> Requests<'a> {
             Some(held) if !head_only => held.body_allowed(),
             _ => 0,
         };
+        let accept = request.fields.iter().find(|field| field.name == b"accept");
         let asked = Asked {
             stream: request.head.stream,
             grpc: answer::is_grpc(&request.fields),
+            accept: accept.and_then(|field| std::str::from_utf8(&field.value).ok()),
             body,
         };
         let mut streams = lock(self.streams);
@@ -444,12 +447,10 @@ impl<'a> Requests<'a> {
 }
 
 fn too_large() -> Refusal {
-    Refusal {
-        status: 431,
-        proxy_status: "runsd; error=http_request_error; details=\"header fields over 64 KiB\""
-            .into(),
-        sentence: "the header fields of this request are over 64 KiB; send fewer".into(),
-    }
+    Refusal::new(
+        Kind::HttpRequestError(431),
+        "the header fields of this request are over 64 KiB; send fewer",
+    )
 }
 
 /// How much of a body nobody wants is read before the client is told to stop.

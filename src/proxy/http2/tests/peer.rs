@@ -58,11 +58,11 @@ impl Policy for TestPolicy {
 }
 
 pub fn refusal(status: u16, sentence: &str) -> Refusal {
-    Refusal {
-        status,
-        proxy_status: "runsd".into(),
-        sentence: sentence.into(),
-    }
+    let kind = match status {
+        400..=499 => Kind::HttpRequestError(status),
+        _ => Kind::ConnectionRefused,
+    };
+    Refusal::new(kind, sentence)
 }
 
 impl Pair {
