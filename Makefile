@@ -2,7 +2,7 @@
 # rustup, and by the comparisons. Installed by apt when missing and we are root.
 TOOLS = bind9-dnsutils busybox-static curl iproute2 nghttp2-client openssl procps python3 util-linux
 LINTERS = cargo-web rust-web-clippy rustc-web rustfmt-web gcc libc6-dev ca-certificates
-PEERS = catatonit dumb-init tini
+PEERS = catatonit dnsmasq-base dnsperf dumb-init gcc haproxy libc6-dev nghttp2-proxy nginx-light tini wrk
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 build: ; ./build.sh
