@@ -145,7 +145,7 @@ fn an_upstream_out_of_reach_is_an_answer_and_is_tried_again() {
             kind::DATA,
             flag::END_STREAM,
             3,
-            b"it is not there\n".to_vec()
+            b"runsd: it is not there; check the egress and firewall settings\n".to_vec()
         )
     );
 
