@@ -343,18 +343,17 @@ impl Session<'_> {
         request: &[u8],
         connection: &mut Connection,
     ) -> Result<(Next, bool), Failed> {
-        let mut whole = true;
-        match Body::new(asked.framing) {
-            None => whole = connection.writer.write_all(request).is_ok(),
+        let whole = match Body::new(asked.framing) {
+            None => connection.writer.write_all(request).is_ok(),
             Some(mut body) => match asked.framing {
                 Framing::Length(length) if length <= SMALL && !asked.expects => {
-                    whole = self.send_small(request, &mut body, connection)?;
+                    self.send_small(request, &mut body, connection)?
                 }
                 // An answer may come before the body is through, and then must
                 // not wait behind it.
                 _ => return self.attempt_large(asked, request, body, connection),
             },
-        }
+        };
         if !whole && connection.used && asked.repeatable() {
             return Err(Failed::Stale);
         }
