@@ -27,6 +27,14 @@ impl Here {
         }
     }
 
+    /// The project's number, empty while it is not known.
+    pub fn project(&self) -> &str {
+        match self.found.get() {
+            Some(found) => &found.project,
+            None => &self.given.project,
+        }
+    }
+
     /// The place, with at least the halves that are needed.
     ///
     /// An error is the sentence of the metadata server's failure; the next

@@ -6,6 +6,7 @@
 use std::io::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 /// How a line looks: `-log_format`.
@@ -13,7 +14,8 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 pub enum Format {
     /// `runsd: warning: …`
     Text,
-    /// `{"severity":"WARNING","message":"…","time":"…"}`
+    /// `{"severity":"WARNING","message":"…","time":"…"}`, and for requests
+    /// what Cloud Logging knows about them: `httpRequest` and the trace.
     Json,
 }
 
@@ -58,7 +60,14 @@ impl Log for Logger {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let message = record.args().to_string();
-            let line = line(self.format, record.level(), &message, SystemTime::now());
+            let about = About::of(self.format, record);
+            let line = line(
+                self.format,
+                record.level(),
+                &message,
+                &about,
+                SystemTime::now(),
+            );
             // In one write, so that the application's lines do not cut ours;
             // where stderr is closed there is no one left to tell.
             let _ = io::stderr().lock().write_all(line.as_bytes());
@@ -68,8 +77,62 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
+/// What a record says beside its message, as members of its JSON object.
+#[derive(Default)]
+struct About {
+    /// Of `httpRequest`, in its own names.
+    request: String,
+    trace: String,
+}
+
+impl About {
+    fn of(format: Format, record: &Record<'_>) -> About {
+        let mut about = About::default();
+        if format == Format::Json {
+            // Nothing in here fails.
+            let _ = record.key_values().visit(&mut about);
+        }
+        about
+    }
+
+    fn members(&self) -> String {
+        let mut members = String::new();
+        if !self.request.is_empty() {
+            members += &format!(",\"httpRequest\":{{{}}}", self.request);
+        }
+        if !self.trace.is_empty() {
+            members += &format!(
+                ",\"logging.googleapis.com/trace\":\"{}\"",
+                escape(&self.trace)
+            );
+        }
+        members
+    }
+}
+
+impl<'kvs> VisitSource<'kvs> for About {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        let text = value.to_string();
+        if text.is_empty() {
+            return Ok(());
+        }
+        if key.as_str() == "trace" {
+            self.trace = text;
+            return Ok(());
+        }
+        if !self.request.is_empty() {
+            self.request.push(',');
+        }
+        self.request += &match value.to_u64() {
+            Some(number) => format!("\"{key}\":{number}"),
+            None => format!("\"{key}\":\"{}\"", escape(&text)),
+        };
+        Ok(())
+    }
+}
+
 /// One line with its newline, whatever `message` holds.
-fn line(format: Format, level: Level, message: &str, now: SystemTime) -> String {
+fn line(format: Format, level: Level, message: &str, about: &About, now: SystemTime) -> String {
     match format {
         Format::Text => {
             let name = match level {
@@ -99,8 +162,10 @@ fn line(format: Format, level: Level, message: &str, now: SystemTime) -> String 
             };
             let message = escape(message);
             let time = rfc3339(now);
+            let members = about.members();
             format!(
-                "{{\"severity\":\"{severity}\",\"message\":\"{message}\",\"time\":\"{time}\"}}\n"
+                "{{\"severity\":\"{severity}\",\"message\":\"{message}\",\
+                 \"time\":\"{time}\"{members}}}\n"
             )
         }
     }
@@ -180,8 +245,35 @@ mod tests {
                  \"time\":\"2026-11-21T08:52:38.004Z\"}\n",
             ),
         ] {
-            assert_eq!(line(format, level, message, now), want, "{message:?}");
+            assert_eq!(
+                line(format, level, message, &About::default(), now),
+                want,
+                "{message:?}"
+            );
         }
+    }
+
+    #[test]
+    fn requests() {
+        let pairs = [
+            ("requestMethod", Value::from("GET")),
+            ("requestUrl", Value::from("http://hello/\"")),
+            ("status", Value::from(200)),
+            ("latency", Value::from("0.012s")),
+            ("userAgent", Value::from("")),
+            ("trace", Value::from("projects/1/traces/2")),
+        ];
+        let about = |format| {
+            let record = Record::builder().key_values(&pairs).build();
+            About::of(format, &record).members()
+        };
+        assert_eq!(
+            about(Format::Json),
+            ",\"httpRequest\":{\"requestMethod\":\"GET\",\"requestUrl\":\"http://hello/\\\"\",\
+             \"status\":200,\"latency\":\"0.012s\"},\
+             \"logging.googleapis.com/trace\":\"projects/1/traces/2\""
+        );
+        assert_eq!(about(Format::Text), "");
     }
 
     #[test]

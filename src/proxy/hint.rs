@@ -19,23 +19,26 @@ impl Hints {
 
 /// Whether an answer was made by the front end itself: its pages for people
 /// all start alike. An application's own 404 is the application's business.
+/// `challenge` is `WWW-Authenticate`, where that can be seen.
 pub fn is_front_end(status: u16, challenge: Option<&[u8]>, body: &[u8]) -> bool {
     let start = &body[..body.len().min(512)];
     let has = |mark: &[u8]| start.windows(mark.len()).any(|window| window == mark);
     match status {
-        401 => {
-            challenge.is_some_and(|challenge| challenge.starts_with(b"Bearer"))
-                && !body.is_empty()
-                && has(PAGE)
-        }
+        401 => has(PAGE) && challenge.is_none_or(|value| value.starts_with(b"Bearer")),
         403 | 404 => has(PAGE),
         _ => false,
     }
 }
 
-/// One sentence for a person; `account` is who the tokens name.
-pub fn sentence(status: u16, name: &str, audience: Option<&str>, account: &str) -> String {
-    let url = audience.unwrap_or("its URL");
+/// One sentence for a person; `account` is who the token names, if it was
+/// one of ours.
+pub fn sentence(status: u16, name: &str, url: &str, account: Option<&str>) -> String {
+    let Some(account) = account else {
+        return format!(
+            "{name}: {status} from the front end of {url}, with no token of runsd's own; \
+             check -auth_header, and the token the application sends"
+        );
+    };
     match status {
         401 => format!(
             "{name}: 401: the front end did not accept the token of {account} for {url}; \
@@ -73,7 +76,9 @@ mod tests {
                 &page[..],
                 true,
             ),
-            (401, None, &page[..], false),
+            (401, None, &page[..], true),
+            (401, Some(b"Basic realm=x"), &page[..], false),
+            (403, None, b"", false),
             (404, None, b"not here", false),
             (200, None, &page[..], false),
         ] {

@@ -7,6 +7,7 @@ pub mod http2;
 mod policy;
 pub mod refusal;
 pub mod route;
+mod trace;
 pub mod upstream;
 
 use std::io::{self, Read as _};
@@ -22,6 +23,7 @@ use self::http2::PREFACE;
 use self::policy::Policy;
 use self::refusal::{Kind, Refusal};
 use self::route::{Router, Sent, Target};
+use self::trace::Trace;
 use self::upstream::Upstream;
 use crate::destination::{Destination, Form, Needs};
 use crate::here::Here;
@@ -61,12 +63,12 @@ pub struct Refused<'a> {
     pub goal: &'a Goal,
     /// The name as the application wrote it.
     pub name: &'a str,
-    /// What was sent with the request.
-    pub bearer: Option<&'a Secret>,
+    /// It was sent with a token of ours.
+    pub ours: bool,
     pub status: u16,
     /// `WWW-Authenticate`.
     pub challenge: Option<&'a [u8]>,
-    /// As much of the body as came with the head.
+    /// The beginning of the body.
     pub body: &'a [u8],
 }
 
@@ -232,27 +234,52 @@ impl Proxy {
         Ok(Some(bearer))
     }
 
-    /// Looks at an answer that says no: a token that was not accepted is
-    /// dropped, and people are told once what to look at.
+    /// Drops a token that was called invalid, and gets another one, if there
+    /// is another one.
+    pub fn another(&self, goal: &Goal, refused: &Secret) -> Option<Secret> {
+        if !self.forget(goal, refused) {
+            return None;
+        }
+        let audience = goal.destination.audience.as_ref()?;
+        let other = self.tokens.bearer(audience, SystemTime::now()).ok()?;
+        (other != *refused).then_some(other)
+    }
+
+    /// Drops a token that was called invalid; whether asking again is worth it.
+    pub fn forget(&self, goal: &Goal, refused: &Secret) -> bool {
+        let audience = goal.destination.audience.as_ref();
+        audience.is_some_and(|audience| self.tokens.forget(audience, refused, SystemTime::now()))
+    }
+
+    /// Looks at an answer that says no: where the front end gave it, people
+    /// are told once what to look at.
     pub fn refused(&self, to: &Refused<'_>) {
         let destination = &to.goal.destination;
-        let (Some(audience), Some(bearer)) = (&destination.audience, to.bearer) else {
-            return;
-        };
-        if to.status == 401 && to.challenge.is_some_and(route::is_invalid_token) {
-            self.tokens.forget(audience, bearer, SystemTime::now());
-        }
         if !hint::is_front_end(to.status, to.challenge, to.body)
             || !self.hints.is_first(&destination.host, to.status)
         {
             return;
         }
-        let account = self.metadata.email();
-        let account = account.as_deref().unwrap_or("this service's account");
+        let account = to.ours.then(|| {
+            let email = self.metadata.email();
+            email.unwrap_or_else(|_| "this service's account".to_owned())
+        });
+        let url = match &destination.audience {
+            Some(audience) => audience.clone(),
+            None => format!("https://{}", destination.authority()),
+        };
         warn!(
             "{}",
-            hint::sentence(to.status, to.name, Some(audience), account)
+            hint::sentence(to.status, to.name, &url, account.as_deref())
         );
+    }
+
+    /// The trace of a request, for the log.
+    fn trace<'a>(&'a self, id: Option<&'a str>) -> Trace<'a> {
+        Trace {
+            project: self.here.project(),
+            id,
+        }
     }
 
     /// What the first request would have to wait for.

@@ -1,16 +1,17 @@
 //! What the proxy decides about requests, as HTTP/2 asks for it.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use log::{trace, warn};
+use log::{Level, log_enabled, trace, warn};
 
 use super::http2::{self, Field};
 use super::refusal::{Kind, Refusal};
 use super::route::{AUTHORIZATION, Change, SERVERLESS, Sent, USER_AGENT};
 use super::upstream::{Alpn, Reader, Writer};
-use super::{Goal, Proxy};
+use super::{Goal, Proxy, trace};
 use crate::secret::Secret;
 
 /// The decisions for one connection.
@@ -41,6 +42,26 @@ impl Policy<'_> {
     /// the answers needs it too.
     fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The line of a request in the log.
+    fn say(&self, asked: &str, request: &[Field]) {
+        if !log_enabled!(Level::Trace) {
+            return;
+        }
+        let (method, path) = (field(request, ":method"), field(request, ":path"));
+        let (method, path) = (text(method), text(path));
+        let id = trace::id(
+            field(request, trace::TRACEPARENT),
+            field(request, trace::CLOUD_TRACE),
+        );
+        trace!(
+            requestMethod:% = method,
+            requestUrl:% = format_args!("http://{asked}{path}"),
+            userAgent:% = text(field(request, USER_AGENT)),
+            trace:% = self.proxy.trace(id);
+            "proxy: {method} http://{asked}{path}"
+        );
     }
 
     fn leads_to(&self, goal: &Goal) -> bool {
@@ -92,11 +113,7 @@ impl http2::Policy for Policy<'_> {
         if !self.leads_to(&goal) {
             return Err(misdirected(&asked));
         }
-        trace!(
-            "proxy: {} http://{asked}{}",
-            pseudo(request, b":method"),
-            pseudo(request, b":path")
-        );
+        self.say(&asked, request);
         let headers = request
             .iter()
             .map(|field| (&field.name[..], &field.value[..]));
@@ -157,12 +174,9 @@ impl http2::Policy for Policy<'_> {
         let Some(opened) = &*opened else { return };
         trace!("proxy: http://{}: {status}", opened.asked);
         if status == 401
-            && let (Some(audience), Some(bearer)) =
-                (&opened.goal.destination.audience, &opened.bearer)
+            && let Some(bearer) = &opened.bearer
         {
-            self.proxy
-                .tokens
-                .forget(audience, bearer, SystemTime::now());
+            self.proxy.forget(&opened.goal, bearer);
         }
     }
 }
@@ -182,11 +196,13 @@ fn authority(request: &[Field]) -> Result<String, Refusal> {
     })
 }
 
-fn pseudo<'a>(request: &'a [Field], name: &[u8]) -> std::borrow::Cow<'a, str> {
-    let field = request.iter().find(|field| field.name == name);
-    field.map_or_else(Default::default, |field| {
-        String::from_utf8_lossy(&field.value)
-    })
+fn field<'a>(request: &'a [Field], name: &str) -> Option<&'a [u8]> {
+    let field = request.iter().find(|field| field.name == name.as_bytes());
+    field.map(|field| &field.value[..])
+}
+
+fn text(value: Option<&[u8]>) -> Cow<'_, str> {
+    String::from_utf8_lossy(value.unwrap_or_default())
 }
 
 fn misdirected(asked: &str) -> Refusal {

@@ -12,7 +12,7 @@ use super::upload::Upload;
 use super::{Asked, Failed, Next, ROOM, Session};
 use crate::proxy::Refused;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::route::location_back;
+use crate::proxy::route::{is_invalid_token, location_back};
 use crate::proxy::upstream::Reader;
 use crate::sys;
 
@@ -64,7 +64,7 @@ impl Session<'_> {
             }
             self.answer.drain(..end);
             if switches {
-                trace!("proxy: {asked} 101");
+                self.say(asked, 101);
                 return Ok(Answered::Switched);
             }
         }
@@ -78,6 +78,19 @@ impl Session<'_> {
         reader: &mut Reader,
         upload: Option<&Upload<'_>>,
     ) -> Result<Answered, Failed> {
+        let status = head.status(&self.answer);
+        let challenge = head.get(&self.answer, "www-authenticate");
+        if let (401, Some(bearer)) = (status, &asked.bearer)
+            && challenge.is_some_and(is_invalid_token)
+        {
+            if !asked.again && upload.is_none() && asked.repeatable() {
+                if let Some(other) = self.proxy.another(&asked.goal, bearer) {
+                    return Err(Failed::Denied(other));
+                }
+            } else {
+                self.proxy.forget(&asked.goal, bearer);
+            }
+        }
         let framing = head
             .response_framing(&self.answer, &asked.method)
             .map_err(|bad| Failed::Refused(bad_answer(asked, bad)))?;
@@ -100,18 +113,12 @@ impl Session<'_> {
         };
         response.write(&mut self.out);
         let reusable = through && framing != Framing::Close && head.keeps_alive(&self.answer);
-        let status = head.status(&self.answer);
-        trace!("proxy: {asked} {status} in {:.1?}", asked.started.elapsed());
-        if matches!(status, 401 | 403 | 404) && !asked.goal.foreign {
-            self.proxy.refused(&Refused {
-                goal: &asked.goal,
-                name: &asked.host,
-                bearer: asked.bearer.as_ref(),
-                status,
-                challenge: head.get(&self.answer, "www-authenticate"),
-                body: &self.answer[end..],
-            });
-        }
+        self.say(asked, status);
+        let no = (matches!(status, 401 | 403 | 404) && !asked.goal.foreign).then(|| No {
+            asked,
+            status,
+            challenge: challenge.map(<[u8]>::to_vec),
+        });
         self.answer.drain(..end);
         let Some(body) = Body::new(framing) else {
             self.to_client(reader)?;
@@ -119,8 +126,23 @@ impl Session<'_> {
             let keep_upstream = reusable && self.answer.is_empty();
             return Ok(done(keep, keep_upstream));
         };
-        let clean = self.pass_body(body, unchunk, reader)?;
+        let clean = self.pass_body(body, unchunk, no, reader)?;
         Ok(done(keep, reusable && clean))
+    }
+
+    /// The line of a request in the log.
+    fn say(&self, asked: &Asked, status: u16) {
+        let Some(seen) = &asked.seen else { return };
+        let took = asked.started.elapsed();
+        trace!(
+            requestMethod:% = String::from_utf8_lossy(&asked.method),
+            requestUrl:% = format_args!("http://{}{}", asked.host, asked.target),
+            status = status,
+            latency:% = format_args!("{:.6}s", took.as_secs_f64()),
+            userAgent = seen.user_agent.as_str(),
+            trace:% = self.proxy.trace(seen.trace.as_deref());
+            "proxy: {asked} {status} in {took:.1?}"
+        );
     }
 
     /// Passes a body as it comes; whether nothing came after its end.
@@ -128,9 +150,21 @@ impl Session<'_> {
         &mut self,
         mut body: Body,
         unchunk: bool,
+        mut no: Option<No<'_>>,
         reader: &mut Reader,
     ) -> Result<bool, Failed> {
         loop {
+            // What it says may come with its head or after it.
+            if let Some(no) = no.take_if(|_| !self.answer.is_empty()) {
+                self.proxy.refused(&Refused {
+                    goal: &no.asked.goal,
+                    name: &no.asked.host,
+                    ours: no.asked.bearer.is_some(),
+                    status: no.status,
+                    challenge: no.challenge.as_deref(),
+                    body: &self.answer,
+                });
+            }
             let mut carried = Vec::new();
             let taken = body.take(&self.answer, |data| {
                 if unchunk {
@@ -230,6 +264,13 @@ impl Session<'_> {
         sys::reset_on_close(self.tcp.as_fd());
         Failed::Over
     }
+}
+
+/// An answer that says no, until it is seen who gave it.
+struct No<'a> {
+    asked: &'a Asked,
+    status: u16,
+    challenge: Option<Vec<u8>>,
 }
 
 fn done(keep: bool, keep_upstream: bool) -> Answered {

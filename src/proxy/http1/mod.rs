@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use log::{debug, warn};
+use log::{Level, debug, log_enabled, warn};
 
 use self::answer::Answered;
 use self::body::Body;
@@ -23,9 +23,9 @@ use self::head::{BadHead, Framing, Head};
 use self::input::Input;
 use self::upload::{Upload, Uploaded};
 use super::refusal::{Kind, Refusal};
-use super::route::Sent;
+use super::route::{Sent, USER_AGENT};
 use super::upstream::{Alpn, Connection};
-use super::{Goal, Proxy};
+use super::{Goal, Proxy, trace};
 use crate::secret::Secret;
 
 /// Serves the connection until one side closes it. `first` are the bytes that
@@ -95,7 +95,17 @@ struct Asked {
     expects: bool,
     upgrade: bool,
     bearer: Option<Secret>,
+    /// It is sent for the second time, with another token.
+    again: bool,
+    /// For the log, if anybody reads that.
+    seen: Option<Box<Seen>>,
     started: Instant,
+}
+
+/// What only the log wants to know of a request.
+struct Seen {
+    user_agent: String,
+    trace: Option<String>,
 }
 
 impl Asked {
@@ -127,6 +137,8 @@ enum Failed {
     Refused(Refusal),
     /// The connection had died before; another one may do.
     Stale,
+    /// Its token was not accepted; here is another one.
+    Denied(Secret),
     Over,
 }
 
@@ -142,7 +154,7 @@ impl Session<'_> {
         let Some(end) = self.read_head()? else {
             return Ok(Next::Close);
         };
-        let asked = match self.understand() {
+        let mut asked = match self.understand() {
             Ok(Request::Forward(asked)) => asked,
             Ok(Request::Tunnelled) => {
                 self.input.consume(end);
@@ -152,10 +164,10 @@ impl Session<'_> {
             Err(refusal) => return self.refuse(&refusal, None),
         };
         self.input.consume(end);
-        match self.forward(&asked) {
+        match self.forward(&mut asked) {
             Ok(next) => Ok(next),
             Err(Failed::Over) => Err(Over),
-            Err(Failed::Stale) => self.refuse(&closed(&asked), Some(&asked)),
+            Err(Failed::Stale | Failed::Denied(_)) => self.refuse(&closed(&asked), Some(&asked)),
             Err(Failed::Refused(refusal)) => self.refuse(&refusal, Some(&asked)),
         }
     }
@@ -275,6 +287,8 @@ impl Session<'_> {
                 && !head.lists(input, "upgrade", "h2c"),
             bearer,
             goal,
+            again: false,
+            seen: log_enabled!(Level::Trace).then(|| Box::new(seen(head, input))),
             started: Instant::now(),
         };
         let changes = match asked.goal.foreign {
@@ -288,8 +302,8 @@ impl Session<'_> {
 
     /// Sends the request that stands in `out`, its body after it, and passes
     /// the answer back.
-    fn forward(&mut self, asked: &Asked) -> Result<Next, Failed> {
-        let request = std::mem::take(&mut self.out);
+    fn forward(&mut self, asked: &mut Asked) -> Result<Next, Failed> {
+        let mut request = std::mem::take(&mut self.out);
         let mut fresh = false;
         let next = loop {
             let mut connection = self.connection(asked, fresh).map_err(Failed::Refused)?;
@@ -299,6 +313,14 @@ impl Session<'_> {
                 Err(Failed::Stale) if asked.repeatable() && !fresh => {
                     debug!("proxy: {}: connection was dead; a new one", asked.host);
                     fresh = true;
+                }
+                Err(Failed::Denied(bearer)) => {
+                    debug!("proxy: {}: another token after a 401", asked.host);
+                    if let Some(old) = asked.bearer.replace(bearer) {
+                        let new = asked.bearer.as_ref().unwrap_or(&old);
+                        request = rewrite::with_another(&request, &old, new);
+                    }
+                    asked.again = true;
                 }
                 Ok((next, keep)) => {
                     if keep {
@@ -510,6 +532,18 @@ fn bad_head(bad: BadHead) -> Refusal {
         Kind::HttpRequestError(status),
         format!("the request has {bad}"),
     )
+}
+
+fn seen(head: &Head, input: &[u8]) -> Seen {
+    let user_agent = head.get(input, USER_AGENT).unwrap_or_default();
+    let id = trace::id(
+        head.get(input, trace::TRACEPARENT),
+        head.get(input, trace::CLOUD_TRACE),
+    );
+    Seen {
+        user_agent: String::from_utf8_lossy(user_agent).into_owned(),
+        trace: id.map(str::to_owned),
+    }
 }
 
 fn closed(asked: &Asked) -> Refusal {

@@ -4,6 +4,7 @@
 use super::Asked;
 use super::head::{Framing, Head};
 use crate::proxy::route::{AUTHORIZATION, Change, Changes, SERVERLESS, USER_AGENT};
+use crate::secret::Secret;
 
 /// Writes the request's head for the upstream.
 pub fn request(
@@ -71,6 +72,16 @@ pub fn request(
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The same head with another token.
+pub fn with_another(request: &[u8], old: &Secret, new: &Secret) -> Vec<u8> {
+    let (old, new) = (old.expose().as_bytes(), new.expose().as_bytes());
+    let at = request.windows(old.len()).position(|window| window == old);
+    match at.map(|at| request.split_at(at)) {
+        Some((before, rest)) => [before, new, &rest[old.len()..]].concat(),
+        None => request.to_vec(),
+    }
 }
 
 /// How a response's head is written for the client.
