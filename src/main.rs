@@ -30,7 +30,7 @@ use std::process::exit;
 use std::sync::Arc;
 use std::thread;
 
-use log::{debug, error, info};
+use log::{error, info};
 
 use crate::cli::Cli;
 use crate::config::{Config, DnsConfig, Platform};
@@ -97,8 +97,13 @@ fn run() -> i32 {
         }
     };
 
-    // From here on we only log: if we exit, the container does.
-    serve(&config, ports);
+    // From here on we only log: if we exit, the container does. Served is from
+    // a thread of its own, so that an application that ends at once is
+    // not waited with; meanwhile the sockets keep who comes.
+    let serve = move || serve(&config, ports);
+    if let Err(err) = thread::Builder::new().name("serve".to_owned()).spawn(serve) {
+        error!("cannot start a thread: {err}; services cannot be reached by name");
+    }
     let code = app.wait(signals);
     ports::give_back(rewritten.as_ref());
     info!("the application ended; exit code {code}");
@@ -107,12 +112,8 @@ fn run() -> i32 {
 
 /// Starts all that serves, and what the first request would wait for.
 fn serve(config: &Config, ports: Ports) {
-    let Some(proxy) = ports.serve(config, |dns, port, open| proxy(config, dns, port, open)) else {
-        return;
-    };
-    let warm = move || proxy.warm();
-    if let Err(err) = thread::Builder::new().name("warm".to_owned()).spawn(warm) {
-        debug!("nothing is warmed up: {err}");
+    if let Some(proxy) = ports.serve(config, |dns, port, open| proxy(config, dns, port, open)) {
+        proxy.warm();
     }
 }
 

@@ -28,6 +28,7 @@ printf 'nameserver 169.254.169.254\nsearch google.internal\n' >$dir/as-given
 cp $dir/as-given $dir/resolv.conf
 mount --bind $dir/resolv.conf /etc/resolv.conf
 export K_SERVICE=coldstart
+unset SSL_CERT_FILE # as there: the roots are those built in
 export TINI_SUBREAPER=1 # it warns when it is not PID 1
 
 true=$PWD/$dir/true
