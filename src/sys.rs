@@ -418,6 +418,7 @@ fn peek(socket: BorrowedFd<'_>) -> Result<usize, io::ErrorKind> {
 }
 
 /// Makes a later close say that something went wrong, instead of "the end".
+#[allow(clippy::cast_possible_truncation)] // eight octets are no more on any target
 pub fn reset_on_close(socket: BorrowedFd<'_>) {
     let linger = libc::linger {
         l_onoff: 1,

@@ -60,7 +60,7 @@ impl Session<'_> {
                     location: None,
                 };
                 response.write(&mut self.out);
-                self.to_client(reader)?;
+                self.send_down(reader)?;
             }
             self.answer.drain(..end);
             if switches {
@@ -121,7 +121,7 @@ impl Session<'_> {
         });
         self.answer.drain(..end);
         let Some(body) = Body::new(framing) else {
-            self.to_client(reader)?;
+            self.send_down(reader)?;
             // Bytes after an answer that has no body belong to nobody.
             let keep_upstream = reusable && self.answer.is_empty();
             return Ok(done(keep, keep_upstream));
@@ -183,7 +183,7 @@ impl Session<'_> {
                     true => self.out.extend_from_slice(&carried),
                     false => self.out.extend_from_slice(&self.answer[..n]),
                 }
-                self.to_client(reader)?;
+                self.send_down(reader)?;
             }
             if ended {
                 return Ok(self.answer.len() == n);
@@ -244,7 +244,7 @@ impl Session<'_> {
         got
     }
 
-    fn to_client(&mut self, reader: &Reader) -> Result<(), Failed> {
+    fn send_down(&mut self, reader: &Reader) -> Result<(), Failed> {
         let sent = (&mut &*self.tcp).write_all(&self.out);
         self.out.clear();
         sent.map_err(|_| gone(reader))

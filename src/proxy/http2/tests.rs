@@ -153,10 +153,10 @@ fn an_upstream_out_of_reach_is_an_answer_and_is_tried_again() {
     t.client.request(5, "hello", &[], true);
     t.upstream.preface();
     assert_eq!(t.upstream.frame().0, kind::SETTINGS);
-    // 1000 without the 16 octets of our body.
+    // 1000 without the 63 octets of our body.
     assert_eq!(
         t.upstream.frame(),
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 3, 0xd8])
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 3, 0xa9])
     );
     assert_eq!(t.upstream.headers().0, 5);
     t.client.close();
