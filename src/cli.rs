@@ -166,6 +166,15 @@ pub fn parse(
         *name = service::relative(name, &zone);
     }
     parsed.command = words.collect();
+    // `-check hello`, too: nobody asks what an application's name is to them.
+    let named = match &check {
+        Some(None) if parsed.command.len() == 1 => parsed.command[0].to_str(),
+        _ => None,
+    };
+    if let Some(name) = named.filter(|name| !name.contains('/')) {
+        check = Some(Some(name.to_owned()));
+        parsed.command.clear();
+    }
     match check {
         Some(name) => Ok(Cli::Check(parsed, name)),
         None if parsed.command.is_empty() => Err(NO_COMMAND.to_owned()),

@@ -7,6 +7,7 @@
 //! others; `proxy` takes the requests to where `service` and `destination`
 //! say, with what `tokens` has from `metadata`.
 
+mod check;
 mod cli;
 mod config;
 mod destination;
@@ -27,23 +28,15 @@ mod user;
 use std::env;
 use std::io::Write as _;
 use std::process::exit;
-use std::sync::Arc;
 use std::thread;
 
 use log::{error, info};
 
 use crate::cli::Cli;
-use crate::config::{Config, DnsConfig, Platform};
-use crate::destination::Place;
-use crate::dns::resolve::Resolver;
-use crate::here::Here;
-use crate::metadata::Metadata;
+use crate::config::{Config, Platform};
 use crate::ports::Ports;
 use crate::proxy::Proxy;
-use crate::proxy::route::Router;
-use crate::proxy::upstream::{Settings, Upstream};
 use crate::supervisor::{Launch, SpawnError};
-use crate::tokens::Tokens;
 use crate::user::User;
 
 fn main() {
@@ -55,7 +48,11 @@ fn run() -> i32 {
     let signals = supervisor::catch();
     let args = match cli::parse(env::args_os().skip(1), |name| env::var_os(name)) {
         Ok(Cli::Run(args)) => args,
-        Ok(Cli::Check(..)) => return fail(2, "-check is not there yet"),
+        Ok(Cli::Check(args, name)) => {
+            logger::init(args.verbosity, args.log_format);
+            let config = Config::new(args, |name| env::var_os(name));
+            return check::run(&config, name.as_deref());
+        }
         Ok(Cli::Print(text)) => {
             let _ = std::io::stdout().write_all(text.as_bytes());
             return 0;
@@ -112,45 +109,10 @@ fn run() -> i32 {
 
 /// Starts all that serves, and what the first request would wait for.
 fn serve(config: &Config, ports: Ports) {
-    if let Some(proxy) = ports.serve(config, |dns, port, open| proxy(config, dns, port, open)) {
+    if let Some(proxy) = ports.serve(config, |dns, port, open| {
+        Proxy::new(config, &dns.nameservers, port, open)
+    }) {
         proxy.warm();
-    }
-}
-
-fn proxy(config: &Config, dns: &DnsConfig, port: u16, open: bool) -> Proxy {
-    let metadata = Arc::new(Metadata::new(config.metadata_host.clone()));
-    let asked = metadata.clone();
-    let fetched = || Tokens::new(move |audience| asked.identity_token(audience));
-    let tokens = match config.fixed_token.as_ref().map(Tokens::fixed) {
-        Some(Ok(tokens)) => tokens,
-        Some(Err(err)) => {
-            error!("CLOUD_RUN_ID_TOKEN is no token: {err}; asking the metadata server");
-            fetched()
-        }
-        None => fetched(),
-    };
-    Proxy {
-        router: Router {
-            names: config.names(),
-            auth_header: config.args.auth_header,
-        },
-        form: config.form.clone(),
-        here: Here::new(Place {
-            region: config.args.gcp_region.clone().unwrap_or_default(),
-            project: config.args.gcp_project_number.clone().unwrap_or_default(),
-        }),
-        metadata,
-        tokens,
-        upstream: Upstream::new(
-            Settings {
-                ca_file: config.ca_file.clone(),
-                address: config.args.upstream_addr,
-            },
-            Arc::new(Resolver::new(&dns.nameservers)),
-        ),
-        hints: proxy::hint::Hints::default(),
-        port,
-        open,
     }
 }
 

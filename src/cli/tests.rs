@@ -329,6 +329,10 @@ fn things_to_do_instead_of_running() {
     for (line, want) in [
         ("-check", Cli::Check(args.clone(), None)),
         (
+            "-check hello",
+            Cli::Check(args.clone(), Some("hello".to_owned())),
+        ),
+        (
             "-check=hello",
             Cli::Check(args.clone(), Some("hello".to_owned())),
         ),

@@ -2,7 +2,7 @@
 //! HTTP/2 by its first bytes.
 
 pub mod hint;
-mod http1;
+pub mod http1;
 pub mod http2;
 mod policy;
 pub mod refusal;
@@ -24,8 +24,10 @@ use self::policy::Policy;
 use self::refusal::{Kind, Refusal};
 use self::route::{Router, Sent, Target};
 use self::trace::Trace;
-use self::upstream::Upstream;
-use crate::destination::{Destination, Form, Needs};
+use self::upstream::{Settings, Upstream};
+use crate::config::Config;
+use crate::destination::{Destination, Form, Needs, Place};
+use crate::dns::resolve::Resolver;
 use crate::here::Here;
 use crate::metadata::Metadata;
 use crate::secret::Secret;
@@ -173,6 +175,44 @@ fn serve(mut tcp: &TcpStream, proxy: &Arc<Proxy>) {
 }
 
 impl Proxy {
+    /// For this instance; nothing is asked of anyone yet.
+    pub fn new(config: &Config, nameservers: &[SocketAddr], port: u16, open: bool) -> Proxy {
+        let metadata = Arc::new(Metadata::new(config.metadata_host.clone()));
+        let asked = metadata.clone();
+        let fetched = || Tokens::new(move |audience| asked.identity_token(audience));
+        let tokens = match config.fixed_token.as_ref().map(Tokens::fixed) {
+            Some(Ok(tokens)) => tokens,
+            Some(Err(err)) => {
+                error!("CLOUD_RUN_ID_TOKEN is no token: {err}; asking the metadata server");
+                fetched()
+            }
+            None => fetched(),
+        };
+        Proxy {
+            router: Router {
+                names: config.names(),
+                auth_header: config.args.auth_header,
+            },
+            form: config.form.clone(),
+            here: Here::new(Place {
+                region: config.args.gcp_region.clone().unwrap_or_default(),
+                project: config.args.gcp_project_number.clone().unwrap_or_default(),
+            }),
+            metadata,
+            tokens,
+            upstream: Upstream::new(
+                Settings {
+                    ca_file: config.ca_file.clone(),
+                    address: config.args.upstream_addr,
+                },
+                Arc::new(Resolver::new(nameservers)),
+            ),
+            hints: Hints::default(),
+            port,
+            open,
+        }
+    }
+
     /// Where the requests for a `Host` go; waits for the metadata server where
     /// the name leaves something open.
     pub fn goal(&self, host: &str) -> Result<Goal, Refusal> {

@@ -241,6 +241,11 @@ impl Upstream {
         })
     }
 
+    /// How many roots are trusted.
+    pub fn trusted(&self) -> usize {
+        self.roots().len()
+    }
+
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         if let Some(path) = &self.settings.ca_file {

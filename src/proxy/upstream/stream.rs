@@ -161,6 +161,12 @@ impl Reader {
         self.shared.tcp.set_read_timeout(limit)
     }
 
+    /// The version of TLS that is spoken.
+    pub fn version(&self) -> Option<&'static str> {
+        let session = lock(self.shared.tls.as_ref()?);
+        session.connection.protocol_version()?.as_str()
+    }
+
     /// Whether nothing has come that was not read, not even an end.
     pub fn is_quiet(&self) -> bool {
         self.rest_at == self.rest.len()

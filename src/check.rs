@@ -1,0 +1,216 @@
+//! `-check`: what runsd would do here, a line for each thing with ok or what
+//! is wrong. For people who look into a container; a token is never shown.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::config::{Config, Platform};
+use crate::destination::{Form, Needs};
+use crate::dns::resolve::{ResolveError, Resolver};
+use crate::metadata::Metadata;
+use crate::proxy::route::Sent;
+use crate::proxy::upstream::Alpn;
+use crate::proxy::{Goal, Proxy, hint, http1};
+use crate::resolv_conf::{self, ResolvConf};
+
+/// Looks at everything, or at one name, and prints what it finds; what to exit
+/// with: 0 if all is well, else 1.
+pub fn run(config: &Config, name: Option<&str>) -> i32 {
+    let found = resolv_conf::read(&config.args.resolv_conf_file);
+    let parsed = ResolvConf::parse(found.as_deref().unwrap_or_default());
+    let nameservers = config.dns(&parsed).nameservers;
+    let proxy = Proxy::new(config, &nameservers, config.args.http_proxy_port, false);
+    let mut report = Report { failed: false };
+    match name {
+        Some(name) => check_name(&mut report, &proxy, name),
+        None => {
+            check_place(&mut report, config, &proxy);
+            check_network(&mut report, config, &proxy, &nameservers);
+        }
+    }
+    i32::from(report.failed)
+}
+
+fn check_place(report: &mut Report, config: &Config, proxy: &Proxy) {
+    report.line(
+        "platform",
+        match &config.platform {
+            Platform::CloudRun(sign) => Ok(format!("Cloud Run, by {sign}")),
+            Platform::Elsewhere(why) => Err(format!(
+                "not Cloud Run: {why}; runsd would become the application"
+            )),
+        },
+    );
+    let needs = Needs {
+        region: true,
+        project: matches!(config.form, Form::Deterministic { .. }),
+    };
+    let place = proxy.here.place(needs, &proxy.metadata);
+    report.line("region", place.as_ref().map(|place| place.region.clone()));
+    if needs.project {
+        let project = place.as_ref().map(|place| place.project.clone());
+        report.line("project", project);
+    }
+    report.line("account", account(&proxy.metadata));
+}
+
+fn account(metadata: &Metadata) -> Result<String, String> {
+    metadata.email()
+}
+
+fn check_network(report: &mut Report, config: &Config, proxy: &Proxy, nameservers: &[SocketAddr]) {
+    for &nameserver in nameservers {
+        let started = Instant::now();
+        let asked = Resolver::new(&[nameserver]).resolve(&config.args.run_domain, 443);
+        let took = ms(started);
+        let outcome = match asked {
+            // That there is no such name is an answer too.
+            Ok(_) | Err(ResolveError::NoSuchName(_)) => Ok(format!("{nameserver} answers, {took}")),
+            Err(err) => Err(format!("{nameserver}: {err}")),
+        };
+        report.line("nameserver", outcome);
+    }
+    let args = &config.args;
+    let dns = UdpSocket::bind((Ipv4Addr::LOCALHOST, args.dns_port)).map(drop);
+    report.line("port", port(args.dns_port, "DNS", dns));
+    let http = TcpListener::bind((Ipv4Addr::LOCALHOST, args.http_proxy_port)).map(drop);
+    report.line("port", port(args.http_proxy_port, "HTTP", http));
+    let path = &args.resolv_conf_file;
+    let shown = path.display();
+    // Opened and closed; nothing is written.
+    let writable = File::options().write(true).open(path);
+    let outcome = match writable {
+        Ok(_) => Ok(format!("{shown} can be written")),
+        Err(err) => Err(format!(
+            "{shown} cannot be written: {err}; runsd would serve through http_proxy"
+        )),
+    };
+    report.line("resolv.conf", outcome);
+    let trusted = proxy.upstream.trusted();
+    let whose = match &config.ca_file {
+        Some(path) => format!("of {}", path.display()),
+        None => "of Mozilla, built in".to_owned(),
+    };
+    report.line("TLS roots", Ok::<_, String>(format!("{trusted} {whose}")));
+}
+
+/// A port in use is all right when runsd runs here already, and that is what
+/// people look at most.
+fn port(port: u16, what: &str, bound: io::Result<()>) -> Result<String, String> {
+    match bound {
+        Ok(()) => Ok(format!("{port} is free for {what}")),
+        Err(err) if err.kind() == io::ErrorKind::AddrInUse => Ok(format!(
+            "{port} is in use: by runsd, where it runs here already"
+        )),
+        Err(err) => Err(format!(
+            "{port} cannot be bound for {what}: {err}; runsd would serve through http_proxy"
+        )),
+    }
+}
+
+fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
+    let goal = match proxy.goal(name) {
+        Ok(goal) => goal,
+        Err(refusal) => return report.line("name", Err::<String, _>(refusal.sentence())),
+    };
+    report.line("name", Ok::<_, String>(name));
+    let to = &goal.destination;
+    let scheme = if to.tls { "https" } else { "http" };
+    report.line(
+        "URL",
+        Ok::<_, String>(format!("{scheme}://{}", goal.authority)),
+    );
+    let audience = to.audience.as_deref();
+    report.line(
+        "audience",
+        Ok::<_, String>(audience.unwrap_or("none: no token is sent")),
+    );
+    let started = Instant::now();
+    let addresses = proxy.upstream.addresses(to);
+    let outcome = addresses
+        .map_err(|refusal| refusal.sentence())
+        .map(|found| {
+            let found: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
+            format!("{}, {}", found.join(" "), ms(started))
+        });
+    let resolved = outcome.is_ok();
+    report.line("address", outcome);
+    if !resolved {
+        return;
+    }
+    let started = Instant::now();
+    let bearer = proxy.bearer(&goal, &Sent::default(), SystemTime::now());
+    let bearer = match bearer {
+        Ok(bearer) => bearer,
+        Err(refusal) => return report.line("token", Err::<String, _>(refusal.sentence())),
+    };
+    if bearer.is_some() {
+        report.line(
+            "token",
+            Ok::<_, String>(format!("fetched, {}", ms(started))),
+        );
+    }
+    let started = Instant::now();
+    let mut connection = match proxy.upstream.dial(to, Alpn::Http1) {
+        Ok(connection) => connection,
+        Err(refusal) => return report.line("TLS", Err::<String, _>(refusal.sentence())),
+    };
+    let version = connection.reader.version().unwrap_or("none");
+    report.line(
+        "TLS",
+        Ok::<_, String>(format!("{version}, {}", ms(started))),
+    );
+    let started = Instant::now();
+    let _ = connection.reader.patience(Some(ANSWER));
+    let asked = http1::ask(&mut connection, &goal.authority, bearer.as_ref());
+    let took = ms(started);
+    report.line(
+        "status",
+        asked
+            .map_err(|err| format!("no answer to GET /: {err}"))
+            .and_then(|(status, body)| verdict(proxy, &goal, name, status, &body, &took)),
+    );
+}
+
+/// Whether a status is the service's own word, which is all right whatever it
+/// says, or the front end's no.
+fn verdict(
+    proxy: &Proxy,
+    goal: &Goal,
+    name: &str,
+    status: u16,
+    body: &[u8],
+    took: &str,
+) -> Result<String, String> {
+    if !hint::is_front_end(status, None, body) {
+        return Ok(format!("{status} to GET /, {took}"));
+    }
+    let account = account(&proxy.metadata).ok();
+    let url = format!("https://{}", goal.authority);
+    Err(hint::sentence(status, name, &url, account.as_deref()))
+}
+
+struct Report {
+    failed: bool,
+}
+
+impl Report {
+    fn line(&mut self, what: &str, outcome: Result<impl AsRef<str>, impl AsRef<str>>) {
+        let (mark, text) = match &outcome {
+            Ok(text) => ("ok", text.as_ref()),
+            Err(text) => ("WRONG", text.as_ref()),
+        };
+        self.failed |= outcome.is_err();
+        // Not println, which panics when nobody reads.
+        let _ = writeln!(io::stdout(), "{mark:<6}{what:<12}{text}");
+    }
+}
+
+fn ms(since: Instant) -> String {
+    format!("{:.1} ms", since.elapsed().as_secs_f64() * 1000.0)
+}
+
+/// How long a service may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
