@@ -270,7 +270,7 @@ fn entrypoint_scripts_as_they_are_written() {
     let mut app = image.cloudrun().start(&[
         "/runsd", "--", "/entrypoint.sh", "sh", "-c",
         "/entrypoint.sh serve & trap 'kill $!; exit 0' TERM; \
-         until wget -qO- http://127.0.0.1:$PORT/entrypoint.sh | busybox head -n 1; do :; done; wait",
+         until wget -qO- http://127.0.0.1:$PORT/entrypoint.sh 2>&-; do :; done; wait",
     ]);
     assert_eq!(app.line(), "#!/bin/sh");
     app.signal(nix::sys::signal::Signal::SIGTERM);
