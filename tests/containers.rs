@@ -268,7 +268,11 @@ fn entrypoint_scripts_as_they_are_written() {
         .run(&["/runsd", "--", "/entrypoint.sh", "sh", "-c", CALLS]);
     assert_eq!(out.stdout, both(), "{}", out.stderr);
     let mut app = image.cloudrun().start(&[
-        "/runsd", "--", "/entrypoint.sh", "sh", "-c",
+        "/runsd",
+        "--",
+        "/entrypoint.sh",
+        "sh",
+        "-c",
         "/entrypoint.sh serve & trap 'kill $!; exit 0' TERM; \
          until wget -qO- http://127.0.0.1:$PORT/entrypoint.sh 2>&-; do :; done; wait",
     ]);
