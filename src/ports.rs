@@ -177,6 +177,10 @@ fn because(err: &io::Error) -> String {
 
 /// What went wrong, without the kernel's number for it.
 fn reason(err: &io::Error) -> String {
+    // The libraries of C do not agree on this one.
+    if err.kind() == io::ErrorKind::AddrInUse {
+        return "address already in use".to_owned();
+    }
     let text = err.to_string();
     match text.split_once(" (os error") {
         Some((words, _)) => words.to_ascii_lowercase(),

@@ -233,7 +233,7 @@ codes = {}
 for s in socks:
     code = s.makefile('rb').readline().split()[1].decode(); s.close()
     codes[code] = codes.get(code, 0) + 1
-print(sum(codes.values()), set(codes) <= {'200', '500', '502'})
+print(sum(codes.values()), set(codes) - {'200', '500', '502', '503'} or 'told')
 import urllib.request
 print(urllib.request.urlopen('http://hello').read().decode(), end='')
 ticks = open('/proc/1/stat').read().rsplit(')')[1].split()[11:13]
@@ -243,7 +243,7 @@ print('idle' if sum(map(int, ticks)) < 500 else ticks)";
     let out = CloudRun::new().run(&["sh", "-c", limited, script]);
     assert_eq!(
         out.stdout,
-        format!("200 True\n{HELLO}idle\n"),
+        format!("200 told\n{HELLO}idle\n"),
         "{}",
         out.stderr
     );
@@ -268,9 +268,13 @@ fn entrypoint_scripts_as_they_are_written() {
         .run(&["/runsd", "--", "/entrypoint.sh", "sh", "-c", CALLS]);
     assert_eq!(out.stdout, both(), "{}", out.stderr);
     let mut app = image.cloudrun().start(&[
-        "/runsd", "--", "/entrypoint.sh", "sh", "-c",
+        "/runsd",
+        "--",
+        "/entrypoint.sh",
+        "sh",
+        "-c",
         "/entrypoint.sh serve & trap 'kill $!; exit 0' TERM; \
-         until wget -qO- http://127.0.0.1:$PORT/entrypoint.sh | busybox head -n 1; do :; done; wait",
+         until wget -qO- http://127.0.0.1:$PORT/entrypoint.sh 2>&-; do :; done; wait",
     ]);
     assert_eq!(app.line(), "#!/bin/sh");
     app.signal(nix::sys::signal::Signal::SIGTERM);
