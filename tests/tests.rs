@@ -1,7 +1,10 @@
 //! The one test crate: a file for each thing a user would notice.
 
+mod caller;
 mod containers;
 mod degrade;
 mod harness;
+mod headers;
+mod identity;
 mod miniature;
 mod supervision;
