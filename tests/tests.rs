@@ -5,6 +5,8 @@ mod containers;
 mod degrade;
 mod harness;
 mod headers;
+mod hints;
 mod identity;
 mod miniature;
+mod names;
 mod supervision;
