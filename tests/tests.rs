@@ -1,8 +1,13 @@
 //! The one test crate: a file for each thing a user would notice.
 
+mod caller;
 mod check;
 mod containers;
 mod degrade;
 mod harness;
+mod headers;
+mod hints;
+mod identity;
 mod miniature;
+mod names;
 mod supervision;

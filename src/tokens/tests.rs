@@ -132,6 +132,28 @@ fn a_failed_renewal_is_tried_again_after_10_seconds() {
 }
 
 #[test]
+fn an_outage_of_a_minute_loses_no_request() {
+    let server = server();
+    let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
+    server.answers.send(Ok(old.clone())).unwrap();
+    assert_eq!(server.bearer(0), sent(&old));
+    let mut landings = 1;
+    for second in 3500..3560 {
+        if (second - 3500) % 10 == 0 {
+            server.answers.send(Err("silence".to_owned())).unwrap();
+            landings += 1;
+        }
+        assert_eq!(server.bearer(second), sent(&old), "at {second}");
+        server.landed(landings);
+    }
+    assert_eq!(server.fetches(), 1 + 6, "one try in ten seconds");
+    server.answers.send(Ok(new.clone())).unwrap();
+    assert_eq!(server.bearer(3570), sent(&old));
+    server.landed(landings + 1);
+    assert_eq!(server.bearer(3571), sent(&new));
+}
+
+#[test]
 fn the_same_token_coming_back_is_no_loop() {
     let server = server();
     let old = jwt(3600, "old");
