@@ -2,6 +2,7 @@
 
 mod containers;
 mod degrade;
+mod grpc;
 mod harness;
 mod miniature;
 mod supervision;
