@@ -4,5 +4,8 @@ mod containers;
 mod degrade;
 mod grpc;
 mod harness;
+mod http2;
 mod miniature;
+mod sse;
 mod supervision;
+mod websocket;
