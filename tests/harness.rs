@@ -103,6 +103,29 @@ impl CloudRun {
         self.run(&["/runsd", "--", "sh", "-c", script])
     }
 
+    /// Runs a Python program under runsd; what came on stderr. It has to
+    /// succeed.
+    #[track_caller]
+    pub fn python(self, words: &[&str]) -> String {
+        let out = self.in_venv(&[&["/venv/bin/python", "-B"], words].concat());
+        assert_eq!(out.status, 0, "{words:?}: {}{}", out.stdout, out.stderr);
+        out.stderr
+    }
+
+    /// Runs `command` under runsd, with the packages of
+    /// `tests/requirements.txt` in `/venv`.
+    #[track_caller]
+    pub fn in_venv(self, command: &[&str]) -> Output {
+        let venv = format!("{}/target/venv", env!("CARGO_MANIFEST_DIR"));
+        assert!(
+            Path::new(&venv).join("installed").exists(),
+            "there is no target/venv with the Python clients; run `make python`"
+        );
+        let run = self.option("--bind").option(venv + ":/venv");
+        run.limit(2 * PATIENCE)
+            .run(&[&["/runsd", "--"], command].concat())
+    }
+
     /// Starts `command` as the entrypoint and lets it run.
     #[track_caller]
     pub fn start(self, command: &[&str]) -> Running {

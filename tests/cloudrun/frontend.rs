@@ -41,6 +41,15 @@ pub async fn serve(
         }
         _ => tokio::time::sleep(world.delay("frontend")).await,
     }
+    let tls = match world.mode("frontend").as_str() {
+        // An old load balancer: nothing but HTTP/1.1 can be agreed on.
+        "http1" => {
+            let mut config = tls.config().as_ref().clone();
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            TlsAcceptor::from(Arc::new(config))
+        }
+        _ => tls,
+    };
     let Ok(stream) = tls.accept(stream).await else {
         world.count("handshakes", "failed");
         return;

@@ -43,7 +43,10 @@ pub fn answer(world: Arc<World>, request: Request<Incoming>) -> Answer {
 }
 
 /// Sends every frame back unmasked, a ping as a pong, and ends with a close.
+/// "close 4001" is answered with that close code, as the first to say so.
 async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    // Whether we were the first to close.
+    let mut closing = false;
     loop {
         let first = stream.read_u8().await?;
         let second = stream.read_u8().await?;
@@ -65,10 +68,17 @@ async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()>
             *byte ^= mask;
         }
 
-        let kind = if first & 0x0f == PING {
-            first & 0xf0 | PONG
-        } else {
-            first
+        let order = String::from_utf8_lossy(&payload);
+        let code = order.strip_prefix("close ").map(str::parse::<u16>);
+        if let Some(Ok(code)) = code {
+            closing = true;
+            payload = code.to_be_bytes().to_vec();
+        }
+        let kind = match first & 0x0f {
+            _ if matches!(code, Some(Ok(_))) => FIN | CLOSE,
+            PING => first & 0xf0 | PONG,
+            CLOSE if closing => return stream.shutdown().await,
+            _ => first,
         };
         let mut frame = vec![kind];
         match payload.len() {
@@ -92,6 +102,7 @@ async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()>
 }
 
 const SALT: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const FIN: u8 = 0x80;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
