@@ -11,7 +11,7 @@ use super::http2::{self, Field};
 use super::refusal::{Kind, Refusal};
 use super::route::{AUTHORIZATION, Change, SERVERLESS, Sent, USER_AGENT};
 use super::upstream::{Alpn, Reader, Writer};
-use super::{Goal, Proxy, trace};
+use super::{Goal, Proxy, Refused, trace};
 use crate::secret::Secret;
 
 /// The decisions for one connection.
@@ -178,6 +178,25 @@ impl http2::Policy for Policy<'_> {
         {
             self.proxy.forget(&opened.goal, bearer);
         }
+    }
+
+    fn refused(&self, status: u16, body: &[u8]) {
+        // Not held while it asks who we are.
+        let (name, goal, ours) = match &*self.opened() {
+            Some(opened) if !opened.goal.foreign => {
+                let ours = opened.bearer.is_some();
+                (opened.asked.clone(), opened.goal.clone(), ours)
+            }
+            _ => return,
+        };
+        self.proxy.refused(&Refused {
+            goal: &goal,
+            name: &name,
+            ours,
+            status,
+            challenge: None,
+            body,
+        });
     }
 }
 
