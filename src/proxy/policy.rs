@@ -87,6 +87,12 @@ impl http2::Policy for Policy<'_> {
     fn open(&self, request: &[Field]) -> Result<http2::Upstream, Refusal> {
         let open = || {
             let (asked, goal) = self.goal(request)?;
+            // First, because after it a refusal has no room for its sentence,
+            // and without it a connection would be for nothing.
+            if !goal.foreign {
+                self.proxy
+                    .bearer(&goal, &sent(request), SystemTime::now())?;
+            }
             let connection = self.proxy.upstream.dial(&goal.destination, Alpn::Http2)?;
             // The thread that reads the client notices when it leaves.
             connection
@@ -114,13 +120,10 @@ impl http2::Policy for Policy<'_> {
             return Err(misdirected(&asked));
         }
         self.say(&asked, request);
-        let headers = request
-            .iter()
-            .map(|field| (&field.name[..], &field.value[..]));
-        let sent = Sent::of(headers);
         if goal.foreign {
             return Ok(());
         }
+        let sent = sent(request);
         let bearer = self
             .proxy
             .bearer(&goal, &sent, SystemTime::now())
@@ -213,6 +216,11 @@ fn authority(request: &[Field]) -> Result<String, Refusal> {
             "a host that is not of letters, digits and dashes",
         )
     })
+}
+
+fn sent(request: &[Field]) -> Sent<'_> {
+    let headers = request.iter();
+    Sent::of(headers.map(|field| (&field.name[..], &field.value[..])))
 }
 
 fn field<'a>(request: &'a [Field], name: &str) -> Option<&'a [u8]> {
