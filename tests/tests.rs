@@ -9,4 +9,5 @@ mod hints;
 mod identity;
 mod miniature;
 mod names;
+mod sentences;
 mod supervision;
