@@ -41,7 +41,9 @@ impl Caller {
     /// The first line of what curl prints.
     #[track_caller]
     pub fn line(&mut self, words: &str) -> String {
-        self.tell(&format!("curl -s {words} | head -n 1"));
+        self.tell(&format!(
+            "printf '%s\\n' \"$(curl -s {words} | head -n 1)\""
+        ));
         self.running.line()
     }
 

@@ -177,15 +177,16 @@ fn routes_that_are_refused() {
 #[test]
 fn names_that_cannot_be() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
-    // 50 characters are a name; with the project's number they are too many.
-    let long = "a".repeat(45);
-    let tagged = format!("t{}---{}", "x".repeat(10), "a".repeat(45));
+    // 49 characters make a name, and with a number of 12 digits they just fit.
+    let long = "a".repeat(49);
+    let longer = format!("{long}.us-east1.12345678901234");
     for (name, want) in [
         (
-            tagged.as_str(),
-            "has 72 characters; the first part of a host may have 63; names are NAME, \
+            longer.as_str(),
+            "has 64 characters; the first part of a host may have 63; names are NAME, \
              NAME.REGION or NAME.REGION.PROJECTNUMBER",
         ),
+        (&"a".repeat(50), "is not the name of a service"),
         ("www.example.com", "is not the name of a service"),
     ] {
         for http in ["--http1.1", "--http2-prior-knowledge"] {
@@ -194,7 +195,7 @@ fn names_that_cannot_be() {
             assert!(line.contains(want), "{words}: {line}");
         }
     }
-    // Just fits, and the front end says that there is none.
+    // The front end says that there is none.
     assert_eq!(caller.status(&format!("http://{long}")), "404");
     // What is no name of ours is as without runsd.
     let line = caller.line("-m 5 http://www.external.example; echo $?");

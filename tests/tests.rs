@@ -12,6 +12,7 @@ mod http2;
 mod identity;
 mod miniature;
 mod names;
+mod sentences;
 mod sse;
 mod supervision;
 mod websocket;

@@ -11,7 +11,7 @@ use super::http2::{self, Field};
 use super::refusal::{Kind, Refusal};
 use super::route::{AUTHORIZATION, Change, SERVERLESS, Sent, USER_AGENT};
 use super::upstream::{Alpn, Reader, Writer};
-use super::{Goal, Proxy, trace};
+use super::{Goal, Proxy, Refused, trace};
 use crate::secret::Secret;
 
 /// The decisions for one connection.
@@ -87,6 +87,12 @@ impl http2::Policy for Policy<'_> {
     fn open(&self, request: &[Field]) -> Result<http2::Upstream, Refusal> {
         let open = || {
             let (asked, goal) = self.goal(request)?;
+            // First, because after it a refusal has no room for its sentence,
+            // and without it a connection would be for nothing.
+            if !goal.foreign {
+                self.proxy
+                    .bearer(&goal, &sent(request), SystemTime::now())?;
+            }
             let connection = self.proxy.upstream.dial(&goal.destination, Alpn::Http2)?;
             // The thread that reads the client notices when it leaves.
             connection
@@ -114,13 +120,10 @@ impl http2::Policy for Policy<'_> {
             return Err(misdirected(&asked));
         }
         self.say(&asked, request);
-        let headers = request
-            .iter()
-            .map(|field| (&field.name[..], &field.value[..]));
-        let sent = Sent::of(headers);
         if goal.foreign {
             return Ok(());
         }
+        let sent = sent(request);
         let bearer = self
             .proxy
             .bearer(&goal, &sent, SystemTime::now())
@@ -179,6 +182,25 @@ impl http2::Policy for Policy<'_> {
             self.proxy.forget(&opened.goal, bearer);
         }
     }
+
+    fn refused(&self, status: u16, body: &[u8]) {
+        // Not held while it asks who we are.
+        let (name, goal, ours) = match &*self.opened() {
+            Some(opened) if !opened.goal.foreign => {
+                let ours = opened.bearer.is_some();
+                (opened.asked.clone(), opened.goal.clone(), ours)
+            }
+            _ => return,
+        };
+        self.proxy.refused(&Refused {
+            goal: &goal,
+            name: &name,
+            ours,
+            status,
+            challenge: None,
+            body,
+        });
+    }
 }
 
 /// The authority of a request (RFC 9113 section 8.3.1: or its Host).
@@ -194,6 +216,11 @@ fn authority(request: &[Field]) -> Result<String, Refusal> {
             "a host that is not of letters, digits and dashes",
         )
     })
+}
+
+fn sent(request: &[Field]) -> Sent<'_> {
+    let headers = request.iter();
+    Sent::of(headers.map(|field| (&field.name[..], &field.value[..])))
 }
 
 fn field<'a>(request: &'a [Field], name: &str) -> Option<&'a [u8]> {

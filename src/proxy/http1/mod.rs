@@ -102,6 +102,53 @@ struct Asked {
     started: Instant,
 }
 
+/// Whom an answer of our own is for.
+struct To {
+    name: String,
+    accept: Option<String>,
+    head_only: bool,
+    /// It is clear where the next request starts, and there may be one.
+    keep: bool,
+    minor: u8,
+}
+
+impl Default for To {
+    fn default() -> To {
+        To {
+            name: "a request".to_owned(),
+            accept: None,
+            head_only: false,
+            keep: false,
+            minor: 1,
+        }
+    }
+}
+
+impl To {
+    fn asked(asked: &Asked) -> To {
+        To {
+            name: asked.host.clone(),
+            accept: asked.accept.clone(),
+            head_only: asked.method == b"HEAD",
+            keep: asked.keep && asked.framing == Framing::None,
+            minor: asked.minor,
+        }
+    }
+
+    /// Whoever wrote a head that can be read, but not carried out.
+    fn head(head: &Head, input: &[u8]) -> To {
+        let text = |value| String::from_utf8_lossy(value).into_owned();
+        let name = head.host(input).ok().flatten().map(text);
+        To {
+            name: name.unwrap_or_else(|| To::default().name),
+            accept: head.get(input, "accept").map(text),
+            head_only: head.method(input) == b"HEAD",
+            keep: head.keeps_alive(input) && head.request_framing(input) == Ok(Framing::None),
+            minor: head.minor,
+        }
+    }
+}
+
 /// What only the log wants to know of a request.
 struct Seen {
     user_agent: String,
@@ -161,31 +208,33 @@ impl Session<'_> {
                 (&mut &*self.tcp).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
                 return Ok(Next::Request);
             }
-            Err(refusal) => return self.refuse(&refusal, None),
+            Err(refusal) => {
+                let to = To::head(&self.head, self.input.bytes());
+                self.input.consume(end);
+                return self.refuse(&refusal, &to);
+            }
         };
         self.input.consume(end);
         match self.forward(&mut asked) {
             Ok(next) => Ok(next),
             Err(Failed::Over) => Err(Over),
-            Err(Failed::Stale | Failed::Denied(_)) => self.refuse(&closed(&asked), Some(&asked)),
-            Err(Failed::Refused(refusal)) => self.refuse(&refusal, Some(&asked)),
+            Err(Failed::Stale | Failed::Denied(_)) => {
+                self.refuse(&closed(&asked), &To::asked(&asked))
+            }
+            Err(Failed::Refused(refusal)) => self.refuse(&refusal, &To::asked(&asked)),
         }
     }
 
     /// Answers in the upstream's place. Only after a whole request without a
     /// body is it clear where the next one starts.
-    fn refuse(&mut self, refusal: &Refusal, asked: Option<&Asked>) -> Result<Next, Over> {
-        let name = asked.map_or("a request", |asked| asked.host.as_str());
-        warn!("proxy: {name}: {}", refusal.sentence());
-        let keep = asked.is_some_and(|asked| asked.keep && asked.framing == Framing::None);
-        let accept = asked.and_then(|asked| asked.accept.as_deref());
-        let head_only = asked.is_some_and(|asked| asked.method == b"HEAD");
-        let mut answer = refusal.to_http1(accept, head_only, !keep);
-        if asked.is_some_and(|asked| asked.keep && asked.minor == 0) && keep {
+    fn refuse(&mut self, refusal: &Refusal, to: &To) -> Result<Next, Over> {
+        warn!("proxy: {}: {}", to.name, refusal.sentence());
+        let mut answer = refusal.to_http1(to.accept.as_deref(), to.head_only, !to.keep);
+        if to.keep && to.minor == 0 {
             answer = rewrite::kept_alive(&answer);
         }
         (&mut &*self.tcp).write_all(&answer)?;
-        if keep {
+        if to.keep {
             return Ok(Next::Request);
         }
         input::linger(self.tcp);
@@ -200,7 +249,7 @@ impl Session<'_> {
                 Ok(Some(end)) => return Ok(Some(end)),
                 Ok(None) => {}
                 Err(bad) => {
-                    self.refuse(&bad_head(bad), None)?;
+                    self.refuse(&bad_head(bad), &To::default())?;
                     return Ok(None);
                 }
             }

@@ -38,6 +38,7 @@ use frame::{ErrorCode, Fatal};
 pub use hpack::Field;
 use outlet::Outlet;
 use requests::{Request, Requests};
+use responses::Said;
 use streams::Streams;
 
 use super::refusal::{Kind, Refusal};
@@ -57,6 +58,10 @@ pub trait Policy: Sync {
     /// other than 200, 204, 206, 304, 400, 404 and 500 is seen when it comes
     /// for the first time, and may be hidden in a table after that.
     fn answered(&self, status: u16);
+
+    /// The upstream said no, 401, 403 or 404, with a body that begins so.
+    /// Called only where its status was seen.
+    fn refused(&self, status: u16, body: &[u8]);
 }
 
 /// A connection to an upstream, its two directions apart.
@@ -271,8 +276,9 @@ impl Connection<'_> {
                 Err(error) => break format!("the connection to the upstream broke: {error}"),
             }
             let mut batch = Batch::new(input.bytes());
-            let passed = responses::pass(&mut batch, self.streams, &|status| {
-                self.policy.answered(status)
+            let passed = responses::pass(&mut batch, self.streams, &|said| match said {
+                Said::Status(status) => self.policy.answered(status),
+                Said::Refusal(status, body) => self.policy.refused(status, body),
             });
             if self.outlet.send(batch.finish()).is_err() {
                 // The client is gone, which the other thread may not see while

@@ -11,24 +11,32 @@ use super::hpack;
 use super::lock;
 use super::streams::{Side, Streams};
 
+/// What could be seen of an answer on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said<'a> {
+    Status(u16),
+    /// 401, 403 or 404, and how its body begins.
+    Refusal(u16, &'a [u8]),
+}
+
 /// Walks through `batch` to its last whole frame, or to the last one before a
 /// header block that is not all here: nothing may come in between its frames,
-/// and runsd has frames of its own for the client. The statuses that could be
-/// seen on the way are for `answered`.
+/// and runsd has frames of its own for the client. What could be seen on the
+/// way is for `tell`.
 pub fn pass(
     batch: &mut Batch<'_>,
     streams: &Mutex<Streams>,
-    answered: &dyn Fn(u16),
+    tell: &dyn Fn(Said<'_>),
 ) -> Result<(), Fatal> {
     let max = lock(streams).client_max_frame;
     while let Some(frame) = frame::parse(batch.rest(), max)? {
         match frame.header.kind {
-            kind::DATA => end_of_stream(&frame, streams),
+            kind::DATA => data(&frame, streams, tell),
             kind::HEADERS | kind::PUSH_PROMISE => {
                 let Some(len) = block_len(&frame, max)? else {
                     return Ok(());
                 };
-                headers(&frame, streams, answered);
+                headers(&frame, streams, tell);
                 batch.pass(len);
                 continue;
             }
@@ -77,7 +85,18 @@ fn block_len(first: &Frame<'_>, max: usize) -> Result<Option<usize>, Fatal> {
     Ok(Some(len))
 }
 
-fn headers(frame: &Frame<'_>, streams: &Mutex<Streams>, answered: &dyn Fn(u16)) {
+fn data(frame: &Frame<'_>, streams: &Mutex<Streams>, tell: &dyn Fn(Said<'_>)) {
+    let stream = frame.header.stream;
+    let refusing = lock(streams)
+        .refusing
+        .take_if(|refusing| refusing.0 == stream && !frame.payload.is_empty());
+    if let (Some((_, status)), Ok(body)) = (refusing, frame.unpadded()) {
+        tell(Said::Refusal(status, body));
+    }
+    end_of_stream(frame, streams);
+}
+
+fn headers(frame: &Frame<'_>, streams: &Mutex<Streams>, tell: &dyn Fn(Said<'_>)) {
     let stream = frame.header.stream;
     // The block itself tells the client about its table.
     lock(streams).client_table = None;
@@ -90,7 +109,10 @@ fn headers(frame: &Frame<'_>, streams: &Mutex<Streams>, answered: &dyn Fn(u16)) 
     // The lock is given back before anybody is told.
     let first = !interim && lock(streams).answer_began(stream);
     if let (true, Some(status)) = (first, status) {
-        answered(status);
+        if matches!(status, 401 | 403 | 404) {
+            lock(streams).refusing = Some((stream, status));
+        }
+        tell(Said::Status(status));
     }
     end_of_stream(frame, streams);
 }

@@ -33,6 +33,9 @@ pub struct Streams {
     pub client_settings: VecDeque<Unacknowledged>,
     /// The client lowered its table, and the next block it gets must say so.
     pub client_table: Option<usize>,
+    /// The last stream whose answer said no, and its status, until its body
+    /// begins.
+    pub refusing: Option<(u32, u16)>,
 }
 
 /// A stream both sides know.
@@ -75,6 +78,7 @@ impl Streams {
             upstream_tables: VecDeque::new(),
             client_settings: VecDeque::new(),
             client_table: None,
+            refusing: None,
         }
     }
 

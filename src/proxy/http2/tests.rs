@@ -535,6 +535,27 @@ fn a_bad_request_ends_its_stream_only() {
 }
 
 #[test]
+fn how_a_refusal_begins_is_seen_once() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.upstream_of(&[1, 3]);
+    for (kind, flags, stream, octets) in [
+        (kind::HEADERS, 0x04, 1, &b"\x48\x03403"[..]),
+        (kind::HEADERS, 0x04, 3, b"\x88"),
+        (kind::DATA, 0x00, 3, b"its own"),
+        (kind::DATA, 0x00, 1, b""),
+        (kind::DATA, 0x08, 1, b"\x02page\0\0"),
+        (kind::DATA, 0x01, 1, b"more"),
+    ] {
+        t.upstream.send_frame(kind, flags, stream, octets);
+        assert_eq!(t.client.frame(), (kind, flags, stream, octets.to_vec()));
+    }
+    assert_eq!(*lock(&t.policy.refusals), [(403, b"page".to_vec())]);
+    t.client.close();
+    t.end();
+}
+
+#[test]
 fn statuses_are_seen_once_an_answer() {
     let mut t = Pair::start();
     t.client.greet();

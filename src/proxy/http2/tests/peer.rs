@@ -21,6 +21,7 @@ pub struct TestPolicy {
     upstream: TcpStream,
     pub unreachable: AtomicBool,
     pub statuses: Mutex<Vec<u16>>,
+    pub refusals: Mutex<Vec<(u16, Vec<u8>)>>,
 }
 
 impl Policy for TestPolicy {
@@ -55,6 +56,10 @@ impl Policy for TestPolicy {
     fn answered(&self, status: u16) {
         lock(&self.statuses).push(status);
     }
+
+    fn refused(&self, status: u16, body: &[u8]) {
+        lock(&self.refusals).push((status, body.to_vec()));
+    }
 }
 
 pub fn refusal(status: u16, sentence: &str) -> Refusal {
@@ -73,6 +78,7 @@ impl Pair {
             upstream: there,
             unreachable: AtomicBool::new(false),
             statuses: Mutex::default(),
+            refusals: Mutex::default(),
         });
         let served = thread::spawn({
             let policy = policy.clone();
