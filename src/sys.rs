@@ -395,12 +395,23 @@ pub fn batch() {
     };
 }
 
-/// Whether the other side of a socket has closed it, or it is broken; waits for
-/// nothing and takes nothing from it.
-pub fn is_closed(socket: BorrowedFd<'_>) -> bool {
+/// What became of the other side of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// It may still send.
+    Open,
+    /// It sends nothing more; whether it still reads, nobody can see.
+    Ended,
+    /// The connection is broken.
+    Broken,
+}
+
+/// Looks, waits for nothing, and takes nothing from the socket.
+pub fn peer(socket: BorrowedFd<'_>) -> Peer {
     match peek(socket) {
-        Ok(n) => n == 0,
-        Err(kind) => kind != io::ErrorKind::WouldBlock && kind != io::ErrorKind::Interrupted,
+        Ok(0) => Peer::Ended,
+        Ok(_) | Err(io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Peer::Open,
+        Err(_) => Peer::Broken,
     }
 }
 

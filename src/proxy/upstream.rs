@@ -186,6 +186,10 @@ impl Upstream {
                         io::ErrorKind::ConnectionRefused => {
                             (Kind::ConnectionRefused, "refused the connection".to_owned())
                         }
+                        // Accepted and ended before we could look.
+                        io::ErrorKind::ConnectionReset => {
+                            (Kind::ConnectionRefused, "reset the connection".to_owned())
+                        }
                         io::ErrorKind::TimedOut => (
                             Kind::ConnectionTimeout,
                             format!("did not answer within {} s", limit.as_secs()),

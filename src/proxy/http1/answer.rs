@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
 
 use log::trace;
 
@@ -14,7 +15,7 @@ use crate::proxy::Refused;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::route::{is_invalid_token, location_back};
 use crate::proxy::upstream::Reader;
-use crate::sys;
+use crate::sys::{self, Peer};
 
 /// What came of waiting for an answer.
 pub enum Answered {
@@ -251,8 +252,19 @@ impl Session<'_> {
     }
 
     /// While the upstream is silent: is the client still there?
-    fn look_around(&self, reader: &Reader) -> Result<(), Failed> {
-        match sys::is_closed(self.tcp.as_fd()) {
+    ///
+    /// One that only ended its own direction may wait for its answer. It looks
+    /// just like one that left, so it is waited with for a while.
+    fn look_around(&mut self, reader: &Reader) -> Result<(), Failed> {
+        let gone_for_good = match sys::peer(self.tcp.as_fd()) {
+            Peer::Open => false,
+            Peer::Ended => {
+                let since = *self.ended.get_or_insert_with(Instant::now);
+                since.elapsed() > HALF_CLOSED
+            }
+            Peer::Broken => true,
+        };
+        match gone_for_good {
             true => Err(gone(reader)),
             false => Ok(()),
         }
@@ -299,5 +311,7 @@ fn bad_answer(asked: &Asked, bad: BadHead) -> Refusal {
     Refusal::new(kind, format!("{host} answered with {bad}"))
 }
 
+/// How long a client that sends nothing more may wait for its answer.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// The least room for a read.
 const LEAST: usize = 4 * 1024;

@@ -40,6 +40,7 @@ pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
         answer: Vec::new(),
         last: None,
         tunnelled: None,
+        ended: None,
         upstream: None,
     };
     while let Ok(Next::Request) = session.exchange() {}
@@ -61,6 +62,8 @@ struct Session<'a> {
     last: Option<(Vec<u8>, Arc<Goal>)>,
     /// The authority of a CONNECT that was answered by this very connection.
     tunnelled: Option<String>,
+    /// Since when the client sends nothing more.
+    ended: Option<Instant>,
     /// The connection of the last request, while the client is busy.
     upstream: Option<Connection>,
 }
