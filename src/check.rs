@@ -113,7 +113,7 @@ fn port(port: u16, what: &str, bound: io::Result<()>) -> Result<String, String> 
 fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     let goal = match proxy.goal(name) {
         Ok(goal) => goal,
-        Err(refusal) => return report.line("name", Err::<String, _>(refusal.sentence())),
+        Err(refusal) => return report.line("name", Err::<String, _>(refusal.reason())),
     };
     report.line("name", Ok::<_, String>(name));
     let to = &goal.destination;
@@ -130,7 +130,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     let started = Instant::now();
     let addresses = proxy.upstream.addresses(to);
     let outcome = addresses
-        .map_err(|refusal| refusal.sentence())
+        .map_err(|refusal| refusal.reason())
         .map(|found| {
             let found: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
             format!("{}, {}", found.join(" "), ms(started))
@@ -144,7 +144,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     let bearer = proxy.bearer(&goal, &Sent::default(), SystemTime::now());
     let bearer = match bearer {
         Ok(bearer) => bearer,
-        Err(refusal) => return report.line("token", Err::<String, _>(refusal.sentence())),
+        Err(refusal) => return report.line("token", Err::<String, _>(refusal.reason())),
     };
     if bearer.is_some() {
         report.line(
@@ -155,7 +155,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     let started = Instant::now();
     let mut connection = match proxy.upstream.dial(to, Alpn::Http1) {
         Ok(connection) => connection,
-        Err(refusal) => return report.line("TLS", Err::<String, _>(refusal.sentence())),
+        Err(refusal) => return report.line("TLS", Err::<String, _>(refusal.reason())),
     };
     let version = connection.reader.version().unwrap_or("none");
     report.line(

@@ -240,7 +240,7 @@ fn misdirected(asked: &str) -> Refusal {
 }
 
 fn said(refusal: Refusal) -> Refusal {
-    warn!("proxy: {}", refusal.sentence());
+    warn!("proxy: {}", refusal.reason());
     refusal
 }
 

@@ -58,12 +58,17 @@ impl Refusal {
     }
 
     /// For people: what happened, and what to do about it.
-    pub fn sentence(&self) -> String {
+    pub fn reason(&self) -> String {
         let advice = self.kind.row().2;
         match advice.is_empty() {
-            true => format!("runsd: {}", self.details),
-            false => format!("runsd: {}; {advice}", self.details),
+            true => self.details.clone(),
+            false => format!("{}; {advice}", self.details),
         }
+    }
+
+    /// The same for those who do not know yet who says so.
+    pub fn sentence(&self) -> String {
+        format!("runsd: {}", self.reason())
     }
 
     /// `grpc-status` for a gRPC call, as gRPC maps statuses of HTTP.

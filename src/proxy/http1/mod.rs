@@ -212,7 +212,9 @@ impl Session<'_> {
                 return Ok(Next::Request);
             }
             Err(refusal) => {
-                let to = To::head(&self.head, self.input.bytes());
+                let mut to = To::head(&self.head, self.input.bytes());
+                // Who wrote this wrong may mean something else by the rest, too.
+                to.keep &= !matches!(refusal.kind, Kind::HttpRequestError(_));
                 self.input.consume(end);
                 return self.refuse(&refusal, &to);
             }
@@ -231,7 +233,7 @@ impl Session<'_> {
     /// Answers in the upstream's place. Only after a whole request without a
     /// body is it clear where the next one starts.
     fn refuse(&mut self, refusal: &Refusal, to: &To) -> Result<Next, Over> {
-        warn!("proxy: {}: {}", to.name, refusal.sentence());
+        warn!("proxy: {}: {}", to.name, refusal.reason());
         let mut answer = refusal.to_http1(to.accept.as_deref(), to.head_only, !to.keep);
         if to.keep && to.minor == 0 {
             answer = rewrite::kept_alive(&answer);
