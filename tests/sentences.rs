@@ -98,7 +98,7 @@ fn no_token_and_no_place() {
         "http://hello",
         "proxy_configuration_error",
         500,
-        13,
+        14,
         "the region and project of this instance are not known: the metadata server answered 404 \
          for instance/zone; see runsd -help",
     );
@@ -107,7 +107,7 @@ fn no_token_and_no_place() {
         "http://hello.us-east1.123456789012",
         "proxy_configuration_error",
         500,
-        13,
+        14,
         "no identity token for https://hello-123456789012.us-east1.run.app: the metadata server \
          answered 404 for instance/service-accounts/default/identity; see runsd -help",
     );

@@ -308,9 +308,10 @@ impl Proxy {
             Some(audience) => audience.clone(),
             None => format!("https://{}", destination.authority()),
         };
+        let name = to.name.strip_suffix(":80").unwrap_or(to.name);
         warn!(
             "{}",
-            hint::sentence(to.status, to.name, &url, account.as_deref())
+            hint::sentence(to.status, name, &url, account.as_deref())
         );
     }
 

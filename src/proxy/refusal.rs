@@ -74,6 +74,8 @@ impl Refusal {
     /// `grpc-status` for a gRPC call, as gRPC maps statuses of HTTP.
     pub fn grpc_status(&self) -> u8 {
         match self.status() {
+            // No token, or no place: the metadata server may be back soon.
+            _ if self.kind == Kind::ProxyConfigurationError => 14,
             401 => 16,                   // UNAUTHENTICATED
             403 => 7,                    // PERMISSION_DENIED
             404 => 12,                   // UNIMPLEMENTED
