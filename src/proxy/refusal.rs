@@ -68,6 +68,10 @@ impl Refusal {
 
     /// `grpc-status` for a gRPC call, as gRPC maps statuses of HTTP.
     pub fn grpc_status(&self) -> u8 {
+        if self.kind == Kind::ProxyConfigurationError {
+            // No token or no region right now: the metadata server may be back.
+            return 14;
+        }
         match self.status() {
             401 => 16,                   // UNAUTHENTICATED
             403 => 7,                    // PERMISSION_DENIED
@@ -448,6 +452,7 @@ mod tests {
             (Kind::DestinationUnavailable, 14),
             (Kind::HttpRequestError(421), 14),
             (Kind::HttpRequestError(400), 13),
+            (Kind::ProxyConfigurationError, 14),
             (Kind::ProxyInternalError, 13),
         ] {
             assert_eq!(Refusal::new(kind, "").grpc_status(), want, "{kind:?}");
