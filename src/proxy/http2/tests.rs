@@ -616,6 +616,25 @@ fn an_upstream_that_breaks_the_protocol_is_gone() {
 }
 
 #[test]
+fn a_call_whose_answer_had_begun_is_unavailable() {
+    let mut t = Pair::start();
+    t.client.greet();
+    let grpc = [("content-type", "application/grpc")];
+    t.client.request(1, "hello", &grpc, true);
+    t.upstream.greeted();
+    t.upstream.headers();
+    t.upstream.send_frame(kind::HEADERS, 0x04, 1, b"\x88");
+    t.client.frame();
+    t.upstream.close();
+    let (stream, flags, fields) = t.client.headers();
+    assert_eq!((stream, flags), (1, flag::END_HEADERS | flag::END_STREAM));
+    assert_eq!(fields[0], ("grpc-status".into(), "14".into()));
+    assert_eq!(t.client.frame().0, kind::GOAWAY);
+    t.client.close();
+    t.end();
+}
+
+#[test]
 fn no_preface_no_service() {
     for first in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
