@@ -312,8 +312,7 @@ impl Connection<'_> {
 
 /// What the client is told when the upstream is gone: an answer on every
 /// stream that waits for one, a reset or gRPC's trailers where it had begun,
-/// and GOAWAY. `None`
-/// if the connection was over anyway.
+/// and GOAWAY. `None` if the connection was over anyway.
 fn farewell(streams: &mut Streams, reason: &str) -> Option<Vec<u8>> {
     if streams.over {
         return None;
