@@ -73,6 +73,10 @@ impl Refusal {
 
     /// `grpc-status` for a gRPC call, as gRPC maps statuses of HTTP.
     pub fn grpc_status(&self) -> u8 {
+        if self.kind == Kind::ProxyConfigurationError {
+            // No token or no region right now: the metadata server may be back.
+            return 14;
+        }
         match self.status() {
             // No token, or no place: the metadata server may be back soon.
             _ if self.kind == Kind::ProxyConfigurationError => 14,
@@ -455,6 +459,7 @@ mod tests {
             (Kind::DestinationUnavailable, 14),
             (Kind::HttpRequestError(421), 14),
             (Kind::HttpRequestError(400), 13),
+            (Kind::ProxyConfigurationError, 14),
             (Kind::ProxyInternalError, 13),
         ] {
             assert_eq!(Refusal::new(kind, "").grpc_status(), want, "{kind:?}");

@@ -16,7 +16,7 @@ use log::{debug, warn};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 
 pub use stream::{Aborter, Reader, Writer};
 
@@ -305,6 +305,10 @@ fn tls_refusal(to: &Destination, err: &io::Error) -> Refusal {
         Some(rustls::Error::InvalidCertificate(why)) => (
             Kind::TlsCertificateError,
             format!("its certificate is not valid: {why:?}"),
+        ),
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => (
+            Kind::TlsAlertReceived,
+            "it does not offer the HTTP/2 or HTTP/1.1 that was asked for, by ALPN".to_owned(),
         ),
         Some(rustls::Error::AlertReceived(alert)) => (
             Kind::TlsAlertReceived,

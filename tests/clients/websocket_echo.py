@@ -56,11 +56,13 @@ def gone():
         ws.socket.close()
     miniature.wait("gone", "ws")
     with socket() as ws:
-        miniature.order("frontend", cut=True)
+        ws.send("leave")
         try:
             ws.recv(timeout=20)
         except ConnectionClosed as closed:
             equal(closed.rcvd, None)
+        else:
+            raise AssertionError("still open")
 
 
 def refused():

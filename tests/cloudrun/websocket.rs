@@ -43,7 +43,8 @@ pub fn answer(world: Arc<World>, request: Request<Incoming>) -> Answer {
 }
 
 /// Sends every frame back unmasked, a ping as a pong, and ends with a close.
-/// "close 4001" is answered with that close code, as the first to say so.
+/// "close 4001" is answered with that close code, as the first to say so, and
+/// "leave" not at all.
 async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     // Whether we were the first to close.
     let mut closing = false;
@@ -70,6 +71,9 @@ async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()>
 
         let order = String::from_utf8_lossy(&payload);
         let code = order.strip_prefix("close ").map(str::parse::<u16>);
+        if order == "leave" {
+            return stream.shutdown().await;
+        }
         if let Some(Ok(code)) = code {
             closing = true;
             payload = code.to_be_bytes().to_vec();

@@ -69,6 +69,24 @@ pub fn write(
     if body { text.len() } else { 0 }
 }
 
+/// Ends a gRPC call whose answer had begun: the upstream is gone, and its
+/// trailers with it. A reset would be INTERNAL to gRPC; this is UNAVAILABLE.
+pub fn write_trailers(out: &mut Vec<u8>, streams: &mut Streams, stream: u32, refusal: &Refusal) {
+    let mut block = Vec::new();
+    if let Some(size) = streams.client_table.take() {
+        hpack::write_table_size(&mut block, size);
+    }
+    let code = refusal.grpc_status().to_string();
+    hpack::write_literal(&mut block, "grpc-status", &code);
+    hpack::write_literal(&mut block, "grpc-message", &refusal.grpc_message());
+    let head = Head {
+        stream,
+        end_stream: true,
+        priority: None,
+    };
+    headers::write(out, head, &block, frame::DEFAULT_MAX_FRAME_SIZE);
+}
+
 /// Whether a request is a gRPC call.
 pub fn is_grpc(fields: &[Field]) -> bool {
     let content_type = fields.iter().find(|field| field.name == b"content-type");

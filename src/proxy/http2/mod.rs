@@ -311,8 +311,8 @@ impl Connection<'_> {
 }
 
 /// What the client is told when the upstream is gone: an answer on every
-/// stream that waits for one, a reset where it had begun, and GOAWAY. `None`
-/// if the connection was over anyway.
+/// stream that waits for one, a reset or gRPC's trailers where it had begun,
+/// and GOAWAY. `None` if the connection was over anyway.
 fn farewell(streams: &mut Streams, reason: &str) -> Option<Vec<u8>> {
     if streams.over {
         return None;
@@ -320,7 +320,7 @@ fn farewell(streams: &mut Streams, reason: &str) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let refusal = Refusal::new(
         Kind::ConnectionTerminated,
-        format!("{reason} before it answered"),
+        format!("{reason} before the answer was over"),
     );
     let open = streams.end_all();
     let code = if open.is_empty() {
@@ -329,7 +329,9 @@ fn farewell(streams: &mut Streams, reason: &str) -> Option<Vec<u8>> {
         ErrorCode::Internal
     };
     for (stream, state) in open {
-        if state.answered {
+        if state.answered && state.grpc && !state.upstream_done {
+            answer::write_trailers(&mut out, streams, stream, &refusal);
+        } else if state.answered {
             frame::write_reset(&mut out, stream, ErrorCode::Internal);
         } else {
             let asked = Asked {

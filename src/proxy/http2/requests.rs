@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::answer::{self, Asked};
 use super::batch::Batch;
 use super::flood::Bucket;
-use super::frame::{self, ErrorCode, Fatal, Frame, Header, flag, kind};
+use super::frame::{self, ErrorCode, Fatal, Frame, Header, flag, kind, setting};
 use super::headers::{self, Block, Head, MAX_BLOCK};
 use super::held::Held;
 use super::hpack::{self, Decoder, Encoder, Field};
@@ -57,8 +57,10 @@ struct Floods {
 impl<'a> Requests<'a> {
     pub fn new(streams: &'a Mutex<Streams>, now: Instant) -> Requests<'a> {
         let mut down = Vec::new();
-        // At once: some clients wait for it.
-        frame::write_settings(&mut down, &[]);
+        // At once: some clients wait for it. Until the upstream has said how
+        // many streams it takes, a client may open as many as most do; it
+        // would see the rest refused.
+        frame::write_settings(&mut down, &[(setting::MAX_CONCURRENT_STREAMS, STREAMS)]);
         Requests {
             streams,
             decoder: Decoder::new(hpack::DEFAULT_TABLE_SIZE),
@@ -452,6 +454,9 @@ fn too_large() -> Refusal {
         "the header fields of this request are over 64 KiB; send fewer",
     )
 }
+
+/// How many streams a client may open before the upstream was heard.
+const STREAMS: u32 = 100;
 
 /// How much of a body nobody wants is read before the client is told to stop.
 const MAX_SWALLOWED: usize = 1 << 20;

@@ -141,12 +141,18 @@ fn settings(
         return Ok(());
     }
     streams.upstream_settings(pairs.iter().copied());
-    let passed: Vec<_> = pairs
+    let mut passed: Vec<_> = pairs
         .iter()
         .copied()
         .filter(|pair| pair.0 != setting::HEADER_TABLE_SIZE)
         .collect();
-    if passed.len() == pairs.len() {
+    let first = !std::mem::replace(&mut streams.upstream_greeted, true);
+    let limited = |&(id, _): &(u16, u32)| id == setting::MAX_CONCURRENT_STREAMS;
+    if first && !pairs.iter().any(limited) {
+        // Takes back the limit that runsd itself began with.
+        passed.push((setting::MAX_CONCURRENT_STREAMS, u32::MAX));
+    }
+    if passed == pairs {
         batch.pass(frame.len());
     } else {
         batch.skip(frame.len());

@@ -20,6 +20,8 @@ pub struct Streams {
     last_up: u32,
     /// Nothing goes up any more, and GOAWAY has said so.
     pub over: bool,
+    /// The upstream's first SETTINGS came.
+    pub upstream_greeted: bool,
     /// The longest frame the upstream may send: what the client allowed.
     pub client_max_frame: usize,
     /// The longest frame runsd may send up.
@@ -72,6 +74,7 @@ impl Streams {
             last: 0,
             last_up: 0,
             over: false,
+            upstream_greeted: false,
             client_max_frame: DEFAULT_MAX_FRAME_SIZE,
             upstream_max_frame: DEFAULT_MAX_FRAME_SIZE,
             upstream_max_frame_ever: DEFAULT_MAX_FRAME_SIZE,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::frame::{flag, kind, setting};
 use super::hpack::Encoder;
 use super::*;
-use peer::{Pair, Peer, raw, refusal};
+use peer::{OURS, Pair, Peer, raw, refusal};
 
 #[test]
 fn a_call_from_preface_to_trailers() {
@@ -17,7 +17,7 @@ fn a_call_from_preface_to_trailers() {
     ]);
     t.client.window_update(0, 1000);
     // Ours comes at once, and so does the acknowledgement, before any request.
-    assert_eq!(t.client.frame(), (kind::SETTINGS, 0, 0, vec![]));
+    assert_eq!(t.client.frame(), (kind::SETTINGS, 0, 0, OURS.to_vec()));
     assert_eq!(t.client.frame(), (kind::SETTINGS, flag::ACK, 0, vec![]));
     t.client.send_frame(kind::SETTINGS, flag::ACK, 0, b"");
     t.client
@@ -48,8 +48,9 @@ fn a_call_from_preface_to_trailers() {
     t.upstream
         .send_frame(kind::HEADERS, flag::END_HEADERS, 1, &[0x88]);
     t.upstream.send_frame(kind::DATA, 0, 1, b"down");
-    // Without the table size, and without the acknowledgement we gave.
-    let settings = [0, 5, 0, 0, 0x4e, 0x20].to_vec();
+    // Without the table size, without the acknowledgement we gave, and without
+    // the limit of streams we began with.
+    let settings = [0, 5, 0, 0, 0x4e, 0x20, 0, 3, 0xff, 0xff, 0xff, 0xff].to_vec();
     assert_eq!(t.client.frame(), (kind::SETTINGS, 0, 0, settings));
     assert_eq!(
         t.client.frame(),
@@ -613,6 +614,25 @@ fn an_upstream_that_breaks_the_protocol_is_gone() {
         t.client.close();
         t.end();
     }
+}
+
+#[test]
+fn a_call_whose_answer_had_begun_is_unavailable() {
+    let mut t = Pair::start();
+    t.client.greet();
+    let grpc = [("content-type", "application/grpc")];
+    t.client.request(1, "hello", &grpc, true);
+    t.upstream.greeted();
+    t.upstream.headers();
+    t.upstream.send_frame(kind::HEADERS, 0x04, 1, b"\x88");
+    t.client.frame();
+    t.upstream.close();
+    let (stream, flags, fields) = t.client.headers();
+    assert_eq!((stream, flags), (1, flag::END_HEADERS | flag::END_STREAM));
+    assert_eq!(fields[0], ("grpc-status".into(), "14".into()));
+    assert_eq!(t.client.frame().0, kind::GOAWAY);
+    t.client.close();
+    t.end();
 }
 
 #[test]

@@ -62,6 +62,9 @@ impl Policy for TestPolicy {
     }
 }
 
+/// The SETTINGS of runsd's own: a hundred streams.
+pub const OURS: &[u8] = &[0, 3, 0, 0, 0, 100];
+
 pub fn refusal(status: u16, sentence: &str) -> Refusal {
     let kind = match status {
         400..=499 => Kind::HttpRequestError(status),
@@ -167,7 +170,7 @@ impl Peer {
     pub fn greet(&mut self) {
         self.send(PREFACE);
         self.settings(&[]);
-        assert_eq!(self.frame(), (kind::SETTINGS, 0, 0, vec![]));
+        assert_eq!(self.frame(), (kind::SETTINGS, 0, 0, OURS.to_vec()));
         assert_eq!(self.frame(), (kind::SETTINGS, flag::ACK, 0, vec![]));
         self.send_frame(kind::SETTINGS, flag::ACK, 0, b"");
     }
