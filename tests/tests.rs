@@ -10,6 +10,7 @@ mod headers;
 mod hints;
 mod http2;
 mod identity;
+mod logs;
 mod miniature;
 mod names;
 mod sentences;
