@@ -1,9 +1,12 @@
 //! The log crate on stderr, as text for people or JSON for Cloud Logging.
 //!
 //! Silent by default but for warnings and errors: a container's log is the
-//! application's, and runsd speaks up only when a person should look.
+//! application's, and runsd speaks up only when a person should look; not a
+//! thousand times, either.
 
+use std::collections::HashMap;
 use std::io::{self, Write as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::kv::{self, Key, Value, VisitSource};
@@ -24,6 +27,7 @@ pub fn init(verbosity: u8, format: Format) {
     let logger = Logger {
         others: verbosity >= 6,
         format,
+        warned: Mutex::default(),
     };
     // A second call keeps the first logger; there is nothing better to do.
     let _ = log::set_boxed_logger(Box::new(logger));
@@ -44,6 +48,7 @@ struct Logger {
     /// Whether other crates are heard, too.
     others: bool,
     format: Format,
+    warned: Mutex<Repeats>,
 }
 
 impl Log for Logger {
@@ -59,7 +64,15 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let message = record.args().to_string();
+            let mut message = record.args().to_string();
+            if record.level() == Level::Warn {
+                let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+                match warned.count(&message) {
+                    Some(1) => {}
+                    Some(times) => message += &format!(" ({times} times so far)"),
+                    None => return,
+                }
+            }
             let about = About::of(self.format, record);
             let line = line(
                 self.format,
@@ -76,6 +89,31 @@ impl Log for Logger {
 
     fn flush(&self) {}
 }
+
+/// How often each text was logged.
+#[derive(Default)]
+struct Repeats(HashMap<String, u64>);
+
+impl Repeats {
+    /// Counts one more; `None` when it is no news: the first time is, then the
+    /// tenth, the hundredth and so on.
+    fn count(&mut self, text: &str) -> Option<u64> {
+        if let Some(times) = self.0.get_mut(text) {
+            *times += 1;
+            let power_of_ten = *times == 10_u64.pow(times.ilog10());
+            return power_of_ten.then_some(*times);
+        }
+        // Texts hold names, of which an application may have any number.
+        if self.0.len() >= TEXTS {
+            self.0.clear();
+        }
+        self.0.insert(text.to_owned(), 1);
+        Some(1)
+    }
+}
+
+/// How many texts are remembered.
+const TEXTS: usize = 1_000;
 
 /// What a record says beside its message, as members of its JSON object.
 #[derive(Default)]
@@ -298,6 +336,19 @@ mod tests {
     }
 
     #[test]
+    fn repeats_are_counted_not_told() {
+        let mut repeats = Repeats::default();
+        let told: Vec<u64> = (0..12_345).filter_map(|_| repeats.count("again")).collect();
+        assert_eq!(told, [1, 10, 100, 1_000, 10_000]);
+        assert_eq!(repeats.count("another"), Some(1));
+        assert_eq!(repeats.count("another"), None);
+        for n in 0..10 * TEXTS {
+            assert_eq!(repeats.count(&n.to_string()), Some(1), "{n}");
+            assert!(repeats.0.len() <= TEXTS, "{n}");
+        }
+    }
+
+    #[test]
     fn levels() {
         for (verbosity, want) in [
             (0, LevelFilter::Warn),
@@ -324,6 +375,7 @@ mod tests {
             let logger = Logger {
                 others,
                 format: Format::Text,
+                warned: Mutex::default(),
             };
             let metadata = Metadata::builder().target(target).build();
             assert_eq!(logger.enabled(&metadata), want, "{target}");

@@ -11,6 +11,7 @@ mod hints;
 mod http1;
 mod http2;
 mod identity;
+mod logs;
 mod miniature;
 mod names;
 mod refusals;

@@ -351,3 +351,32 @@ fn things_to_do_instead_of_running() {
     }
     assert!(version().starts_with("runsd 1."));
 }
+
+#[test]
+fn the_readme_has_each_flag_and_its_default() {
+    let readme = include_str!("../../README.md");
+    let mut rows = Vec::new();
+    for row in readme.lines().filter(|row| row.starts_with("| `-")) {
+        let row = row.replace("\\|", "/");
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let default = cells[3].strip_prefix('`').and_then(|d| d.strip_suffix('`'));
+        for flag in cells[1].split(", ") {
+            let flag = flag.trim_matches('`').to_owned();
+            rows.push((flag, default.unwrap_or_default().to_owned()));
+        }
+    }
+    rows.sort();
+    let mut want: Vec<(String, String)> = FLAGS
+        .iter()
+        .map(|flag| {
+            let value = match flag.kind {
+                Kind::Value(wanted, _) => format!("={}", wanted.replace('|', "/")),
+                Kind::Check => "[=NAME]".to_owned(),
+                _ => String::new(),
+            };
+            (format!("-{}{value}", flag.name), flag.default.to_owned())
+        })
+        .collect();
+    want.sort();
+    assert_eq!(rows, want);
+}
