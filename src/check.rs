@@ -129,12 +129,10 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     );
     let started = Instant::now();
     let addresses = proxy.upstream.addresses(to);
-    let outcome = addresses
-        .map_err(|refusal| refusal.reason())
-        .map(|found| {
-            let found: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
-            format!("{}, {}", found.join(" "), ms(started))
-        });
+    let outcome = addresses.map_err(|refusal| refusal.reason()).map(|found| {
+        let found: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
+        format!("{}, {}", found.join(" "), ms(started))
+    });
     let resolved = outcome.is_ok();
     report.line("address", outcome);
     if !resolved {
