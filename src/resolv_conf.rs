@@ -99,14 +99,18 @@ fn is_ndots(option: &str) -> bool {
     option.starts_with("ndots:")
 }
 
-/// The file's bytes; at most 64 KiB of them, and only of a regular file, for a
-/// pipe in its place would wait for a writer.
+/// The file's bytes: of a regular file only, for a pipe in its place would
+/// wait for a writer, and of one of at most 64 KiB.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
+    let found = fs::metadata(path)?;
+    if !found.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
+    if found.len() > LARGEST {
+        return Err(io::Error::other("larger than 64 KiB"));
+    }
     let mut bytes = Vec::new();
-    File::open(path)?.take(64 * 1024).read_to_end(&mut bytes)?;
+    File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -118,15 +122,19 @@ pub struct Rewritten {
     ours: Vec<u8>,
 }
 
-/// Puts `ours` into the file in place; `original` is what [`read`] gave, or
-/// `None` where there was no file, and there is one then.
+/// Puts `ours` into the file in place; `original` is what [`read`] gave. Where
+/// it is `None` there must be nothing at all at that path, and a file is made.
 pub fn rewrite(path: &Path, original: Option<Vec<u8>>, ours: Vec<u8>) -> io::Result<Rewritten> {
+    if original.is_none() {
+        // Whatever else stands there is not ours to write to, or to remove.
+        File::create_new(path)?;
+    }
     let rewritten = Rewritten {
         path: path.to_owned(),
         original,
         ours,
     };
-    if let Err(err) = overwrite(path, &rewritten.ours, rewritten.original.is_none()) {
+    if let Err(err) = overwrite(path, &rewritten.ours) {
         // Half a file, as on a full disk, would be worse than the old one.
         let _ = rewritten.put_back();
         return Err(err);
@@ -145,7 +153,7 @@ impl Rewritten {
 
     fn put_back(&self) -> io::Result<()> {
         match &self.original {
-            Some(original) => overwrite(&self.path, original, false),
+            Some(original) => overwrite(&self.path, original),
             None => fs::remove_file(&self.path),
         }
     }
@@ -153,15 +161,14 @@ impl Rewritten {
 
 /// Writes first and cuts then: nobody ever reads an empty file, and no file
 /// system takes it for a replacement that has to reach the disk at once.
-fn overwrite(path: &Path, bytes: &[u8], create: bool) -> io::Result<()> {
-    let mut file = File::options()
-        .write(true)
-        .truncate(false)
-        .create(create)
-        .open(path)?;
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).open(path)?;
     file.write_all(bytes)?;
     file.set_len(bytes.len() as u64)
 }
+
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests;
