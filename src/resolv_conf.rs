@@ -127,7 +127,10 @@ pub struct Rewritten {
 pub fn rewrite(path: &Path, original: Option<Vec<u8>>, ours: Vec<u8>) -> io::Result<Rewritten> {
     if original.is_none() {
         // Whatever else stands there is not ours to write to, or to remove.
-        File::create_new(path)?;
+        File::create_new(path).map_err(|err| match path.is_dir() {
+            true => io::ErrorKind::IsADirectory.into(),
+            false => err,
+        })?;
     }
     let rewritten = Rewritten {
         path: path.to_owned(),

@@ -77,7 +77,7 @@ fn a_dying_upstream_ends_its_calls_at_once() {
 #[test]
 fn who_may_not_call_is_told_once_what_to_look_at() {
     let stderr = calls("not_allowed");
-    for hint in ["forbidden:80: 403", "nobody:80: 404"] {
+    for hint in ["forbidden: 403", "nobody: 404"] {
         assert_eq!(stderr.matches(hint).count(), 1, "{hint}: {stderr}");
     }
 }

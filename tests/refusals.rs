@@ -61,13 +61,19 @@ fn each_fault_has_its_sentence() {
             "metadata",
             r#"{"mode":"refuse"}"#,
             "http://hello/",
-            ["500 runsd; error=proxy_configuration_error", "not known"],
+            [
+                "500 runsd; error=proxy_configuration_error",
+                "metadata server",
+            ],
         ),
         (
             "metadata",
             r#"{"mode":"silent"}"#,
             "http://hello/",
-            ["500 runsd; error=proxy_configuration_error", "not known"],
+            [
+                "500 runsd; error=proxy_configuration_error",
+                "metadata server",
+            ],
         ),
         (
             "dns",
