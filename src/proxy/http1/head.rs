@@ -107,6 +107,11 @@ impl Head {
 
     /// Reads a response's head at the start of `input`, as above.
     pub fn read_response(&mut self, input: &[u8]) -> Result<Option<usize>, BadHead> {
+        // Seen at its first bytes, for no line may ever end in what is none.
+        let start = &input[..input.len().min(7)];
+        if !b"HTTP/1.".starts_with(start) {
+            return Err(BadHead::StartLine);
+        }
         let Some((line, end)) = self.read(input)? else {
             return Ok(None);
         };
@@ -546,6 +551,8 @@ mod tests {
             "HTTP/1.1 000 OK\r\n\r\n",
             "200 OK\r\n\r\n",
             "HTTP/1.1\r\n\r\n",
+            "\r\n",
+            "no answer",
         ] {
             let got = Head::default().read_response(text.as_bytes());
             assert_eq!(got, Err(BadHead::StartLine), "{text:?}");
