@@ -3,7 +3,7 @@
 use std::io;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::body::{BadChunk, Body};
@@ -16,6 +16,9 @@ pub struct Upload<'a> {
     aborter: Aborter,
     work: Mutex<Work>,
     outcome: Mutex<Option<Uploaded>>,
+    ended: Condvar,
+    /// The last bytes are being sent.
+    ending: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -44,6 +47,8 @@ impl<'a> Upload<'a> {
             aborter,
             work: Mutex::new(Work { input, body }),
             outcome: Mutex::new(None),
+            ended: Condvar::new(),
+            ending: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
     }
@@ -52,7 +57,7 @@ impl<'a> Upload<'a> {
     pub fn run(&self, head: &[u8], writer: &mut Writer) {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = match writer.write_all(head) {
-            Ok(()) => work.send(self.tcp, writer, &self.draining),
+            Ok(()) => self.send(&mut work, writer),
             Err(_) => Uploaded::Refused,
         };
         if matches!(outcome, Uploaded::Bad(_) | Uploaded::ClientGone) {
@@ -60,8 +65,42 @@ impl<'a> Upload<'a> {
             self.aborter.abort();
         }
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        self.ended.notify_all();
         if outcome == Uploaded::Refused {
             work.drain(self.tcp, &self.draining);
+        }
+    }
+
+    fn send(&self, work: &mut Work, writer: &mut Writer) -> Uploaded {
+        loop {
+            let bytes = work.input.bytes();
+            if !bytes.is_empty() {
+                let (n, done) = match work.body.take(bytes, |_| {}) {
+                    Ok(taken) => taken,
+                    Err(bad) => return Uploaded::Bad(bad),
+                };
+                if done {
+                    self.ending.store(true, Ordering::Relaxed);
+                }
+                let sent = writer.write_all(&bytes[..n]);
+                work.input.consume(n);
+                if sent.is_err() {
+                    return Uploaded::Refused;
+                }
+                if done {
+                    return Uploaded::Complete;
+                }
+            }
+            match work.input.fill(self.tcp) {
+                Ok(0) => return Uploaded::ClientGone,
+                Ok(_) => {}
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    if self.draining.load(Ordering::Relaxed) {
+                        return Uploaded::Refused;
+                    }
+                }
+                Err(_) => return Uploaded::ClientGone,
+            }
         }
     }
 
@@ -71,8 +110,19 @@ impl<'a> Upload<'a> {
     }
 
     /// Whether all of it went up.
+    ///
+    /// An answer to the last bytes may be here before their sender is back
+    /// from sending them; that is worth a moment, as it decides whether both
+    /// connections live on.
     pub fn is_complete(&self) -> bool {
-        self.outcome() == Some(Uploaded::Complete)
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.ending.load(Ordering::Relaxed) {
+            let wait = self
+                .ended
+                .wait_timeout_while(outcome, MOMENT, |outcome| outcome.is_none());
+            outcome = wait.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *outcome == Some(Uploaded::Complete)
     }
 
     /// From now on the client is only heard out, and not for long.
@@ -88,36 +138,6 @@ impl<'a> Upload<'a> {
 }
 
 impl Work {
-    fn send(&mut self, tcp: &TcpStream, writer: &mut Writer, draining: &AtomicBool) -> Uploaded {
-        loop {
-            let bytes = self.input.bytes();
-            if !bytes.is_empty() {
-                let (n, done) = match self.body.take(bytes, |_| {}) {
-                    Ok(taken) => taken,
-                    Err(bad) => return Uploaded::Bad(bad),
-                };
-                let sent = writer.write_all(&bytes[..n]);
-                self.input.consume(n);
-                if sent.is_err() {
-                    return Uploaded::Refused;
-                }
-                if done {
-                    return Uploaded::Complete;
-                }
-            }
-            match self.input.fill(tcp) {
-                Ok(0) => return Uploaded::ClientGone,
-                Ok(_) => {}
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    if draining.load(Ordering::Relaxed) {
-                        return Uploaded::Refused;
-                    }
-                }
-                Err(_) => return Uploaded::ClientGone,
-            }
-        }
-    }
-
     /// Reads what nobody wants any more: the client reads our answer only
     /// when it is done sending, and a close would take the answer from it.
     fn drain(&mut self, tcp: &TcpStream, draining: &AtomicBool) {
@@ -141,4 +161,7 @@ impl Work {
     }
 }
 
+/// How long the last bytes of a body may take after their answer is there.
+const MOMENT: Duration = Duration::from_millis(100);
+/// How long a client is heard out that does not stop sending.
 const LONGEST_DRAIN: Duration = Duration::from_secs(10);
