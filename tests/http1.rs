@@ -84,6 +84,14 @@ fn fifty_megabytes_come_back_byte_for_byte() {
 }
 
 #[test]
+fn large_uploads_keep_their_connection() {
+    let got = sh("head -c 200000 /dev/zero > /tmp/a
+         for i in $(seq 300); do echo 'url = http://hello/'; echo 'upload-file = /tmp/a'; done > /tmp/all
+         curl -sS -H 'Expect:' -K /tmp/all -w '%{num_connects}\\n' | grep -c '^0$'");
+    assert_eq!(got, "299\n");
+}
+
+#[test]
 fn a_download_of_two_hundred_megabytes_is_whole() {
     let got = sh("curl -sS http://bytes/200000000 | sha256sum
          curl -sS 'http://bytes/200000000?chunked=1' | sha256sum

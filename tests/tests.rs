@@ -14,6 +14,7 @@ mod identity;
 mod logs;
 mod miniature;
 mod names;
+mod plain;
 mod refusals;
 mod sentences;
 mod sse;
