@@ -7,7 +7,6 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::message::{A, AAAA, ANY, HTTPS, IN};
 use crate::config::Names;
-use crate::service::{self, Service};
 
 /// The answer to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +58,7 @@ impl Zones<'_> {
             return match relative {
                 _ if question.class != IN => Verdict::Refused,
                 "" => Verdict::Empty { apex },
-                _ if is_ours(name, self.names) => self.loopback(question.kind, apex),
+                _ if self.names.find(name).is_some() => self.loopback(question.kind, apex),
                 _ => Verdict::NoSuchName { apex },
             };
         }
@@ -79,7 +78,7 @@ impl Zones<'_> {
             if name == METADATA {
                 return metadata(question.kind, name.len());
             }
-            if is_ours(name, self.names) {
+            if self.names.find(name).is_some() {
                 return self.loopback(question.kind, name.len());
             }
         }
@@ -99,39 +98,6 @@ impl Zones<'_> {
         }
         Verdict::Answer { v4, v6 }
     }
-}
-
-/// Whether a name, with or without our zone at its end, is a service's or a
-/// route's, and one of `-only` where that is given.
-pub fn is_ours(name: &str, names: &Names) -> bool {
-    let service = Service::parse(name, &names.zone);
-    let relative = service::relative(name, &names.zone);
-    let is_route = names.routes.iter().any(|route| route.name == relative);
-    if service.is_none() && !is_route {
-        return false;
-    }
-    let Some(only) = &names.only else {
-        return true;
-    };
-    only.iter().any(|listed| {
-        let listed = service::relative(listed, &names.zone);
-        listed == relative
-            || match (&service, Service::parse(&listed, &names.zone)) {
-                (Some(service), Some(listed)) => covers(&listed, service),
-                _ => false,
-            }
-    })
-}
-
-/// Whether a name of the list means this service: `hello` means it with every
-/// tag and in every region, `hello.us-east1` there only.
-fn covers(listed: &Service, service: &Service) -> bool {
-    let agrees =
-        |listed: &Option<String>, said: &Option<String>| listed.is_none() || listed == said;
-    listed.name == service.name
-        && agrees(&listed.tag, &service.tag)
-        && agrees(&listed.region, &service.region)
-        && agrees(&listed.project, &service.project)
 }
 
 fn metadata(kind: u16, apex: usize) -> Verdict {
