@@ -6,6 +6,7 @@ pub mod http1;
 pub mod http2;
 mod policy;
 pub mod refusal;
+mod room;
 pub mod route;
 mod trace;
 pub mod upstream;

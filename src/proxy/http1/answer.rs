@@ -13,6 +13,7 @@ use super::upload::Upload;
 use super::{Asked, Failed, Next, ROOM, Session};
 use crate::proxy::Refused;
 use crate::proxy::refusal::{Kind, Refusal};
+use crate::proxy::room::lengthen;
 use crate::proxy::route::{is_invalid_token, location_back};
 use crate::proxy::upstream::Reader;
 use crate::sys::{self, Peer};
@@ -234,7 +235,7 @@ impl Session<'_> {
     fn receive(&mut self, reader: &mut Reader) -> io::Result<usize> {
         let held = self.answer.len();
         let room = (self.answer.capacity() - held).max(LEAST);
-        self.answer.resize(held + room, 0);
+        lengthen(&mut self.answer, held + room);
         let got = reader.read(&mut self.answer[held..]);
         let n = *got.as_ref().unwrap_or(&0);
         self.answer.truncate(held + n);

@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::head::LARGEST;
+use crate::proxy::room::lengthen;
 
 /// A buffer that is filled at its end and used from its start.
 #[derive(Default)]
@@ -52,7 +53,7 @@ impl Input {
         if self.end == self.buffer.len() || self.was_full || self.buffer.len() < SMALLEST {
             // More than a head may have, so that "too large" is seen.
             let larger = (2 * self.buffer.len()).clamp(SMALLEST, LARGEST + SMALLEST);
-            self.buffer.resize(larger.max(self.end + 1), 0);
+            lengthen(&mut self.buffer, larger.max(self.end + 1));
         }
         let n = loop {
             match tcp.read(&mut self.buffer[self.end..]) {

@@ -42,6 +42,7 @@ use responses::Said;
 use streams::Streams;
 
 use super::refusal::{Kind, Refusal};
+use super::room::lengthen;
 
 /// Who decides about requests: the one place of the proxy that does so, seen
 /// from HTTP/2. One of them serves one connection.
@@ -381,7 +382,8 @@ impl<R: Read> Input<R> {
         (self.start, self.end) = (0, self.end - self.start);
         if self.buffer.len() - self.end < BUFFER / 2 {
             // A frame or a header block that is longer than usual.
-            self.buffer.resize(self.buffer.len().max(BUFFER / 2) * 2, 0);
+            let larger = self.buffer.len().max(BUFFER / 2) * 2;
+            lengthen(&mut self.buffer, larger);
         }
         loop {
             match self.reader.read(&mut self.buffer[self.end..]) {

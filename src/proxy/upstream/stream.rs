@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustls::client::UnbufferedClientConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, WriteTraffic};
 
+use crate::proxy::room::lengthen;
 use crate::sys;
 
 /// The half that receives.
@@ -66,7 +67,7 @@ pub fn handshake(
         let mut wants_more = false;
         match status.state.map_err(tls_error) {
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                encode(&mut outgoing, |buffer| data.encode(buffer))?;
+                encode(&mut outgoing, SMALLEST, |buffer| data.encode(buffer))?;
             }
             Ok(ConnectionState::TransmitTlsData(data)) => {
                 (&tcp).write_all(&outgoing)?;
@@ -217,7 +218,10 @@ impl Writer {
                 let mut session = lock(tls);
                 self.outgoing.append(&mut session.pending);
                 session.with_traffic(&mut self.outgoing, |traffic, outgoing| {
-                    encode(outgoing, |buffer| traffic.encrypt(piece, buffer))
+                    let overhead = (1 + piece.len() / RECORD) * OVERHEAD;
+                    encode(outgoing, piece.len() + overhead, |buffer| {
+                        traffic.encrypt(piece, buffer)
+                    })
                 })?;
             }
             (&self.shared.tcp).write_all(&self.outgoing)?;
@@ -235,7 +239,9 @@ impl Writer {
             {
                 let mut session = lock(tls);
                 session.with_traffic(&mut self.outgoing, |traffic, outgoing| {
-                    encode(outgoing, |buffer| traffic.queue_close_notify(buffer))
+                    encode(outgoing, SMALLEST, |buffer| {
+                        traffic.queue_close_notify(buffer)
+                    })
                 })?;
             }
             (&self.shared.tcp).write_all(&self.outgoing)?;
@@ -271,7 +277,7 @@ impl Session {
                     }
                 }
                 ConnectionState::EncodeTlsData(mut data) => {
-                    encode(&mut self.pending, |buffer| data.encode(buffer))?;
+                    encode(&mut self.pending, SMALLEST, |buffer| data.encode(buffer))?;
                 }
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::PeerClosed | ConnectionState::Closed => self.peer_closed = true,
@@ -298,7 +304,7 @@ impl Session {
             match status.state.map_err(tls_error)? {
                 ConnectionState::WriteTraffic(mut traffic) => return f(&mut traffic, outgoing),
                 ConnectionState::EncodeTlsData(mut data) => {
-                    encode(outgoing, |buffer| data.encode(buffer))?;
+                    encode(outgoing, SMALLEST, |buffer| data.encode(buffer))?;
                 }
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::PeerClosed => self.peer_closed = true,
@@ -343,7 +349,7 @@ impl Incoming {
         }
         if self.end == self.buffer.len() {
             let larger = (2 * self.buffer.len()).clamp(SMALLEST, LARGEST.max(self.end + SMALLEST));
-            self.buffer.resize(larger, 0);
+            lengthen(&mut self.buffer, larger);
         }
         let n = loop {
             match tcp.read(&mut self.buffer[self.end..]) {
@@ -362,16 +368,16 @@ impl Incoming {
     }
 }
 
-/// Calls `f` with room at the end of `outgoing`, and again with more of it
+/// Calls `f` with `room` at the end of `outgoing`, and again with more of it
 /// when it says how much it needs.
 fn encode<E: TooSmall>(
     outgoing: &mut Vec<u8>,
+    mut room: usize,
     mut f: impl FnMut(&mut [u8]) -> Result<usize, E>,
 ) -> io::Result<()> {
     let before = outgoing.len();
-    let mut room = outgoing.capacity().max(before + SMALLEST) - before;
     loop {
-        outgoing.resize(before + room, 0);
+        lengthen(outgoing, before + room);
         match f(&mut outgoing[before..]) {
             Ok(n) => {
                 outgoing.truncate(before + n);
@@ -414,7 +420,7 @@ fn farewell(mut tcp: &TcpStream, connection: &mut UnbufferedClientConnection) {
     let mut outgoing = Vec::new();
     if let Ok(ConnectionState::EncodeTlsData(mut data)) =
         connection.process_tls_records(&mut []).state
-        && encode(&mut outgoing, |buffer| data.encode(buffer)).is_ok()
+        && encode(&mut outgoing, SMALLEST, |buffer| data.encode(buffer)).is_ok()
     {
         let _ = tcp.write_all(&outgoing);
     }
@@ -430,6 +436,8 @@ fn lock(tls: &Mutex<Session>) -> MutexGuard<'_, Session> {
 
 /// The most plain text one TLS record carries (RFC 8446 section 5.1).
 const RECORD: usize = 16 * 1024;
+/// At least what TLS adds to that: header, type and tag, or an explicit nonce.
+const OVERHEAD: usize = 32;
 /// The receive buffer's first size, and its largest.
 const SMALLEST: usize = 4 * 1024;
 const LARGEST: usize = 64 * 1024;
