@@ -330,7 +330,7 @@ impl Control {
 }
 
 /// `target/debug/examples/cloudrun`: cargo builds it along with the tests.
-fn cloudrun_program() -> PathBuf {
+pub fn cloudrun_program() -> PathBuf {
     let mut dir = env::current_exe().expect("a test knows its own path");
     dir.pop(); // deps
     dir.pop();
@@ -342,7 +342,7 @@ fn cloudrun_program() -> PathBuf {
     program
 }
 
-fn runsd_program() -> Option<PathBuf> {
+pub fn runsd_program() -> Option<PathBuf> {
     let named = env::var_os("RUNSD_BIN").map(PathBuf::from);
     let path = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/runsd"));
     path.exists().then_some(path)

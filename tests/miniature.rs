@@ -218,3 +218,44 @@ fn an_image_from_scratch_holds_nothing_else() {
         assert_eq!(listing.contains(&name), there, "{name} in {listing:?}");
     }
 }
+
+#[test]
+fn an_ordinary_user_has_a_cloud_run_too() {
+    // Copies, because a checkout may lie where only its owner may look.
+    let dir = std::env::temp_dir().join(format!("miniature-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a scratch directory");
+    let copy = |from: &std::path::Path, name: &str| {
+        let to = dir.join(name);
+        std::fs::copy(from, &to).expect("a copy");
+        to
+    };
+    let cloudrun = copy(&crate::harness::cloudrun_program(), "cloudrun");
+    let runsd = copy(&crate::harness::runsd_program().expect("a runsd"), "runsd");
+    let as_nobody = |words: &[&std::ffi::OsStr]| {
+        let mut command = std::process::Command::new("setpriv");
+        // Only root has to step down, and can.
+        if nix::unistd::geteuid().is_root() {
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        }
+        command
+            .args(words)
+            .current_dir("/")
+            .output()
+            .expect("setpriv runs")
+    };
+    let allowed = as_nobody(&["unshare".as_ref(), "-Urnm".as_ref(), "true".as_ref()]);
+    if allowed.status.success() {
+        let mut words = vec![cloudrun.as_os_str(), "--runsd".as_ref(), runsd.as_os_str()];
+        words
+            .extend(["--", "/runsd", "--", "curl", "-s", "http://hello"].map(std::ffi::OsStr::new));
+        let out = as_nobody(&words);
+        let got = String::from_utf8_lossy(&out.stdout);
+        assert_eq!(
+            got, "Hello from hello in us-east1, project 123456789012\n",
+            "{out:?}"
+        );
+    } else {
+        println!("user namespaces are not allowed here: {allowed:?}");
+    }
+    let _ = std::fs::remove_dir_all(&dir);
+}
