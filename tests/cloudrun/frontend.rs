@@ -35,8 +35,9 @@ pub async fn serve(
     match world.mode("frontend").as_str() {
         "silent" => return future::pending().await,
         "reset" => {
-            // After the first bytes: sooner, and it would look refused.
-            let _ = stream.readable().await;
+            // After the first bytes: sooner, and it would look refused. (To
+            // wait until it is readable is not enough: that may be said early.)
+            let _ = stream.peek(&mut [0]).await;
             return drop(stream.set_zero_linger());
         }
         _ => tokio::time::sleep(world.delay("frontend")).await,
