@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use log::trace;
 
+use super::asked::Asked;
 use super::body::Body;
+use super::forward::Failed;
 use super::head::{BadHead, Framing, Head};
 use super::rewrite::Response;
 use super::upload::Upload;
-use super::{Asked, Failed, Next, ROOM, Session};
+use super::{Next, ROOM, Session};
 use crate::proxy::Refused;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::room::lengthen;
