@@ -70,7 +70,7 @@ impl To {
             name: asked.host.clone(),
             accept: asked.accept.clone(),
             head_only: asked.method == b"HEAD",
-            keep: asked.keep && asked.framing == Framing::None,
+            keep: asked.keep && asked.is_whole(),
             minor: asked.minor,
         }
     }
@@ -83,7 +83,11 @@ impl To {
             name: name.unwrap_or_else(|| To::default().name),
             accept: head.get(input, "accept").map(text),
             head_only: head.method(input) == b"HEAD",
-            keep: head.keeps_alive(input) && head.request_framing(input) == Ok(Framing::None),
+            keep: head.keeps_alive(input)
+                && matches!(
+                    head.request_framing(input),
+                    Ok(Framing::None | Framing::Length(0))
+                ),
             minor: head.minor,
         }
     }
@@ -96,9 +100,14 @@ pub struct Seen {
 }
 
 impl Asked {
+    /// Whether its head is all of it; many clients say so by a length of 0.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.framing, Framing::None | Framing::Length(0))
+    }
+
     /// Whether it may be sent twice without harm (RFC 9110 section 9.2.2).
     pub fn repeatable(&self) -> bool {
-        self.framing == Framing::None
+        self.is_whole()
             && !self.upgrade
             && [
                 &b"GET"[..],
