@@ -12,9 +12,9 @@ use crate::metadata::Metadata;
 pub struct Here {
     given: Place,
     found: OnceLock<Place>,
-    /// How many askings have failed. Held while asking: those who come
+    /// Why the last asking failed. Held while asking: those who come
     /// meanwhile wait, and share what it came to.
-    failures: Mutex<u64>,
+    failed: Mutex<Option<String>>,
 }
 
 impl Here {
@@ -23,7 +23,7 @@ impl Here {
         Here {
             given,
             found: OnceLock::new(),
-            failures: Mutex::new(0),
+            failed: Mutex::new(None),
         }
     }
 
@@ -48,14 +48,15 @@ impl Here {
         if let Some(found) = self.found.get() {
             return Ok(found);
         }
-        let before = self.failures.try_lock().map(|failures| *failures);
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = self.failed.try_lock().ok();
+        let waited = alone.is_none();
+        let mut failed =
+            alone.unwrap_or_else(|| self.failed.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(found) = self.found.get() {
             return Ok(found);
         }
-        if before.is_err() && *failures > 0 {
-            // Whoever held the lock asked for us too.
-            return Err("the metadata server could not say where this is".to_owned());
+        if waited && let Some(why) = &*failed {
+            return Err(why.clone()); // whoever held the lock asked for us too
         }
         match metadata.place() {
             Ok(mut place) => {
@@ -66,11 +67,10 @@ impl Here {
                     place.project.clone_from(&self.given.project);
                 }
                 info!("region {}, project {}", place.region, place.project);
-                *failures = 0;
                 Ok(self.found.get_or_init(|| place))
             }
             Err(err) => {
-                *failures += 1;
+                *failed = Some(err.clone());
                 Err(err)
             }
         }
