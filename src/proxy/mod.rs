@@ -301,9 +301,10 @@ impl Proxy {
         {
             return;
         }
+        // As the token says it: to ask anyone would delay the answer.
         let account = to.ours.then(|| {
-            let email = self.metadata.email();
-            email.unwrap_or_else(|_| "this service's account".to_owned())
+            let named = self.tokens.account();
+            named.unwrap_or_else(|| "this service's account".to_owned())
         });
         let url = match &destination.audience {
             Some(audience) => audience.clone(),

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use log::trace;
 
+use super::asked::Asked;
 use super::body::Body;
+use super::forward::Failed;
 use super::head::{BadHead, Framing, Head};
 use super::rewrite::Response;
 use super::upload::Upload;
-use super::{Asked, Failed, Next, ROOM, Session};
+use super::{Next, ROOM, Session};
 use crate::proxy::Refused;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::room::lengthen;
@@ -85,7 +87,8 @@ impl Session<'_> {
         if let (401, Some(bearer)) = (status, &asked.bearer)
             && challenge.is_some_and(is_invalid_token)
         {
-            if !asked.again && upload.is_none() && asked.repeatable() {
+            // Who was not let in has done nothing yet: any method may come again.
+            if !asked.again && upload.is_none() && asked.is_whole() {
                 if let Some(other) = self.proxy.another(&asked.goal, bearer) {
                     return Err(Failed::Denied(other));
                 }
