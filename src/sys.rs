@@ -169,12 +169,13 @@ pub enum Ended {
     Killed(i32),
 }
 
-/// Reaps one child that has ended, if there is one.
-pub fn reap() -> Option<(i32, Ended)> {
+/// Reaps one child that has ended, if there is one; or waits for one.
+pub fn reap(waiting: bool) -> Option<(i32, Ended)> {
+    let options = if waiting { 0 } else { libc::WNOHANG };
     let mut status = 0;
     loop {
         // SAFETY: the status is an int of ours.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, options) };
         if pid > 0 {
             // WTERMSIG leaves out the bit that tells of a core dump.
             let ended = if libc::WIFEXITED(status) {

@@ -262,6 +262,63 @@ print('idle' if sum(map(int, ticks)) < 500 else ticks)";
 }
 
 #[test]
+fn a_kernel_that_lacks_something() {
+    // Beside runsd, so that what the kernel lacks is no one else's problem.
+    let script = "mkfifo /tmp/up /tmp/down
+        python3 /tests/clients/without.py \"$@\" -- \
+            /runsd -- sh -c '(exit 3) & echo up >/tmp/up; read x </tmp/down; exit 7' &
+        read x </tmp/up
+        curl -sS http://hello http://external.example/x
+        echo down >/tmp/down
+        wait $!";
+    for (lacks, want) in [
+        (
+            &["rt_sigtimedwait=ENOSYS"],
+            "runsd: warning: cannot wait for signals: Function not implemented (os error 38); none \
+             is passed on\n",
+        ),
+        // What gVisor may not have, or not for us.
+        (
+            &[
+                "prctl:36=EINVAL", // PR_SET_CHILD_SUBREAPER
+                "recvmmsg=ENOSYS",
+                "sendmmsg=ENOSYS",
+                "sched_setscheduler=EPERM",
+                "prlimit64=EPERM",
+                "setsockopt::6=ENOPROTOOPT",    // TCP_NODELAY
+                "setsockopt::1:13=ENOPROTOOPT", // SO_LINGER
+            ],
+            "",
+        ),
+        // Or accept and ignore; and a kernel without IPv6.
+        (&["setsockopt=0", "socket:10=EAFNOSUPPORT"], ""),
+        // What libc and std would like to have.
+        (
+            &[
+                "clone3=ENOSYS",
+                "getrandom=ENOSYS",
+                "madvise=ENOSYS",
+                "membarrier=ENOSYS",
+                "pidfd_open=ENOSYS",
+                "rseq=ENOSYS",
+                "sched_getaffinity=ENOSYS",
+                "sigaltstack=ENOSYS",
+                "statx=ENOSYS",
+            ],
+            "",
+        ),
+    ] {
+        let command = [&["sh", "-c", script, "sh"], lacks].concat();
+        let out = CloudRun::new().run(&command);
+        assert_eq!(
+            (out.stdout, out.stderr.as_str(), out.status),
+            (both(), want, 7),
+            "{lacks:?}"
+        );
+    }
+}
+
+#[test]
 fn entrypoint_scripts_as_they_are_written() {
     // The shape of nginx's and many databases' images: prepare, then exec.
     let image = Image::scratch().with(

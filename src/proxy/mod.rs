@@ -90,8 +90,7 @@ pub fn bind(port: u16) -> io::Result<Sockets> {
     match TcpListener::bind((Ipv6Addr::LOCALHOST, port)) {
         Ok(listener) => listeners.push(listener),
         // No IPv6 here, which is common.
-        Err(err) if err.kind() == io::ErrorKind::AddrNotAvailable => {}
-        Err(err) if err.kind() == io::ErrorKind::Unsupported => {}
+        Err(err) if sys::net::has_no_such_address(&err) => {}
         Err(err) => warn!("proxy: not on ::1: {err}"),
     }
     Ok(Sockets(listeners))
