@@ -23,6 +23,7 @@ pub use stream::{Aborter, Reader, Writer};
 use super::refusal::{Kind, Refusal};
 use crate::destination::Destination;
 use crate::dns::resolve::{ResolveError, Resolver};
+use crate::sys;
 
 /// What dialling needs to know.
 #[derive(Debug, Default)]
@@ -143,6 +144,7 @@ impl Upstream {
             }
             false => stream::plain(tcp),
         };
+        sys::stack::shrink();
         reader
             .patience(Some(PATIENCE))
             .map_err(|err| Refusal::new(Kind::ProxyInternalError, err.to_string()))?;
