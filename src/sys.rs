@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 pub mod net;
+pub mod stack;
 
 use std::env;
 use std::ffi::CString;
