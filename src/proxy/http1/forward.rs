@@ -197,9 +197,7 @@ impl Session<'_> {
             // A body of known length has nothing in it that could be bad.
             let (n, done) = body.take(bytes, |_| {}).map_err(|_| Over)?;
             let sent = match first.take() {
-                Some(request) => connection
-                    .writer
-                    .write_all(&[request, &bytes[..n]].concat()),
+                Some(request) => connection.writer.write_parts(&[request, &bytes[..n]]),
                 None => connection.writer.write_all(&bytes[..n]),
             };
             self.input.consume(n);

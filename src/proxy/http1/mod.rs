@@ -29,6 +29,7 @@ use self::input::Input;
 use super::refusal::{Kind, Refusal};
 use super::upstream::Connection;
 use super::{Goal, Proxy};
+use crate::sys;
 
 pub use self::probe::ask;
 
@@ -160,6 +161,7 @@ impl Session<'_> {
                         self.out = Vec::new();
                         self.answer = Vec::new();
                     }
+                    sys::stack::shrink();
                     let _ = self.tcp.set_read_timeout(None);
                     let got = self.input.fill(self.tcp);
                     let _ = self.tcp.set_read_timeout(Some(PATIENCE));
