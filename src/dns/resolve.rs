@@ -18,7 +18,7 @@ use super::stream;
 /// Addresses by name, kept for as long as their nameserver said.
 #[derive(Debug)]
 pub struct Resolver {
-    nameservers: Nameservers,
+    nameservers: Arc<Nameservers>,
     patience: Patience,
     known: Mutex<HashMap<String, Arc<Slot>>>,
 }
@@ -59,13 +59,13 @@ struct Last {
 
 impl Resolver {
     /// One that asks these, in this order.
-    pub fn new(nameservers: &[SocketAddr]) -> Resolver {
+    pub fn new(nameservers: Arc<Nameservers>) -> Resolver {
         Resolver::patient(nameservers, Patience::default())
     }
 
-    fn patient(nameservers: &[SocketAddr], patience: Patience) -> Resolver {
+    fn patient(nameservers: Arc<Nameservers>, patience: Patience) -> Resolver {
         Resolver {
-            nameservers: Nameservers::new(nameservers, &[]),
+            nameservers,
             patience,
             known: Mutex::default(),
         }

@@ -40,7 +40,8 @@ fn resolver(nameservers: &[SocketAddr], first: Duration) -> Resolver {
         all: first * 2,
         silent: LONG,
     };
-    Resolver::patient(nameservers, patience)
+    let nameservers = Nameservers::new(nameservers, &[]);
+    Resolver::patient(Arc::new(nameservers), patience)
 }
 
 fn coded(query: &[u8], code: u8) -> Vec<u8> {
@@ -216,6 +217,17 @@ fn other_nameservers() {
         let got = got.map(|found| found.len()).map_err(|err| err.to_string());
         assert_eq!(got, want, "{nameservers:?}");
     }
+}
+
+#[test]
+fn whom_anyone_found_silent_is_asked_last() {
+    let (silent, unheard) = nameserver(|_, _, _| None);
+    let (good, _heard) = nameserver(world);
+    let shared = Arc::new(Nameservers::new(&[silent, good], &[]));
+    let resolver = Resolver::new(Arc::clone(&shared));
+    shared.note(0, true);
+    assert_eq!(resolver.resolve("four", 443).unwrap().len(), 2);
+    assert_eq!(unheard.try_iter().count(), 0);
 }
 
 #[test]
