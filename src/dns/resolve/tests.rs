@@ -115,6 +115,28 @@ fn names_and_their_addresses() {
 }
 
 #[test]
+fn ipv6_for_who_refuses_ipv4() {
+    let (address, heard) = nameserver(world);
+    let resolver = resolver(&[address], LONG);
+    for (host, want) in [
+        ("mixed", &["[2001:db8::6]:443"][..]),
+        ("Mixed.", &["[2001:db8::6]:443"]),
+        ("four", &[]),
+        ("nothing", &[]),
+        ("192.0.2.1", &[]),
+        ("localhost", &[]),
+    ] {
+        let got = resolver.resolve_v6(host, 443);
+        let got: Vec<_> = got.iter().map(SocketAddr::to_string).collect();
+        assert_eq!(got, want, "{host}");
+    }
+    // Kept, and apart from what is usual.
+    let asked: Vec<_> = heard.try_iter().collect();
+    assert_eq!(asked, ["mixed 28", "four 28", "nothing 28"]);
+    assert_eq!(resolver.resolve("mixed", 443).unwrap().len(), 2);
+}
+
+#[test]
 fn kept_for_as_long_as_said_and_no_longer() {
     let (address, heard) = nameserver(world);
     let resolver = resolver(&[address], LONG);
@@ -128,7 +150,7 @@ fn kept_for_as_long_as_said_and_no_longer() {
         ("broken", 1000, true),
         ("broken", 1000, true), // failures are not kept
     ] {
-        let _ = resolver.addresses(host, at(second));
+        let _ = resolver.addresses(host, Kinds::Usual, at(second));
         let asked = heard.try_iter().count() > 0;
         assert_eq!(asked, asks, "{host} at {second}");
     }
@@ -160,7 +182,7 @@ fn many_askers_make_one_lookup() {
         together.wait();
         begun.recv().unwrap();
         // All of them have the slot, beside the map and this line.
-        while Arc::strong_count(&resolver.slot(host).0) < 8 + 2 {
+        while Arc::strong_count(&resolver.slot(host, Kinds::Usual).0) < 8 + 2 {
             thread::yield_now();
         }
         go.send(()).unwrap();
