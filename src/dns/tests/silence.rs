@@ -3,13 +3,13 @@
 
 use super::*;
 
+/// Silence that is waited for, and still time enough for who answers.
+const A_WHILE: Duration = Duration::from_secs(1);
+
 #[test]
 fn the_next_nameserver_after_silence() {
     let (first, second) = (Peer::new(), Peer::new());
-    let server = start(
-        &[first.address(), second.address()],
-        Duration::from_millis(50),
-    );
+    let server = start(&[first.address(), second.address()], A_WHILE);
     let client = Peer::client(&server);
     let asked = question(1, "example.com", A);
     client.ask(&asked);
@@ -34,7 +34,7 @@ fn a_nameserver_that_is_back_comes_first_again() {
     let (first, second) = (Peer::new(), Peer::new());
     let config = config(&[first.address(), second.address()]);
     let patience = Patience {
-        first: Duration::from_millis(50),
+        first: A_WHILE,
         all: LONG,
         silent: Duration::ZERO,
     };
@@ -60,10 +60,7 @@ fn a_nameserver_that_is_back_comes_first_again() {
 #[test]
 fn a_late_answer_counts() {
     let (first, second) = (Peer::new(), Peer::new());
-    let server = start(
-        &[first.address(), second.address()],
-        Duration::from_millis(500),
-    );
+    let server = start(&[first.address(), second.address()], A_WHILE);
     let client = Peer::client(&server);
     let asked = question(1, "example.com", A);
     client.ask(&asked);
@@ -151,7 +148,7 @@ fn a_closed_port_is_no_reason_to_wait() {
 #[test]
 fn a_lost_datagram_is_sent_again() {
     let upstream = Peer::new();
-    let server = start(&[upstream.address()], Duration::from_millis(50));
+    let server = start(&[upstream.address()], A_WHILE);
     let client = Peer::client(&server);
     let asked = question(1, "example.com", A);
     client.ask(&asked);
