@@ -227,3 +227,27 @@ fn a_dead_nameserver_costs_two_seconds_once_and_two_dead_ones_an_answer_in_time(
     assert_eq!(one.join().expect("a run"), "NOERROR\n192.0.2.3\n");
     assert_eq!(none.join().expect("a run"), "SERVFAIL\n");
 }
+
+#[test]
+fn who_has_less_patience_is_answered_sooner() {
+    let dead = "nameserver 192.0.2.98\nnameserver 192.0.2.99\noptions timeout:1\n";
+    let dig =
+        "dig +tries=1 +time=20 external.example | sed -n 's/.*Query time: \\(.*\\) msec/\\1/p'";
+    let out = CloudRun::new().resolv_conf(dead).sh(dig);
+    // 900; it would be 4,000.
+    let took: u64 = out.stdout.trim().parse().expect("a number");
+    assert!((800..3500).contains(&took), "{took} ms");
+}
+
+#[test]
+fn the_tenth_of_ten_nameservers() {
+    // Nothing listens at port 53 of nine other addresses of loopback.
+    let closed = |n| format!("nameserver 127.0.0.{n}\n");
+    let conf: String = (2..11).map(closed).collect();
+    let conf = conf + "nameserver 169.254.169.254\n";
+    let script =
+        "dig +short external.example; dig +short +tcp external.example; curl -s http://hello";
+    let out = CloudRun::new().resolv_conf(&conf).sh(script);
+    let want = "192.0.2.3\n192.0.2.3\nHello from hello in us-east1, project 123456789012\n";
+    assert_eq!(out.stdout, want, "{}", out.stderr);
+}

@@ -59,6 +59,8 @@ fn lookup(compiler: &str) -> PathBuf {
             .env("GO111MODULE", "off")
             .env("GOTOOLCHAIN", "local")
             .env("GOPROXY", "off")
+            .env("GOFLAGS", "")
+            .env("GOPATH", base.join("target/go-path"))
             .env("GOCACHE", base.join("target/go-cache")),
         "musl-gcc" => command.arg("-static"),
         _ => &mut command,
