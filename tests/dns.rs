@@ -196,20 +196,33 @@ fn a_nameserver_with_an_ipv6_address() {
 }
 
 #[test]
-fn upstreams_by_ipv6_where_there_is_no_ipv4_or_it_refuses() {
-    let words = [
-        "/runsd",
-        "-route=dual=https://dual.example.com,audience=none",
-        "-route=six=https://six.example.com,audience=none",
-        "--",
-        "curl",
-        "-s",
-        "http://dual",
-        "http://six",
-    ];
+fn upstreams_wherever_they_are_reached() {
+    // By IPv6 where there is no IPv4 or it refuses; at the second address
+    // where the first one refuses; at the end of two aliases.
+    let names = ["billing", "six", "dual", "several", "alias"];
+    let mut words = vec!["/runsd".to_owned()];
+    words.extend(
+        names.map(|name| format!("-route={name}=https://{name}.example.com,audience=none")),
+    );
+    words.extend(["--", "curl", "-s"].map(str::to_owned));
+    words.extend(names.map(|name| format!("http://{name}")));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let out = CloudRun::new().run(&words);
-    let want = "dual.example.com, asked for /\nsix.example.com, asked for /\n";
-    assert_eq!(out.stdout, want, "{}", out.stderr);
+    let want = names.map(|name| format!("{name}.example.com, asked for /\n"));
+    assert_eq!(out.stdout, want.concat(), "{}", out.stderr);
+}
+
+#[test]
+fn an_upstream_whose_address_takes_tcp() {
+    let script = "curl -s http://hello && read end";
+    let mut running = with_nameserver(&json!({ "mode": "truncated" }), script);
+    assert_eq!(
+        running.line(),
+        "Hello from hello in us-east1, project 123456789012"
+    );
+    let stats = running.stats();
+    let asked = &stats["dns_tcp"]["hello-123456789012.us-east1.run.app A"];
+    assert_eq!(asked, 1, "{stats:#}");
 }
 
 #[test]

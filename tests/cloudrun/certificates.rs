@@ -89,4 +89,10 @@ const FRONT_END: &[&str] = &[
 ];
 
 /// Servers that are not on Cloud Run.
-const BILLING: &[&str] = &["billing.example.com", "dual.example.com", "six.example.com"];
+const BILLING: &[&str] = &[
+    "billing.example.com",
+    "dual.example.com",
+    "six.example.com",
+    "several.example.com",
+    "alias.example.com",
+];

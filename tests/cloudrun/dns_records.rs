@@ -149,6 +149,10 @@ const ZONE: &[(&str, &str, &str)] = &[
     ("dual.example.com", "A", "192.0.2.3"),    // as above
     ("dual.example.com", "AAAA", OVER_IPV6),
     ("six.example.com", "AAAA", OVER_IPV6),
+    ("several.example.com", "A", "192.0.2.3"), // as above
+    ("several.example.com", "A", "192.0.2.2"),
+    ("alias.example.com", "CNAME", "alias2.example.com"),
+    ("alias2.example.com", "CNAME", "several.example.com"),
     ("unreachable.example.com", "A", "198.51.100.1"),
     ("external.example", "A", "192.0.2.3"),
     ("external.example", "AAAA", "2001:db8::3"),
