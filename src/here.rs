@@ -12,9 +12,9 @@ use crate::metadata::Metadata;
 pub struct Here {
     given: Place,
     found: OnceLock<Place>,
-    /// Why the last asking failed. Held while asking: those who come
-    /// meanwhile wait, and share what it came to.
-    failed: Mutex<Option<String>>,
+    /// Why the last asking failed. Held while asking: those who come meanwhile
+    /// wait, and share what it came to.
+    failure: Mutex<Option<String>>,
 }
 
 impl Here {
@@ -23,7 +23,7 @@ impl Here {
         Here {
             given,
             found: OnceLock::new(),
-            failed: Mutex::new(None),
+            failure: Mutex::new(None),
         }
     }
 
@@ -48,15 +48,14 @@ impl Here {
         if let Some(found) = self.found.get() {
             return Ok(found);
         }
-        let alone = self.failed.try_lock().ok();
-        let waited = alone.is_none();
-        let mut failed =
-            alone.unwrap_or_else(|| self.failed.lock().unwrap_or_else(PoisonError::into_inner));
+        let asked_already = self.failure.try_lock().is_err();
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = self.found.get() {
             return Ok(found);
         }
-        if waited && let Some(why) = &*failed {
-            return Err(why.clone()); // whoever held the lock asked for us too
+        if asked_already && let Some(why) = &*failure {
+            // Whoever held the lock asked for us too.
+            return Err(why.clone());
         }
         match metadata.place() {
             Ok(mut place) => {
@@ -67,10 +66,11 @@ impl Here {
                     place.project.clone_from(&self.given.project);
                 }
                 info!("region {}, project {}", place.region, place.project);
+                *failure = None;
                 Ok(self.found.get_or_init(|| place))
             }
             Err(err) => {
-                *failed = Some(err.clone());
+                *failure = Some(err.clone());
                 Err(err)
             }
         }
