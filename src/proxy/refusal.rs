@@ -272,7 +272,7 @@ fn json_string(text: &str) -> String {
 /// Whether JSON is named, and no less than plain text.
 ///
 /// `*/*` names nothing: it is what curl sends, and people read that.
-fn wants_json(accept: &str) -> bool {
+pub fn wants_json(accept: &str) -> bool {
     let mut json = 0;
     let mut text = 0;
     for range in accept.split(',') {
