@@ -73,13 +73,7 @@ impl Refusal {
 
     /// `grpc-status` for a gRPC call, as gRPC maps statuses of HTTP.
     pub fn grpc_status(&self) -> u8 {
-        if self.kind == Kind::ProxyConfigurationError {
-            // No token or no region right now: the metadata server may be back.
-            return 14;
-        }
         match self.status() {
-            // No token, or no place: the metadata server may be back soon.
-            _ if self.kind == Kind::ProxyConfigurationError => 14,
             401 => 16,                   // UNAUTHENTICATED
             403 => 7,                    // PERMISSION_DENIED
             404 => 12,                   // UNIMPLEMENTED
@@ -220,7 +214,10 @@ impl Kind {
                 ("http_protocol_error", 502, "look at what the service sends")
             }
             Kind::ProxyInternalError => ("proxy_internal_error", 500, "please report it"),
-            Kind::ProxyConfigurationError => ("proxy_configuration_error", 500, "see runsd -help"),
+            // No token, or no place: it is the metadata server that failed us,
+            // and it may be back soon. RFC 9209 has 500 for a proxy that was
+            // set up wrongly.
+            Kind::ProxyConfigurationError => ("proxy_configuration_error", 502, "see runsd -check"),
             Kind::ProxyLoopDetected => (
                 "proxy_loop_detected",
                 502,
@@ -380,7 +377,7 @@ mod tests {
             (
                 Kind::ProxyConfigurationError,
                 "proxy_configuration_error",
-                500,
+                502,
             ),
             (Kind::ProxyLoopDetected, "proxy_loop_detected", 502),
         ] {
