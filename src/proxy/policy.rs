@@ -99,6 +99,9 @@ impl http2::Policy for Policy<'_> {
                 .reader
                 .patience(None)
                 .map_err(|err| Refusal::new(Kind::ProxyInternalError, err.to_string()))?;
+            // One that was cut while nobody looked is not silence for long.
+            connection.reader.keep_alive();
+            connection.reader.hurry();
             let aborter = connection.reader.aborter();
             *self.opened() = Some(Opened { asked, goal });
             Ok(http2::Upstream {

@@ -14,7 +14,7 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, WriteTraffic};
 
 use crate::proxy::room::lengthen;
-use crate::sys;
+use crate::sys::{self, alive};
 
 /// The half that receives.
 pub struct Reader {
@@ -160,6 +160,18 @@ impl Reader {
     /// How long a read may wait before it answers `WouldBlock`; `None`: for ever.
     pub fn patience(&self, limit: Option<Duration>) -> io::Result<()> {
         self.shared.tcp.set_read_timeout(limit)
+    }
+
+    /// Notices a far end that is gone without a word, and keeps what is on the
+    /// way from forgetting a connection that is silent for long.
+    pub fn keep_alive(&self) {
+        alive::keep_alive(self.shared.tcp.as_fd(), KEPT_ALIVE);
+    }
+
+    /// Notices soon that what was sent reaches nobody. Only where the far end
+    /// never stops reading for long.
+    pub fn hurry(&self) {
+        alive::give_up_after(self.shared.tcp.as_fd(), GIVEN_UP);
     }
 
     /// The version of TLS that is spoken.
@@ -441,3 +453,7 @@ const OVERHEAD: usize = 32;
 /// The receive buffer's first size, and its largest.
 const SMALLEST: usize = 4 * 1024;
 const LARGEST: usize = 64 * 1024;
+/// Seconds between two signs of life; networks forget after ten minutes.
+const KEPT_ALIVE: i32 = 60;
+/// Seconds until what was sent is known to be lost.
+const GIVEN_UP: i32 = 30;
