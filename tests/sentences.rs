@@ -91,13 +91,12 @@ fn an_upstream_that_does_not_answer_as_it_should() {
 
 #[test]
 fn no_token_and_no_place() {
-    let mut caller = Caller::new(CloudRun::new(), &[]);
-    caller.running.post("metadata", &json!({ "mode": "404" }));
+    let mut caller = Caller::after("metadata", &json!({ "mode": "404" }));
     refused(
         &mut caller,
         "http://hello",
         "proxy_configuration_error",
-        500,
+        502,
         14,
         "the region and project of this instance are not known: the metadata server answered 404 \
          for instance/zone; see runsd -help",
@@ -106,7 +105,7 @@ fn no_token_and_no_place() {
         &mut caller,
         "http://hello.us-east1.123456789012",
         "proxy_configuration_error",
-        500,
+        502,
         14,
         "no identity token for https://hello-123456789012.us-east1.run.app: the metadata server \
          answered 404 for instance/service-accounts/default/identity; see runsd -help",

@@ -90,6 +90,8 @@ class World:
     def upstream(self):
         self.run("nameserver", [f"{self.dir}/nameserver", METADATA, "53"])
         conf = self.put("upstream.conf", self.nginx_conf("upstream", 2, UPSTREAM))
+        if os.path.exists(f"{self.dir}/sink"):
+            os.remove(f"{self.dir}/sink")  # of a run that was killed
         self.run("upstream", ["nginx", "-c", conf], 443, FRONT)
 
     def nginx_conf(self, name, workers, servers):
