@@ -141,14 +141,23 @@ fn a_client_that_leaves_is_missed_at_the_service() {
 }
 
 #[test]
-fn without_an_upstream_there_is_a_502_that_says_why() {
-    for (mode, reason) in [("refuse", "refused the connection"), ("http1", "HTTP/2")] {
+fn without_an_upstream_or_a_token_there_is_a_502_that_says_why() {
+    for (room, mode, reason) in [
+        ("frontend", "refuse", "refused the connection"),
+        ("frontend", "http1", "HTTP/2"),
+        ("metadata", "refuse", "metadata server"),
+    ] {
         let order = json!({"mode": mode});
         let out = CloudRun::new().sh(&format!(
-            "curl -sS -d '{order}' -o /dev/null http://192.0.2.53/frontend
+            "curl -sS -d '{order}' -o /dev/null http://192.0.2.53/{room}
              curl -sSi --http2-prior-knowledge http://hello"
         ));
-        for want in ["HTTP/2 502", "proxy-status: runsd; error=", reason] {
+        for want in [
+            "HTTP/2 502",
+            "proxy-status: runsd; error=",
+            reason,
+            "\nrunsd: ",
+        ] {
             assert!(out.stdout.contains(want), "{mode}: {want}: {out:?}");
         }
     }
