@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod alive;
 pub mod net;
 pub mod stack;
 

@@ -122,8 +122,8 @@ fn types_statuses_and_sentences() {
         (
             Kind::ProxyConfigurationError,
             "proxy_configuration_error",
-            500,
-            "see runsd -help",
+            502,
+            "see runsd -check",
         ),
         (
             Kind::ProxyLoopDetected,
