@@ -41,6 +41,7 @@ pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
         tcp,
         input: Input::new(first),
         head: Head::default(),
+        answer_head: Head::default(),
         out: Vec::new(),
         answer: Vec::new(),
         last: None,
@@ -59,12 +60,14 @@ struct Session<'a> {
     tcp: &'a TcpStream,
     input: Input,
     head: Head,
+    /// The same for answers; kept for its room.
+    answer_head: Head,
     /// What is about to be sent, either way.
     out: Vec<u8>,
     /// What the upstream sent and the client has not got yet.
     answer: Vec<u8>,
     /// The last Host and where it led: nearly always the next one too.
-    last: Option<(Vec<u8>, Arc<Goal>)>,
+    last: Option<(Arc<str>, Arc<Goal>)>,
     /// The authority of a CONNECT that was answered by this very connection.
     tunnelled: Option<String>,
     /// Since when the client sends nothing more.
