@@ -49,10 +49,11 @@ fn check_place(report: &mut Report, config: &Config, proxy: &Proxy) {
     };
     let place = proxy.here.place(needs, &proxy.metadata);
     report.line("region", place.as_ref().map(|place| place.region.clone()));
-    if needs.project {
-        let project = place.as_ref().map(|place| place.project.clone());
-        report.line("project", project);
-    }
+    let project = match &config.form {
+        Form::Deterministic { .. } => place.as_ref().map(|place| place.project.clone()),
+        Form::Hash { hash, .. } => Ok(format!("the one of hash {hash}")),
+    };
+    report.line("project", project);
     report.line("account", account(&proxy.metadata));
 }
 
@@ -111,6 +112,7 @@ fn port(port: u16, what: &str, bound: io::Result<()>) -> Result<String, String> 
 }
 
 fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
+    let started = Instant::now();
     let goal = match proxy.goal(name) {
         Ok(goal) => goal,
         Err(refusal) => return report.line("name", Err::<String, _>(refusal.reason())),
@@ -120,7 +122,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     let scheme = if to.tls { "https" } else { "http" };
     report.line(
         "URL",
-        Ok::<_, String>(format!("{scheme}://{}", goal.authority)),
+        Ok::<_, String>(format!("{scheme}://{}, {}", goal.authority, ms(started))),
     );
     let audience = to.audience.as_deref();
     report.line(

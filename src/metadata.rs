@@ -159,6 +159,8 @@ fn agent(time: Duration) -> Agent {
         .http_status_as_error(false)
         .timeout_global(Some(time))
         .max_idle_connections(0)
+        // A request is one write: nothing to gain, and a failure would be one.
+        .no_delay(false)
         .input_buffer_size(16 * 1024)
         .output_buffer_size(4 * 1024)
         .user_agent(concat!("runsd/", env!("CARGO_PKG_VERSION")));

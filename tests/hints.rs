@@ -75,10 +75,34 @@ fn over_http_2_as_well() {
 }
 
 #[test]
+fn a_hint_asks_nobody_and_so_delays_nothing() {
+    let mut caller = Caller::new(CloudRun::new(), &[]);
+    assert_eq!(caller.status("http://forbidden/first"), "403");
+    let asked = caller.running.stats()["metadata"].to_string();
+    assert!(asked.contains("/identity"), "{asked}");
+    assert!(!asked.contains("/email"), "{asked}");
+    // It names the account all the same, and is there before the answer ends:
+    // an application that gives up at once has its hint in the log.
+    let out = caller.finish();
+    let [hint] = warnings(&out.stderr)[..] else {
+        panic!("{}", out.stderr);
+    };
+    assert!(
+        hint.starts_with(&format!("forbidden: 403: {ACCOUNT} may not call ")),
+        "{hint}"
+    );
+}
+
+#[test]
 fn an_applications_own_no_is_its_own_business() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     for status in ["401", "403", "404", "500"] {
-        assert_eq!(caller.status(&format!("http://status/{status}")), status);
+        for http in ["--http1.1", "--http2-prior-knowledge"] {
+            let url = format!("{http} http://status/{status}");
+            assert_eq!(caller.status(&url), status);
+            // One that looks much like the front end's.
+            assert_eq!(caller.status(&format!("{url}?page=1")), status);
+        }
     }
     assert_eq!(caller.finish().stderr, "");
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use log::{error, trace, warn};
 
 use crate::config::{DnsConfig, Names};
-use crate::sys::net::{Inbox, Wait, poll};
+use crate::sys::net::{Inbox, Wait, has_no_such_address, poll};
 use forward::{Client, Forwarder};
 use message::Read;
 use nameservers::{Nameservers, Patience};
@@ -54,8 +54,7 @@ pub fn bind(config: &DnsConfig) -> io::Result<Sockets> {
             }
             Err(err) if ip.is_ipv4() => return Err(err),
             // No IPv6 here, which is common.
-            Err(err) if err.kind() == io::ErrorKind::AddrNotAvailable => {}
-            Err(err) if err.kind() == io::ErrorKind::Unsupported => {}
+            Err(err) if has_no_such_address(&err) => {}
             Err(err) => warn!("dns: not on ::1: {err}"),
         }
     }

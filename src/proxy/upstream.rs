@@ -24,17 +24,19 @@ use rustls::{AlertDescription, ClientConfig, RootCertStore};
 pub use stream::{Aborter, Reader, Writer, send};
 
 use super::refusal::{Kind, Refusal};
+use super::seats::Seats;
 use crate::destination::Destination;
 use crate::dns::resolve::{ResolveError, Resolver};
 use crate::sys;
 
 /// What dialling needs to know.
-#[derive(Debug, Default)]
 pub struct Settings {
     /// PEM file whose certificates replace the built-in roots.
     pub ca_file: Option<PathBuf>,
     /// Every connection goes here instead (for tests).
     pub address: Option<SocketAddr>,
+    /// For those we dial for: each may have one connection, beside the idle ones.
+    pub seats: Arc<Seats>,
 }
 
 /// Dials far ends, and keeps the connections that are idle.
@@ -127,6 +129,7 @@ impl Upstream {
     ///
     /// Each failure is a [`Refusal`] that says which of them it was.
     pub fn dial(&self, to: &Destination, alpn: Alpn) -> Result<Connection, Refusal> {
+        self.make_room();
         let started = Instant::now();
         let tcp = self.connect(to)?;
         let connected = started.elapsed();
@@ -162,6 +165,22 @@ impl Upstream {
             used: false,
             key: key(to),
         })
+    }
+
+    /// Closes idle connections, so that those in use and those still idle
+    /// together are no more than there are seats, and descriptors for them.
+    fn make_room(&self) {
+        let free = self.settings.seats.free();
+        let mut closed = Vec::new();
+        let mut pool = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = pool.values().map(Vec::len).sum();
+        let mut more = all.saturating_sub(free);
+        for kept in pool.values_mut() {
+            let some = more.min(kept.len());
+            closed.extend(kept.drain(..some));
+            more -= some;
+        }
+        drop(pool);
     }
 
     /// The addresses dialling would try, in order.

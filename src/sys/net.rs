@@ -50,6 +50,15 @@ pub fn poll(waits: &mut [Wait], timeout: Option<Duration>) -> io::Result<()> {
     Ok(())
 }
 
+/// Why there is no socket on ::1, where there is no IPv6: switched off, or not
+/// in the kernel.
+pub fn has_no_such_address(err: &io::Error) -> bool {
+    matches!(
+        err.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT)
+    )
+}
+
 /// How many datagrams one system call takes or gives at most.
 pub const BATCH: usize = 32;
 
@@ -106,12 +115,27 @@ impl Inbox {
                 ptr::null_mut(),
             )
         };
-        let Ok(count) = usize::try_from(count) else {
-            let err = io::Error::last_os_error();
-            return match err.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
-                _ => Err(err),
-            };
+        let count = match usize::try_from(count) {
+            Ok(count) => Ok(count),
+            Err(_) => unless_missing(|| {
+                // SAFETY: as above, for the first header.
+                let len = unsafe {
+                    libc::recvmsg(
+                        socket.as_raw_fd(),
+                        &raw mut headers[0].msg_hdr,
+                        libc::MSG_DONTWAIT,
+                    )
+                };
+                headers[0].msg_len = u32::try_from(len).ok()?;
+                Some(1)
+            }),
+        };
+        let count = match count {
+            Ok(count) => count,
+            Err(err) => match err.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => return Ok(0),
+                _ => return Err(err),
+            },
         };
         for (header, from) in headers.iter().zip(&froms).take(count) {
             let len = (header.msg_len as usize).min(ROOM);
@@ -211,9 +235,26 @@ impl Outbox {
         match usize::try_from(sent) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(sent) => Ok(sent),
-            Err(_) => Err(io::Error::last_os_error()),
+            Err(_) => unless_missing(|| {
+                let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+                // SAFETY: as above, for the first header.
+                let sent = unsafe {
+                    libc::sendmsg(socket.as_raw_fd(), &raw const headers[0].msg_hdr, flags)
+                };
+                (sent >= 0).then_some(1)
+            }),
         }
     }
+}
+
+/// What the last system call failed with; or, where the kernel has no such
+/// call, what `instead` comes to, which does the same for one datagram.
+fn unless_missing(instead: impl FnOnce() -> Option<usize>) -> io::Result<usize> {
+    let err = io::Error::last_os_error();
+    if err.raw_os_error() != Some(libc::ENOSYS) {
+        return Err(err);
+    }
+    instead().ok_or_else(io::Error::last_os_error)
 }
 
 fn address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {

@@ -99,7 +99,8 @@ impl Session<'_> {
         if let (401, Some(bearer)) = (status, &asked.bearer)
             && challenge.is_some_and(is_invalid_token)
         {
-            if !asked.again && upload.is_none() && asked.repeatable() {
+            // Who was not let in has done nothing yet: any method may come again.
+            if !asked.again && upload.is_none() && asked.is_whole() {
                 if let Some(other) = self.proxy.another(&asked.goal, bearer) {
                     return Err(Failed::Denied(other));
                 }

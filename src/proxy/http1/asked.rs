@@ -70,7 +70,7 @@ impl To {
             name: asked.host.to_string(),
             accept: asked.accept.clone(),
             head_only: asked.head_only,
-            keep: asked.keep && asked.framing == Framing::None,
+            keep: asked.keep && asked.is_whole(),
             minor: asked.minor,
         }
     }
@@ -83,7 +83,11 @@ impl To {
             name: name.unwrap_or_else(|| To::default().name),
             accept: head.get(input, "accept").map(text),
             head_only: head.method(input) == b"HEAD",
-            keep: head.keeps_alive(input) && head.request_framing(input) == Ok(Framing::None),
+            keep: head.keeps_alive(input)
+                && matches!(
+                    head.request_framing(input),
+                    Ok(Framing::None | Framing::Length(0))
+                ),
             minor: head.minor,
         }
     }
@@ -99,9 +103,14 @@ pub struct Seen {
 }
 
 impl Asked {
+    /// Whether its head is all of it; many clients say so by a length of 0.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.framing, Framing::None | Framing::Length(0))
+    }
+
     /// Whether all of it may be sent twice.
     pub fn repeatable(&self) -> bool {
-        self.idempotent && self.framing == Framing::None && !self.upgrade
+        self.idempotent && self.is_whole() && !self.upgrade
     }
 }
 
@@ -172,8 +181,15 @@ impl Session<'_> {
             true => None,
             false => Some(self.proxy.router.rewrite(&sent, asked.bearer.as_ref())),
         };
-        self.out.clear();
-        rewrite::request(&mut self.out, head, input, &asked, path, changes.as_ref());
+        self.request.clear();
+        rewrite::request(
+            &mut self.request,
+            head,
+            input,
+            &asked,
+            path,
+            changes.as_ref(),
+        );
         Ok(Request::Forward(asked))
     }
 }

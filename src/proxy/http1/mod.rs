@@ -42,6 +42,7 @@ pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
         input: Input::new(first),
         head: Head::default(),
         answer_head: Head::default(),
+        request: Vec::new(),
         out: Vec::new(),
         answer: Vec::new(),
         last: None,
@@ -62,7 +63,9 @@ struct Session<'a> {
     head: Head,
     /// The same for answers; kept for its room.
     answer_head: Head,
-    /// What is about to be sent, either way.
+    /// The head that is about to be sent up.
+    request: Vec<u8>,
+    /// What is about to be sent down.
     out: Vec<u8>,
     /// What the upstream sent and the client has not got yet.
     answer: Vec<u8>,
@@ -161,7 +164,10 @@ impl Session<'_> {
                     }
                     if self.input.bytes().is_empty() {
                         self.input.rest();
+                        self.request = Vec::new();
                         self.out = Vec::new();
+                        self.head = Head::default();
+                        self.answer_head = Head::default();
                         self.answer = Vec::new();
                     }
                     sys::stack::shrink();
