@@ -36,7 +36,8 @@ pub struct Forwarder {
     upstreams: Upstreams,
     flights: Vec<Flight>,
     free: Vec<usize>,
-    /// Flights by their id: a table, for there are but 65,536 of them.
+    /// Flights by their id, counted from 1: a table, for there are but 65,536
+    /// of them. Most of it stays zero, which takes no memory.
     by_id: Vec<u16>,
     /// Nothing is late before this.
     next_check: Option<Instant>,
@@ -107,7 +108,7 @@ impl Forwarder {
             self.flights.len() - 1
         });
         // MOST_FLIGHTS is far below 65,535.
-        self.by_id[usize::from(id)] = u16::try_from(index).unwrap_or(NONE);
+        self.by_id[usize::from(id)] = u16::try_from(index + 1).unwrap_or(NONE);
         let flight = &mut self.flights[index];
         flight.client = client;
         flight.query.clear();
@@ -213,7 +214,7 @@ impl Forwarder {
         };
         let server = upstream.server;
         let id = u16::from_be_bytes([high, low]);
-        let index = usize::from(self.by_id[usize::from(id)]);
+        let index = usize::from(self.by_id[usize::from(id)]).wrapping_sub(1);
         let Some(flight) = self.flights.get_mut(index) else {
             return;
         };
@@ -436,4 +437,4 @@ const MOST_FLIGHTS: usize = 1000;
 const ORDINARY_QUERY: usize = 512;
 
 /// No flight has this number.
-const NONE: u16 = u16::MAX;
+const NONE: u16 = 0;

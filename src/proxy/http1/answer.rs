@@ -1,21 +1,21 @@
 //! The answer on its way back: interim ones, the final one, and its body.
 
 use std::io::{self, Write as _};
+use std::mem;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use log::trace;
 
-use super::asked::Asked;
+use super::asked::{Asked, Seen};
 use super::body::Body;
 use super::forward::Failed;
 use super::head::{BadHead, Framing, Head};
 use super::rewrite::Response;
 use super::upload::Upload;
-use super::{Next, ROOM, Session};
+use super::{Next, Session};
 use crate::proxy::Refused;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::room::lengthen;
 use crate::proxy::route::{is_invalid_token, location_back};
 use crate::proxy::upstream::{Reader, send};
 use crate::sys::{self, Peer};
@@ -39,9 +39,21 @@ impl Session<'_> {
         reader: &mut Reader,
         upload: Option<&Upload<'_>>,
     ) -> Result<Answered, Failed> {
-        let mut head = Head::default();
+        let mut head = mem::take(&mut self.answer_head);
+        let answered = self.pass(asked, &mut head, reader, upload);
+        self.answer_head = head;
+        answered
+    }
+
+    fn pass(
+        &mut self,
+        asked: &Asked,
+        head: &mut Head,
+        reader: &mut Reader,
+        upload: Option<&Upload<'_>>,
+    ) -> Result<Answered, Failed> {
         loop {
-            let end = self.read_answer(asked, &mut head, reader)?;
+            let end = self.read_answer(asked, head, reader)?;
             let status = head.status(&self.answer);
             let switches = status == 101 && asked.upgrade;
             if status == 101 && !asked.upgrade {
@@ -51,12 +63,12 @@ impl Session<'_> {
                 )));
             }
             if status >= 200 {
-                return self.final_answer(asked, &head, end, reader, upload);
+                return self.final_answer(asked, head, end, reader, upload);
             }
             if asked.minor > 0 {
                 self.out.clear();
                 let response = Response {
-                    head: &head,
+                    head,
                     input: &self.answer,
                     framing: Framing::None,
                     minor: asked.minor,
@@ -97,7 +109,7 @@ impl Session<'_> {
             }
         }
         let framing = head
-            .response_framing(&self.answer, &asked.method)
+            .response_framing(&self.answer, asked.head_only)
             .map_err(|bad| Failed::Refused(bad_answer(asked, bad)))?;
         let through = upload.is_none_or(Upload::is_complete);
         let unchunk = asked.minor == 0 && framing == Framing::Chunked;
@@ -138,15 +150,16 @@ impl Session<'_> {
     /// The line of a request in the log.
     fn say(&self, asked: &Asked, status: u16) {
         let Some(seen) = &asked.seen else { return };
-        let took = asked.started.elapsed();
+        let took = seen.started.elapsed();
+        let Seen { method, url, .. } = &**seen;
         trace!(
-            requestMethod:% = String::from_utf8_lossy(&asked.method),
-            requestUrl:% = format_args!("http://{}{}", asked.host, asked.target),
+            requestMethod = method.as_str(),
+            requestUrl = url.as_str(),
             status = status,
             latency:% = format_args!("{:.6}s", took.as_secs_f64()),
             userAgent = seen.user_agent.as_str(),
             trace:% = self.proxy.trace(seen.trace.as_deref());
-            "proxy: {asked} {status} in {took:.1?}"
+            "proxy: {method} {url} {status} in {took:.1?}"
         );
     }
 
@@ -273,19 +286,19 @@ impl Session<'_> {
         }
     }
 
-    /// Reads more behind what `answer` holds.
+    /// Reads more behind what `answer` holds, and no more than one piece: what
+    /// follows a head can go without a stop here.
     fn receive(&mut self, reader: &mut Reader) -> io::Result<usize> {
-        let held = self.answer.len();
-        let room = (self.answer.capacity() - held).max(LEAST);
-        lengthen(&mut self.answer, held + room);
-        let got = reader.read(&mut self.answer[held..]);
-        let n = *got.as_ref().unwrap_or(&0);
-        self.answer.truncate(held + n);
-        // It came as fast as we could take it: take more at once.
-        if n == room && self.answer.capacity() < ROOM {
-            self.answer.reserve(2 * room);
-        }
-        got
+        reader.fill()?;
+        let n = match reader.pieces().next() {
+            Some(piece) => {
+                self.answer.extend_from_slice(piece);
+                piece.len()
+            }
+            None => 0,
+        };
+        reader.consume(n);
+        Ok(n)
     }
 
     fn send_down(&mut self, reader: &Reader) -> Result<(), Failed> {
@@ -356,5 +369,3 @@ fn bad_answer(asked: &Asked, bad: BadHead) -> Refusal {
 
 /// How long a client that sends nothing more may wait for its answer.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
-/// The least room for a read.
-const LEAST: usize = 4 * 1024;

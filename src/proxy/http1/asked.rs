@@ -1,6 +1,5 @@
 //! What a request asks for, read out of its head.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -23,9 +22,11 @@ pub enum Request {
 /// What is to be remembered of a request while it is answered.
 pub struct Asked {
     pub goal: Arc<Goal>,
-    pub host: String,
-    pub method: Vec<u8>,
-    pub target: String,
+    pub host: Arc<str>,
+    /// By HEAD: its answer has no body.
+    pub head_only: bool,
+    /// By a method that may be sent twice without harm.
+    pub idempotent: bool,
     pub accept: Option<String>,
     pub minor: u8,
     pub keep: bool,
@@ -38,7 +39,6 @@ pub struct Asked {
     pub again: bool,
     /// For the log, if anybody reads that.
     pub seen: Option<Box<Seen>>,
-    pub started: Instant,
 }
 
 /// Whom an answer of our own is for.
@@ -67,9 +67,9 @@ impl To {
     /// Whoever asked for this.
     pub fn asked(asked: &Asked) -> To {
         To {
-            name: asked.host.clone(),
+            name: asked.host.to_string(),
             accept: asked.accept.clone(),
-            head_only: asked.method == b"HEAD",
+            head_only: asked.head_only,
             keep: asked.keep && asked.is_whole(),
             minor: asked.minor,
         }
@@ -95,6 +95,9 @@ impl To {
 
 /// What only the log wants to know of a request.
 pub struct Seen {
+    pub started: Instant,
+    pub method: String,
+    pub url: String,
     pub user_agent: String,
     pub trace: Option<String>,
 }
@@ -105,26 +108,9 @@ impl Asked {
         matches!(self.framing, Framing::None | Framing::Length(0))
     }
 
-    /// Whether it may be sent twice without harm (RFC 9110 section 9.2.2).
+    /// Whether all of it may be sent twice.
     pub fn repeatable(&self) -> bool {
-        self.is_whole()
-            && !self.upgrade
-            && [
-                &b"GET"[..],
-                b"HEAD",
-                b"OPTIONS",
-                b"PUT",
-                b"DELETE",
-                b"TRACE",
-            ]
-            .contains(&self.method.as_slice())
-    }
-}
-
-impl fmt::Display for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let method = String::from_utf8_lossy(&self.method);
-        write!(f, "{method} http://{}{}", self.host, self.target)
+        self.idempotent && self.is_whole() && !self.upgrade
     }
 }
 
@@ -154,12 +140,13 @@ impl Session<'_> {
             Some(authority) if host.is_empty() => authority.as_bytes(),
             _ => host,
         };
-        let goal = match &self.last {
-            Some((last, goal)) if last == host => goal.clone(),
+        let (host, goal) = match &self.last {
+            Some((last, goal)) if last.as_bytes() == host => (last.clone(), goal.clone()),
             _ => {
-                let goal = Arc::new(self.proxy.goal(text(host)?)?);
-                self.last = Some((host.to_vec(), goal.clone()));
-                goal
+                let host: Arc<str> = text(host)?.into();
+                let goal = Arc::new(self.proxy.goal(&host)?);
+                self.last = Some((host.clone(), goal.clone()));
+                (host, goal)
             }
         };
         let sent = Sent::of(head.fields(input));
@@ -168,9 +155,8 @@ impl Session<'_> {
             false => self.proxy.bearer(&goal, &sent, SystemTime::now())?,
         };
         let asked = Asked {
-            host: text(host)?.to_owned(),
-            method: method.to_vec(),
-            target: String::from_utf8_lossy(path).into_owned(),
+            head_only: method == b"HEAD",
+            idempotent: IDEMPOTENT.contains(&method),
             accept: head
                 .get(input, "accept")
                 .map(|accept| String::from_utf8_lossy(accept).into_owned()),
@@ -188,15 +174,22 @@ impl Session<'_> {
             bearer,
             goal,
             again: false,
-            seen: log_enabled!(Level::Trace).then(|| Box::new(seen(head, input))),
-            started: Instant::now(),
+            seen: log_enabled!(Level::Trace).then(|| Box::new(seen(head, input, &host, path))),
+            host,
         };
         let changes = match asked.goal.foreign {
             true => None,
             false => Some(self.proxy.router.rewrite(&sent, asked.bearer.as_ref())),
         };
-        self.out.clear();
-        rewrite::request(&mut self.out, head, input, &asked, path, changes.as_ref());
+        self.request.clear();
+        rewrite::request(
+            &mut self.request,
+            head,
+            input,
+            &asked,
+            path,
+            changes.as_ref(),
+        );
         Ok(Request::Forward(asked))
     }
 }
@@ -236,14 +229,20 @@ pub fn bad_head(bad: BadHead) -> Refusal {
     )
 }
 
-fn seen(head: &Head, input: &[u8]) -> Seen {
+fn seen(head: &Head, input: &[u8], host: &str, path: &[u8]) -> Seen {
     let user_agent = head.get(input, USER_AGENT).unwrap_or_default();
     let id = trace::id(
         head.get(input, trace::TRACEPARENT),
         head.get(input, trace::CLOUD_TRACE),
     );
     Seen {
+        started: Instant::now(),
+        method: String::from_utf8_lossy(head.method(input)).into_owned(),
+        url: format!("http://{host}{}", String::from_utf8_lossy(path)),
         user_agent: String::from_utf8_lossy(user_agent).into_owned(),
         trace: id.map(str::to_owned),
     }
 }
+
+/// The methods that may be sent twice without harm (RFC 9110 section 9.2.2).
+const IDEMPOTENT: [&[u8]; 6] = [b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"];

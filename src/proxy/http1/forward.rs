@@ -2,6 +2,7 @@
 //! its body follows it, and when it is sent once more.
 
 use std::io;
+use std::mem;
 use std::net::Shutdown;
 use std::thread;
 
@@ -35,10 +36,10 @@ impl From<Over> for Failed {
 }
 
 impl Session<'_> {
-    /// Sends the request that stands in `out`, its body after it, and passes
+    /// Sends the request that stands in `request`, its body after it, and passes
     /// the answer back.
     pub fn forward(&mut self, asked: &mut Asked) -> Result<Next, Failed> {
-        let mut request = std::mem::take(&mut self.out);
+        let mut request = mem::take(&mut self.request);
         let mut fresh = false;
         let next = loop {
             let mut connection = self.connection(asked, fresh).map_err(Failed::Refused)?;
@@ -69,7 +70,7 @@ impl Session<'_> {
         };
         // Kept, because its room serves the next request.
         if request.capacity() <= ROOM {
-            self.out = request;
+            self.request = request;
         }
         next
     }
@@ -135,12 +136,7 @@ impl Session<'_> {
         connection: &mut Connection,
     ) -> Result<(Next, bool), Failed> {
         let Connection { reader, writer, .. } = connection;
-        let upload = Upload::new(
-            self.tcp,
-            std::mem::take(&mut self.input),
-            body,
-            reader.aborter(),
-        );
+        let upload = Upload::new(self.tcp, mem::take(&mut self.input), body, reader.aborter());
         let result = thread::scope(|scope| -> Result<_, Failed> {
             let job = &upload;
             let thread = thread::Builder::new()

@@ -25,6 +25,8 @@ pub struct Head {
 struct Field {
     name: Range<usize>,
     value: Range<usize>,
+    /// Where the next line starts.
+    end: usize,
 }
 
 /// How a message's body ends (RFC 9112 section 6.3).
@@ -93,7 +95,7 @@ impl Head {
         };
         let method = &text[..one];
         let target = &text[one + 1..two];
-        if method.is_empty() || !method.iter().copied().all(is_token) {
+        if method.is_empty() || !method.iter().all(|&b| is(b, TOKEN)) {
             return Err(BadHead::StartLine);
         }
         if target.is_empty() || !target.iter().all(|b| (0x21..0x7f).contains(b)) {
@@ -128,7 +130,7 @@ impl Head {
         }
         self.first = line.start + 9..line.start + 12;
         self.second = line.start + 13.min(text.len())..line.end;
-        if !input[self.second.clone()].iter().all(|&b| is_text(b)) {
+        if !input[self.second.clone()].iter().all(|&b| is(b, TEXT)) {
             return Err(BadHead::StartLine);
         }
         Ok(Some(end))
@@ -166,11 +168,32 @@ impl Head {
         fields.map(move |field| (&input[field.name.clone()], &input[field.value.clone()]))
     }
 
+    /// Appends the header lines whose names `keeps` has, as they stand.
+    pub fn copy(&self, input: &[u8], out: &mut Vec<u8>, mut keeps: impl FnMut(&[u8]) -> bool) {
+        // Neighbours go together: most heads have a line or two to leave out.
+        let mut run = 0..0;
+        for field in &self.fields {
+            if !keeps(&input[field.name.clone()]) {
+                continue;
+            }
+            if run.end != field.name.start {
+                out.extend_from_slice(&input[run]);
+                run = field.name.start..field.end;
+            }
+            run.end = field.end;
+        }
+        out.extend_from_slice(&input[run]);
+    }
+
     /// The values of the headers with this name (given in lower case).
     pub fn all<'a>(&self, input: &'a [u8], name: &'static str) -> impl Iterator<Item = &'a [u8]> {
-        self.fields(input)
-            .filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value)
+        let fields = self.fields.iter();
+        fields
+            .filter(move |field| {
+                field.name.len() == name.len()
+                    && input[field.name.clone()].eq_ignore_ascii_case(name.as_bytes())
+            })
+            .map(move |field| &input[field.value.clone()])
     }
 
     /// The first value of the header with this name (given in lower case).
@@ -208,10 +231,10 @@ impl Head {
         }
     }
 
-    /// How the body of this response, to a request of `method`, ends.
-    pub fn response_framing(&self, input: &[u8], method: &[u8]) -> Result<Framing, BadHead> {
+    /// How the body of this response, maybe one to a HEAD, ends.
+    pub fn response_framing(&self, input: &[u8], to_head: bool) -> Result<Framing, BadHead> {
         // Whatever lengths such a response speaks of, no body follows it.
-        if method == b"HEAD" || matches!(self.status(input), 100..=199 | 204 | 304) {
+        if to_head || matches!(self.status(input), 100..=199 | 204 | 304) {
             return Ok(Framing::None);
         }
         match (self.chunked(input)?, self.length(input)?) {
@@ -275,17 +298,17 @@ impl Head {
         };
         at = first.end + 2;
         loop {
-            let Some(range) = line(input, at)? else {
-                return Ok(None);
-            };
-            at = range.end + 2;
+            match field(input, at)? {
+                Line::Field(field) => {
+                    at = field.end;
+                    self.fields.push(field);
+                }
+                Line::Empty => return Ok(Some((first, at + 2))),
+                Line::More => return Ok(None),
+            }
             if at > LARGEST {
                 return Err(BadHead::TooLarge);
             }
-            if range.is_empty() {
-                return Ok(Some((first, at)));
-            }
-            self.fields.push(field(input, range)?);
         }
     }
 }
@@ -310,29 +333,63 @@ fn line(input: &[u8], start: usize) -> Result<Option<Range<usize>>, BadHead> {
     Ok(Some(start..start + length - 1))
 }
 
-/// Reads one header line.
-fn field(input: &[u8], line: Range<usize>) -> Result<Field, BadHead> {
-    let text = &input[line.clone()];
-    if matches!(text[0], b' ' | b'\t') {
-        return Err(BadHead::FoldedLine);
+/// What stands where a header line may.
+enum Line {
+    Field(Field),
+    /// The end of the head.
+    Empty,
+    /// It is not all here yet.
+    More,
+}
+
+/// Reads one header line, each of its bytes once.
+fn field(input: &[u8], start: usize) -> Result<Line, BadHead> {
+    let skip = |mut at: usize, class: u8| {
+        while input.get(at).is_some_and(|&b| is(b, class)) {
+            at += 1;
+        }
+        at
+    };
+    let colon = skip(start, TOKEN);
+    match input.get(colon) {
+        Some(b':') if colon > start => {}
+        Some(b' ' | b'\t') if colon == start => return Err(BadHead::FoldedLine),
+        Some(b'\r' | b'\n') | None => {
+            return match (line_end(input, colon)?, colon == start) {
+                (None, _) => Ok(Line::More),
+                (Some(_), true) => Ok(Line::Empty),
+                (Some(_), false) => Err(BadHead::FieldName),
+            };
+        }
+        // Space before the colon is among what no name may have.
+        Some(_) => return Err(BadHead::FieldName),
     }
-    let colon = text.iter().position(|&b| b == b':');
-    let colon = colon.ok_or(BadHead::FieldName)?;
-    // Space before the colon is among what no name may have.
-    if colon == 0 || !text[..colon].iter().copied().all(is_token) {
-        return Err(BadHead::FieldName);
+    let value = skip(colon + 1, BLANK);
+    let last = skip(value, TEXT);
+    let Some(end) = line_end(input, last)? else {
+        return Ok(Line::More);
+    };
+    let tail = input[value..last]
+        .iter()
+        .rev()
+        .take_while(|b| is(**b, BLANK));
+    Ok(Line::Field(Field {
+        name: start..colon,
+        value: value..last - tail.count(),
+        end,
+    }))
+}
+
+/// Where the line that ends at `at` is over; `None` if that is not here yet.
+fn line_end(input: &[u8], at: usize) -> Result<Option<usize>, BadHead> {
+    match input[at..] {
+        [b'\r', b'\n', ..] => Ok(Some(at + 2)),
+        [] | [b'\r'] if input.len() > LARGEST => Err(BadHead::TooLarge),
+        [] | [b'\r'] => Ok(None),
+        [b'\r', ..] => Err(BadHead::BareCr),
+        [b'\n', ..] => Err(BadHead::BareLf),
+        [..] => Err(BadHead::FieldValue),
     }
-    let value = &text[colon + 1..];
-    if !value.iter().all(|&b| is_text(b)) {
-        return Err(BadHead::FieldValue);
-    }
-    let lead = value.len() - trim_start(value).len();
-    let trimmed = trim(value);
-    let start = line.start + colon + 1 + lead;
-    Ok(Field {
-        name: line.start..line.start + colon,
-        value: start..start + trimmed.len(),
-    })
 }
 
 /// The members of a header that is a list (RFC 9110 section 5.6.1).
@@ -353,28 +410,47 @@ fn version(text: &[u8]) -> Result<u8, BadHead> {
 }
 
 fn trim(text: &[u8]) -> &[u8] {
-    let text = trim_start(text);
-    let tail = text.iter().rev().take_while(|b| is_blank(**b)).count();
+    let lead = text.iter().take_while(|b| is(**b, BLANK)).count();
+    let text = &text[lead..];
+    let tail = text.iter().rev().take_while(|b| is(**b, BLANK)).count();
     &text[..text.len() - tail]
 }
 
-fn trim_start(text: &[u8]) -> &[u8] {
-    let lead = text.iter().take_while(|b| is_blank(**b)).count();
-    &text[lead..]
+fn is(byte: u8, class: u8) -> bool {
+    CLASSES[usize::from(byte)] & class != 0
 }
 
-fn is_blank(b: u8) -> bool {
-    matches!(b, b' ' | b'\t')
-}
+/// What may be in a name (RFC 9110 section 5.6.2).
+const TOKEN: u8 = 1;
+/// What may be in a value (section 5.5): no controls but the tab; others as
+/// they come.
+const TEXT: u8 = 2;
+/// What may be around a value.
+const BLANK: u8 = 4;
 
-/// RFC 9110 section 5.5: no controls but the tab; others as they come.
-fn is_text(b: u8) -> bool {
-    b == b'\t' || (b >= 0x20 && b != 0x7f)
-}
+/// The classes of each byte.
+static CLASSES: [u8; 256] = classes();
 
-/// RFC 9110 section 5.6.2.
-fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut b = 0_u8;
+    loop {
+        if b.is_ascii_alphanumeric()
+            || matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+        {
+            classes[b as usize] |= TOKEN;
+        }
+        if b == b'\t' || (b >= 0x20 && b != 0x7f) {
+            classes[b as usize] |= TEXT;
+        }
+        if b == b'\t' || b == b' ' {
+            classes[b as usize] |= BLANK;
+        }
+        if b == u8::MAX {
+            return classes;
+        }
+        b += 1;
+    }
 }
 
 /// The largest head, in bytes.

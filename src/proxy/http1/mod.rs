@@ -41,6 +41,8 @@ pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
         tcp,
         input: Input::new(first),
         head: Head::default(),
+        answer_head: Head::default(),
+        request: Vec::new(),
         out: Vec::new(),
         answer: Vec::new(),
         last: None,
@@ -59,12 +61,16 @@ struct Session<'a> {
     tcp: &'a TcpStream,
     input: Input,
     head: Head,
-    /// What is about to be sent, either way.
+    /// The same for answers; kept for its room.
+    answer_head: Head,
+    /// The head that is about to be sent up.
+    request: Vec<u8>,
+    /// What is about to be sent down.
     out: Vec<u8>,
     /// What the upstream sent and the client has not got yet.
     answer: Vec<u8>,
     /// The last Host and where it led: nearly always the next one too.
-    last: Option<(Vec<u8>, Arc<Goal>)>,
+    last: Option<(Arc<str>, Arc<Goal>)>,
     /// The authority of a CONNECT that was answered by this very connection.
     tunnelled: Option<String>,
     /// Since when the client sends nothing more.
@@ -158,7 +164,10 @@ impl Session<'_> {
                     }
                     if self.input.bytes().is_empty() {
                         self.input.rest();
+                        self.request = Vec::new();
                         self.out = Vec::new();
+                        self.head = Head::default();
+                        self.answer_head = Head::default();
                         self.answer = Vec::new();
                     }
                     sys::stack::shrink();

@@ -15,7 +15,7 @@ pub fn request(
     path: &[u8],
     changes: Option<&Changes>,
 ) {
-    out.extend_from_slice(&asked.method);
+    out.extend_from_slice(head.method(input));
     out.push(b' ');
     if path.starts_with(b"?") {
         out.push(b'/');
@@ -24,29 +24,25 @@ pub fn request(
     out.extend_from_slice(b" HTTP/1.1\r\n");
     line(out, b"Host", asked.goal.authority.as_bytes());
     let listed = head.get(input, "connection").is_some();
-    for (name, value) in head.fields(input) {
+    head.copy(input, out, |name| {
         if for_one_hop(name) || listed && is_listed(head, input, name) {
-            continue;
+            return false;
         }
         if is(name, "host") || is(name, "content-length") {
-            continue;
+            return false;
         }
-        if let Some(changes) = changes {
-            let change = if is(name, AUTHORIZATION) {
-                changes.authorization
-            } else if is(name, SERVERLESS) {
-                changes.serverless
-            } else if is(name, USER_AGENT) {
-                Change::Remove
-            } else {
-                Change::Keep
-            };
-            if change != Change::Keep {
-                continue;
-            }
-        }
-        line(out, name, value);
-    }
+        let Some(changes) = changes else { return true };
+        let change = if is(name, AUTHORIZATION) {
+            changes.authorization
+        } else if is(name, SERVERLESS) {
+            changes.serverless
+        } else if is(name, USER_AGENT) {
+            Change::Remove
+        } else {
+            Change::Keep
+        };
+        change == Change::Keep
+    });
     if let Some(changes) = changes {
         line(out, b"User-Agent", &changes.user_agent);
         if let Some(bearer) = &asked.bearer {
@@ -104,19 +100,17 @@ impl Response<'_> {
         start(out, self.head, self.input);
         let switches = status == 101;
         let listed = self.head.get(self.input, "connection").is_some();
-        for (name, value) in self.head.fields(self.input) {
-            if for_one_hop(name) || listed && is_listed(self.head, self.input, name) {
-                continue;
-            }
-            // What a response to HEAD, or a 304, says of a length is about
-            // another response.
-            if is(name, "content-length") && self.framing != Framing::None {
-                continue;
-            }
-            match &self.location {
-                Some(location) if is(name, "location") => line(out, name, location.as_bytes()),
-                _ => line(out, name, value),
-            }
+        self.head.copy(self.input, out, |name| {
+            let left_out = for_one_hop(name)
+                || listed && is_listed(self.head, self.input, name)
+                // What a response to HEAD, or a 304, says of a length is about
+                // another response.
+                || is(name, "content-length") && self.framing != Framing::None
+                || is(name, "location") && self.location.is_some();
+            !left_out
+        });
+        if let Some(location) = &self.location {
+            line(out, b"Location", location.as_bytes());
         }
         match (self.framing, self.minor) {
             (Framing::Chunked, 0) => {}

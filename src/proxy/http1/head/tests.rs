@@ -158,7 +158,7 @@ fn responses() {
         let got = head.read_response(text.as_bytes());
         assert_eq!(got, Ok(Some(text.len())), "{text:?}");
         assert_eq!(head.status(text.as_bytes()), status, "{text:?}");
-        let got = head.response_framing(text.as_bytes(), method.as_bytes());
+        let got = head.response_framing(text.as_bytes(), method == "HEAD");
         assert_eq!(got, Ok(want), "{text:?}");
     }
     for text in [
@@ -189,5 +189,38 @@ fn who_keeps_the_connection() {
         assert!(head.read_request(text.as_bytes()).is_ok());
         let got = head.keeps_alive(text.as_bytes());
         assert_eq!(got, want, "{start} {connection:?}");
+    }
+}
+
+#[test]
+fn classes_are_those_of_the_rfc() {
+    for b in 0..=255_u8 {
+        let token = b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        assert_eq!(is(b, TOKEN), token, "{b:#x}");
+        let text = b == b'\t' || (0x20..0x7f).contains(&b) || b >= 0x80;
+        assert_eq!(is(b, TEXT), text, "{b:#x}");
+        assert_eq!(is(b, BLANK), b == b' ' || b == b'\t', "{b:#x}");
+    }
+}
+
+#[test]
+fn lines_are_copied_as_they_stand() {
+    let text = b"GET / HTTP/1.1\r\nA: 1\r\nB:2\r\nC:\t3 \r\nD: 4\r\n\r\nrest";
+    let mut head = Head::default();
+    assert_eq!(head.read_request(text), Ok(Some(text.len() - 4)));
+    for (dropped, want) in [
+        ("", "A: 1\r\nB:2\r\nC:\t3 \r\nD: 4\r\n"),
+        ("A", "B:2\r\nC:\t3 \r\nD: 4\r\n"),
+        ("B", "A: 1\r\nC:\t3 \r\nD: 4\r\n"),
+        ("D", "A: 1\r\nB:2\r\nC:\t3 \r\n"),
+        ("AC", "B:2\r\nD: 4\r\n"),
+        ("BD", "A: 1\r\nC:\t3 \r\n"),
+        ("ABCD", ""),
+    ] {
+        let mut out = Vec::new();
+        head.copy(text, &mut out, |name| {
+            !dropped.as_bytes().contains(&name[0])
+        });
+        assert_eq!(String::from_utf8_lossy(&out), want, "without {dropped:?}");
     }
 }
