@@ -273,7 +273,7 @@ fn a_kernel_that_lacks_something() {
         wait $!";
     for (lacks, want) in [
         (
-            &["rt_sigtimedwait=ENOSYS"],
+            &["rt_sigtimedwait=ENOSYS"][..],
             "runsd: warning: cannot wait for signals: Function not implemented (os error 38); none \
              is passed on\n",
         ),

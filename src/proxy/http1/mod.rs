@@ -27,6 +27,7 @@ use super::route::{Sent, USER_AGENT};
 use super::upstream::{Alpn, Connection};
 use super::{Goal, Proxy, trace};
 use crate::secret::Secret;
+use crate::sys;
 
 /// Serves the connection until one side closes it. `first` are the bytes that
 /// were read to see that it is HTTP/1.
@@ -465,7 +466,7 @@ impl Session<'_> {
             let thread = thread::Builder::new()
                 .name("upload".to_owned())
                 .stack_size(super::STACK)
-                .spawn_scoped(scope, move || job.run(request, writer))
+                .spawn_scoped(scope, sys::held(move || job.run(request, writer)))
                 .map_err(|err| {
                     let details = format!("no thread for a body: {err}");
                     Failed::Refused(Refusal::new(Kind::ProxyInternalError, details))

@@ -43,6 +43,7 @@ use streams::Streams;
 
 use super::refusal::{Kind, Refusal};
 use super::room::lengthen;
+use crate::sys;
 
 /// Who decides about requests: the one place of the proxy that does so, seen
 /// from HTTP/2. One of them serves one connection.
@@ -246,7 +247,7 @@ impl Connection<'_> {
             .stack_size(STACK)
             .spawn_scoped(scope, {
                 let close = close.clone();
-                move || self.responses(reader, &*close)
+                sys::held(move || self.responses(reader, &*close))
             });
         let thread = thread.map_err(|error| {
             Refusal::new(
