@@ -99,7 +99,7 @@ fn no_token_and_no_place() {
         502,
         14,
         "the region and project of this instance are not known: the metadata server answered 404 \
-         for instance/zone; see runsd -check",
+         for instance/zone; check the metadata server and the service account",
     );
     refused(
         &mut caller,
@@ -108,7 +108,7 @@ fn no_token_and_no_place() {
         502,
         14,
         "no identity token for https://hello-123456789012.us-east1.run.app: the metadata server \
-         answered 404 for instance/service-accounts/default/identity; see runsd -check",
+         answered 404 for instance/service-accounts/default/identity; check the metadata server and the service account",
     );
 }
 

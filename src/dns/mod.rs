@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use log::{error, trace, warn};
 
 use crate::config::{DnsConfig, Names};
+use crate::sys::held;
 use crate::sys::net::{Inbox, Wait, has_no_such_address, poll};
 use forward::{Client, Forwarder};
 use message::Read;
@@ -91,7 +92,10 @@ impl Sockets {
                 error!("dns: a bug: the server starts again");
             }
         };
-        if let Err(err) = thread::Builder::new().name("dns".to_owned()).spawn(serve) {
+        if let Err(err) = thread::Builder::new()
+            .name("dns".to_owned())
+            .spawn(held(serve))
+        {
             error!("dns: cannot start: {err}");
         }
     }

@@ -120,7 +120,7 @@ impl Sockets {
         for listener in self.0 {
             let proxy = proxy.clone();
             let accept = move || accept(&listener, &proxy);
-            if let Err(err) = builder("accept").spawn(accept) {
+            if let Err(err) = builder("accept").spawn(sys::held(accept)) {
                 error!("proxy: cannot start: {err}");
             }
         }
@@ -167,7 +167,7 @@ fn seat(tcp: &Arc<TcpStream>, proxy: &Arc<Proxy>) {
                 drop(seat);
             }
         };
-        let Err(err) = builder("http").spawn(work) else {
+        let Err(err) = builder("http").spawn(sys::held(work)) else {
             return;
         };
         warn!("proxy: no thread for a connection: {err}; it waits");

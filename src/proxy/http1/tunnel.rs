@@ -7,7 +7,7 @@ use std::thread;
 
 use super::input::Input;
 use crate::proxy::upstream::{Aborter, Connection, Reader, Writer};
-use crate::sys::alive;
+use crate::sys::{alive, held};
 
 /// Passes bytes both ways. `sent` and `received` are what came with the heads.
 ///
@@ -20,7 +20,7 @@ pub fn run(tcp: &TcpStream, sent: &[u8], received: &[u8], connection: &mut Conne
         let up = thread::Builder::new()
             .name("tunnel".to_owned())
             .stack_size(crate::proxy::STACK)
-            .spawn_scoped(scope, || up(tcp, sent, writer, &aborter));
+            .spawn_scoped(scope, held(|| up(tcp, sent, writer, &aborter)));
         if up.is_err() || down(tcp, received, reader).is_err() {
             reader.abort();
             let _ = tcp.shutdown(Shutdown::Both);

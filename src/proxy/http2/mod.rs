@@ -276,7 +276,7 @@ impl Connection<'_> {
             .stack_size(STACK)
             .spawn_scoped(scope, {
                 let close = close.clone();
-                move || self.responses(reader, &*close)
+                sys::held(move || self.responses(reader, &*close))
             });
         let thread = thread.map_err(|error| {
             Refusal::new(

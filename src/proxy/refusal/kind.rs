@@ -118,7 +118,11 @@ impl Kind {
             // No token, or no place: it is the metadata server that failed us,
             // and it may be back soon. RFC 9209 has 500, for a proxy that was
             // set up wrongly.
-            Kind::ProxyConfigurationError => ("proxy_configuration_error", 502, "see runsd -check"),
+            Kind::ProxyConfigurationError => (
+                "proxy_configuration_error",
+                502,
+                "check the metadata server and the service account",
+            ),
             Kind::ProxyLoopDetected => (
                 "proxy_loop_detected",
                 502,

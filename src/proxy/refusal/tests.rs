@@ -123,7 +123,7 @@ fn types_statuses_and_sentences() {
             Kind::ProxyConfigurationError,
             "proxy_configuration_error",
             502,
-            "see runsd -check",
+            "check the metadata server and the service account",
         ),
         (
             Kind::ProxyLoopDetected,
