@@ -30,6 +30,7 @@ use self::trace::Trace;
 use self::upstream::{Settings, Upstream};
 use crate::config::Config;
 use crate::destination::{Destination, Form, Needs, Place};
+use crate::dns::nameservers::Nameservers;
 use crate::dns::resolve::Resolver;
 use crate::here::Here;
 use crate::metadata::Metadata;
@@ -200,7 +201,7 @@ fn serve(mut tcp: &TcpStream, proxy: &Arc<Proxy>) {
 
 impl Proxy {
     /// For this instance; nothing is asked of anyone yet.
-    pub fn new(config: &Config, nameservers: &[SocketAddr], port: u16, open: bool) -> Proxy {
+    pub fn new(config: &Config, nameservers: Arc<Nameservers>, port: u16, open: bool) -> Proxy {
         let metadata = Arc::new(Metadata::new(config.metadata_host.clone()));
         let asked = metadata.clone();
         let fetched = || Tokens::new(move |audience| asked.identity_token(audience));
