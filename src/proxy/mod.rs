@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::destination::{Destination, Form, Needs, Place};
 use crate::dns::resolve::Resolver;
 use crate::here::Here;
-use crate::metadata::Metadata;
+use crate::metadata::{self, Metadata};
 use crate::secret::Secret;
 use crate::sys;
 use crate::tokens::Tokens;
@@ -178,7 +178,9 @@ fn serve(mut tcp: &TcpStream, proxy: &Arc<Proxy>) {
 impl Proxy {
     /// For this instance; nothing is asked of anyone yet.
     pub fn new(config: &Config, nameservers: &[SocketAddr], port: u16, open: bool) -> Proxy {
-        let metadata = Arc::new(Metadata::new(config.metadata_host.clone()));
+        let resolver = Arc::new(Resolver::new(nameservers));
+        let host = config.metadata_host.clone();
+        let metadata = Arc::new(Metadata::new(host, resolver.clone()));
         let asked = metadata.clone();
         let fetched = || Tokens::new(move |audience| asked.identity_token(audience));
         let tokens = match config.fixed_token.as_ref().map(Tokens::fixed) {
@@ -206,7 +208,7 @@ impl Proxy {
                     ca_file: config.ca_file.clone(),
                     address: config.args.upstream_addr,
                 },
-                Arc::new(Resolver::new(nameservers)),
+                resolver,
             ),
             hints: Hints::default(),
             port,
@@ -342,17 +344,7 @@ impl Proxy {
 /// A plain-HTTP host that is none of ours; `asked` is what the client called it.
 fn foreign(host: &str, asked: &str) -> Result<Goal, Refusal> {
     let bad = || Refusal::new(Kind::HttpRequestError(400), format!("{asked:?} is no host"));
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => (
-            name,
-            if port.is_empty() {
-                80
-            } else {
-                port.parse().map_err(|_| bad())?
-            },
-        ),
-        _ => (host, 80),
-    };
+    let (name, port) = metadata::split(host).ok_or_else(bad)?;
     let name = name.trim_matches(['[', ']']);
     if name.is_empty() {
         return Err(bad());

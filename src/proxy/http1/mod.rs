@@ -1,8 +1,8 @@
 //! One HTTP/1 connection of the application: requests in, answers back.
 
 mod answer;
-mod body;
-mod head;
+pub mod body;
+pub mod head;
 mod input;
 mod rewrite;
 mod tunnel;
