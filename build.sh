@@ -61,52 +61,55 @@ has_musl_std() {
 }
 
 with_rustup_target() {
+  shim p256
+  linker 'exec gcc "$here/p256.o" "$@"'
   compile cargo "$(rustc --print sysroot)"
 }
 
 # musl-gcc cannot link a static PIE: its specs know only Scrt1.o, which wants
-# an interpreter. So the start files are named one by one. The wrapper's name
-# ends in gcc because rustc guesses from it what flags it takes.
+# an interpreter. So the start files are named one by one.
 #
 # The unwinder is LLVM's, because gcc's libgcc_eh.a needs glibc.
 with_debian() {
   local unwind
   unwind=$(compgen -G "/usr/lib/llvm-*/lib/libunwind.a" | tail -n 1) || die "no libunwind.a in /usr/lib/llvm-*/lib"
   ln -sf "$unwind" "$out/lib/libunwind.a" # alone, so that -L finds nothing else there
-
-  # libunwind.a was compiled for glibc with _FORTIFY_SOURCE; this is all it asks for.
-  cat >"$out/lib/fprintf_chk.c" <<'END'
-#include <stdarg.h>
-#include <stdio.h>
-int __fprintf_chk(FILE *f, int flag, const char *format, ...) {
-  va_list args;
-  (void)flag;
-  va_start(args, format);
-  int n = vfprintf(f, format, args);
-  va_end(args);
-  return n;
-}
-END
-  musl-gcc -Os -ffunction-sections -fno-asynchronous-unwind-tables -c "$out/lib/fprintf_chk.c" -o "$out/lib/fprintf_chk.o"
-
-  cat >"$out/bin/static-pie-gcc" <<'END'
-#!/bin/sh
-here=$(dirname "$0")/../lib
-musl=/usr/lib/x86_64-linux-musl
+  shim p256 fprintf_chk
+  linker 'musl=/usr/lib/x86_64-linux-musl
 exec gcc -nostartfiles -nostdlib -L"$here" -L"$musl" \
   "$musl/rcrt1.o" "$musl/crti.o" "$(gcc -print-file-name=crtbeginS.o)" \
-  "$@" "$here/fprintf_chk.o" \
+  "$here/p256.o" "$@" "$here/fprintf_chk.o" \
   "$(gcc -print-file-name=crtendS.o)" "$musl/crtn.o" \
-  -Wl,--no-dynamic-linker -Wl,-z,text
-END
-  chmod +x "$out/bin/static-pie-gcc"
-
-  # Found through PATH: a linker with a folder in its name could leave a trace.
-  PATH=$PWD/$out/bin:$PATH RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
-    CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=static-pie-gcc \
-    compile /usr/bin/cargo /usr \
+  -Wl,--no-dynamic-linker -Wl,-z,text'
+  RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 compile /usr/bin/cargo /usr \
     "-Clink-self-contained=no" -- \
     -Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size,panic-unwind
+}
+
+# Compiles these of build/*.c, which are linked along.
+shim() {
+  local name
+  for name in "$@"; do
+    musl-gcc -Os -fPIE -ffunction-sections -fno-stack-protector -fno-asynchronous-unwind-tables \
+      "-DRING(name)=$(ring)##name" "-DWRAP(name)=__wrap_$(ring)##name" -c "build/$name.c" -o "$out/lib/$name.o"
+  done
+}
+
+# What the names of ring's C functions begin with; its version is part of it.
+ring() {
+  sed -n '/^name = "ring"$/{n;s/version = "\(.*\)\.\(.*\)\.\(.*\)"/ring_core_\1_\2_\3__/p;}' Cargo.lock
+}
+
+# linker COMMAND: makes the one that rustc calls. Its name ends in gcc because
+# rustc guesses from it what flags it takes.
+linker() {
+  cat >"$out/bin/static-pie-gcc" <<END
+#!/bin/sh
+here=\$(dirname "\$0")/../lib
+$1 \\
+  -Wl,--wrap=$(ring)p256_point_mul_base -Wl,--wrap=$(ring)p256_point_mul_base_vartime
+END
+  chmod +x "$out/bin/static-pie-gcc"
 }
 
 # compile CARGO SYSROOT [RUSTFLAG...] [-- CARGO-ARGUMENT...]
@@ -134,6 +137,9 @@ compile() {
     export CC_x86_64_unknown_linux_musl=musl-gcc
     # ring's C never unwinds, so it needs no tables for it.
     export CFLAGS_x86_64_unknown_linux_musl="-fno-asynchronous-unwind-tables -ffile-prefix-map=$home=/cargo"
+    # Found through PATH: a linker with a folder in its name could leave a trace.
+    export PATH=$PWD/$out/bin:$PATH
+    export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=static-pie-gcc
     "$cargo" build --release --locked --bin runsd --target "$target" "$@"
   )
 }
