@@ -61,8 +61,8 @@ has_musl_std() {
 }
 
 with_rustup_target() {
-  shim p256
-  linker 'exec gcc "$here/p256.o" "$@"'
+  shim start p256
+  linker 'exec gcc "$here/start.o" "$here/p256.o" "$@"'
   compile cargo "$(rustc --print sysroot)"
 }
 
@@ -74,11 +74,11 @@ with_debian() {
   local unwind
   unwind=$(compgen -G "/usr/lib/llvm-*/lib/libunwind.a" | tail -n 1) || die "no libunwind.a in /usr/lib/llvm-*/lib"
   ln -sf "$unwind" "$out/lib/libunwind.a" # alone, so that -L finds nothing else there
-  shim p256 fprintf_chk
+  shim start p256 fprintf_chk
   linker 'musl=/usr/lib/x86_64-linux-musl
 exec gcc -nostartfiles -nostdlib -L"$here" -L"$musl" \
   "$musl/rcrt1.o" "$musl/crti.o" "$(gcc -print-file-name=crtbeginS.o)" \
-  "$here/p256.o" "$@" "$here/fprintf_chk.o" \
+  "$here/start.o" "$here/p256.o" "$@" "$here/fprintf_chk.o" \
   "$(gcc -print-file-name=crtendS.o)" "$musl/crtn.o" \
   -Wl,--no-dynamic-linker -Wl,-z,text'
   RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 compile /usr/bin/cargo /usr \
@@ -107,6 +107,7 @@ linker() {
 #!/bin/sh
 here=\$(dirname "\$0")/../lib
 $1 \\
+  -Wl,-z,pack-relative-relocs -Wl,-e,relocate_and_start \\
   -Wl,--wrap=$(ring)p256_point_mul_base -Wl,--wrap=$(ring)p256_point_mul_base_vartime
 END
   chmod +x "$out/bin/static-pie-gcc"
