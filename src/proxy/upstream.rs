@@ -1,8 +1,10 @@
 //! Connections to the far end: dialled, verified, and kept while idle.
 //!
-//! What happens on a connection once it stands is in `upstream/stream.rs`;
-//! these two are the only files that know rustls.
+//! What happens on a connection once it stands is in `upstream/stream.rs`, and
+//! with what it is encrypted in `upstream/crypto.rs`; these three are the only
+//! files that know rustls.
 
+mod crypto;
 mod stream;
 
 use std::collections::HashMap;
@@ -231,7 +233,7 @@ impl Upstream {
     fn tls(&self) -> &[Arc<ClientConfig>; 2] {
         self.tls.get_or_init(|| {
             let roots = self.roots();
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let provider = Arc::new(crypto::provider());
             let mut http1 = ClientConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()
                 .expect("ring has suites for TLS 1.2 and 1.3")
