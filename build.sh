@@ -126,7 +126,7 @@ compile() {
     "--remap-path-prefix=$(realpath -m "$sysroot/lib/rustlib/src/rust")=/rust"
     "--remap-path-prefix=$home=/cargo"
     "--remap-path-prefix=$PWD=/runsd"
-    "-Clink-arg=-Wl,--build-id=none"
+    "-Clink-arg=-Wl,--build-id=none" "-Cforce-frame-pointers=yes"
   )
   # shellcheck disable=SC2030
   (
