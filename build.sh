@@ -167,18 +167,28 @@ check() {
   echo "dist/runsd: $size bytes, static"
 }
 
-# Bytes by crate, as far as symbols have names; the rest by section.
+# Bytes by crate, as far as symbols have names; the rest by section. What has no
+# crate in its name is known by the archive it comes from.
 sizes() {
   local file=$out/$target/release/runsd
-  nm -CS --size-sort -t d "$file" | sed -E 's/^[0-9]+ 0*([0-9]+) . /\1 /' | awk '
+  {
+    nm -C "$out/$target"/release/deps/libring-*.rlib 2>/dev/null |
+      awk 'NF == 3 && !/::/ { print "from", $3, "ring (C and assembly)" }'
+    nm -C "$out"/lib/libunwind.a 2>/dev/null | awk 'NF == 3 && !/::/ { print "from", $3, "libunwind" }'
+    # An address counts once: musl has several names for one function.
+    nm -CS -t d "$file" | sed -nE 's/^([0-9]+) 0*([0-9]+) [^bB] (.*)/\2 \3\t\1/p' | sort -t "$(printf '\t')" -u -k 2
+  } | awk '
+    $1 == "from" { archive[$2] = substr($0, length($1 $2) + 3); next }
     {
+      sub(/\t.*/, "")
       size = $1; name = substr($0, length($1) + 2)
-      sub(/^core::ptr::drop_in_place(::h[0-9a-f]+)?</, "", name) # whose drop it is
+      symbol = name
+      sub(/^core::ptr::drop_in_place(::h[0-9a-f]+)?(::)?</, "", name) # whose drop it is
       sub(/^vtable for /, "", name)
       while (sub(/^(<|&|\*|\[|\(|dyn |mut |const |_?<)/, "", name)) {}
-      if (name ~ /^ring_core|^ecp_nistz256|^(mul|sqr)x?[48]x/) crate = "ring (C and assembly)"
+      if (symbol in archive) crate = archive[symbol]
       else if (match(name, /^[A-Za-z_0-9]+(::|\[)/)) { crate = name; sub(/(::|\[).*/, "", crate) }
-      else crate = "musl, libunwind and other C"
+      else crate = "musl"
       bytes[crate] += size
     }
     END { for (crate in bytes) printf "%9d  %s\n", bytes[crate], crate }' | sort -rn | head -n 20
