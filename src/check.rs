@@ -4,10 +4,12 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Config, Platform};
 use crate::destination::{Form, Needs};
+use crate::dns::nameservers::Nameservers;
 use crate::dns::resolve::{ResolveError, Resolver};
 use crate::metadata::Metadata;
 use crate::proxy::route::Sent;
@@ -21,7 +23,8 @@ pub fn run(config: &Config, name: Option<&str>) -> i32 {
     let found = resolv_conf::read(&config.args.resolv_conf_file);
     let parsed = ResolvConf::parse(found.as_deref().unwrap_or_default());
     let nameservers = config.dns(&parsed).nameservers;
-    let proxy = Proxy::new(config, &nameservers, config.args.http_proxy_port, false);
+    let asked = Arc::new(Nameservers::new(&nameservers, &[]));
+    let proxy = Proxy::new(config, asked, config.args.http_proxy_port, false);
     let mut report = Report { failed: false };
     match name {
         Some(name) => check_name(&mut report, &proxy, name),
@@ -49,10 +52,11 @@ fn check_place(report: &mut Report, config: &Config, proxy: &Proxy) {
     };
     let place = proxy.here.place(needs, &proxy.metadata);
     report.line("region", place.as_ref().map(|place| place.region.clone()));
-    if needs.project {
-        let project = place.as_ref().map(|place| place.project.clone());
-        report.line("project", project);
-    }
+    let project = match &config.form {
+        Form::Deterministic { .. } => place.as_ref().map(|place| place.project.clone()),
+        Form::Hash { hash, .. } => Ok(format!("the one of hash {hash}")),
+    };
+    report.line("project", project);
     report.line("account", account(&proxy.metadata));
 }
 
@@ -63,7 +67,8 @@ fn account(metadata: &Metadata) -> Result<String, String> {
 fn check_network(report: &mut Report, config: &Config, proxy: &Proxy, nameservers: &[SocketAddr]) {
     for &nameserver in nameservers {
         let started = Instant::now();
-        let asked = Resolver::new(&[nameserver]).resolve(&config.args.run_domain, 443);
+        let alone = Arc::new(Nameservers::new(&[nameserver], &[]));
+        let asked = Resolver::new(alone).resolve(&config.args.run_domain, 443);
         let took = ms(started);
         let outcome = match asked {
             // That there is no such name is an answer too.
@@ -111,6 +116,7 @@ fn port(port: u16, what: &str, bound: io::Result<()>) -> Result<String, String> 
 }
 
 fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
+    let started = Instant::now();
     let goal = match proxy.goal(name) {
         Ok(goal) => goal,
         Err(refusal) => return report.line("name", Err::<String, _>(refusal.reason())),
@@ -120,7 +126,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     let scheme = if to.tls { "https" } else { "http" };
     report.line(
         "URL",
-        Ok::<_, String>(format!("{scheme}://{}", goal.authority)),
+        Ok::<_, String>(format!("{scheme}://{}, {}", goal.authority, ms(started))),
     );
     let audience = to.audience.as_deref();
     report.line(

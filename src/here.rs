@@ -12,9 +12,9 @@ use crate::metadata::Metadata;
 pub struct Here {
     given: Place,
     found: OnceLock<Place>,
-    /// How many askings have failed. Held while asking: those who come
-    /// meanwhile wait, and share what it came to.
-    failures: Mutex<u64>,
+    /// Why the last asking failed. Held while asking: those who come meanwhile
+    /// wait, and share what it came to.
+    failure: Mutex<Option<String>>,
 }
 
 impl Here {
@@ -23,7 +23,7 @@ impl Here {
         Here {
             given,
             found: OnceLock::new(),
-            failures: Mutex::new(0),
+            failure: Mutex::new(None),
         }
     }
 
@@ -48,14 +48,14 @@ impl Here {
         if let Some(found) = self.found.get() {
             return Ok(found);
         }
-        let before = self.failures.try_lock().map(|failures| *failures);
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked_already = self.failure.try_lock().is_err();
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = self.found.get() {
             return Ok(found);
         }
-        if before.is_err() && *failures > 0 {
+        if asked_already && let Some(why) = &*failure {
             // Whoever held the lock asked for us too.
-            return Err("the metadata server could not say where this is".to_owned());
+            return Err(why.clone());
         }
         match metadata.place() {
             Ok(mut place) => {
@@ -66,11 +66,11 @@ impl Here {
                     place.project.clone_from(&self.given.project);
                 }
                 info!("region {}, project {}", place.region, place.project);
-                *failures = 0;
+                *failure = None;
                 Ok(self.found.get_or_init(|| place))
             }
             Err(err) => {
-                *failures += 1;
+                *failure = Some(err.clone());
                 Err(err)
             }
         }

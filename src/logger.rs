@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -65,7 +65,7 @@ impl Log for Logger {
             let mut message = record.args().to_string();
             if record.level() == Level::Warn {
                 let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-                match warned.count(&message) {
+                match warned.count(&message, Instant::now()) {
                     Some(1) => {}
                     Some(times) => message += &format!(" ({times} times so far)"),
                     None => return,
@@ -88,16 +88,19 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// How often each text was logged.
+/// How often each text was logged, and when it was last.
 #[derive(Default)]
-struct Repeats(HashMap<String, u64>);
+struct Repeats(HashMap<String, (u64, Instant)>);
 
 impl Repeats {
     /// Counts one more; `None` when it is no news: the first time is, then the
-    /// tenth, the hundredth and so on.
-    fn count(&mut self, text: &str) -> Option<u64> {
-        if let Some(times) = self.0.get_mut(text) {
-            *times += 1;
+    /// tenth, the hundredth and so on. After some quiet it is another failure
+    /// that only reads the same, and counted anew.
+    fn count(&mut self, text: &str, now: Instant) -> Option<u64> {
+        if let Some((times, last)) = self.0.get_mut(text) {
+            let quiet = now.saturating_duration_since(*last) >= QUIET;
+            *last = now;
+            *times = if quiet { 1 } else { *times + 1 };
             let power_of_ten = *times == 10_u64.pow(times.ilog10());
             return power_of_ten.then_some(*times);
         }
@@ -105,11 +108,13 @@ impl Repeats {
         if self.0.len() >= TEXTS {
             self.0.clear();
         }
-        self.0.insert(text.to_owned(), 1);
+        self.0.insert(text.to_owned(), (1, now));
         Some(1)
     }
 }
 
+/// What was not said for so long is over.
+const QUIET: Duration = Duration::from_secs(60);
 /// How many texts are remembered.
 const TEXTS: usize = 1_000;
 
@@ -255,7 +260,6 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn lines() {
@@ -336,14 +340,31 @@ mod tests {
     #[test]
     fn repeats_are_counted_not_told() {
         let mut repeats = Repeats::default();
-        let told: Vec<u64> = (0..12_345).filter_map(|_| repeats.count("again")).collect();
-        assert_eq!(told, [1, 10, 100, 1_000, 10_000]);
-        assert_eq!(repeats.count("another"), Some(1));
-        assert_eq!(repeats.count("another"), None);
+        let now = Instant::now();
+        let told = (0..12_345).filter_map(|_| repeats.count("again", now));
+        assert_eq!(told.collect::<Vec<_>>(), [1, 10, 100, 1_000, 10_000]);
+        assert_eq!(repeats.count("another", now), Some(1));
+        assert_eq!(repeats.count("another", now), None);
         for n in 0..10 * TEXTS {
-            assert_eq!(repeats.count(&n.to_string()), Some(1), "{n}");
+            assert_eq!(repeats.count(&n.to_string(), now), Some(1), "{n}");
             assert!(repeats.0.len() <= TEXTS, "{n}");
         }
+    }
+
+    #[test]
+    fn after_some_quiet_it_is_told_again() {
+        let mut repeats = Repeats::default();
+        let start = Instant::now();
+        let mut told = |second| {
+            let now = start + Duration::from_secs(second);
+            repeats.count("not renewed", now)
+        };
+        // An outage of an hour with a try in ten seconds is one failure.
+        let outage: Vec<u64> = (0..3600).step_by(10).filter_map(&mut told).collect();
+        assert_eq!(outage, [1, 10, 100]);
+        // The next one, when it was over for a minute, is another.
+        let outage: Vec<u64> = (3650..3800).step_by(10).filter_map(&mut told).collect();
+        assert_eq!(outage, [1, 10]);
     }
 
     #[test]

@@ -109,8 +109,8 @@ fn run() -> i32 {
 
 /// Starts all that serves, and what the first request would wait for.
 fn serve(config: &Config, ports: Ports) {
-    if let Some(proxy) = ports.serve(config, |dns, port, open| {
-        Proxy::new(config, &dns.nameservers, port, open)
+    if let Some(proxy) = ports.serve(config, |nameservers, port, open| {
+        Proxy::new(config, nameservers, port, open)
     }) {
         proxy.warm();
     }

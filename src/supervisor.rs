@@ -13,7 +13,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use log::{debug, info, trace};
+use log::{debug, info, trace, warn};
 
 use crate::sys::{self, Ended, Sender, Signal, SignalSet};
 use crate::user::User;
@@ -142,8 +142,22 @@ impl App {
                     sys::kill(self.pid, signal.number);
                 }
                 Ok(signal) => trace!("signal {} not passed on", signal.number),
-                // Interrupted, as after a stop: ask again.
-                Err(_) => {}
+                // As after a stop: ask again.
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return self.only_reap(&err),
+            }
+        }
+    }
+
+    /// Where no signal can be had, the application's end still is.
+    fn only_reap(&self, err: &io::Error) -> Ended {
+        warn!("cannot wait for signals: {err}; none is passed on");
+        loop {
+            match sys::reap(true) {
+                Some((pid, ended)) if pid == self.pid => return ended,
+                Some(_) => {}
+                // Not even that: its exit status will never be known.
+                None => return Ended::Exited(1),
             }
         }
     }
@@ -152,7 +166,7 @@ impl App {
     /// so if the application is among them.
     fn reap(&self) -> Option<Ended> {
         let mut app = None;
-        while let Some((pid, ended)) = sys::reap() {
+        while let Some((pid, ended)) = sys::reap(false) {
             if pid == self.pid {
                 app = Some(ended);
             } else {
@@ -204,14 +218,16 @@ impl SpawnError {
             (Some(libc::ENOENT), _) if is_path => (127, "no such file".to_owned()),
             (Some(libc::ENOENT), _) => (127, "not found in PATH".to_owned()),
             (Some(libc::ENOTDIR), _) => (127, "a part of its path is no directory".to_owned()),
-            (Some(libc::EPERM), Some(user)) => (
-                126,
-                format!(
-                    "runsd, as uid {}, may not become uid {}",
-                    sys::ids().0,
-                    user.uid
-                ),
-            ),
+            (Some(libc::EPERM), Some(user)) => {
+                let (uid, gid) = sys::ids();
+                let User {
+                    uid: to, gid: with, ..
+                } = user;
+                let reason = format!(
+                    "runsd, as uid {uid} and gid {gid}, may not become uid {to} and gid {with}"
+                );
+                (126, reason)
+            }
             (Some(libc::EACCES), _) => (126, "it is not executable".to_owned()),
             (Some(libc::ENOEXEC), _) => (
                 126,

@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 pub mod net;
+pub mod stack;
 
 use std::env;
 use std::ffi::CString;
@@ -169,12 +170,13 @@ pub enum Ended {
     Killed(i32),
 }
 
-/// Reaps one child that has ended, if there is one.
-pub fn reap() -> Option<(i32, Ended)> {
+/// Reaps one child that has ended, if there is one; or waits for one.
+pub fn reap(waiting: bool) -> Option<(i32, Ended)> {
+    let options = if waiting { 0 } else { libc::WNOHANG };
     let mut status = 0;
     loop {
         // SAFETY: the status is an int of ours.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, options) };
         if pid > 0 {
             // WTERMSIG leaves out the bit that tells of a core dump.
             let ended = if libc::WIFEXITED(status) {
@@ -378,6 +380,27 @@ fn become_user(credentials: &Credentials) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Takes all the descriptors this process may have, and says how many that
+/// are. Its children from before keep the limit they were started with.
+pub fn raise_descriptors() -> usize {
+    // SAFETY: a structure of two numbers, which outlives the calls.
+    let limit = unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) < 0 {
+            return USUAL_DESCRIPTORS;
+        }
+        let before = limit.rlim_cur;
+        limit.rlim_cur = limit.rlim_max;
+        match libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) {
+            0 => limit.rlim_max,
+            _ => before,
+        }
+    };
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+const USUAL_DESCRIPTORS: usize = 1024;
 
 /// Has woken threads queue behind the running one instead of pushing it aside:
 /// for this thread and those it starts. Only speed depends on it.

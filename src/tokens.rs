@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,7 +24,10 @@ mod jwt;
 pub struct Tokens(Kind);
 
 enum Kind {
-    Fixed(Secret),
+    Fixed {
+        value: Secret,
+        account: Option<String>,
+    },
     Fetched(Arc<Shelf>),
 }
 
@@ -34,8 +37,20 @@ impl Tokens {
     where
         F: Fn(&str) -> Result<Secret, String> + Send + Sync + 'static,
     {
+        let start = Instant::now();
+        Tokens::with_uptime(fetch, move || start.elapsed().as_secs())
+    }
+
+    /// The same by another steady clock, which says seconds since some start.
+    fn with_uptime<F, U>(fetch: F, uptime: U) -> Tokens
+    where
+        F: Fn(&str) -> Result<Secret, String> + Send + Sync + 'static,
+        U: Fn() -> u64 + Send + Sync + 'static,
+    {
         Tokens(Kind::Fetched(Arc::new(Shelf {
             fetch: Box::new(fetch),
+            uptime: Box::new(uptime),
+            account: OnceLock::new(),
             slots: RwLock::default(),
             uses: AtomicU64::new(0),
         })))
@@ -45,7 +60,19 @@ impl Tokens {
     pub fn fixed(token: &Secret) -> Result<Tokens, String> {
         // Its end is not looked at: whoever sets it wants to see what happens.
         jwt::check(token.expose())?;
-        Ok(Tokens(Kind::Fixed(header_value(token))))
+        Ok(Tokens(Kind::Fixed {
+            value: header_value(token),
+            account: jwt::account(token.expose()),
+        }))
+    }
+
+    /// Whom the tokens name, as far as they have said it: one for all, as an
+    /// instance has one account.
+    pub fn account(&self) -> Option<String> {
+        match &self.0 {
+            Kind::Fixed { account, .. } => account.clone(),
+            Kind::Fetched(shelf) => shelf.account.get().cloned(),
+        }
     }
 
     /// `Bearer TOKEN` for an audience, never one that is past its end.
@@ -54,18 +81,18 @@ impl Tokens {
     /// with all who ask for the same audience, and for no other.
     pub fn bearer(&self, audience: &str, now: SystemTime) -> Result<Secret, String> {
         let shelf = match &self.0 {
-            Kind::Fixed(value) => return Ok(value.clone()),
+            Kind::Fixed { value, .. } => return Ok(value.clone()),
             Kind::Fetched(shelf) => shelf,
         };
-        let now = seconds(now);
+        let now = shelf.now(seconds(now));
         let slot = shelf.slot(audience);
-        match slot.token() {
-            Some(token) if token.end > now.saturating_add(FRESH) => Ok(token.value),
-            Some(token) if token.end > now => {
-                if slot.take_off(Some(now)) {
+        match slot.token().map(|token| (token.left(now), token.value)) {
+            Some((left, value)) if left > FRESH => Ok(value),
+            Some((left, value)) if left > 0 => {
+                if slot.take_off(now) {
                     renew(shelf, &slot, audience, now);
                 }
-                Ok(token.value)
+                Ok(value)
             }
             _ => slot.fetched(shelf, audience, now),
         }
@@ -80,7 +107,7 @@ impl Tokens {
         let Kind::Fetched(shelf) = &self.0 else {
             return false;
         };
-        let now = seconds(now);
+        let now = shelf.now(seconds(now)).up;
         let Some(slot) = shelf.find(audience) else {
             return true;
         };
@@ -88,10 +115,9 @@ impl Tokens {
         let mut kept = slot.kept.write().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
             Some(token) if token.value == *value => {
-                let again = flight
-                    .dropped
-                    .as_ref()
-                    .is_some_and(|(dropped, at)| dropped == value && now.abs_diff(*at) < AGAIN);
+                let again = flight.dropped.as_ref().is_some_and(|(dropped, at)| {
+                    dropped == value && now.saturating_sub(*at) < AGAIN
+                });
                 if again {
                     return false;
                 }
@@ -107,15 +133,21 @@ impl Tokens {
 /// Above this many seconds before its end a token is simply used. The metadata
 /// server hands out the same one until then, so asking earlier gains nothing.
 const FRESH: u64 = 240;
+/// No token lives longer, in seconds, whatever a slow clock makes of its end.
+const LONGEST: u64 = 3600;
 /// Seconds between two tries to renew a token that is still good.
 const AGAIN: u64 = 10;
 /// A caller may invent names without end; a container has little memory.
 const AUDIENCES: usize = 1000;
 
 type Fetch = dyn Fn(&str) -> Result<Secret, String> + Send + Sync;
+type Uptime = dyn Fn() -> u64 + Send + Sync;
 
 struct Shelf {
     fetch: Box<Fetch>,
+    uptime: Box<Uptime>,
+    /// Whom the first token named.
+    account: OnceLock<String>,
     slots: RwLock<HashMap<String, Arc<Slot>>>,
     /// Counts every use, and so dates them; a clock could be set back.
     uses: AtomicU64,
@@ -154,23 +186,41 @@ impl Shelf {
     }
 
     /// Asks, and looks at what came.
-    fn get(&self, audience: &str, start: Start) -> Result<Token, String> {
+    fn get(&self, audience: &str, asked: Now) -> Result<Token, String> {
         // A panic must not leave the others waiting.
         let token = catch_unwind(AssertUnwindSafe(|| (self.fetch)(audience)))
             .unwrap_or_else(|_| Err("the fetch of a token broke off".to_owned()))?;
         let end = jwt::end(token.expose())
             .map_err(|why| format!("the metadata server's token for {audience} {why}"))?;
-        let now = start.now();
-        if end <= now {
+        let now = self.later(asked);
+        if end <= now.wall {
             return Err(format!(
                 "the metadata server's token for {audience} ended {} s ago by this clock",
-                now - end
+                now.wall - end
             ));
+        }
+        if let Some(account) = jwt::account(token.expose()) {
+            let _ = self.account.set(account);
         }
         Ok(Token {
             value: header_value(&token),
             end,
+            down: now.up.saturating_add(LONGEST.min(end - now.wall)),
         })
+    }
+
+    fn now(&self, wall: u64) -> Now {
+        Now {
+            wall,
+            up: (self.uptime)(),
+        }
+    }
+
+    /// The wall clock as a caller saw it, walking on while it waits.
+    fn later(&self, since: Now) -> Now {
+        let up = (self.uptime)();
+        let wall = since.wall.saturating_add(up.saturating_sub(since.up));
+        Now { wall, up }
     }
 }
 
@@ -189,6 +239,29 @@ struct Token {
     value: Secret,
     /// Its `exp`, in seconds since 1970.
     end: u64,
+    /// The same by the steady clock: where the wall clock is set back, a token
+    /// does not grow older than it may.
+    down: u64,
+}
+
+impl Token {
+    /// Seconds until its end, by the clock that says less.
+    fn left(&self, now: Now) -> u64 {
+        let (by_wall, by_up) = (
+            self.end.saturating_sub(now.wall),
+            self.down.saturating_sub(now.up),
+        );
+        by_wall.min(by_up)
+    }
+}
+
+/// One moment, by two clocks.
+#[derive(Clone, Copy)]
+struct Now {
+    /// Seconds since 1970; may be set back or forward at any time.
+    wall: u64,
+    /// Seconds of the steady clock.
+    up: u64,
 }
 
 /// The one fetch that may be under way.
@@ -199,7 +272,7 @@ struct Flight {
     waiting: usize,
     /// How many have landed.
     landings: u64,
-    /// When the last one landed, in seconds since 1970.
+    /// When the last one landed, by the steady clock.
     landed_at: Option<u64>,
     /// Why the last one brought nothing.
     failure: Option<String>,
@@ -219,14 +292,13 @@ impl Slot {
 
     /// Whether the caller is the one to fetch; then it must [`Slot::land`].
     ///
-    /// With a time, only when the last fetch is some while ago: a failing
-    /// server is not hammered, and one that repeats itself is no loop.
-    fn take_off(&self, now: Option<u64>) -> bool {
+    /// Only when the last fetch is some while ago: a failing server is not
+    /// hammered, and one that repeats itself is no loop.
+    fn take_off(&self, now: Now) -> bool {
         let mut flight = self.flight();
-        let early = match (now, flight.landed_at) {
-            (Some(now), Some(at)) => now.abs_diff(at) < AGAIN,
-            _ => false,
-        };
+        let early = flight
+            .landed_at
+            .is_some_and(|at| now.up.saturating_sub(at) < AGAIN);
         if flight.up || early {
             return false;
         }
@@ -234,11 +306,11 @@ impl Slot {
         true
     }
 
-    fn land(&self, outcome: Result<Token, String>, now: u64) {
+    fn land(&self, outcome: Result<Token, String>, now: Now) {
         let mut flight = self.flight();
         flight.up = false;
         flight.landings += 1;
-        flight.landed_at = Some(now);
+        flight.landed_at = Some(now.up);
         flight.failure = match outcome {
             Ok(token) => {
                 let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
@@ -252,21 +324,21 @@ impl Slot {
     }
 
     /// A token out of a fetch: our own, or the one that is under way.
-    fn fetched(&self, shelf: &Shelf, audience: &str, now: u64) -> Result<Secret, String> {
-        let start = Start::at(now);
+    fn fetched(&self, shelf: &Shelf, audience: &str, asked: Now) -> Result<Secret, String> {
         let mut flight = self.flight();
         loop {
             // It may have landed between the caller's look and ours.
-            if let Some(token) = self.token().filter(|token| token.end > start.now()) {
+            let now = shelf.later(asked);
+            if let Some(token) = self.token().filter(|token| token.left(now) > 0) {
                 return Ok(token.value);
             }
             if !flight.up {
                 flight.up = true;
                 drop(flight);
-                let outcome = shelf.get(audience, start);
+                let outcome = shelf.get(audience, asked);
                 let value = outcome.as_ref().map(|token| token.value.clone());
                 let value = value.map_err(Clone::clone);
-                self.land(outcome, start.now());
+                self.land(outcome, shelf.later(asked));
                 return value;
             }
             let awaited = flight.landings + 1;
@@ -288,44 +360,23 @@ impl Slot {
 }
 
 /// Fetches on a thread of its own, while the old token is still used.
-fn renew(shelf: &Arc<Shelf>, slot: &Arc<Slot>, audience: &str, now: u64) {
-    let start = Start::at(now);
+fn renew(shelf: &Arc<Shelf>, slot: &Arc<Slot>, audience: &str, now: Now) {
     let job = {
         let (shelf, slot, audience) = (Arc::clone(shelf), Arc::clone(slot), audience.to_owned());
         move || {
-            let outcome = shelf.get(&audience, start);
+            let outcome = shelf.get(&audience, now);
             match &outcome {
                 Ok(token) => debug!(
                     "tokens: {audience}: renewed, good for {} s",
-                    token.end - now
+                    token.end - now.wall
                 ),
                 Err(why) => warn!("tokens: {audience}: not renewed: {why}; the old one is used"),
             }
-            slot.land(outcome, start.now());
+            slot.land(outcome, shelf.later(now));
         }
     };
     if let Err(err) = thread::Builder::new().name("token".to_owned()).spawn(job) {
-        slot.land(Err(format!("cannot start a thread: {err}")), start.now());
-    }
-}
-
-/// The wall clock as the caller saw it, walking on while we wait.
-#[derive(Clone, Copy)]
-struct Start {
-    wall: u64,
-    instant: Instant,
-}
-
-impl Start {
-    fn at(now: u64) -> Start {
-        Start {
-            wall: now,
-            instant: Instant::now(),
-        }
-    }
-
-    fn now(self) -> u64 {
-        self.wall.saturating_add(self.instant.elapsed().as_secs())
+        slot.land(Err(format!("cannot start a thread: {err}")), now);
     }
 }
 

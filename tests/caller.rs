@@ -27,7 +27,21 @@ impl Caller {
             .chain(&shell)
             .copied()
             .collect();
-        let mut running = miniature.start(&command);
+        Caller::started(miniature.start(&command))
+    }
+
+    /// Starts runsd after something was ordered, so that even its first
+    /// question meets that.
+    #[track_caller]
+    pub fn after(room: &str, settings: &Value) -> Caller {
+        let script = format!("read go; exec /runsd -- sh -c '{LOOP}'");
+        let mut caller = Caller::started(CloudRun::new().start(&["sh", "-c", &script]));
+        caller.running.post(room, settings);
+        caller.tell("go");
+        caller
+    }
+
+    fn started(mut running: Running) -> Caller {
         let stdin = running.stdin.take().expect("stdin is a pipe");
         Caller { running, stdin }
     }

@@ -19,23 +19,62 @@ fn marks(out: &Output, wanted: &str) -> Vec<String> {
         .collect()
 }
 
+/// What is printed, with `T ms` for each time.
+fn untimed(out: &Output) -> String {
+    let words = out.stdout.split(' ').map(|word| {
+        let number = word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        if number && word.contains('.') && word.matches('.').count() == 1 {
+            "T"
+        } else {
+            word
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn a_container_where_all_is_well() {
     let out = CloudRun::new().run(&["/runsd", "-check"]);
     assert_eq!(out.status, 0, "{out:?}");
-    let things = [
-        "platform",
-        "region",
-        "project",
-        "account",
-        "nameserver",
-        "port",
-        "port",
-        "resolv.conf",
-        "TLS roots",
-    ];
-    assert_eq!(marks(&out, "ok"), things, "{out:?}");
-    assert!(out.stdout.contains("us-east1"), "{out:?}");
+    let want = "\
+ok    platform    Cloud Run, by K_SERVICE
+ok    region      us-east1
+ok    project     123456789012
+ok    account     123456789012-compute@developer.gserviceaccount.com
+ok    nameserver  169.254.169.254:53 answers, T ms
+ok    port        53 is free for DNS
+ok    port        80 is free for HTTP
+ok    resolv.conf /etc/resolv.conf can be written
+ok    TLS roots   1 of /etc/ssl/cloudrun-ca.pem
+";
+    assert_eq!(untimed(&out), want);
+    assert_eq!(out.stderr, "");
+}
+
+#[test]
+fn an_image_that_is_not_root_somewhere_else() {
+    let out = CloudRun::new()
+        .uid(65532)
+        .option("--off")
+        .env("RUNSD_GCP_PROJECT_HASH", "abcdefghij")
+        .run(&["/runsd", "-check"]);
+    assert_eq!(out.status, 1, "{out:?}");
+    let refused = "Permission denied (os error 13); runsd would serve through http_proxy";
+    let want = format!(
+        "\
+WRONG platform    not Cloud Run: none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is \
+set; runsd would become the application
+ok    region      us-east1
+ok    project     the one of hash abcdefghij
+ok    account     123456789012-compute@developer.gserviceaccount.com
+ok    nameserver  169.254.169.254:53 answers, T ms
+WRONG port        53 cannot be bound for DNS: {refused}
+WRONG port        80 cannot be bound for HTTP: {refused}
+WRONG resolv.conf /etc/resolv.conf cannot be written: {refused}
+ok    TLS roots   1 of /etc/ssl/cloudrun-ca.pem
+"
+    );
+    assert_eq!(untimed(&out), want);
 }
 
 #[test]
@@ -47,18 +86,76 @@ fn a_container_where_runsd_runs_already() {
 
 #[test]
 fn a_name_step_by_step() {
-    let out = CloudRun::new().run(&["/runsd", "-check", "canary---hello.europe-west1"]);
+    let name = "canary---hello.europe-west1";
+    // However much is logged, no token is shown.
+    let out = CloudRun::new().run(&["/runsd", "-v=6", "-check", name]);
     assert_eq!(out.status, 0, "{out:?}");
-    for want in [
-        "https://canary---hello-123456789012.europe-west1.run.app",
-        "https://hello-123456789012.europe-west1.run.app",
-        "192.0.2.1",
-        "TLSv1_3",
-        "200 to GET /",
+    let want = "\
+ok    name        canary---hello.europe-west1
+ok    URL         https://canary---hello-123456789012.europe-west1.run.app, T ms
+ok    audience    https://hello-123456789012.europe-west1.run.app
+ok    address     192.0.2.1, T ms
+ok    token       fetched, T ms
+ok    TLS         TLSv1_3, T ms
+ok    status      200 to GET /, T ms
+";
+    assert_eq!(untimed(&out), want);
+    assert!(!out.stderr.contains("eyJ"), "a token: {}", out.stderr);
+}
+
+#[test]
+fn the_step_that_fails() {
+    let (region, project) = ("-gcp_region=us-east1", "-gcp_project_number=123456789012");
+    let identity = "instance/service-accounts/default/identity";
+    for (room, mode, at, want) in [
+        (
+            "metadata",
+            "404",
+            "token",
+            format!("the metadata server answered 404 for {identity}; see runsd -help"),
+        ),
+        (
+            "metadata",
+            "garbage",
+            "token",
+            "has characters that no token has".to_owned(),
+        ),
+        (
+            "dns",
+            "servfail",
+            "address",
+            "; check the name, its region and its domain".to_owned(),
+        ),
+        (
+            "frontend",
+            "refuse",
+            "TLS",
+            "refused the connection; check the egress and firewall settings".to_owned(),
+        ),
+        (
+            "frontend",
+            "bad-cert",
+            "TLS",
+            "its certificate is not valid: UnknownIssuer; check the clock, and SSL_CERT_FILE or \
+             -ca_file"
+                .to_owned(),
+        ),
     ] {
-        assert!(out.stdout.contains(want), "{want}: {out:?}");
+        let order = format!("curl -s -d '{{\"mode\":\"{mode}\"}}' http://192.0.2.53/{room} >&2");
+        // Not in a runsd: what it has found would be of use.
+        let script = format!("{order}; exec /runsd {region} {project} -check hello");
+        let out = CloudRun::new().run(&["sh", "-c", &script]);
+        assert_eq!(out.status, 1, "{mode}: {out:?}");
+        // And nothing is tried after it.
+        let last = out.stdout.lines().last().unwrap_or_default();
+        let start = format!("WRONG {at:<12}");
+        assert!(
+            last.starts_with(&start) && last.contains(&want),
+            "{mode}: {last}"
+        );
+        assert_eq!(marks(&out, "WRONG"), [at], "{mode}: {out:?}");
+        assert!(!out.stdout.contains("<html>"), "{mode}: {out:?}");
     }
-    assert!(!out.stdout.contains("eyJ"), "a token: {out:?}");
 }
 
 #[test]

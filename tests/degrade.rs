@@ -71,6 +71,21 @@ fn a_second_runsd_beside_the_first() {
 }
 
 #[test]
+fn a_second_runsd_under_one_that_serves_through_http_proxy() {
+    // Its own flags count, and each exception is there once.
+    let inner = "/runsd -auth_header=off -- sh -c 'echo $no_proxy | grep -o metadata.google
+                 curl -s -o /dev/null -w \"%{http_code}\\n\" http://hello'";
+    let out = CloudRun::new()
+        .uid(65532)
+        .sh(&format!("{CALLS}; {inner}; {CALLS}"));
+    let inner = "metadata.google\n403\n";
+    assert_eq!(out.stdout, both() + inner + &both(), "{}", out.stderr);
+    let refused = "cannot serve HTTP on port 80 as uid 65532: permission denied";
+    let line = format!("runsd: warning: {refused}; {INSTEAD}\n");
+    assert!(out.stderr.starts_with(&line.repeat(2)), "{}", out.stderr);
+}
+
+#[test]
 fn a_taken_nameserver_port() {
     let taken = "import os, socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

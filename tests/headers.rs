@@ -1,8 +1,12 @@
 //! The headers of a request, as the front end gets them, for each
 //! `-auth_header=` and both protocols.
 
+use std::collections::HashSet;
+
+use serde_json::Value;
+
 use crate::caller::Caller;
-use crate::harness::CloudRun;
+use crate::harness::{CloudRun, Output};
 
 const HOST: &str = "echo-123456789012.us-east1.run.app";
 const STRIPPED: &str = "Bearer a.b.SIGNATURE_REMOVED_BY_GOOGLE";
@@ -67,6 +71,147 @@ fn tokens_go_where_auth_header_says() {
         }
     }
 }
+
+/// All lines of a header there can be: none, one, or two.
+fn lines() -> Vec<Vec<&'static str>> {
+    let values = ["", "Bearer x.y.z", "Basic eDp5", STRIPPED];
+    let mut all = vec![vec![]];
+    for one in values {
+        all.push(vec![one]);
+        all.extend(values.map(|two| vec![one, two]));
+    }
+    all
+}
+
+/// What is to arrive, as design and issue say it; `None` is our token.
+fn expected<'a>(mode: &str, first: &[&'a str], second: &[&'a str]) -> [Vec<Option<&'a str>>; 2] {
+    let stripped = |lines: &[&str]| lines.contains(&STRIPPED);
+    let own = |lines: &[&str]| !stripped(lines) && lines.iter().any(|line| !line.is_empty());
+    let same = |lines: &[&'a str]| lines.iter().copied().map(Some).collect::<Vec<_>>();
+    let ours = || vec![None];
+    let (theirs, mine) = (own(first), own(second));
+    match mode {
+        _ if mine => [same(first), same(second)],
+        "auto" if theirs => [same(first), ours()],
+        "auto" => [ours(), vec![]],
+        "authorization" if theirs => [same(first), same(second)],
+        "authorization" => [ours(), vec![]],
+        "serverless" if stripped(first) => [vec![], ours()],
+        "serverless" => [same(first), ours()],
+        _ => [same(first), same(second)],
+    }
+}
+
+#[test]
+fn whatever_an_application_sends_over_http_1() {
+    whatever_is_sent(|requests, miniature| {
+        let mut words = String::new();
+        for headers in requests {
+            words += "next\nhttp1.1\nsilent\nurl = http://billing/headers\n";
+            for (name, value) in headers {
+                // A semicolon is how curl is told to send an empty one.
+                let colon = if value.is_empty() { ";" } else { ": " };
+                words += &format!("header = \"{name}{colon}{value}\"\n");
+            }
+        }
+        let curl = ["/runsd", "--", "curl", "-K", "-"];
+        miniature.stdin(words).run(&curl)
+    });
+}
+
+#[test]
+fn whatever_an_application_sends_over_http_2() {
+    // curl as Debian has it cannot use such a connection twice.
+    let ask = r"
+import json, socket, sys
+import h2.config, h2.connection, h2.events
+config = h2.config.H2Configuration(validate_outbound_headers=False)
+connection = h2.connection.H2Connection(config)
+connection.initiate_connection()
+tcp = socket.create_connection(('billing', 80))
+start = {':method': 'GET', ':scheme': 'http', ':authority': 'billing', ':path': '/headers'}
+for headers in json.load(sys.stdin):
+    stream = connection.get_next_available_stream_id()
+    lines = [(name.lower(), value) for name, value in headers]
+    connection.send_headers(stream, list(start.items()) + lines, end_stream=True)
+    ended = False
+    while not ended:
+        tcp.sendall(connection.data_to_send())
+        for event in connection.receive_data(tcp.recv(65536)):
+            if isinstance(event, h2.events.DataReceived):
+                print(event.data.decode(), end='')
+                connection.acknowledge_received_data(event.flow_controlled_length, stream)
+            ended |= isinstance(event, h2.events.StreamEnded)
+";
+    whatever_is_sent(|requests, miniature| {
+        let words = serde_json::to_string(requests).expect("JSON");
+        let python = ["/venv/bin/python", "-B", "-c", ask];
+        miniature.stdin(words).in_venv(&python)
+    });
+}
+
+type Headers = Vec<(&'static str, &'static str)>;
+
+/// Has all requests there can be sent, for each `-auth_header`, and looks at
+/// what arrived.
+#[track_caller]
+fn whatever_is_sent(send: impl Fn(&[Headers], CloudRun) -> Output) {
+    let mut all = Vec::new();
+    for first in lines() {
+        all.extend(lines().into_iter().map(|second| (first.clone(), second)));
+    }
+    let requests: Vec<Headers> = all
+        .iter()
+        .map(|(first, second)| {
+            let first = first.iter().map(|line| (NAMES[0], *line));
+            first
+                .chain(second.iter().map(|line| (NAMES[1], *line)))
+                .collect()
+        })
+        .collect();
+    for mode in ["auto", "authorization", "serverless", "off"] {
+        let route = "billing=https://billing.example.com,audience=my-aud";
+        let miniature = CloudRun::new()
+            .env("RUNSD_AUTH_HEADER", mode)
+            .env("RUNSD_ROUTE", route);
+        let out = send(&requests, miniature);
+        assert_eq!(out.status, 0, "{}", out.stderr);
+        let answers = serde_json::Deserializer::from_str(&out.stdout).into_iter();
+        let answers: Vec<Value> = answers
+            .collect::<Result<_, _>>()
+            .unwrap_or_else(|err| panic!("{err}: {}", out.stdout));
+        assert_eq!(answers.len(), all.len());
+        let mut tokens = HashSet::new();
+        for ((first, second), answer) in all.iter().zip(&answers) {
+            let case = format!("-auth_header={mode} {first:?} {second:?}");
+            let want = expected(mode, first, second);
+            for (name, want) in NAMES.iter().zip(want) {
+                let got = values(answer, name);
+                assert_eq!(got.len(), want.len(), "{case}: {name}: {got:?}");
+                for (got, want) in got.iter().zip(want) {
+                    match want {
+                        Some(want) => assert_eq!(*got, want, "{case}: {name}"),
+                        None => {
+                            assert!(got.starts_with("Bearer eyJ"), "{case}: {name}: {got}");
+                            tokens.insert(*got);
+                        }
+                    }
+                }
+            }
+            assert_eq!(values(answer, "User-Agent").len(), 1, "{case}");
+        }
+        // All with the same one.
+        assert_eq!(tokens.len(), usize::from(mode != "off"), "{mode}");
+    }
+}
+
+fn values<'a>(answer: &'a Value, name: &str) -> Vec<&'a str> {
+    let headers = answer["headers"].as_array().into_iter().flatten();
+    let named = headers.filter(|pair| pair[0] == name.to_lowercase());
+    named.filter_map(|pair| pair[1].as_str()).collect()
+}
+
+const NAMES: [&str; 2] = ["Authorization", "X-Serverless-Authorization"];
 
 #[test]
 fn one_value_of_each() {

@@ -28,6 +28,8 @@ fn the_first_no_of_the_front_end_is_explained() {
     caller.running.post("frontend", &json!({ "revoke": 1000 }));
     for _ in 0..3 {
         assert_eq!(caller.status("-d x http://hello"), "401");
+        // This one is repeated first, and refused again.
+        assert_eq!(caller.status("http://echo"), "401");
     }
     let out = caller.finish();
     let want = [
@@ -45,6 +47,11 @@ fn the_first_no_of_the_front_end_is_explained() {
             "hello: 401: the front end did not accept the token of {ACCOUNT} for {}; check that \
              the service answers at this URL (region, project, custom audiences)",
             url("hello")
+        ),
+        format!(
+            "echo: 401: the front end did not accept the token of {ACCOUNT} for {}; check that \
+             the service answers at this URL (region, project, custom audiences)",
+            url("echo")
         ),
     ];
     assert_eq!(warnings(&out.stderr), want);
@@ -75,10 +82,34 @@ fn over_http_2_as_well() {
 }
 
 #[test]
+fn a_hint_asks_nobody_and_so_delays_nothing() {
+    let mut caller = Caller::new(CloudRun::new(), &[]);
+    assert_eq!(caller.status("http://forbidden/first"), "403");
+    let asked = caller.running.stats()["metadata"].to_string();
+    assert!(asked.contains("/identity"), "{asked}");
+    assert!(!asked.contains("/email"), "{asked}");
+    // It names the account all the same, and is there before the answer ends:
+    // an application that gives up at once has its hint in the log.
+    let out = caller.finish();
+    let [hint] = warnings(&out.stderr)[..] else {
+        panic!("{}", out.stderr);
+    };
+    assert!(
+        hint.starts_with(&format!("forbidden: 403: {ACCOUNT} may not call ")),
+        "{hint}"
+    );
+}
+
+#[test]
 fn an_applications_own_no_is_its_own_business() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     for status in ["401", "403", "404", "500"] {
-        assert_eq!(caller.status(&format!("http://status/{status}")), status);
+        for http in ["--http1.1", "--http2-prior-knowledge"] {
+            let url = format!("{http} http://status/{status}");
+            assert_eq!(caller.status(&url), status);
+            // One that looks much like the front end's.
+            assert_eq!(caller.status(&format!("{url}?page=1")), status);
+        }
     }
     assert_eq!(caller.finish().stderr, "");
 }

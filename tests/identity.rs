@@ -108,9 +108,35 @@ fn a_service_that_refuses_every_token_is_no_loop() {
 }
 
 #[test]
+fn what_is_only_a_head_is_repeated_whatever_its_method() {
+    let mut caller = Caller::new(CloudRun::new(), &[]);
+    let upgrade = "-H 'Connection: Upgrade' -H 'Upgrade: websocket'";
+    for (tokens, words) in ["-X PUT -d ''", "-X DELETE", "-d ''", "-X POST", upgrade]
+        .into_iter()
+        .enumerate()
+    {
+        let words = format!("--http1.1 {words} http://hello");
+        assert_eq!(caller.status(&words), "200", "{words}");
+        let revoke = json!({ "revoke": tokens + 1 });
+        caller.running.post("frontend", &revoke);
+        assert_eq!(caller.status(&words), "200", "{words}, revoked");
+        assert_eq!(caller.fetches(), json!({ HELLO: tokens + 2 }), "{words}");
+    }
+    // The far end closes after each answer, without a word.
+    for words in ["-X PUT -d ''", "-X DELETE -d ''"] {
+        let words = format!("--http1.1 {words} 'http://close/quietly?[1-5]'");
+        assert_eq!(caller.line(&words), "gone".repeat(5), "{words}");
+    }
+}
+
+#[test]
 fn answers_that_are_no_tokens_are_refused_with_their_reason() {
     let mut caller = Caller::new(CloudRun::new(), &PLACE);
     let what = "instance/service-accounts/default/identity";
+    let says = |text: &str, want: &str| {
+        let settings = json!({ "mode": "says", "text": text });
+        (settings, format!("token for AUDIENCE {want}"))
+    };
     for (settings, want) in [
         (
             json!({ "mode": "empty" }),
@@ -125,8 +151,24 @@ fn answers_that_are_no_tokens_are_refused_with_their_reason() {
             format!("the answer (status 200) for {what} came without \"Metadata-Flavor: Google\""),
         ),
         (
-            json!({ "mode": "302" }),
+            json!({ "mode": "redirect" }),
             format!("the metadata server answered 302 for {what}"),
+        ),
+        (
+            json!({ "mode": "huge" }),
+            format!("the metadata server's answer for {what} is over 65536 bytes"),
+        ),
+        says(
+            &format!("a.e30.{}", "x".repeat(20_000)),
+            "is too large for a header",
+        ),
+        says("a.b", "is not three parts with dots between them"),
+        says("a.e=0.c", "is not base64url inside"),
+        says("a.e30.c", "has no end in it (no \"exp\")"),
+        says("a.eyJleHAiOiJ4In0.c", "has no end in it (no \"exp\")"),
+        says(
+            "a.e30.c\r\nX-Injected: 1",
+            "has characters that no token has",
         ),
         (
             json!({ "mode": "404" }),
@@ -144,9 +186,49 @@ fn answers_that_are_no_tokens_are_refused_with_their_reason() {
         assert!(line.starts_with(&start), "{settings}: {line}");
         assert!(line.contains(&want), "{settings}: {line}");
     }
-    // And none of that is kept.
+    // Where the redirect leads nobody has gone, and none of that is kept.
+    let asked = caller.running.stats()["metadata"].to_string();
+    assert!(!asked.contains("elsewhere"), "{asked}");
     caller
         .running
         .post("metadata", &json!({ "mode": "ok", "exp_in": 3600 }));
     assert_eq!(caller.status("http://hello"), "200");
+}
+
+#[test]
+fn a_place_that_is_none_is_refused_with_its_reason() {
+    let what = "the region and project of this instance are not known: ";
+    for (settings, want) in [
+        (
+            json!({ "region": "moon" }),
+            "the metadata server answered \"projects/123456789012/zones/moon-1\" for instance/zone",
+        ),
+        (
+            json!({ "project": "my-project" }),
+            "the metadata server answered \"projects/my-project/zones/us-east1-1\" for \
+             instance/zone",
+        ),
+        (
+            json!({ "mode": "stranger" }),
+            "the answer (status 200) for instance/zone came without \"Metadata-Flavor: Google\", \
+             so it is not the metadata server's",
+        ),
+        (
+            json!({ "mode": "redirect" }),
+            "the metadata server answered 302 for instance/zone",
+        ),
+        (
+            json!({ "mode": "huge" }),
+            "the metadata server's answer for instance/zone is over 65536 bytes",
+        ),
+    ] {
+        let mut caller = Caller::after("metadata", &settings);
+        let line = caller.line("http://hello");
+        let want = format!("runsd: {what}{want}; see runsd -help");
+        assert_eq!(line, want, "{settings}");
+        // Asked again with the next request, and then it is well.
+        let well = json!({ "mode": "ok", "region": "us-east1", "project": "123456789012" });
+        caller.running.post("metadata", &well);
+        assert_eq!(caller.status("http://hello"), "200", "{settings}");
+    }
 }

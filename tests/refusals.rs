@@ -1,6 +1,7 @@
 //! What runsd answers when it is runsd that says no: a status, a
 //! `Proxy-Status` and a sentence, and never a wait without end.
 
+use crate::caller::Caller;
 use crate::harness::CloudRun;
 
 /// Orders a fault and asks; prints status, Proxy-Status and body.
@@ -123,6 +124,60 @@ fn each_fault_has_its_sentence() {
         (
             "frontend",
             "{}",
+            "http://close/half-a-head",
+            [
+                "502 runsd; error=http_response_incomplete",
+                "broke off its answer; it may or may not have been carried out",
+            ],
+        ),
+        (
+            "frontend",
+            "{}",
+            "http://close/large-head",
+            [
+                "502 runsd; error=http_response_header_section_size",
+                "; make the service send fewer headers",
+            ],
+        ),
+        (
+            "frontend",
+            "{}",
+            "http://close/gzip",
+            [
+                "502 runsd; error=http_response_transfer_coding",
+                "; look at what the service sends",
+            ],
+        ),
+        (
+            "frontend",
+            "{}",
+            "http://close/switched",
+            [
+                "502 runsd; error=http_upgrade_failed",
+                "switched protocols unasked; check that the service takes this upgrade",
+            ],
+        ),
+        (
+            "frontend",
+            r#"{"mode":"no-tls"}"#,
+            "http://hello/",
+            [
+                "502 runsd; error=tls_protocol_error",
+                "; check that the other side speaks TLS 1.2 or 1.3",
+            ],
+        ),
+        (
+            "frontend",
+            r#"{"mode":"alert"}"#,
+            "http://hello/",
+            [
+                "502 runsd; error=tls_alert_received",
+                "; check the host's name",
+            ],
+        ),
+        (
+            "frontend",
+            "{}",
             "http://hello/ -H 'Accept: application/json' -H 'Host: example.com'",
             [
                 "\"error\":\"destination_not_found\",\"status\":500",
@@ -193,5 +248,35 @@ fn no_log_shows_a_token() {
             "{level}: {}",
             out.stderr
         );
+    }
+}
+
+#[test]
+fn a_route_that_leads_nowhere() {
+    let mut caller = Caller::new(
+        CloudRun::new(),
+        &[
+            "-route=far=https://[2001:db8::1]",
+            "-route=loop=http://127.0.0.1",
+        ],
+    );
+    for (name, kind, want) in [
+        (
+            "far",
+            "destination_ip_unroutable",
+            "cannot be reached from here; check the egress and VPC settings",
+        ),
+        (
+            "loop",
+            "proxy_loop_detected",
+            "\"loop\" leads back to runsd; give the name another URL with -route",
+        ),
+    ] {
+        let words =
+            format!("-w ' %{{http_code}} %header{{proxy-status}}' http://{name} | tr '\\n' ' '");
+        let line = caller.line(&words);
+        assert!(line.contains(want), "{name}: {line}");
+        let status = format!("502 runsd; error={kind}; details=");
+        assert!(line.contains(&status), "{name}: {line}");
     }
 }

@@ -91,8 +91,7 @@ fn an_upstream_that_does_not_answer_as_it_should() {
 
 #[test]
 fn no_token_and_no_place() {
-    let mut caller = Caller::new(CloudRun::new(), &[]);
-    caller.running.post("metadata", &json!({ "mode": "404" }));
+    let mut caller = Caller::after("metadata", &json!({ "mode": "404" }));
     refused(
         &mut caller,
         "http://hello",

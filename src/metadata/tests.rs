@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 
+use crate::dns::nameservers::Nameservers;
+
 /// A metadata server that gives `answers`, one to a connection, and then goes.
 struct Server {
     host: String,
@@ -32,7 +34,7 @@ fn server(answers: Vec<Vec<u8>>) -> Server {
 
 /// Nameservers nobody needs: the tests' servers are addresses.
 fn nobody() -> Arc<Resolver> {
-    Arc::new(Resolver::new(&[]))
+    Arc::new(Resolver::new(Arc::new(Nameservers::new(&[], &[]))))
 }
 
 fn metadata(server: &Server) -> Metadata {

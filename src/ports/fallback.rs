@@ -14,10 +14,15 @@ pub fn environment(
     hosts: &[u8],
 ) -> Option<Vec<(OsString, OsString)>> {
     let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    if PROXY.iter().any(|name| set(name).is_some()) {
+    let (mut proxies, mut no_proxy) = (PROXY.map(set), NO_PROXY.map(set));
+    if is_of_runsd(&proxies, &no_proxy) {
+        // Said anew, so that the flags of this one count.
+        proxies = [None, None];
+        no_proxy = no_proxy.map(images_own);
+    }
+    if proxies.iter().any(Option::is_some) {
         return None;
     }
-    let no_proxy = NO_PROXY.map(set);
     // Not to be added to: it means "all" only alone.
     if no_proxy.iter().flatten().any(|value| value.trim() == "*") {
         return None;
@@ -42,6 +47,23 @@ pub fn environment(
         all.map(|(name, value)| (name.into(), value.into()))
             .collect(),
     )
+}
+
+/// Whether these are the words of a runsd around this one, and not the image's.
+fn is_of_runsd(proxies: &[Option<String>; 2], no_proxy: &[Option<String>; 2]) -> bool {
+    let ours = |proxy: &String| proxy.starts_with("http://127.0.0.1:");
+    let usual = DIRECT.join(",");
+    proxies.iter().all(|proxy| proxy.as_ref().is_some_and(ours))
+        && no_proxy
+            .iter()
+            .all(|list| list.as_ref().is_some_and(|list| list.contains(&usual)))
+}
+
+/// What stands before the exceptions of a runsd around this one.
+fn images_own(list: Option<String>) -> Option<String> {
+    let mut list = list?;
+    list.truncate(list.find(&DIRECT.join(","))?);
+    (!list.is_empty()).then_some(list)
 }
 
 /// The hosts that are not for the proxy: it would send the metadata server's
@@ -120,6 +142,34 @@ mod tests {
                 .to_vec()
             });
             assert_eq!(environment(4000, env, b""), want, "{image:?}");
+        }
+    }
+
+    #[test]
+    fn a_runsd_around_this_one_is_not_the_image() {
+        for (image, hosts) in [
+            (&[][..], &b""[..]),
+            (&[("no_proxy", "a.example")], b"127.0.0.1 cache"),
+            (&[("no_proxy", "a"), ("NO_PROXY", "b")], b""),
+        ] {
+            let told = |port, env: &dyn Fn(&str) -> Option<String>| {
+                let told = environment(port, env, hosts).expect("it is told");
+                told.into_iter()
+                    .map(|(name, value)| (name.into_string(), value.into_string()))
+                    .map(|(name, value)| (name.expect("text"), value.expect("text")))
+                    .collect::<Vec<_>>()
+            };
+            let set = |name: &str| {
+                let found = image.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let outer = told(4000, &set);
+            let inner = told(5000, &|name| {
+                let found = outer.iter().find(|(key, _)| key == name);
+                found.map(|(_, value)| value.clone())
+            });
+            let bare = told(5000, &set);
+            assert_eq!(inner, bare, "{image:?}");
         }
     }
 

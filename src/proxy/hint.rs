@@ -23,9 +23,10 @@ impl Hints {
 pub fn is_front_end(status: u16, challenge: Option<&[u8]>, body: &[u8]) -> bool {
     let start = &body[..body.len().min(512)];
     let has = |mark: &[u8]| start.windows(mark.len()).any(|window| window == mark);
+    let page = || has(format!("<title>{status} ").as_bytes()) && has(b"<h1>Error: ");
     match status {
-        401 => has(PAGE) && challenge.is_none_or(|value| value.starts_with(b"Bearer")),
-        403 | 404 => has(PAGE),
+        401 => page() && challenge.is_none_or(|value| value.starts_with(b"Bearer")),
+        403 | 404 => page(),
         _ => false,
     }
 }
@@ -55,8 +56,6 @@ pub fn sentence(status: u16, name: &str, url: &str, account: Option<&str>) -> St
     }
 }
 
-/// How the front end's pages look.
-const PAGE: &[u8] = b"<h1>Error: ";
 /// How many are kept in mind.
 const MOST: usize = 1000;
 
@@ -66,23 +65,42 @@ mod tests {
 
     #[test]
     fn whose_answer_it_is() {
-        let page = b"<html><head>\n<title>403 Forbidden</title>\n</head>\n<body text=#000000 bgcolor=#ffffff>\n<h1>Error: Forbidden</h1>";
+        let page = |status: &str, reason: &str| {
+            format!(
+                "\n<html><head>\n<meta http-equiv=\"content-type\" \
+                 content=\"text/html;charset=utf-8\">\n<title>{status} {reason}</title>\n\
+                 </head>\n<body text=#000000 bgcolor=#ffffff>\n<h1>Error: {reason}</h1>"
+            )
+        };
+        let unauthorized = page("401", "Unauthorized");
+        let forbidden = page("403", "Forbidden");
+        let not_found = page("404", "Page not found");
+        let invalid = "Bearer error=\"invalid_token\"";
         for (status, challenge, body, want) in [
-            (403, None, &page[..], true),
-            (404, None, &page[..], true),
+            (401, Some(invalid), &unauthorized[..], true),
+            (401, None, &unauthorized, true),
+            (403, None, &forbidden, true),
+            (404, None, &not_found, true),
+            // What applications say for themselves.
+            (401, Some("Basic realm=x"), &unauthorized, false),
+            (401, Some(invalid), "{\"error\":\"invalid_token\"}", false),
+            (403, None, "", false),
+            (404, None, "not here", false),
+            (404, None, "<h1>Not Found</h1>", false),
+            (404, None, "<h1>Error: no such user</h1>", false),
             (
-                401,
-                Some(&b"Bearer error=\"invalid_token\""[..]),
-                &page[..],
-                true,
+                404,
+                None,
+                "<title>404 Not Found</title><pre>Cannot GET /</pre>",
+                false,
             ),
-            (401, None, &page[..], true),
-            (401, Some(b"Basic realm=x"), &page[..], false),
-            (403, None, b"", false),
-            (404, None, b"not here", false),
-            (200, None, &page[..], false),
+            (404, None, &forbidden, false),
+            (200, None, &not_found, false),
+            (500, None, &page("500", "Server Error"), false),
         ] {
-            assert_eq!(is_front_end(status, challenge, body), want, "{status}");
+            let challenge = challenge.map(str::as_bytes);
+            let got = is_front_end(status, challenge, body.as_bytes());
+            assert_eq!(got, want, "{status} {challenge:?} {body}");
         }
     }
 

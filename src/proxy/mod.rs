@@ -8,6 +8,7 @@ mod policy;
 pub mod refusal;
 mod room;
 pub mod route;
+mod seats;
 mod trace;
 pub mod upstream;
 
@@ -24,10 +25,12 @@ use self::http2::PREFACE;
 use self::policy::Policy;
 use self::refusal::{Kind, Refusal};
 use self::route::{Router, Sent, Target};
+use self::seats::Seats;
 use self::trace::Trace;
 use self::upstream::{Settings, Upstream};
 use crate::config::Config;
 use crate::destination::{Destination, Form, Needs, Place};
+use crate::dns::nameservers::Nameservers;
 use crate::dns::resolve::Resolver;
 use crate::here::Here;
 use crate::metadata::{self, Metadata};
@@ -43,6 +46,8 @@ pub struct Proxy {
     pub metadata: Arc<Metadata>,
     pub tokens: Tokens,
     pub upstream: Upstream,
+    /// For the connections of all listeners.
+    seats: Arc<Seats>,
     pub hints: Hints,
     /// The port it listens on.
     pub port: u16,
@@ -86,8 +91,7 @@ pub fn bind(port: u16) -> io::Result<Sockets> {
     match TcpListener::bind((Ipv6Addr::LOCALHOST, port)) {
         Ok(listener) => listeners.push(listener),
         // No IPv6 here, which is common.
-        Err(err) if err.kind() == io::ErrorKind::AddrNotAvailable => {}
-        Err(err) if err.kind() == io::ErrorKind::Unsupported => {}
+        Err(err) if sys::net::has_no_such_address(&err) => {}
         Err(err) => warn!("proxy: not on ::1: {err}"),
     }
     Ok(Sockets(listeners))
@@ -134,20 +138,41 @@ fn accept(listener: &TcpListener, proxy: &Arc<Proxy>) {
     // threads queue instead of pushing the running one aside.
     sys::batch();
     loop {
-        let tcp = match listener.accept() {
-            Ok((tcp, _)) => tcp,
+        match listener.accept() {
+            Ok((tcp, _)) => seat(&Arc::new(tcp), proxy),
             Err(err) => {
                 // Mostly: no descriptors left. They come back as connections
                 // end; until then, trying at once would only burn the CPU.
-                warn!("proxy: cannot accept: {err}");
-                thread::sleep(Duration::from_millis(50));
-                continue;
+                warn!("proxy: cannot accept: {err}; trying again");
+                proxy.seats.pause(REST);
+            }
+        }
+    }
+}
+
+/// Has a connection served by a thread of its own. Until there is a seat and a
+/// thread for it, it waits, and those behind it in the kernel's queue.
+fn seat(tcp: &Arc<TcpStream>, proxy: &Arc<Proxy>) {
+    let mut seat = proxy.seats.take(|most| {
+        warn!("proxy: {most} connections, which is all that there are descriptors for; more of them wait");
+    });
+    loop {
+        // Again for each try: a thread that cannot be started takes them along.
+        let (tcp, proxy) = (tcp.clone(), proxy.clone());
+        let work = {
+            let proxy = proxy.clone();
+            move || {
+                serve(&tcp, &proxy);
+                drop(tcp);
+                drop(seat);
             }
         };
-        let proxy = proxy.clone();
-        if let Err(err) = builder("http").spawn(move || serve(&tcp, &proxy)) {
-            warn!("proxy: no thread for a connection: {err}");
-        }
+        let Err(err) = builder("http").spawn(work) else {
+            return;
+        };
+        warn!("proxy: no thread for a connection: {err}; it waits");
+        proxy.seats.pause(REST);
+        seat = proxy.seats.take(|_| ());
     }
 }
 
@@ -169,15 +194,14 @@ fn serve(mut tcp: &TcpStream, proxy: &Arc<Proxy>) {
         }
         return;
     }
-    if tcp.set_read_timeout(Some(http1::PATIENCE)).is_err() {
-        return;
-    }
+    // Where it is not known, an idle client only keeps what it could lend.
+    let _ = tcp.set_read_timeout(Some(http1::PATIENCE));
     http1::serve(proxy, tcp, first);
 }
 
 impl Proxy {
     /// For this instance; nothing is asked of anyone yet.
-    pub fn new(config: &Config, nameservers: &[SocketAddr], port: u16, open: bool) -> Proxy {
+    pub fn new(config: &Config, nameservers: Arc<Nameservers>, port: u16, open: bool) -> Proxy {
         let resolver = Arc::new(Resolver::new(nameservers));
         let host = config.metadata_host.clone();
         let metadata = Arc::new(Metadata::new(host, resolver.clone()));
@@ -191,6 +215,7 @@ impl Proxy {
             }
             None => fetched(),
         };
+        let seats = Seats::new(seats::for_descriptors(sys::raise_descriptors()));
         Proxy {
             router: Router {
                 names: config.names(),
@@ -207,9 +232,11 @@ impl Proxy {
                 Settings {
                     ca_file: config.ca_file.clone(),
                     address: config.args.upstream_addr,
+                    seats: seats.clone(),
                 },
                 resolver,
             ),
+            seats,
             hints: Hints::default(),
             port,
             open,
@@ -303,9 +330,10 @@ impl Proxy {
         {
             return;
         }
+        // As the token says it: to ask anyone would delay the answer.
         let account = to.ours.then(|| {
-            let email = self.metadata.email();
-            email.unwrap_or_else(|_| "this service's account".to_owned())
+            let named = self.tokens.account();
+            named.unwrap_or_else(|| "this service's account".to_owned())
         });
         let url = match &destination.audience {
             Some(audience) => audience.clone(),
@@ -364,5 +392,7 @@ fn foreign(host: &str, asked: &str) -> Result<Goal, Refusal> {
 /// Stack of a connection's thread, in bytes. TLS handshakes are what needs it;
 /// only pages that are touched become memory.
 pub const STACK: usize = 256 * 1024;
+/// How long to leave alone what failed.
+const REST: Duration = Duration::from_millis(50);
 /// Room for the first read of a connection, in bytes.
 const FIRST: usize = 4 * 1024;

@@ -3,6 +3,10 @@
 //!
 //! Pure: it says how an answer looks, not when there is one.
 
+mod kind;
+
+pub use self::kind::Kind;
+
 /// Why a request got no answer from the service: this request dies, its
 /// connection may live on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,34 +14,6 @@ pub struct Refusal {
     pub kind: Kind,
     /// What happened, to whom: never anything secret, for it is sent and logged.
     pub details: String,
-}
-
-/// The proxy error types of RFC 9209, section 2.3, that can happen here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    DnsTimeout,
-    DnsError,
-    DestinationNotFound,
-    DestinationUnavailable,
-    DestinationIpUnroutable,
-    ConnectionRefused,
-    ConnectionTerminated,
-    ConnectionTimeout,
-    ConnectionReadTimeout,
-    ConnectionLimitReached,
-    TlsProtocolError,
-    TlsCertificateError,
-    TlsAlertReceived,
-    /// With its status: the client's fault comes in several kinds.
-    HttpRequestError(u16),
-    HttpResponseIncomplete,
-    HttpResponseHeaderSectionSize,
-    HttpResponseTransferCoding,
-    HttpUpgradeFailed,
-    HttpProtocolError,
-    ProxyInternalError,
-    ProxyConfigurationError,
-    ProxyLoopDetected,
 }
 
 impl Refusal {
@@ -73,10 +49,6 @@ impl Refusal {
 
     /// `grpc-status` for a gRPC call, as gRPC maps statuses of HTTP.
     pub fn grpc_status(&self) -> u8 {
-        if self.kind == Kind::ProxyConfigurationError {
-            // No token or no region right now: the metadata server may be back.
-            return 14;
-        }
         match self.status() {
             // No token, or no place: the metadata server may be back soon.
             _ if self.kind == Kind::ProxyConfigurationError => 14,
@@ -131,110 +103,6 @@ impl Refusal {
             answer.push_str(&body);
         }
         answer.into_bytes()
-    }
-}
-
-impl Kind {
-    /// Name and status of RFC 9209, and our advice.
-    fn row(self) -> (&'static str, u16, &'static str) {
-        match self {
-            Kind::DnsTimeout => (
-                "dns_timeout",
-                504,
-                "check the nameservers and the egress settings",
-            ),
-            Kind::DnsError => (
-                "dns_error",
-                502,
-                "check the name, its region and its domain",
-            ),
-            Kind::DestinationNotFound => (
-                "destination_not_found",
-                500,
-                "names are NAME, NAME.REGION or NAME.REGION.PROJECTNUMBER",
-            ),
-            Kind::DestinationUnavailable => ("destination_unavailable", 503, "try again"),
-            Kind::DestinationIpUnroutable => (
-                "destination_ip_unroutable",
-                502,
-                "check the egress and VPC settings",
-            ),
-            Kind::ConnectionRefused => (
-                "connection_refused",
-                502,
-                "check the egress and firewall settings",
-            ),
-            Kind::ConnectionTerminated => (
-                "connection_terminated",
-                502,
-                "it may or may not have been carried out",
-            ),
-            Kind::ConnectionTimeout => (
-                "connection_timeout",
-                504,
-                "check the egress and VPC settings",
-            ),
-            Kind::ConnectionReadTimeout => (
-                "connection_read_timeout",
-                504,
-                "it may or may not have been carried out",
-            ),
-            Kind::ConnectionLimitReached => (
-                "connection_limit_reached",
-                503,
-                "keep connections open and use them again",
-            ),
-            Kind::TlsProtocolError => (
-                "tls_protocol_error",
-                502,
-                "check that the other side speaks TLS 1.2 or 1.3",
-            ),
-            Kind::TlsCertificateError => (
-                "tls_certificate_error",
-                502,
-                "check the clock, and SSL_CERT_FILE or -ca_file",
-            ),
-            Kind::TlsAlertReceived => ("tls_alert_received", 502, "check the host's name"),
-            Kind::HttpRequestError(status) => ("http_request_error", client_error(status), ""),
-            Kind::HttpResponseIncomplete => (
-                "http_response_incomplete",
-                502,
-                "it may or may not have been carried out",
-            ),
-            Kind::HttpResponseHeaderSectionSize => (
-                "http_response_header_section_size",
-                502,
-                "make the service send fewer headers",
-            ),
-            Kind::HttpResponseTransferCoding => (
-                "http_response_transfer_coding",
-                502,
-                "look at what the service sends",
-            ),
-            Kind::HttpUpgradeFailed => (
-                "http_upgrade_failed",
-                502,
-                "check that the service takes this upgrade",
-            ),
-            Kind::HttpProtocolError => {
-                ("http_protocol_error", 502, "look at what the service sends")
-            }
-            Kind::ProxyInternalError => ("proxy_internal_error", 500, "please report it"),
-            Kind::ProxyConfigurationError => ("proxy_configuration_error", 500, "see runsd -help"),
-            Kind::ProxyLoopDetected => (
-                "proxy_loop_detected",
-                502,
-                "give the name another URL with -route",
-            ),
-        }
-    }
-}
-
-/// A client's error is a 4xx, whatever the caller says.
-fn client_error(status: u16) -> u16 {
-    match status {
-        400..=499 => status,
-        _ => 400,
     }
 }
 
@@ -330,141 +198,4 @@ fn reason(status: u16) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn types_and_statuses_of_rfc_9209() {
-        for (kind, name, status) in [
-            (Kind::DnsTimeout, "dns_timeout", 504),
-            (Kind::DnsError, "dns_error", 502),
-            (Kind::DestinationNotFound, "destination_not_found", 500),
-            (Kind::DestinationUnavailable, "destination_unavailable", 503),
-            (
-                Kind::DestinationIpUnroutable,
-                "destination_ip_unroutable",
-                502,
-            ),
-            (Kind::ConnectionRefused, "connection_refused", 502),
-            (Kind::ConnectionTerminated, "connection_terminated", 502),
-            (Kind::ConnectionTimeout, "connection_timeout", 504),
-            (Kind::ConnectionReadTimeout, "connection_read_timeout", 504),
-            (
-                Kind::ConnectionLimitReached,
-                "connection_limit_reached",
-                503,
-            ),
-            (Kind::TlsProtocolError, "tls_protocol_error", 502),
-            (Kind::TlsCertificateError, "tls_certificate_error", 502),
-            (Kind::TlsAlertReceived, "tls_alert_received", 502),
-            (Kind::HttpRequestError(421), "http_request_error", 421),
-            (Kind::HttpRequestError(200), "http_request_error", 400),
-            (
-                Kind::HttpResponseIncomplete,
-                "http_response_incomplete",
-                502,
-            ),
-            (
-                Kind::HttpResponseHeaderSectionSize,
-                "http_response_header_section_size",
-                502,
-            ),
-            (
-                Kind::HttpResponseTransferCoding,
-                "http_response_transfer_coding",
-                502,
-            ),
-            (Kind::HttpUpgradeFailed, "http_upgrade_failed", 502),
-            (Kind::HttpProtocolError, "http_protocol_error", 502),
-            (Kind::ProxyInternalError, "proxy_internal_error", 500),
-            (
-                Kind::ProxyConfigurationError,
-                "proxy_configuration_error",
-                500,
-            ),
-            (Kind::ProxyLoopDetected, "proxy_loop_detected", 502),
-        ] {
-            let refusal = Refusal::new(kind, "x");
-            assert_eq!(refusal.status(), status, "{kind:?}");
-            let want = format!("runsd; error={name}; details=\"x\"");
-            assert_eq!(refusal.proxy_status(), want);
-            assert_ne!(reason(status), "Error", "{status}");
-        }
-    }
-
-    #[test]
-    fn details_are_quoted() {
-        for (details, want) in [
-            ("plain", "\"plain\""),
-            ("say \"hi\" \\o/", "\"say \\\"hi\\\" \\\\o/\""),
-            ("h\u{e9}\r\nX: y\u{7f}", "\"h???X: y?\""),
-        ] {
-            let got = Refusal::new(Kind::DnsError, details).proxy_status();
-            assert_eq!(got, format!("runsd; error=dns_error; details={want}"));
-        }
-    }
-
-    #[test]
-    fn answers() {
-        let refusal = Refusal::new(Kind::HttpRequestError(431), "the head is over 64 KiB");
-        let want = "HTTP/1.1 431 Request Header Fields Too Large\r\n\
-                    Content-Type: text/plain; charset=utf-8\r\n\
-                    Content-Length: 31\r\n\
-                    Proxy-Status: runsd; error=http_request_error; \
-                    details=\"the head is over 64 KiB\"\r\n\
-                    Connection: close\r\n\
-                    \r\n\
-                    runsd: the head is over 64 KiB\n";
-        let got = String::from_utf8(refusal.to_http1(None, false, true)).unwrap();
-        assert_eq!(got, want);
-        let head = String::from_utf8(refusal.to_http1(None, true, false)).unwrap();
-        let want = want.replace("Connection: close\r\n", "");
-        assert_eq!(
-            head,
-            want.strip_suffix("runsd: the head is over 64 KiB\n")
-                .unwrap()
-        );
-    }
-
-    #[test]
-    fn json_for_those_who_ask() {
-        let refusal = Refusal::new(Kind::DnsError, "no \"such\"\tname");
-        let want = "{\"error\":\"dns_error\",\"status\":502,\"message\":\"runsd: no \
-                    \\\"such\\\"\\u0009name; check the name, its region and its domain\"}\n";
-        let got = refusal.body(Some("application/json"));
-        assert_eq!(got, ("application/json", want.to_owned()));
-        for (accept, want) in [
-            ("application/json, text/plain, */*", true),
-            ("Application/JSON;charset=utf-8", true),
-            ("application/problem+json", true),
-            ("text/html, application/json;q=0.9", true),
-            ("text/plain, application/json;q=0.9", false),
-            ("text/plain;q=0.5, application/json;q=0.75", true),
-            ("application/json;q=0", false),
-            ("application/json;q=0.000", false),
-            ("application/json;q=x", false),
-            ("text/html,application/xhtml+xml,*/*;q=0.8", false),
-            ("*/*", false),
-            ("", false),
-        ] {
-            assert_eq!(wants_json(accept), want, "{accept:?}");
-        }
-    }
-
-    #[test]
-    fn grpc() {
-        for (kind, want) in [
-            (Kind::ConnectionRefused, 14),
-            (Kind::DnsTimeout, 14),
-            (Kind::DestinationUnavailable, 14),
-            (Kind::HttpRequestError(421), 14),
-            (Kind::HttpRequestError(400), 13),
-            (Kind::ProxyConfigurationError, 14),
-            (Kind::ProxyInternalError, 13),
-        ] {
-            assert_eq!(Refusal::new(kind, "").grpc_status(), want, "{kind:?}");
-        }
-        let refusal = Refusal::new(Kind::HttpRequestError(400), "100 %\n\u{e9}");
-        assert_eq!(refusal.grpc_message(), "runsd: 100 %25%0A%C3%A9");
-    }
-}
+mod tests;

@@ -1,10 +1,13 @@
 //! Connections to the far end: dialled, verified, and kept while idle.
 //!
-//! What happens on a connection once it stands is in `upstream/stream.rs`, and
-//! with what it is encrypted in `upstream/crypto.rs`; these three are the only
-//! files that know rustls.
+//! The TLS handshake is in `upstream/handshake.rs`, with what it encrypts in
+//! `crypto.rs`, and what happens on a connection once it stands in `stream.rs`
+//! beside it. Nobody else knows rustls.
 
 mod crypto;
+mod handshake;
+mod incoming;
+mod record;
 mod stream;
 
 use std::collections::HashMap;
@@ -20,19 +23,22 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
 
-pub use stream::{Aborter, Reader, Writer};
+pub use stream::{Aborter, Reader, Writer, send};
 
 use super::refusal::{Kind, Refusal};
+use super::seats::Seats;
 use crate::destination::Destination;
 use crate::dns::resolve::{ResolveError, Resolver};
+use crate::sys;
 
 /// What dialling needs to know.
-#[derive(Debug, Default)]
 pub struct Settings {
     /// PEM file whose certificates replace the built-in roots.
     pub ca_file: Option<PathBuf>,
     /// Every connection goes here instead (for tests).
     pub address: Option<SocketAddr>,
+    /// For those we dial for: each may have one connection, beside the idle ones.
+    pub seats: Arc<Seats>,
 }
 
 /// Dials far ends, and keeps the connections that are idle.
@@ -125,6 +131,7 @@ impl Upstream {
     ///
     /// Each failure is a [`Refusal`] that says which of them it was.
     pub fn dial(&self, to: &Destination, alpn: Alpn) -> Result<Connection, Refusal> {
+        self.make_room();
         let started = Instant::now();
         let tcp = self.connect(to)?;
         let connected = started.elapsed();
@@ -133,7 +140,7 @@ impl Upstream {
         let (reader, writer) = match to.tls {
             true => {
                 let session = self.session(to, alpn)?;
-                let (reader, writer, got) = stream::handshake(tcp, session, HANDSHAKE)
+                let (reader, writer, got) = handshake::handshake(tcp, session, HANDSHAKE)
                     .map_err(|err| tls_refusal(to, &err))?;
                 if alpn == Alpn::Http2 && got.as_deref() != Some(b"h2") {
                     return Err(Refusal::new(
@@ -145,6 +152,7 @@ impl Upstream {
             }
             false => stream::plain(tcp),
         };
+        sys::stack::shrink();
         reader
             .patience(Some(PATIENCE))
             .map_err(|err| Refusal::new(Kind::ProxyInternalError, err.to_string()))?;
@@ -161,6 +169,22 @@ impl Upstream {
         })
     }
 
+    /// Closes idle connections, so that those in use and those still idle
+    /// together are no more than there are seats, and descriptors for them.
+    fn make_room(&self) {
+        let free = self.settings.seats.free();
+        let mut closed = Vec::new();
+        let mut pool = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = pool.values().map(Vec::len).sum();
+        let mut more = all.saturating_sub(free);
+        for kept in pool.values_mut() {
+            let some = more.min(kept.len());
+            closed.extend(kept.drain(..some));
+            more -= some;
+        }
+        drop(pool);
+    }
+
     /// The addresses dialling would try, in order.
     pub fn addresses(&self, to: &Destination) -> Result<Vec<SocketAddr>, Refusal> {
         if let Some(address) = self.settings.address {
@@ -171,8 +195,25 @@ impl Upstream {
             .map_err(|err| resolve_refusal(&err))
     }
 
+    /// By IPv6 where there is no IPv4 address, or all of them refuse.
     fn connect(&self, to: &Destination) -> Result<TcpStream, Refusal> {
         let addresses = self.addresses(to)?;
+        let refusal = match Self::connect_any(to, &addresses) {
+            Ok(tcp) => return Ok(tcp),
+            Err(refusal) => refusal,
+        };
+        // After silence there is no time left to try others.
+        let is_refused = refusal.kind != Kind::ConnectionTimeout;
+        if self.settings.address.is_some() || !is_refused || addresses.iter().any(|at| at.is_ipv6())
+        {
+            return Err(refusal);
+        }
+        // What IPv4 met says more, if this fails too.
+        let others = self.resolver.resolve_v6(&to.host, to.port);
+        Self::connect_any(to, &others).map_err(|_| refusal)
+    }
+
+    fn connect_any(to: &Destination, addresses: &[SocketAddr]) -> Result<TcpStream, Refusal> {
         let mut refusal = None;
         for (at, address) in addresses.iter().enumerate() {
             // A first connect can take a minute after a cold start with
@@ -239,6 +280,8 @@ impl Upstream {
                 .expect("ring has suites for TLS 1.2 and 1.3")
                 .with_root_certificates(roots)
                 .with_no_client_auth();
+            // By our own records, which are made with them.
+            http1.enable_secret_extraction = true;
             // Clones share the store of sessions, so either resumes both.
             let mut http2 = http1.clone();
             http1.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -50,17 +50,32 @@ pub fn poll(waits: &mut [Wait], timeout: Option<Duration>) -> io::Result<()> {
     Ok(())
 }
 
+/// Why there is no socket on ::1, where there is no IPv6: switched off, or not
+/// in the kernel.
+pub fn has_no_such_address(err: &io::Error) -> bool {
+    matches!(
+        err.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT)
+    )
+}
+
 /// How many datagrams one system call takes or gives at most.
 pub const BATCH: usize = 32;
 
 /// Room for the largest datagram there is.
 const ROOM: usize = 65_536;
 
+/// Room for nearly every datagram: what EDNS clients say to take.
+const USUAL: usize = 1232;
+
 /// Datagrams as they came in, [`BATCH`] at most.
 pub struct Inbox {
-    // Zeroed by the kernel and never touched past what arrives: a page or
-    // so for each datagram of the batch is all that becomes real memory.
-    bytes: Vec<u8>,
+    // The beginnings of all datagrams side by side: a batch of ordinary ones
+    // touches ten pages. A room of its own for each would be one page each.
+    usual: Vec<u8>,
+    // A large datagram goes on here, behind room for its beginning. Zeroed by
+    // the kernel; never touched, and so no real memory, before one comes.
+    large: Vec<u8>,
     arrived: Vec<(usize, Option<SocketAddr>)>,
 }
 
@@ -68,7 +83,8 @@ impl Inbox {
     /// An empty one.
     pub fn new() -> Inbox {
         Inbox {
-            bytes: vec![0; BATCH * ROOM],
+            usual: vec![0; BATCH * USUAL],
+            large: vec![0; BATCH * ROOM],
             arrived: Vec::with_capacity(BATCH),
         }
     }
@@ -79,23 +95,26 @@ impl Inbox {
         self.arrived.clear();
         // SAFETY: all of these are plain C structures, valid when zero.
         let mut froms: [libc::sockaddr_storage; BATCH] = unsafe { mem::zeroed() };
-        let mut slices: [libc::iovec; BATCH] = unsafe { mem::zeroed() };
+        let mut slices: [[libc::iovec; 2]; BATCH] = unsafe { mem::zeroed() };
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
-        let rooms = self.bytes.chunks_exact_mut(ROOM);
-        for (((header, slice), from), room) in headers
+        let usual = self.usual.chunks_exact_mut(USUAL);
+        let rooms = usual.zip(self.large.chunks_exact_mut(ROOM));
+        for (((header, slices), from), (usual, large)) in headers
             .iter_mut()
             .zip(&mut slices)
             .zip(&mut froms)
             .zip(rooms)
         {
-            slice.iov_base = room.as_mut_ptr().cast();
-            slice.iov_len = room.len();
-            header.msg_hdr.msg_iov = slice;
-            header.msg_hdr.msg_iovlen = 1;
+            for (slice, room) in slices.iter_mut().zip([usual, &mut large[USUAL..]]) {
+                slice.iov_base = room.as_mut_ptr().cast();
+                slice.iov_len = room.len();
+            }
+            header.msg_hdr.msg_iov = slices.as_mut_ptr();
+            header.msg_hdr.msg_iovlen = slices.len() as _;
             header.msg_hdr.msg_name = ptr::from_mut(from).cast();
             header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as _;
         }
-        // SAFETY: every header points to one slice and one address, which
+        // SAFETY: every header points to two slices and one address, which
         // live until the call returns, and each slice to a room of its own.
         let count = unsafe {
             libc::recvmmsg(
@@ -106,15 +125,34 @@ impl Inbox {
                 ptr::null_mut(),
             )
         };
-        let Ok(count) = usize::try_from(count) else {
-            let err = io::Error::last_os_error();
-            return match err.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
-                _ => Err(err),
-            };
+        let count = match usize::try_from(count) {
+            Ok(count) => Ok(count),
+            Err(_) => unless_missing(|| {
+                // SAFETY: as above, for the first header.
+                let len = unsafe {
+                    libc::recvmsg(
+                        socket.as_raw_fd(),
+                        &raw mut headers[0].msg_hdr,
+                        libc::MSG_DONTWAIT,
+                    )
+                };
+                headers[0].msg_len = u32::try_from(len).ok()?;
+                Some(1)
+            }),
         };
-        for (header, from) in headers.iter().zip(&froms).take(count) {
+        let count = match count {
+            Ok(count) => count,
+            Err(err) => match err.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => return Ok(0),
+                _ => return Err(err),
+            },
+        };
+        for (at, (header, from)) in headers.iter().zip(&froms).take(count).enumerate() {
             let len = (header.msg_len as usize).min(ROOM);
+            if len > USUAL {
+                let beginning = &self.usual[at * USUAL..][..USUAL];
+                self.large[at * ROOM..][..USUAL].copy_from_slice(beginning);
+            }
             self.arrived.push((len, address(from)));
         }
         Ok(count)
@@ -122,11 +160,13 @@ impl Inbox {
 
     /// The datagrams of the last [`Inbox::receive`], and whence they came.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<SocketAddr>)> {
-        let rooms = self.bytes.chunks_exact(ROOM);
-        self.arrived
-            .iter()
-            .zip(rooms)
-            .map(|(&(len, from), room)| (&room[..len], from))
+        self.arrived.iter().enumerate().map(|(at, &(len, from))| {
+            let bytes = match len > USUAL {
+                true => &self.large[at * ROOM..][..len],
+                false => &self.usual[at * USUAL..][..len],
+            };
+            (bytes, from)
+        })
     }
 }
 
@@ -211,9 +251,26 @@ impl Outbox {
         match usize::try_from(sent) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(sent) => Ok(sent),
-            Err(_) => Err(io::Error::last_os_error()),
+            Err(_) => unless_missing(|| {
+                let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+                // SAFETY: as above, for the first header.
+                let sent = unsafe {
+                    libc::sendmsg(socket.as_raw_fd(), &raw const headers[0].msg_hdr, flags)
+                };
+                (sent >= 0).then_some(1)
+            }),
         }
     }
+}
+
+/// What the last system call failed with; or, where the kernel has no such
+/// call, what `instead` comes to, which does the same for one datagram.
+fn unless_missing(instead: impl FnOnce() -> Option<usize>) -> io::Result<usize> {
+    let err = io::Error::last_os_error();
+    if err.raw_os_error() != Some(libc::ENOSYS) {
+        return Err(err);
+    }
+    instead().ok_or_else(io::Error::last_os_error)
 }
 
 fn address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {

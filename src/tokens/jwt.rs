@@ -1,5 +1,5 @@
-//! The one thing read in a token: when it ends. Its signature is the business
-//! of the front end.
+//! What is read in a token: when it ends, and whom it names. Its signature is
+//! the business of the front end.
 //!
 //! Errors complete the sentence "the token …", and never show any of it.
 
@@ -8,6 +8,19 @@ pub fn end(token: &str) -> Result<u64, &'static str> {
     let payload = check(token)?;
     let payload = base64url(payload).ok_or("is not base64url inside")?;
     exp(&payload).ok_or("has no end in it (no \"exp\")")
+}
+
+/// Whom a token names, for people: by email, or else by the number every
+/// account has.
+pub fn account(token: &str) -> Option<String> {
+    let payload = base64url(check(token).ok()?)?;
+    let text = |key| {
+        let (text, _) = string(value(&payload, key)?.strip_prefix(b"\"")?)?;
+        let plain = |b: &u8| b.is_ascii_graphic() && !b"\"\\".contains(b);
+        let fits = (1..=320).contains(&text.len()) && text.iter().all(plain);
+        String::from_utf8(text.to_vec()).ok().filter(|_| fits)
+    };
+    text(b"email").or_else(|| Some(format!("account {}", text(b"sub")?)))
 }
 
 /// Whether a text can be a token, and fit to be sent; answers its payload.
@@ -60,11 +73,15 @@ fn base64url(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The number at the key `exp` of the outermost object.
+fn exp(json: &[u8]) -> Option<u64> {
+    number(value(json, b"exp")?)
+}
+
+/// What stands at a key of the outermost object, and all that comes after it.
 ///
 /// Counts brackets and steps over strings, and so never recurses, however
 /// deep the nesting.
-fn exp(json: &[u8]) -> Option<u64> {
+fn value<'a>(json: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     let mut depth = 0_u32;
     let mut key = true; // a string here, at depth 1, would be a key
     let mut rest = json;
@@ -79,9 +96,9 @@ fn exp(json: &[u8]) -> Option<u64> {
             b'"' => {
                 let (text, after) = string(rest)?;
                 rest = after;
-                if key && depth == 1 && text == b"exp" {
+                if key && depth == 1 && text == wanted {
                     let value = rest.trim_ascii_start().strip_prefix(b":")?;
-                    return number(value.trim_ascii_start());
+                    return Some(value.trim_ascii_start());
                 }
             }
             _ => {}
@@ -154,6 +171,25 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
         let json = format!("{{\"a\":{deep},\"exp\":3}}");
         assert_eq!(exp(json.as_bytes()), Some(3));
+    }
+
+    #[test]
+    fn accounts() {
+        for (payload, want) in [
+            // {"email":"a@b.c","sub":"1"}
+            ("eyJlbWFpbCI6ImFAYi5jIiwic3ViIjoiMSJ9", Some("a@b.c")),
+            // {"sub":"123"}
+            ("eyJzdWIiOiIxMjMifQ", Some("account 123")),
+            // {"email":"a\nb","sub":"9"}
+            ("eyJlbWFpbCI6ImFcbmIiLCJzdWIiOiI5In0", Some("account 9")),
+            // {"email":7}
+            ("eyJlbWFpbCI6N30", None),
+            ("e30", None),
+            ("e=0", None),
+        ] {
+            let got = account(&format!("a.{payload}.c"));
+            assert_eq!(got.as_deref(), want, "{payload}");
+        }
     }
 
     #[test]

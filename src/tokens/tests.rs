@@ -34,6 +34,8 @@ type Answer = Result<Secret, String>;
 /// hangs for a minute at most.
 struct Server {
     tokens: Arc<Tokens>,
+    /// What the steady clock says.
+    uptime: Arc<AtomicU64>,
     asked: Receiver<String>,
     answers: Sender<Answer>,
 }
@@ -42,23 +44,32 @@ fn server() -> Server {
     let (ask, asked) = channel();
     let (answers, answer) = channel::<Answer>();
     let answer = Mutex::new(answer);
-    let tokens = Tokens::new(move |audience| {
+    let fetch = move |audience: &str| {
         ask.send(audience.to_owned()).unwrap();
         let answer = answer.lock().unwrap();
         answer.recv_timeout(Duration::from_secs(60)).unwrap()
-    });
+    };
+    let uptime = Arc::new(AtomicU64::new(0));
+    let steady = Arc::clone(&uptime);
+    let tokens = Tokens::with_uptime(fetch, move || steady.load(Ordering::Relaxed));
     Server {
         tokens: Arc::new(tokens),
+        uptime,
         asked,
         answers,
     }
 }
 
 impl Server {
-    /// The text that was sent for `audience`, without waiting for a fetch that
-    /// nobody asked for.
+    /// The text that is sent at a time on which both clocks agree.
     fn bearer(&self, now: u64) -> Result<String, String> {
-        let value = self.tokens.bearer("https://x", at(now))?;
+        self.bearer_by(now, now)
+    }
+
+    /// The same where they do not.
+    fn bearer_by(&self, wall: u64, steady: u64) -> Result<String, String> {
+        self.uptime.store(steady, Ordering::Relaxed);
+        let value = self.tokens.bearer("https://x", at(wall))?;
         Ok(value.expose().to_owned())
     }
 
@@ -185,24 +196,76 @@ fn a_token_is_never_used_past_its_end() {
 }
 
 #[test]
-fn clocks_that_jump() {
+fn a_clock_set_forward() {
     let server = server();
-    let (one, two) = (jwt(3600, "one"), jwt(200_000, "two"));
+    let (one, two) = (jwt(3600, "one"), jwt(103_600, "two"));
+    server.answers.send(Ok(one.clone())).unwrap();
+    assert_eq!(server.bearer_by(0, 0), sent(&one));
+    // A day, in a second: the old token is past its end now.
+    server.answers.send(Ok(two.clone())).unwrap();
+    assert_eq!(server.bearer_by(100_000, 1), sent(&two));
+    assert_eq!(server.fetches(), 2);
+}
+
+#[test]
+fn a_clock_set_back() {
+    let server = server();
+    let (one, two) = (jwt(3600, "one"), jwt(7200, "two"));
+    server.answers.send(Ok(one.clone())).unwrap();
+    assert_eq!(server.bearer_by(0, 0), sent(&one));
+    // An hour, soon after: the token is good for what it was good for, and
+    // not for two hours.
+    let wall = |second| at(second) - Duration::from_secs(3600);
+    let bearer = |second| {
+        server.uptime.store(second, Ordering::Relaxed);
+        let value = server.tokens.bearer("https://x", wall(second));
+        value.map(|value| value.expose().to_owned())
+    };
+    assert_eq!(bearer(60), sent(&one));
+    assert_eq!(bearer(3359), sent(&one));
+    assert_eq!(server.fetches(), 1);
+    server.answers.send(Err("status 503".to_owned())).unwrap();
+    assert_eq!(bearer(3599), sent(&one), "and is renewed before its end");
+    server.landed(2);
+    server.answers.send(Ok(two.clone())).unwrap();
+    assert_eq!(bearer(3600), sent(&two));
+    assert_eq!(server.fetches(), 2);
+}
+
+#[test]
+fn a_clock_that_is_slow() {
+    let server = server();
+    // Two hours: a token of one hour looks as if it had three.
+    let (one, two) = (jwt(3600 + 7200, "one"), jwt(7200 + 7200, "two"));
     server.answers.send(Ok(one.clone())).unwrap();
     assert_eq!(server.bearer(0), sent(&one));
+    assert_eq!(server.bearer(3359), sent(&one));
     server.answers.send(Ok(two.clone())).unwrap();
-    assert_eq!(server.bearer(100_000), sent(&two), "a day forward");
-    assert_eq!(server.bearer(0), sent(&two), "and back");
-    let before_1970 = UNIX_EPOCH - Duration::from_secs(1);
-    assert!(server.tokens.bearer("https://x", before_1970).is_ok());
-    // Set back in the last minutes: the renewal does not wait for the clock.
-    server.answers.send(Ok(two.clone())).unwrap();
-    assert_eq!(server.bearer(199_900), sent(&two));
-    server.landed(3);
-    server.answers.send(Ok(two.clone())).unwrap();
-    assert_eq!(server.bearer(199_800), sent(&two));
-    server.landed(4);
-    assert_eq!(server.fetches(), 4);
+    assert_eq!(server.bearer(3600), sent(&two));
+    assert_eq!(server.fetches(), 2);
+}
+
+#[test]
+fn clocks_that_are_nowhere() {
+    let server = server();
+    let token = jwt(3600, "one");
+    for (second, time) in [UNIX_EPOCH - Duration::from_secs(1), UNIX_EPOCH]
+        .into_iter()
+        .enumerate()
+    {
+        let _ = server.answers.send(Ok(token.clone()));
+        let value = server.tokens.bearer("https://x", time).unwrap();
+        assert_eq!(Ok(value.expose().to_owned()), sent(&token), "{second}");
+    }
+    // Far in the future every token has ended, and the reason says so.
+    let end_of_time = UNIX_EPOCH + Duration::from_secs(1 << 40);
+    server.answers.send(Ok(token.clone())).unwrap();
+    let err = server.tokens.bearer("https://x", end_of_time).unwrap_err();
+    assert!(err.contains("s ago by this clock"), "{err}");
+    // The steady clock is not steady, either.
+    server.answers.send(Ok(token.clone())).unwrap();
+    assert_eq!(server.bearer_by(0, 1 << 40), sent(&token));
+    assert_eq!(server.bearer_by(0, 0), sent(&token));
 }
 
 #[test]
@@ -249,7 +312,10 @@ fn a_refused_token_is_dropped_once() {
     let (one, two) = (jwt(3600, "one"), jwt(3600, "two"));
     server.answers.send(Ok(one.clone())).unwrap();
     let value = server.tokens.bearer("https://x", at(0)).unwrap();
-    let forget = |value: &Secret, now| server.tokens.forget("https://x", value, at(now));
+    let forget = |value: &Secret, now| {
+        server.uptime.store(now, Ordering::Relaxed);
+        server.tokens.forget("https://x", value, at(now))
+    };
     assert!(forget(&value, 1), "this very token goes");
     server.answers.send(Ok(two.clone())).unwrap();
     assert_eq!(server.bearer(1), sent(&two));
@@ -315,6 +381,19 @@ fn answers_that_are_no_tokens() {
 }
 
 #[test]
+fn whom_they_name() {
+    let server = server();
+    assert_eq!(server.tokens.account(), None);
+    let payload = base64url(br#"{"email":"me@example.com","exp":1003600}"#);
+    let token = Secret::new(&format!("a.{payload}.c"));
+    server.answers.send(Ok(token.clone())).unwrap();
+    assert_eq!(server.bearer(0), sent(&token));
+    let account = Some("me@example.com".to_owned());
+    assert_eq!(server.tokens.account(), account);
+    assert_eq!(Tokens::fixed(&token).unwrap().account(), account);
+}
+
+#[test]
 fn a_fetch_that_panics_is_a_failure() {
     let tokens = Tokens::new(|_| panic!("on purpose"));
     for _ in 0..2 {
@@ -340,7 +419,8 @@ fn whatever_the_order_no_token_past_its_end() {
     let count = AtomicU64::new(0);
     let clock = Arc::new(AtomicU64::new(0));
     let server_clock = Arc::clone(&clock);
-    let tokens = Tokens::new(move |_| {
+    let uptime = Arc::clone(&clock);
+    let fetch = move |_: &str| {
         let n = count.fetch_add(1, Ordering::Relaxed);
         let now = server_clock.load(Ordering::Relaxed);
         match n % 3 {
@@ -348,7 +428,8 @@ fn whatever_the_order_no_token_past_its_end() {
             // The end is the last part too, where this test can read it.
             _ => Ok(jwt(now + n % 500, &format!("{}", now + n % 500))),
         }
-    });
+    };
+    let tokens = Tokens::with_uptime(fetch, move || uptime.load(Ordering::Relaxed));
     thread::scope(|scope| {
         for thread in 0..8 {
             let (tokens, clock) = (&tokens, &clock);

@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::HandshakeKind;
@@ -35,10 +36,14 @@ pub async fn serve(
     match world.mode("frontend").as_str() {
         "silent" => return future::pending().await,
         "reset" => {
-            // After the first bytes: sooner, and it would look refused.
-            let _ = stream.readable().await;
+            // After the first bytes: sooner, and it would look refused. (To
+            // wait until it is readable is not enough: that may be said early.)
+            let _ = stream.peek(&mut [0]).await;
             return drop(stream.set_zero_linger());
         }
+        "no-tls" => return say(stream, b"220 mail.example ESMTP\r\n").await,
+        // Fatal, unrecognized_name (RFC 8446 section 6).
+        "alert" => return say(stream, &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70]).await,
         _ => tokio::time::sleep(world.delay("frontend")).await,
     }
     let tls = match world.mode("frontend").as_str() {
@@ -88,6 +93,13 @@ pub async fn serve(
             .with_upgrades()
             .await;
     }
+}
+
+/// Says something that is not TLS, and hears the other side out.
+async fn say(mut stream: TcpStream, words: &[u8]) {
+    let _ = stream.write_all(words).await;
+    let _ = stream.shutdown().await;
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }
 
 /// What comes to port 80 is sent to port 443, by the real one too.
@@ -216,6 +228,9 @@ fn page(status: StatusCode, path: &str) -> String {
 fn record(world: &World, request: &Request<Incoming>) -> Answer {
     let host = host_of(request);
     see(world, &host, described(request));
+    if request.uri().path() == "/headers" {
+        return body::json(&described(request));
+    }
     body::text(
         StatusCode::OK,
         format!("{host}, asked for {}\n", request.uri().path()),

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
 
 use hyper::header::{HeaderName, HeaderValue};
@@ -96,6 +97,16 @@ fn script(service: &str, path: &str) -> Option<(&'static str, End)> {
             "HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\n12345",
             End::Closed,
         ),
+        ("close", "/half-a-head") => ("HTTP/1.1 200 OK\r\ncontent-le", End::Closed),
+        ("close", "/large-head") => (&LARGE_HEAD, End::Closed),
+        ("close", "/gzip") => (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",
+            End::Closed,
+        ),
+        ("close", "/switched") => (
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+            End::Closed,
+        ),
         ("close", _) => (
             "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\nbye\n",
             End::Closed,
@@ -178,3 +189,6 @@ impl AsyncWrite for Rewound {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+static LARGE_HEAD: LazyLock<String> =
+    LazyLock::new(|| format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(70_000)));

@@ -4,7 +4,7 @@ use std::future;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Request, StatusCode};
 
 use crate::body::{self, Answer};
@@ -25,6 +25,21 @@ pub async fn answer(world: Arc<World>, request: Request<Incoming>) -> Answer {
         "silent" => future::pending().await,
         "garbage" => return flavored(body::text(StatusCode::OK, "\u{0}<html>not what was asked")),
         "empty" => return flavored(body::text(StatusCode::OK, "")),
+        "huge" => return flavored(body::text(StatusCode::OK, "x".repeat(HUGE))),
+        // Word for word.
+        "says" => {
+            let text = world.setting("metadata", "text");
+            return flavored(body::text(
+                StatusCode::OK,
+                text.as_str().unwrap_or("").to_owned(),
+            ));
+        }
+        "redirect" => {
+            let mut answer = body::text(StatusCode::FOUND, "");
+            let to = HeaderValue::from_static("/computeMetadata/v1/elsewhere");
+            answer.headers_mut().insert(LOCATION, to);
+            return flavored(answer);
+        }
         // The answer of something else that sits at this address.
         "stranger" => return body::text(StatusCode::OK, "hello from a router"),
         status => {
@@ -111,3 +126,5 @@ fn flavored(mut answer: Answer) -> Answer {
 }
 
 const NOT_FOUND: &str = "404 page not found\n";
+/// More than anyone should take.
+const HUGE: usize = 10_000_000;

@@ -183,7 +183,7 @@ fn redirect(called: &Host, request: &Request<Incoming>) -> Answer {
     answer
 }
 
-/// `/NNN` is answered with that status.
+/// `/NNN` is answered with that status; with `?page=1` on a page for people.
 fn status(request: &Request<Incoming>) -> Answer {
     let asked = request.uri().path().trim_matches('/').parse();
     let status = asked.unwrap_or(StatusCode::OK);
@@ -192,7 +192,21 @@ fn status(request: &Request<Incoming>) -> Answer {
         *answer.status_mut() = status;
         return answer;
     }
-    body::text(status, format!("{status}\n"))
+    if query(request.uri(), "page").is_none() {
+        return body::text(status, format!("{status}\n"));
+    }
+    let title = "<html><head><title>The shop</title></head>";
+    let page = format!("{title}<body><h1>Error: {status}</h1></body></html>\n");
+    let mut answer = body::text(status, page);
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(
+            "www-authenticate",
+            HeaderValue::from_static("Basic realm=x"),
+        );
+    }
+    answer
 }
 
 /// Counts its own end, which comes early when the client leaves.

@@ -139,7 +139,7 @@ const SETTINGS: &[(&str, &[&str])] = &[
     (
         "metadata",
         &[
-            "mode", "delay_ms", "cut", "exp_in", "region", "project", "audience", "times",
+            "mode", "text", "delay_ms", "cut", "exp_in", "region", "project", "audience", "times",
         ],
     ),
     ("dns", &["mode", "delay_ms", "front", "only"]),

@@ -1,7 +1,10 @@
 use super::*;
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread;
+
+use crate::dns::nameservers::Nameservers;
 
 /// What a server that sends each of `parts` by itself, and closes, is heard to say.
 fn ask(parts: &[&[u8]]) -> Result<(u16, Vec<u8>), String> {
@@ -17,11 +20,16 @@ fn ask(parts: &[&[u8]]) -> Result<(u16, Vec<u8>), String> {
                 let _ = (&tcp).write_all(part);
             }
         });
-        match get(&Resolver::new(&[]), &host, "/x", MINUTE) {
+        match get(&nobody(), &host, "/x", MINUTE) {
             Ok(answer) => Ok((answer.status, answer.body)),
             Err(err) => Err(err.to_string()),
         }
     })
+}
+
+/// Nameservers nobody needs: the tests' servers are addresses.
+fn nobody() -> Resolver {
+    Resolver::new(Arc::new(Nameservers::new(&[], &[])))
 }
 
 /// Reads a request to its end.
@@ -93,7 +101,7 @@ fn the_time_is_for_the_whole_answer() {
         // No read ever waits, and no answer ever comes.
         while tcp.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_ok() {}
     });
-    let got = get(&Resolver::new(&[]), &host, "/", Duration::from_millis(50));
+    let got = get(&nobody(), &host, "/", Duration::from_millis(50));
     assert!(matches!(got, Err(NoAnswer::TimedOut)));
 }
 
@@ -118,7 +126,7 @@ fn hosts_with_and_without_ports() {
 
 #[test]
 fn what_is_no_host_is_said_to_be_none() {
-    let err = get(&Resolver::new(&[]), "a b", "/", MINUTE);
+    let err = get(&nobody(), "a b", "/", MINUTE);
     let want = "the metadata server is said to be at \"a b\", which is no host[:port]";
     assert_eq!(err.err().map(|err| err.to_string()), Some(want.to_owned()));
 }

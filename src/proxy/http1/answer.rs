@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use log::trace;
 
+use super::asked::Asked;
 use super::body::Body;
+use super::forward::Failed;
 use super::head::{BadHead, Framing, Head};
 use super::rewrite::Response;
 use super::upload::Upload;
-use super::{Asked, Failed, Next, ROOM, Session};
+use super::{Next, ROOM, Session};
 use crate::proxy::Refused;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::room::lengthen;
 use crate::proxy::route::{is_invalid_token, location_back};
-use crate::proxy::upstream::Reader;
+use crate::proxy::upstream::{Reader, send};
 use crate::sys::{self, Peer};
 
 /// What came of waiting for an answer.
@@ -85,7 +87,8 @@ impl Session<'_> {
         if let (401, Some(bearer)) = (status, &asked.bearer)
             && challenge.is_some_and(is_invalid_token)
         {
-            if !asked.again && upload.is_none() && asked.repeatable() {
+            // Who was not let in has done nothing yet: any method may come again.
+            if !asked.again && upload.is_none() && asked.is_whole() {
                 if let Some(other) = self.proxy.another(&asked.goal, bearer) {
                     return Err(Failed::Denied(other));
                 }
@@ -188,9 +191,12 @@ impl Session<'_> {
                 self.send_down(reader)?;
             }
             if ended {
-                return Ok(self.answer.len() == n);
+                return Ok(self.answer.len() == n && reader.pieces().next().is_none());
             }
             self.answer.clear();
+            if no.is_none() && !unchunk {
+                return self.pass_rest(body, reader);
+            }
             loop {
                 match self.receive(reader) {
                     Ok(0) if matches!(body, Body::Close) => return Ok(false),
@@ -201,6 +207,42 @@ impl Session<'_> {
                     }
                     Err(_) => return Err(self.cut(reader)),
                 }
+            }
+        }
+    }
+
+    /// The same for the rest of a body, straight from where TLS left it.
+    fn pass_rest(&mut self, mut body: Body, reader: &mut Reader) -> Result<bool, Failed> {
+        loop {
+            match reader.fill() {
+                Ok(()) => {}
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    self.look_around(reader)?;
+                    continue;
+                }
+                Err(_) => return Err(self.cut(reader)),
+            }
+            let (mut passed, mut ended, mut bad) = (0, false, false);
+            let parts = reader.pieces().map_while(|piece| {
+                if ended {
+                    return None;
+                }
+                let taken = body.take(piece, |_| {});
+                bad = taken.is_err();
+                let (n, done) = taken.ok()?;
+                passed += n;
+                ended = done;
+                Some(&piece[..n])
+            });
+            let sent = send(self.tcp, parts);
+            sent.map_err(|_| gone(reader))?;
+            reader.consume(passed);
+            match (ended, passed) {
+                _ if bad => return Err(self.cut(reader)),
+                (true, _) => return Ok(reader.pieces().next().is_none()),
+                (false, 0) if matches!(body, Body::Close) => return Ok(false),
+                (false, 0) => return Err(self.cut(reader)),
+                (false, _) => {}
             }
         }
     }

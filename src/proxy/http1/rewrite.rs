@@ -1,7 +1,7 @@
 //! The heads that are sent on: what they were, less what is for one hop, and
 //! with what [`Changes`] says. Pure.
 
-use super::Asked;
+use super::asked::Asked;
 use super::head::{Framing, Head};
 use crate::proxy::route::{AUTHORIZATION, Change, Changes, SERVERLESS, USER_AGENT};
 use crate::secret::Secret;

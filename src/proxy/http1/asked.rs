@@ -1,0 +1,249 @@
+//! What a request asks for, read out of its head.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use log::{Level, log_enabled};
+
+use super::head::{BadHead, Framing, Head};
+use super::{Session, rewrite};
+use crate::proxy::refusal::{Kind, Refusal};
+use crate::proxy::route::{Sent, USER_AGENT};
+use crate::proxy::{Goal, trace};
+use crate::secret::Secret;
+
+/// What a head asks for.
+pub enum Request {
+    Forward(Asked),
+    /// CONNECT to one of our names: the tunnel's other end is this proxy.
+    Tunnelled,
+}
+
+/// What is to be remembered of a request while it is answered.
+pub struct Asked {
+    pub goal: Arc<Goal>,
+    pub host: String,
+    pub method: Vec<u8>,
+    pub target: String,
+    pub accept: Option<String>,
+    pub minor: u8,
+    pub keep: bool,
+    pub framing: Framing,
+    /// The client waits for leave to send its body.
+    pub expects: bool,
+    pub upgrade: bool,
+    pub bearer: Option<Secret>,
+    /// It is sent for the second time, with another token.
+    pub again: bool,
+    /// For the log, if anybody reads that.
+    pub seen: Option<Box<Seen>>,
+    pub started: Instant,
+}
+
+/// Whom an answer of our own is for.
+pub struct To {
+    pub name: String,
+    pub accept: Option<String>,
+    pub head_only: bool,
+    /// It is clear where the next request starts, and there may be one.
+    pub keep: bool,
+    pub minor: u8,
+}
+
+impl Default for To {
+    fn default() -> To {
+        To {
+            name: "a request".to_owned(),
+            accept: None,
+            head_only: false,
+            keep: false,
+            minor: 1,
+        }
+    }
+}
+
+impl To {
+    /// Whoever asked for this.
+    pub fn asked(asked: &Asked) -> To {
+        To {
+            name: asked.host.clone(),
+            accept: asked.accept.clone(),
+            head_only: asked.method == b"HEAD",
+            keep: asked.keep && asked.is_whole(),
+            minor: asked.minor,
+        }
+    }
+
+    /// Whoever wrote a head that can be read, but not carried out.
+    pub fn head(head: &Head, input: &[u8]) -> To {
+        let text = |value| String::from_utf8_lossy(value).into_owned();
+        let name = head.host(input).ok().flatten().map(text);
+        To {
+            name: name.unwrap_or_else(|| To::default().name),
+            accept: head.get(input, "accept").map(text),
+            head_only: head.method(input) == b"HEAD",
+            keep: head.keeps_alive(input)
+                && matches!(
+                    head.request_framing(input),
+                    Ok(Framing::None | Framing::Length(0))
+                ),
+            minor: head.minor,
+        }
+    }
+}
+
+/// What only the log wants to know of a request.
+pub struct Seen {
+    pub user_agent: String,
+    pub trace: Option<String>,
+}
+
+impl Asked {
+    /// Whether its head is all of it; many clients say so by a length of 0.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.framing, Framing::None | Framing::Length(0))
+    }
+
+    /// Whether it may be sent twice without harm (RFC 9110 section 9.2.2).
+    pub fn repeatable(&self) -> bool {
+        self.is_whole()
+            && !self.upgrade
+            && [
+                &b"GET"[..],
+                b"HEAD",
+                b"OPTIONS",
+                b"PUT",
+                b"DELETE",
+                b"TRACE",
+            ]
+            .contains(&self.method.as_slice())
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let method = String::from_utf8_lossy(&self.method);
+        write!(f, "{method} http://{}{}", self.host, self.target)
+    }
+}
+
+impl Session<'_> {
+    /// Reads the request's meaning out of its head.
+    pub fn understand(&mut self) -> Result<Request, Refusal> {
+        let input = self.input.bytes();
+        let head = &self.head;
+        let framing = head.request_framing(input).map_err(bad_head)?;
+        let header = head.host(input).map_err(bad_head)?;
+        let method = head.method(input);
+        let target = head.target(input);
+        if method == b"CONNECT" {
+            let authority = text(target)?;
+            // To one of our names, the tunnel leads right here; the others
+            // would make a proxy for everything.
+            self.proxy.goal(authority)?;
+            self.tunnelled = Some(authority.to_owned());
+            return Ok(Request::Tunnelled);
+        }
+        let (host, path) = match target.strip_prefix(b"/") {
+            Some(_) => (header.unwrap_or_default(), target),
+            None if target == b"*" && method == b"OPTIONS" => (header.unwrap_or_default(), target),
+            None => absolute(target).ok_or_else(|| bad_head(BadHead::StartLine))?,
+        };
+        let host = match &self.tunnelled {
+            Some(authority) if host.is_empty() => authority.as_bytes(),
+            _ => host,
+        };
+        let goal = match &self.last {
+            Some((last, goal)) if last == host => goal.clone(),
+            _ => {
+                let goal = Arc::new(self.proxy.goal(text(host)?)?);
+                self.last = Some((host.to_vec(), goal.clone()));
+                goal
+            }
+        };
+        let sent = Sent::of(head.fields(input));
+        let bearer = match goal.foreign {
+            true => None,
+            false => self.proxy.bearer(&goal, &sent, SystemTime::now())?,
+        };
+        let asked = Asked {
+            host: text(host)?.to_owned(),
+            method: method.to_vec(),
+            target: String::from_utf8_lossy(path).into_owned(),
+            accept: head
+                .get(input, "accept")
+                .map(|accept| String::from_utf8_lossy(accept).into_owned()),
+            minor: head.minor,
+            keep: head.keeps_alive(input),
+            framing,
+            expects: head.lists(input, "expect", "100-continue"),
+            upgrade: head.minor == 1
+                && framing == Framing::None
+                && head.lists(input, "connection", "upgrade")
+                && head.get(input, "upgrade").is_some()
+                // A correct answer in HTTP/1.1 is allowed (RFC 7540, 3.2),
+                // and HTTP/2 is spoken here without asking first.
+                && !head.lists(input, "upgrade", "h2c"),
+            bearer,
+            goal,
+            again: false,
+            seen: log_enabled!(Level::Trace).then(|| Box::new(seen(head, input))),
+            started: Instant::now(),
+        };
+        let changes = match asked.goal.foreign {
+            true => None,
+            false => Some(self.proxy.router.rewrite(&sent, asked.bearer.as_ref())),
+        };
+        self.out.clear();
+        rewrite::request(&mut self.out, head, input, &asked, path, changes.as_ref());
+        Ok(Request::Forward(asked))
+    }
+}
+
+/// Host and path of an absolute-form target (RFC 9112 section 3.2.2).
+fn absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (scheme, rest) = target.split_at_checked(7)?;
+    if !scheme.eq_ignore_ascii_case(b"http://") {
+        return None;
+    }
+    let end = rest.iter().position(|&b| b == b'/' || b == b'?');
+    match rest.split_at(end.unwrap_or(rest.len())) {
+        (b"", _) => None,
+        (host, b"") => Some((host, b"/")),
+        (host, path) => Some((host, path)),
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(bytes).map_err(|_| {
+        Refusal::new(
+            Kind::HttpRequestError(400),
+            "a host that is not of letters, digits and dashes",
+        )
+    })
+}
+
+pub fn bad_head(bad: BadHead) -> Refusal {
+    let status = match bad {
+        BadHead::TooLarge => 431,
+        BadHead::Version => 505,
+        _ => 400,
+    };
+    Refusal::new(
+        Kind::HttpRequestError(status),
+        format!("the request has {bad}"),
+    )
+}
+
+fn seen(head: &Head, input: &[u8]) -> Seen {
+    let user_agent = head.get(input, USER_AGENT).unwrap_or_default();
+    let id = trace::id(
+        head.get(input, trace::TRACEPARENT),
+        head.get(input, trace::CLOUD_TRACE),
+    );
+    Seen {
+        user_agent: String::from_utf8_lossy(user_agent).into_owned(),
+        trace: id.map(str::to_owned),
+    }
+}

@@ -1,0 +1,193 @@
+use super::*;
+
+fn request(text: &str) -> Result<Option<usize>, BadHead> {
+    Head::default().read_request(text.as_bytes())
+}
+
+#[test]
+fn a_request_is_read_aloud() {
+    let text =
+        b"\r\nPOST /a?b=c HTTP/1.1\r\nHost: hello\r\nX-Empty:\r\nAccept:\t a , b \r\n\r\nrest";
+    let mut head = Head::default();
+    assert_eq!(head.read_request(text), Ok(Some(text.len() - 4)));
+    assert_eq!(head.method(text), b"POST");
+    assert_eq!(head.target(text), b"/a?b=c");
+    assert_eq!(head.minor, 1);
+    let fields: Vec<_> = head.fields(text).collect();
+    let want: [(&[u8], &[u8]); 3] = [
+        (b"Host", b"hello"),
+        (b"X-Empty", b""),
+        (b"Accept", b"a , b"),
+    ];
+    assert_eq!(fields, want);
+    assert!(head.lists(text, "accept", "b"));
+    assert_eq!(head.host(text), Ok(Some(&b"hello"[..])));
+}
+
+#[test]
+fn every_cut_wants_more() {
+    let text = "GET / HTTP/1.1\r\nHost: hello\r\nA: b\r\n\r\n";
+    for cut in 0..text.len() {
+        assert_eq!(request(&text[..cut]), Ok(None), "cut at {cut}");
+    }
+    assert_eq!(request(text), Ok(Some(text.len())));
+    let text = "HTTP/1.1 200 OK\r\nA: b\r\n\r\n";
+    for cut in 0..text.len() {
+        let got = Head::default().read_response(&text.as_bytes()[..cut]);
+        assert_eq!(got, Ok(None), "cut at {cut}");
+    }
+}
+
+#[test]
+fn what_is_refused() {
+    let large = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(LARGEST));
+    let endless = "x".repeat(LARGEST + 1);
+    for (text, want) in [
+        ("GET /\r\n\r\n", BadHead::StartLine),
+        ("GET  / HTTP/1.1\r\n\r\n", BadHead::StartLine),
+        ("GET / HTTP/1.1 \r\n\r\n", BadHead::StartLine),
+        (" GET / HTTP/1.1\r\n\r\n", BadHead::StartLine),
+        ("G(T / HTTP/1.1\r\n\r\n", BadHead::StartLine),
+        ("GET /\x01 HTTP/1.1\r\n\r\n", BadHead::StartLine),
+        ("GET / http/1.1\r\n\r\n", BadHead::StartLine),
+        ("GET / HTTP/2.0\r\n\r\n", BadHead::Version),
+        ("GET / HTTP/1.2\r\n\r\n", BadHead::Version),
+        ("GET / HTTP/1.1\n\n", BadHead::BareLf),
+        ("GET / HTTP/1.1\r\nA: b\n\r\n", BadHead::BareLf),
+        ("GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", BadHead::BareCr),
+        ("GET / HTTP/1.1\r\nA : b\r\n\r\n", BadHead::FieldName),
+        ("GET / HTTP/1.1\r\n: b\r\n\r\n", BadHead::FieldName),
+        ("GET / HTTP/1.1\r\nA\r\n\r\n", BadHead::FieldName),
+        ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", BadHead::FoldedLine),
+        ("GET / HTTP/1.1\r\n A: b\r\n\r\n", BadHead::FoldedLine),
+        ("GET / HTTP/1.1\r\nA: b\0\r\n\r\n", BadHead::FieldValue),
+        (&large, BadHead::TooLarge),
+        (&endless, BadHead::TooLarge),
+    ] {
+        let shown = &text[..text.len().min(60)];
+        assert_eq!(request(text), Err(want), "{shown:?}");
+    }
+}
+
+#[test]
+fn request_bodies() {
+    for (fields, want) in [
+        ("", Ok(Framing::None)),
+        ("Content-Length: 5\r\n", Ok(Framing::Length(5))),
+        (
+            "Content-Length: 5\r\ncontent-length: 5\r\n",
+            Ok(Framing::Length(5)),
+        ),
+        ("Transfer-Encoding: Chunked\r\n", Ok(Framing::Chunked)),
+        (
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            Err(BadHead::TwoLengths),
+        ),
+        ("Content-Length: 5, 5\r\n", Err(BadHead::Length)),
+        ("Content-Length: +5\r\n", Err(BadHead::Length)),
+        ("Content-Length: -5\r\n", Err(BadHead::Length)),
+        ("Content-Length: 0x5\r\n", Err(BadHead::Length)),
+        ("Content-Length:\r\n", Err(BadHead::Length)),
+        (
+            "Content-Length: 9999999999999999999\r\n",
+            Err(BadHead::Length),
+        ),
+        (
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            Err(BadHead::BothLengths),
+        ),
+        (
+            "Transfer-Encoding: gzip, chunked\r\n",
+            Err(BadHead::TransferEncoding),
+        ),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            Err(BadHead::TransferEncoding),
+        ),
+        (
+            "Transfer-Encoding: xchunked\r\n",
+            Err(BadHead::TransferEncoding),
+        ),
+        ("Transfer-Encoding:\r\n", Err(BadHead::TransferEncoding)),
+    ] {
+        let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let mut head = Head::default();
+        assert!(head.read_request(text.as_bytes()).is_ok(), "{fields:?}");
+        assert_eq!(head.request_framing(text.as_bytes()), want, "{fields:?}");
+    }
+    let text = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut head = Head::default();
+    assert!(head.read_request(text).is_ok());
+    let got = head.request_framing(text);
+    assert_eq!(got, Err(BadHead::TransferEncoding));
+}
+
+#[test]
+fn responses() {
+    for (text, method, status, want) in [
+        ("HTTP/1.1 200 OK\r\n\r\n", "GET", 200, Framing::Close),
+        ("HTTP/1.1 200\r\n\r\n", "GET", 200, Framing::Close),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n",
+            "GET",
+            200,
+            Framing::Length(7),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n",
+            "HEAD",
+            200,
+            Framing::None,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET",
+            200,
+            Framing::Chunked,
+        ),
+        ("HTTP/1.1 204 No Content\r\n\r\n", "GET", 204, Framing::None),
+        (
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+            "GET",
+            304,
+            Framing::None,
+        ),
+        ("HTTP/1.1 100 Continue\r\n\r\n", "POST", 100, Framing::None),
+    ] {
+        let mut head = Head::default();
+        let got = head.read_response(text.as_bytes());
+        assert_eq!(got, Ok(Some(text.len())), "{text:?}");
+        assert_eq!(head.status(text.as_bytes()), status, "{text:?}");
+        let got = head.response_framing(text.as_bytes(), method.as_bytes());
+        assert_eq!(got, Ok(want), "{text:?}");
+    }
+    for text in [
+        "HTTP/1.1 20 OK\r\n\r\n",
+        "HTTP/1.1 2000 OK\r\n\r\n",
+        "HTTP/1.1 000 OK\r\n\r\n",
+        "200 OK\r\n\r\n",
+        "HTTP/1.1\r\n\r\n",
+        "\r\n",
+        "no answer",
+    ] {
+        let got = Head::default().read_response(text.as_bytes());
+        assert_eq!(got, Err(BadHead::StartLine), "{text:?}");
+    }
+}
+
+#[test]
+fn who_keeps_the_connection() {
+    for (start, connection, want) in [
+        ("GET / HTTP/1.1", "", true),
+        ("GET / HTTP/1.1", "Connection: Close\r\n", false),
+        ("GET / HTTP/1.1", "Connection: te, close\r\n", false),
+        ("GET / HTTP/1.0", "", false),
+        ("GET / HTTP/1.0", "Connection: Keep-Alive\r\n", true),
+    ] {
+        let text = format!("{start}\r\n{connection}\r\n");
+        let mut head = Head::default();
+        assert!(head.read_request(text.as_bytes()).is_ok());
+        let got = head.keeps_alive(text.as_bytes());
+        assert_eq!(got, want, "{start} {connection:?}");
+    }
+}

@@ -1,0 +1,45 @@
+//! One question on a new connection, for those who want to know how a service
+//! answers: `-check`.
+
+use std::io;
+
+use super::head::{self, Head};
+use crate::proxy::upstream::Connection;
+use crate::secret::Secret;
+
+/// Asks for `/` on a new connection: the status, and the start of the body.
+pub fn ask(
+    connection: &mut Connection,
+    authority: &str,
+    bearer: Option<&Secret>,
+) -> io::Result<(u16, Vec<u8>)> {
+    let mut request = format!("GET / HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n");
+    if let Some(bearer) = bearer {
+        request.push_str(&format!("Authorization: {}\r\n", bearer.expose()));
+    }
+    request.push_str("\r\n");
+    connection.writer.write_all(request.as_bytes())?;
+    let mut head = Head::default();
+    let mut answer = vec![0; head::LARGEST];
+    let mut held = 0;
+    loop {
+        let n = connection.reader.read(&mut answer[held..])?;
+        held += n;
+        let read = head.read_response(&answer[..held]);
+        match read.map_err(|bad| io::Error::other(bad.to_string()))? {
+            Some(end) => {
+                let status = head.status(&answer);
+                // The body mostly comes with it; who knows no front end's page
+                // takes the status for the service's own.
+                if held == end
+                    && let Ok(n) = connection.reader.read(&mut answer[held..])
+                {
+                    held += n;
+                }
+                return Ok((status, answer[end..held].to_vec()));
+            }
+            None if n == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Why runsd answers in a service's place: the proxy error types of RFC 9209,
+//! each with its status and what to do about it.
+
+/// The proxy error types of RFC 9209, section 2.3, that can happen here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    DnsTimeout,
+    DnsError,
+    DestinationNotFound,
+    DestinationUnavailable,
+    DestinationIpUnroutable,
+    ConnectionRefused,
+    ConnectionTerminated,
+    ConnectionTimeout,
+    ConnectionReadTimeout,
+    ConnectionLimitReached,
+    TlsProtocolError,
+    TlsCertificateError,
+    TlsAlertReceived,
+    /// With its status: the client's fault comes in several kinds.
+    HttpRequestError(u16),
+    HttpResponseIncomplete,
+    HttpResponseHeaderSectionSize,
+    HttpResponseTransferCoding,
+    HttpUpgradeFailed,
+    HttpProtocolError,
+    ProxyInternalError,
+    ProxyConfigurationError,
+    ProxyLoopDetected,
+}
+
+impl Kind {
+    /// Name and status of RFC 9209, and our advice.
+    pub fn row(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Kind::DnsTimeout => (
+                "dns_timeout",
+                504,
+                "check the nameservers and the egress settings",
+            ),
+            Kind::DnsError => (
+                "dns_error",
+                502,
+                "check the name, its region and its domain",
+            ),
+            Kind::DestinationNotFound => (
+                "destination_not_found",
+                500,
+                "names are NAME, NAME.REGION or NAME.REGION.PROJECTNUMBER",
+            ),
+            Kind::DestinationUnavailable => ("destination_unavailable", 503, "try again"),
+            Kind::DestinationIpUnroutable => (
+                "destination_ip_unroutable",
+                502,
+                "check the egress and VPC settings",
+            ),
+            Kind::ConnectionRefused => (
+                "connection_refused",
+                502,
+                "check the egress and firewall settings",
+            ),
+            Kind::ConnectionTerminated => (
+                "connection_terminated",
+                502,
+                "it may or may not have been carried out",
+            ),
+            Kind::ConnectionTimeout => (
+                "connection_timeout",
+                504,
+                "check the egress and VPC settings",
+            ),
+            Kind::ConnectionReadTimeout => (
+                "connection_read_timeout",
+                504,
+                "it may or may not have been carried out",
+            ),
+            Kind::ConnectionLimitReached => (
+                "connection_limit_reached",
+                503,
+                "keep connections open and use them again",
+            ),
+            Kind::TlsProtocolError => (
+                "tls_protocol_error",
+                502,
+                "check that the other side speaks TLS 1.2 or 1.3",
+            ),
+            Kind::TlsCertificateError => (
+                "tls_certificate_error",
+                502,
+                "check the clock, and SSL_CERT_FILE or -ca_file",
+            ),
+            Kind::TlsAlertReceived => ("tls_alert_received", 502, "check the host's name"),
+            Kind::HttpRequestError(status) => ("http_request_error", client_error(status), ""),
+            Kind::HttpResponseIncomplete => (
+                "http_response_incomplete",
+                502,
+                "it may or may not have been carried out",
+            ),
+            Kind::HttpResponseHeaderSectionSize => (
+                "http_response_header_section_size",
+                502,
+                "make the service send fewer headers",
+            ),
+            Kind::HttpResponseTransferCoding => (
+                "http_response_transfer_coding",
+                502,
+                "look at what the service sends",
+            ),
+            Kind::HttpUpgradeFailed => (
+                "http_upgrade_failed",
+                502,
+                "check that the service takes this upgrade",
+            ),
+            Kind::HttpProtocolError => {
+                ("http_protocol_error", 502, "look at what the service sends")
+            }
+            Kind::ProxyInternalError => ("proxy_internal_error", 500, "please report it"),
+            Kind::ProxyConfigurationError => ("proxy_configuration_error", 500, "see runsd -help"),
+            Kind::ProxyLoopDetected => (
+                "proxy_loop_detected",
+                502,
+                "give the name another URL with -route",
+            ),
+        }
+    }
+}
+
+/// A client's error is a 4xx, whatever the caller says.
+fn client_error(status: u16) -> u16 {
+    match status {
+        400..=499 => status,
+        _ => 400,
+    }
+}

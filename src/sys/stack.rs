@@ -1,0 +1,98 @@
+//! The memory that a thread's stack has taken and no longer needs.
+
+#![allow(unsafe_code)]
+
+use std::mem;
+use std::ptr;
+
+/// Gives the kernel back what this thread's stack has taken below the caller.
+///
+/// A TLS handshake goes deep, once; what it touched would stay for as long as
+/// the connection lives. Not for the main thread, whose stack has no fixed end.
+pub fn shrink() {
+    let here = 0_u8;
+    let here = ptr::from_ref(&here).addr();
+    let Some(lowest) = lowest() else { return };
+    // Rounded up, and down: only whole pages can go.
+    let start = lowest.addr().next_multiple_of(PAGE);
+    let end = here.saturating_sub(ROOM) / PAGE * PAGE;
+    if end <= start {
+        return;
+    }
+    let start = lowest.with_addr(start);
+    // SAFETY: all of this is stack of this very thread, and far enough below
+    // the running frame that neither it nor the calls it still makes are in it;
+    // nothing may point to what is below. Pages come back, as zeros, when the
+    // stack grows again.
+    unsafe { libc::madvise(start, end - start.addr(), libc::MADV_DONTNEED) };
+}
+
+/// The lowest address of this thread's stack.
+fn lowest() -> Option<*mut libc::c_void> {
+    // SAFETY: the attributes are written by the first call, read by the second
+    // and not used after the third; each takes only what is here.
+    unsafe {
+        let mut attributes: libc::pthread_attr_t = mem::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), &raw mut attributes) != 0 {
+            return None;
+        }
+        let (mut lowest, mut size) = (ptr::null_mut(), 0);
+        let got =
+            libc::pthread_attr_getstack(&raw const attributes, &raw mut lowest, &raw mut size);
+        libc::pthread_attr_destroy(&raw mut attributes);
+        (got == 0).then_some(lowest)
+    }
+}
+
+const PAGE: usize = 4096;
+/// What the calls made here may still need below them.
+const ROOM: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hint::black_box;
+    use std::thread;
+
+    /// Goes down at least so many bytes, and comes back with their sum.
+    #[inline(never)]
+    fn deep(bytes: usize) -> usize {
+        let frame = black_box([1_u8; 1024]);
+        let sum: usize = frame.iter().map(|&byte| usize::from(byte)).sum();
+        match bytes.checked_sub(1024) {
+            Some(rest) => sum + black_box(deep(rest)),
+            None => sum,
+        }
+    }
+
+    fn resident(from: *mut libc::c_void, pages: usize) -> usize {
+        let mut found = vec![0_u8; pages];
+        // SAFETY: the range is mapped, and there is a byte for each page of it.
+        unsafe { libc::mincore(from, pages * PAGE, found.as_mut_ptr()) };
+        found.iter().filter(|&&page| page & 1 == 1).count()
+    }
+
+    #[test]
+    fn what_was_deep_is_given_back() {
+        let thread = thread::Builder::new().stack_size(64 * PAGE);
+        let work = || {
+            let sum = deep(30 * PAGE);
+            let lowest = lowest().expect("a stack");
+            let start = lowest.with_addr(lowest.addr().next_multiple_of(PAGE));
+            let before = resident(start, 60);
+            shrink();
+            let after = resident(start, 60);
+            // And what stays is still whole.
+            (before, after, sum == deep(30 * PAGE))
+        };
+        let (before, after, same) = thread
+            .spawn(work)
+            .expect("a thread")
+            .join()
+            .expect("no panic");
+        assert!(
+            before >= 25 && after <= before - 20 && same,
+            "{before} pages, then {after}"
+        );
+    }
+}
