@@ -392,4 +392,4 @@ fn code(status: ExitStatus) -> i32 {
 }
 
 /// Far more than anything here takes; a test that fails should say why itself.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);

@@ -300,20 +300,6 @@ fn an_upgrade_to_h2c_is_answered_in_http_1_1() {
 }
 
 #[test]
-fn events_come_when_they_are_sent() {
-    let got = python(
-        "s = dial('sse')
-s.sendall(b'GET /?n=4&ms=200 HTTP/1.1\\r\\nHost: sse\\r\\nConnection: close\\r\\n\\r\\n')
-late = []
-for i in range(4):
-    until(s, b'data: ')
-    late.append(time.time() * 1000 - int(until(s, b'\\n')))
-print('in time' if max(late) < 150 else late)",
-    );
-    assert_eq!(got, "in time\n");
-}
-
-#[test]
 fn a_web_socket_echoes_and_ends_in_order() {
     let got = python(
         r#"s = dial('ws')
