@@ -230,6 +230,24 @@ fn little_memory() {
 }
 
 #[test]
+fn as_many_descriptors_as_cloud_run_has() {
+    // 25,000 of them, or as many as this machine allows: seats for thousands.
+    let script = "import socket
+all = [socket.create_connection(('127.0.0.1', 80)) for _ in range(4000)]
+def status(s):
+    s.sendall(b'GET / HTTP/1.1\\r\\nHost: hello\\r\\n\\r\\n')
+    with s.makefile('rb') as f: return f.readline().split()[1].decode()
+print(status(all[-1]), status(all[0]))";
+    let limited = "ulimit -n 25000 2>/dev/null || ulimit -n $(ulimit -Hn)
+        exec /runsd -- python3 -c \"$0\"";
+    let out = CloudRun::new().run(&["sh", "-c", limited, script]);
+    assert_eq!(
+        (out.stdout.as_str(), out.stderr.as_str()),
+        ("200 200\n", "")
+    );
+}
+
+#[test]
 fn few_descriptors() {
     // More connections than there are descriptors for: the rest waits, and all
     // of them are served. Then many to one far end after the other, whose idle

@@ -137,6 +137,7 @@ fn accept(listener: &TcpListener, proxy: &Arc<Proxy>) {
     // Inherited by the threads of the connections: with many of them, woken
     // threads queue instead of pushing the running one aside.
     sys::batch();
+    sys::net::lengthen_queue(listener);
     loop {
         match listener.accept() {
             Ok((tcp, _)) => seat(&Arc::new(tcp), proxy),

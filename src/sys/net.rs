@@ -7,7 +7,9 @@
 
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{
+    Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket,
+};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
@@ -31,6 +33,14 @@ impl Wait {
     pub fn is_ready(&self) -> bool {
         self.0.revents != 0
     }
+}
+
+/// Lets as many connections wait to be accepted as the kernel allows: past the
+/// 128 of std, each more of a burst would come a second late.
+pub fn lengthen_queue(listener: &TcpListener) {
+    // SAFETY: takes no memory; a second listen(2) changes only that number. A
+    // kernel that refuses keeps the one it had.
+    unsafe { libc::listen(listener.as_raw_fd(), i32::from(i16::MAX)) };
 }
 
 /// Waits until one of `waits` is ready, or `timeout` is over.
