@@ -5,6 +5,7 @@
 use nix::sys::signal::Signal;
 
 use crate::harness::{CloudRun, Output};
+use crate::programs::built;
 
 const HELLO: &str = "Hello from hello in us-east1, project 123456789012\n";
 /// What every application wants: a service, and the rest of the world.
@@ -191,25 +192,11 @@ fn an_image_keeps_its_own_exceptions() {
 fn clients_of_many_kinds_reach_services_and_others() {
     let urllib = "import urllib.request as r, sys
 for url in sys.argv[1:]: print(r.urlopen(url).read().decode(), end='')";
-    // The whole URL in the request line, and Host beside it, as Go writes it.
-    let by_hand = "import os, socket, sys
-host, port = os.environ['HTTP_PROXY'].removeprefix('http://').split(':')
-s = socket.create_connection((host, int(port)))
-f = s.makefile('rb')
-for url in sys.argv[1:]:
-    name = url.split('/')[2]
-    s.sendall(f'GET {url} HTTP/1.1\\r\\nHost: {name}\\r\\nUser-Agent: Go-http-client/1.1\\r\\n'
-              f'Accept-Encoding: identity\\r\\n\\r\\n'.encode())
-    assert b' 200 ' in f.readline()
-    length = 0
-    while (line := f.readline()) != b'\\r\\n':
-        if line.lower().startswith(b'content-length:'): length = int(line[15:])
-    print(f.read(length).decode(), end='')";
     for client in [
         &["curl", "-sS"][..],
         &["curl", "-sS", "--http1.0"],
         &["python3", "-c", urllib],
-        &["python3", "-c", by_hand],
+        &["/fetch"], // of Go
     ] {
         let urls = [
             "http://hello",
@@ -217,7 +204,9 @@ for url in sys.argv[1:]:
             "http://external.example/x",
         ];
         let command = [&["/runsd", "--"], client, &urls].concat();
-        let out = CloudRun::new().uid(65532).run(&command);
+        let fetch = format!("{}:/fetch", built("go", "fetch.go").display());
+        let image = CloudRun::new().option("--bind").option(fetch);
+        let out = image.uid(65532).run(&command);
         let want = format!("{HELLO}{}", both());
         assert_eq!(out.stdout, want, "{client:?}: {}", out.stderr);
     }

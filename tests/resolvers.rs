@@ -2,13 +2,12 @@
 //! Go's, c-ares in Node.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{self, Command};
-use std::sync::{Mutex, PoisonError};
+use std::process;
 
 use serde_json::json;
 
 use crate::harness::{CloudRun, Output};
+use crate::programs::built;
 
 /// Names and what each of them makes of them, one of the addresses.
 const LOOKUPS: &[(&str, &str)] = &[
@@ -40,47 +39,13 @@ const CONF: &str = "nameserver 169.254.169.254\nsearch google.internal miniature
 /// library, and one of Go, which has a resolver of its own.
 const COMPILERS: &[&str] = &["gcc", "musl-gcc", "go"];
 
-/// The program of one of them, built once for all tests.
-fn lookup(compiler: &str) -> PathBuf {
-    static BUILT: Mutex<Vec<(String, PathBuf)>> = Mutex::new(Vec::new());
-    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, program)) = built.iter().find(|(name, _)| name == compiler) {
-        return program.clone();
-    }
-    let base = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let dir = base.join("target/lookup").join(compiler);
-    std::fs::create_dir_all(&dir).expect("a directory");
-    let program = dir.join("lookup");
-    let mut command = Command::new(compiler);
-    match compiler {
-        "go" => command
-            .arg("build")
-            .env("CGO_ENABLED", "0")
-            .env("GO111MODULE", "off")
-            .env("GOTOOLCHAIN", "local")
-            .env("GOPROXY", "off")
-            .env("GOFLAGS", "")
-            .env("GOPATH", base.join("target/go-path"))
-            .env("GOCACHE", base.join("target/go-cache")),
-        "musl-gcc" => command.arg("-static"),
-        _ => &mut command,
-    };
-    let source = match compiler {
-        "go" => "tests/clients/lookup.go",
-        _ => "tests/clients/lookup.c",
-    };
-    let made = command.arg("-o").arg(&program).arg(base.join(source));
-    let made = made
-        .output()
-        .unwrap_or_else(|err| panic!("{compiler}: {err}"));
-    assert!(made.status.success(), "{compiler}: {made:?}");
-    built.push((compiler.to_owned(), program.clone()));
-    program
-}
-
 /// A miniature with this resolv.conf in which `/lookup` is the program.
 fn with_lookup(compiler: &str, conf: &str) -> CloudRun {
-    let bind = format!("{}:/lookup", lookup(compiler).display());
+    let source = match compiler {
+        "go" => "lookup.go",
+        _ => "lookup.c",
+    };
+    let bind = format!("{}:/lookup", built(compiler, source).display());
     CloudRun::new()
         .resolv_conf(conf)
         .option("--bind")

@@ -17,6 +17,7 @@ mod miniature;
 mod names;
 mod pid1;
 mod plain;
+mod programs;
 mod refusals;
 mod resolv_conf;
 mod resolvers;
