@@ -1,8 +1,8 @@
 # What is needed beside the compiler, by test and demo, by lint where there is no
 # rustup, and by the comparisons. Installed by apt when missing and we are root.
-TOOLS = bind9-dnsutils busybox-static curl gcc iproute2 libc6-dev musl-tools nghttp2-client nodejs openssl procps python3 python3-venv util-linux
+TOOLS = bind9-dnsutils busybox-static curl gcc golang-go iproute2 libc6-dev musl-tools nghttp2-client nginx-light nodejs openssl procps python3 python3-venv util-linux
 LINTERS = cargo-web rust-web-clippy rustc-web rustfmt-web gcc libc6-dev ca-certificates
-PEERS = catatonit dnsmasq-base dnsperf dumb-init gcc haproxy libc6-dev nghttp2-proxy nginx-light tini wrk
+PEERS = catatonit dnsmasq-base dnsperf dumb-init gcc haproxy libc6-dev nghttp2-proxy tini wrk
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 build: ; ./build.sh

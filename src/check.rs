@@ -4,10 +4,12 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Config, Platform};
 use crate::destination::{Form, Needs};
+use crate::dns::nameservers::Nameservers;
 use crate::dns::resolve::{ResolveError, Resolver};
 use crate::metadata::Metadata;
 use crate::proxy::route::Sent;
@@ -21,7 +23,8 @@ pub fn run(config: &Config, name: Option<&str>) -> i32 {
     let found = resolv_conf::read(&config.args.resolv_conf_file);
     let parsed = ResolvConf::parse(found.as_deref().unwrap_or_default());
     let nameservers = config.dns(&parsed).nameservers;
-    let proxy = Proxy::new(config, &nameservers, config.args.http_proxy_port, false);
+    let asked = Arc::new(Nameservers::new(&nameservers, &[]));
+    let proxy = Proxy::new(config, asked, config.args.http_proxy_port, false);
     let mut report = Report { failed: false };
     match name {
         Some(name) => check_name(&mut report, &proxy, name),
@@ -64,7 +67,8 @@ fn account(metadata: &Metadata) -> Result<String, String> {
 fn check_network(report: &mut Report, config: &Config, proxy: &Proxy, nameservers: &[SocketAddr]) {
     for &nameserver in nameservers {
         let started = Instant::now();
-        let asked = Resolver::new(&[nameserver]).resolve(&config.args.run_domain, 443);
+        let alone = Arc::new(Nameservers::new(&[nameserver], &[]));
+        let asked = Resolver::new(alone).resolve(&config.args.run_domain, 443);
         let took = ms(started);
         let outcome = match asked {
             // That there is no such name is an answer too.

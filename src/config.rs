@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::cli::Args;
 use crate::destination::Form;
@@ -85,6 +86,7 @@ impl Config {
             port: self.args.dns_port,
             nameservers,
             search: resolv_conf.search.clone(),
+            timeout: resolv_conf.timeout(),
         }
     }
 }
@@ -182,6 +184,8 @@ pub struct DnsConfig {
     pub nameservers: Vec<SocketAddr>,
     /// The search domains of the original resolv.conf, lower case, no outer dots.
     pub search: Vec<String>,
+    /// How long a resolver waits for one nameserver, by its options.
+    pub timeout: Duration,
 }
 
 /// Which header our tokens go into: `-auth_header`.

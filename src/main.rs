@@ -98,7 +98,10 @@ fn run() -> i32 {
     // a thread of its own, so that an application that ends at once is
     // not waited with; meanwhile the sockets keep who comes.
     let serve = move || serve(&config, ports);
-    if let Err(err) = thread::Builder::new().name("serve".to_owned()).spawn(serve) {
+    if let Err(err) = thread::Builder::new()
+        .name("serve".to_owned())
+        .spawn(sys::held(serve))
+    {
         error!("cannot start a thread: {err}; services cannot be reached by name");
     }
     let code = app.wait(signals);
@@ -109,8 +112,8 @@ fn run() -> i32 {
 
 /// Starts all that serves, and what the first request would wait for.
 fn serve(config: &Config, ports: Ports) {
-    if let Some(proxy) = ports.serve(config, |dns, port, open| {
-        Proxy::new(config, &dns.nameservers, port, open)
+    if let Some(proxy) = ports.serve(config, |nameservers, port, open| {
+        Proxy::new(config, nameservers, port, open)
     }) {
         proxy.warm();
     }

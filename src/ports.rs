@@ -18,6 +18,7 @@ use log::{debug, warn};
 
 use crate::config::{Config, DnsConfig, METADATA_ADDRESS};
 use crate::dns;
+use crate::dns::nameservers::{Nameservers, Patience};
 use crate::proxy::{self, Proxy};
 use crate::resolv_conf::{self, ResolvConf, Rewritten};
 use crate::sys;
@@ -146,14 +147,21 @@ impl Ports {
     pub fn serve(
         self,
         config: &Config,
-        proxy: impl FnOnce(&DnsConfig, u16, bool) -> Proxy,
+        proxy: impl FnOnce(Arc<Nameservers>, u16, bool) -> Proxy,
     ) -> Option<Arc<Proxy>> {
-        let ipv6 = self.proxy.as_ref().is_some_and(proxy::Sockets::ipv6);
+        let own = self.dns.as_ref().map(dns::Sockets::own).unwrap_or_default();
+        let nameservers = Arc::new(Nameservers::new(&self.dns_config.nameservers, &own));
         if let Some(dns) = self.dns {
-            dns.serve(Arc::new(config.names()), self.dns_config.clone(), ipv6);
+            dns.serve(dns::House {
+                names: config.names(),
+                patience: Patience::within(self.dns_config.timeout),
+                config: self.dns_config,
+                ipv6: self.proxy.as_ref().is_some_and(proxy::Sockets::ipv6),
+                nameservers: Arc::clone(&nameservers),
+            });
         }
         let sockets = self.proxy?;
-        let proxy = Arc::new(proxy(&self.dns_config, sockets.port(), self.open));
+        let proxy = Arc::new(proxy(nameservers, sockets.port(), self.open));
         sockets.serve(&proxy);
         Some(proxy)
     }

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What a resolv.conf says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,13 +86,28 @@ impl ResolvConf {
         file
     }
 
-    /// As resolvers read it: the last one counts, and none is above 15.
+    /// How long a resolver waits for one nameserver: `timeout:N`, 1 to 30
+    /// seconds, or 5.
+    pub fn timeout(&self) -> Duration {
+        let seconds = self.option("timeout:").unwrap_or(5);
+        Duration::from_secs(seconds.clamp(1, 30))
+    }
+
+    /// As resolvers read it: none is above 15.
     fn ndots(&self) -> u8 {
-        let last = self.options.iter().rev().find(|option| is_ndots(option));
-        let value = last.and_then(|option| option.split_once(':')?.1.parse::<u32>().ok());
-        value
-            .and_then(|ndots| u8::try_from(ndots.min(15)).ok())
+        let ndots = self.option("ndots:").map(|ndots| ndots.min(15));
+        ndots
+            .and_then(|ndots| u8::try_from(ndots).ok())
             .unwrap_or(1)
+    }
+
+    /// The number of an option: of several the last one counts.
+    fn option(&self, name: &str) -> Option<u64> {
+        let values = self.options.iter().rev();
+        let last = values
+            .filter_map(|option| option.strip_prefix(name))
+            .next()?;
+        last.parse().ok()
     }
 }
 

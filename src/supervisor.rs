@@ -120,6 +120,7 @@ impl App {
     /// Passes signals on and reaps, until the application is gone; the answer
     /// is what runsd is to exit with.
     pub fn wait(self, signals: Signals) -> i32 {
+        sys::hold_libcs();
         let ended = self.serve(&signals);
         if self.foreground {
             // A script that called us goes on reading its terminal.

@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod alive;
 pub mod net;
 pub mod stack;
 
@@ -94,6 +95,26 @@ pub fn hold(signals: SignalSet) -> io::Result<()> {
     INHERITED.mask.store(before, Relaxed);
     Ok(())
 }
+
+/// What a thread does, with all signals held back also in it: libc takes one or
+/// two that it keeps for itself out of the mask a new thread inherits, and one
+/// that is sent to us would be lost there, or be the end of us.
+pub fn held<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    move || {
+        hold_libcs();
+        work()
+    }
+}
+
+/// The same for a thread that has started another one: for the first of them
+/// libc changes the mask of both.
+pub fn hold_libcs() {
+    // Cannot fail, and only two odd signals depend on it.
+    let _ = set_mask(libc::SIG_BLOCK, LIBCS);
+}
+
+/// 32 and 33 are glibc's, and 34 is musl's, too.
+const LIBCS: SignalSet = bit(32) | bit(33) | bit(34);
 
 fn set_mask(how: i32, set: SignalSet) -> io::Result<SignalSet> {
     let mut before: SignalSet = 0;

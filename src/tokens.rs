@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use log::{debug, warn};
 
 use crate::secret::Secret;
+use crate::sys;
 
 mod jwt;
 
@@ -133,6 +134,8 @@ impl Tokens {
 /// Above this many seconds before its end a token is simply used. The metadata
 /// server hands out the same one until then, so asking earlier gains nothing.
 const FRESH: u64 = 240;
+/// No token lives longer, in seconds, whatever a slow clock makes of its end.
+const LONGEST: u64 = 3600;
 /// Seconds between two tries to renew a token that is still good.
 const AGAIN: u64 = 10;
 /// A caller may invent names without end; a container has little memory.
@@ -203,7 +206,7 @@ impl Shelf {
         Ok(Token {
             value: header_value(&token),
             end,
-            down: now.up.saturating_add(end - now.wall),
+            down: now.up.saturating_add(LONGEST.min(end - now.wall)),
         })
     }
 
@@ -373,7 +376,10 @@ fn renew(shelf: &Arc<Shelf>, slot: &Arc<Slot>, audience: &str, now: Now) {
             slot.land(outcome, shelf.later(now));
         }
     };
-    if let Err(err) = thread::Builder::new().name("token".to_owned()).spawn(job) {
+    if let Err(err) = thread::Builder::new()
+        .name("token".to_owned())
+        .spawn(sys::held(job))
+    {
         slot.land(Err(format!("cannot start a thread: {err}")), now);
     }
 }

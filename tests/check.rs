@@ -112,7 +112,9 @@ fn the_step_that_fails() {
             "metadata",
             "404",
             "token",
-            format!("the metadata server answered 404 for {identity}; see runsd -help"),
+            format!(
+                "the metadata server answered 404 for {identity}; check the metadata server and the service account"
+            ),
         ),
         (
             "metadata",

@@ -221,6 +221,24 @@ for url in sys.argv[1:]:
         let want = format!("{HELLO}{}", both());
         assert_eq!(out.stdout, want, "{client:?}: {}", out.stderr);
     }
+    let requests = "import requests, sys
+for url in ['http://hello', 'http://hello.us-east1.run.internal/', 'http://external.example/x']:
+    print(requests.get(url, timeout=20).text, end='')";
+    let out =
+        CloudRun::new()
+            .env("PORT", "80")
+            .in_venv(&["/venv/bin/python", "-B", "-c", requests]);
+    assert_eq!(out.stdout, format!("{HELLO}{}", both()), "{}", out.stderr);
+    // Node's own modules want to be told what the variable says.
+    let node = "const { hostname, port } = new URL(process.env.http_proxy)
+for (const path of ['http://hello', 'http://external.example/x'])
+    require('http').get({ hostname, port, path, headers: { host: new URL(path).host } }, r => r.pipe(process.stdout))";
+    let out = CloudRun::new()
+        .uid(65532)
+        .run(&["/runsd", "--", "node", "-e", node]);
+    let mut lines: Vec<_> = out.stdout.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, both().lines().collect::<Vec<_>>(), "{}", out.stderr);
     // A tunnel to a service, as for a WebSocket.
     let tunnel = "curl -sSp http://hello";
     assert_eq!(CloudRun::new().uid(65532).sh(tunnel).stdout, HELLO);

@@ -28,6 +28,8 @@ fn the_first_no_of_the_front_end_is_explained() {
     caller.running.post("frontend", &json!({ "revoke": 1000 }));
     for _ in 0..3 {
         assert_eq!(caller.status("-d x http://hello"), "401");
+        // This one is repeated first, and refused again.
+        assert_eq!(caller.status("http://echo"), "401");
     }
     let out = caller.finish();
     let want = [
@@ -45,6 +47,11 @@ fn the_first_no_of_the_front_end_is_explained() {
             "hello: 401: the front end did not accept the token of {ACCOUNT} for {}; check that \
              the service answers at this URL (region, project, custom audiences)",
             url("hello")
+        ),
+        format!(
+            "echo: 401: the front end did not accept the token of {ACCOUNT} for {}; check that \
+             the service answers at this URL (region, project, custom audiences)",
+            url("echo")
         ),
     ];
     assert_eq!(warnings(&out.stderr), want);

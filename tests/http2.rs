@@ -1,7 +1,7 @@
 //! HTTP/2 through runsd, as curl, nghttp, h2load and the Python package h2 see
 //! it. What the last one does is in `clients/h2_frames.py`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::CloudRun;
 
@@ -89,6 +89,48 @@ fn another_authority_is_misdirected_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_refused_token_is_dropped_each_time() {
+    frames("refused_tokens");
+}
+
+#[test]
+fn a_refusal_says_its_sentence() {
+    frames("sentences");
+}
+
+#[test]
+fn the_log_has_a_line_for_each_answer() {
+    let script = "for path in hello/ status/418 forbidden/; do
+             curl -sS -o /dev/null --http2-prior-knowledge -A me http://$path
+         done";
+    let flags = [
+        "/runsd",
+        "-v=5",
+        "-log_format=json",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    let stderr = CloudRun::new().run(&flags).stderr;
+    let lines = stderr
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let requests = lines.map(|line: Value| line["httpRequest"].clone());
+    let requests: Vec<Value> = requests.filter(|request| !request.is_null()).collect();
+    let urls = ["http://hello/", "http://status/418", "http://forbidden/"];
+    assert_eq!(requests.len(), urls.len(), "{stderr}");
+    for ((request, url), status) in requests.iter().zip(urls).zip([200, 418, 403]) {
+        assert_eq!(request["requestMethod"], "GET", "{request}");
+        assert_eq!(request["requestUrl"], url, "{request}");
+        assert_eq!(request["status"], status, "{request}");
+        assert_eq!(request["userAgent"], "me", "{request}");
+        let latency = request["latency"].as_str().unwrap_or_default();
+        assert!(latency.ends_with('s'), "{request}");
+    }
+}
+
+#[test]
 fn a_dying_upstream_is_never_silence() {
     frames("upstream_dies");
 }
@@ -99,14 +141,23 @@ fn a_client_that_leaves_is_missed_at_the_service() {
 }
 
 #[test]
-fn without_an_upstream_there_is_a_502_that_says_why() {
-    for (mode, reason) in [("refuse", "refused the connection"), ("http1", "HTTP/2")] {
+fn without_an_upstream_or_a_token_there_is_a_502_that_says_why() {
+    for (room, mode, reason) in [
+        ("frontend", "refuse", "refused the connection"),
+        ("frontend", "http1", "HTTP/2"),
+        ("metadata", "refuse", "metadata server"),
+    ] {
         let order = json!({"mode": mode});
         let out = CloudRun::new().sh(&format!(
-            "curl -sS -d '{order}' -o /dev/null http://192.0.2.53/frontend
+            "curl -sS -d '{order}' -o /dev/null http://192.0.2.53/{room}
              curl -sSi --http2-prior-knowledge http://hello"
         ));
-        for want in ["HTTP/2 502", "proxy-status: runsd; error=", reason] {
+        for want in [
+            "HTTP/2 502",
+            "proxy-status: runsd; error=",
+            reason,
+            "\nrunsd: ",
+        ] {
             assert!(out.stdout.contains(want), "{mode}: {want}: {out:?}");
         }
     }

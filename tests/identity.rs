@@ -63,7 +63,7 @@ fn an_outage_of_the_metadata_server_is_not_noticed() {
     let line = caller.line("http://echo");
     let want = "runsd: no identity token for https://echo-123456789012.us-east1.run.app: \
                 the metadata server answered 503 for \
-                instance/service-accounts/default/identity, after 5 tries; see runsd -help";
+                instance/service-accounts/default/identity, after 5 tries; check the metadata server and the service account";
     assert_eq!(line, want);
 }
 
@@ -224,7 +224,8 @@ fn a_place_that_is_none_is_refused_with_its_reason() {
     ] {
         let mut caller = Caller::after("metadata", &settings);
         let line = caller.line("http://hello");
-        let want = format!("runsd: {what}{want}; see runsd -help");
+        let want =
+            format!("runsd: {what}{want}; check the metadata server and the service account");
         assert_eq!(line, want, "{settings}");
         // Asked again with the next request, and then it is well.
         let well = json!({ "mode": "ok", "region": "us-east1", "project": "123456789012" });

@@ -63,7 +63,7 @@ fn each_fault_has_its_sentence() {
             r#"{"mode":"refuse"}"#,
             "http://hello/",
             [
-                "500 runsd; error=proxy_configuration_error",
+                "502 runsd; error=proxy_configuration_error",
                 "metadata server",
             ],
         ),
@@ -72,7 +72,7 @@ fn each_fault_has_its_sentence() {
             r#"{"mode":"silent"}"#,
             "http://hello/",
             [
-                "500 runsd; error=proxy_configuration_error",
+                "502 runsd; error=proxy_configuration_error",
                 "metadata server",
             ],
         ),

@@ -1,12 +1,16 @@
 //! Names as resolvers look them up that nobody here wrote: glibc's, musl's,
-//! c-ares in Node.
+//! Go's, c-ares in Node.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
+use std::sync::{Mutex, PoisonError};
 
-use crate::harness::CloudRun;
+use serde_json::json;
 
-/// Names and what a C library makes of them, the first address at least.
+use crate::harness::{CloudRun, Output};
+
+/// Names and what each of them makes of them, one of the addresses.
 const LOOKUPS: &[(&str, &str)] = &[
     ("hello", "127.0.0.1"),
     ("hello.", "127.0.0.1"),
@@ -22,6 +26,8 @@ const LOOKUPS: &[(&str, &str)] = &[
     ("external.example", "192.0.2.3"),
     ("external.example.", "192.0.2.3"),
     ("alias.external.example", "192.0.2.3"),
+    ("chain.external.example", "192.0.2.3"),
+    ("broken.example", "AGAIN"),
     ("vm.c.miniature.internal", "192.0.2.3"),
     ("vm.c", "192.0.2.3"), // under the search domain below
     ("no.such.example", "NONAME"),
@@ -30,42 +36,66 @@ const LOOKUPS: &[(&str, &str)] = &[
 /// As with a VPC: our zone and one more.
 const CONF: &str = "nameserver 169.254.169.254\nsearch google.internal miniature.internal\n";
 
-/// A scratch directory with `lookup`, built by `compiler`.
-fn built_with(compiler: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("lookup-{}-{compiler}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("a scratch directory");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/lookup.c");
-    let mut command = Command::new(compiler);
-    if compiler == "musl-gcc" {
-        command.arg("-static");
+/// Those who look them up: `tests/clients/lookup.*`, a program of each C
+/// library, and one of Go, which has a resolver of its own.
+const COMPILERS: &[&str] = &["gcc", "musl-gcc", "go"];
+
+/// The program of one of them, built once for all tests.
+fn lookup(compiler: &str) -> PathBuf {
+    static BUILT: Mutex<Vec<(String, PathBuf)>> = Mutex::new(Vec::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, program)) = built.iter().find(|(name, _)| name == compiler) {
+        return program.clone();
     }
-    let status = command
-        .arg("-o")
-        .arg(dir.join("lookup"))
-        .arg(source)
-        .status();
-    assert!(status.is_ok_and(|status| status.success()), "{compiler}");
-    dir
+    let base = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = base.join("target/lookup").join(compiler);
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let program = dir.join("lookup");
+    let mut command = Command::new(compiler);
+    match compiler {
+        "go" => command
+            .arg("build")
+            .env("CGO_ENABLED", "0")
+            .env("GO111MODULE", "off")
+            .env("GOTOOLCHAIN", "local")
+            .env("GOPROXY", "off")
+            .env("GOFLAGS", "")
+            .env("GOPATH", base.join("target/go-path"))
+            .env("GOCACHE", base.join("target/go-cache")),
+        "musl-gcc" => command.arg("-static"),
+        _ => &mut command,
+    };
+    let source = match compiler {
+        "go" => "tests/clients/lookup.go",
+        _ => "tests/clients/lookup.c",
+    };
+    let made = command.arg("-o").arg(&program).arg(base.join(source));
+    let made = made
+        .output()
+        .unwrap_or_else(|err| panic!("{compiler}: {err}"));
+    assert!(made.status.success(), "{compiler}: {made:?}");
+    built.push((compiler.to_owned(), program.clone()));
+    program
 }
 
-/// Every line of `lookup`, against the table.
-#[track_caller]
-fn all_looked_up(compiler: &str) {
-    let dir = built_with(compiler);
-    let names: Vec<&str> = LOOKUPS.iter().map(|(name, _)| *name).collect();
-    let bind = format!("{}:/lookup", dir.display());
-    let run = CloudRun::new()
-        .resolv_conf(CONF)
+/// A miniature with this resolv.conf in which `/lookup` is the program.
+fn with_lookup(compiler: &str, conf: &str) -> CloudRun {
+    let bind = format!("{}:/lookup", lookup(compiler).display());
+    CloudRun::new()
+        .resolv_conf(conf)
         .option("--bind")
-        .option(bind);
-    let out = run.run(&[&["/runsd", "--", "/lookup/lookup"], &names[..]].concat());
-    let _ = std::fs::remove_dir_all(dir);
+        .option(bind)
+}
+
+/// Every line of `lookup`, against a table of names and addresses.
+#[track_caller]
+fn check(compiler: &str, out: &Output, table: &[(&str, &str)]) {
     let lines: Vec<&str> = out.stdout.lines().collect();
-    assert_eq!(lines.len(), LOOKUPS.len(), "{out:?}");
-    for (line, (name, want)) in lines.iter().zip(LOOKUPS) {
+    assert_eq!(lines.len(), table.len(), "{compiler}: {out:?}");
+    for (line, (name, want)) in lines.iter().zip(table) {
         let mut words = line.split(' ');
         assert_eq!(words.next(), Some(*name), "{line}");
-        // IPv6 may come first; musl sorts as RFC 6724 says.
+        // IPv6 may come first; musl and Go sort as RFC 6724 says.
         assert!(
             words.any(|word| word == *want),
             "{compiler}: {line}, not {want}"
@@ -73,14 +103,108 @@ fn all_looked_up(compiler: &str) {
     }
 }
 
+fn names<'a>(table: &[(&'a str, &str)]) -> Vec<&'a str> {
+    table.iter().map(|(name, _)| *name).collect()
+}
+
+#[track_caller]
+fn all_looked_up(compiler: &str, conf: &str, table: &[(&str, &str)]) {
+    let command = [&["/runsd", "--", "/lookup"], &names(table)[..]].concat();
+    check(compiler, &with_lookup(compiler, conf).run(&command), table);
+}
+
 #[test]
 fn glibc() {
-    all_looked_up("gcc");
+    all_looked_up("gcc", CONF, LOOKUPS);
 }
 
 #[test]
 fn musl() {
-    all_looked_up("musl-gcc");
+    all_looked_up("musl-gcc", CONF, LOOKUPS);
+}
+
+#[test]
+fn go() {
+    all_looked_up("go", CONF, LOOKUPS);
+}
+
+#[test]
+fn metadata_and_services_without_any_search_domain() {
+    for compiler in COMPILERS {
+        let table = [
+            ("metadata", "169.254.169.254"),
+            ("metadata.google.internal", "169.254.169.254"),
+            ("hello.us-east1.123456789012", "127.0.0.1"),
+            ("external.example", "192.0.2.3"),
+        ];
+        all_looked_up(compiler, "nameserver 169.254.169.254\n", &table);
+    }
+}
+
+#[test]
+fn a_search_domain_that_fails_does_not_stop_the_walk() {
+    let table = [
+        ("external.example", "192.0.2.3"),
+        ("chain.external.example", "192.0.2.3"),
+        ("hello", "127.0.0.1"),
+        ("metadata", "169.254.169.254"),
+        ("vm.c", "NONAME"),
+        ("no.such.example", "NONAME"),
+    ];
+    for compiler in COMPILERS {
+        let script = format!("read go; exec /lookup {}", names(&table).join(" "));
+        let run = with_lookup(compiler, CONF);
+        let mut running = run.start(&["/runsd", "--", "sh", "-c", &script]);
+        let failing = json!({ "mode": "servfail", "only": ".miniature.internal" });
+        running.post("dns", &failing);
+        let mut stdin = running.stdin.take().expect("stdin is a pipe");
+        stdin.write_all(b"go\n").expect("the shell reads");
+        check(compiler, &running.finish(), &table);
+    }
+}
+
+#[test]
+fn names_that_are_not_ours_are_as_they_would_be_without_runsd() {
+    let names = [
+        "localhost",
+        "localhost.",
+        "external.example",
+        "external.example.",
+        "chain.external.example",
+        "vm.c.miniature.internal",
+        "under_score.external.example",
+        "no.such.example",
+        "192.0.2.7",
+        "::1",
+    ];
+    let conf = "nameserver 169.254.169.254\nsearch miniature.internal\n";
+    for compiler in COMPILERS {
+        // Without shared libraries also in an image that holds nothing else,
+        // no /etc/hosts for `localhost` among it.
+        for is_scratch in [false, true] {
+            if is_scratch && *compiler == "gcc" {
+                continue;
+            }
+            let empty = std::env::temp_dir().join(format!("scratch-{}-{compiler}", process::id()));
+            let run = |before: &[&str]| {
+                let mut run = with_lookup(compiler, conf);
+                if is_scratch {
+                    std::fs::create_dir_all(&empty).expect("a directory");
+                    run = run.root(&empty);
+                    // For a runsd as it is while developed, which needs a loader.
+                    for lib in ["/lib", "/lib64"] {
+                        run = run.option("--bind").option(lib);
+                    }
+                }
+                run.run(&[before, &["/lookup"], &names[..]].concat())
+            };
+            let (without, with) = (run(&[]), run(&["/runsd", "--"]));
+            let _ = std::fs::remove_dir(&empty);
+            let what = format!("{compiler}, scratch {is_scratch}: {with:?}");
+            assert_eq!(with.stdout.lines().count(), names.len(), "{what}");
+            assert_eq!(with.stdout, without.stdout, "{what}");
+        }
+    }
 }
 
 #[test]

@@ -96,19 +96,19 @@ fn no_token_and_no_place() {
         &mut caller,
         "http://hello",
         "proxy_configuration_error",
-        500,
+        502,
         14,
         "the region and project of this instance are not known: the metadata server answered 404 \
-         for instance/zone; see runsd -help",
+         for instance/zone; check the metadata server and the service account",
     );
     refused(
         &mut caller,
         "http://hello.us-east1.123456789012",
         "proxy_configuration_error",
-        500,
+        502,
         14,
         "no identity token for https://hello-123456789012.us-east1.run.app: the metadata server \
-         answered 404 for instance/service-accounts/default/identity; see runsd -help",
+         answered 404 for instance/service-accounts/default/identity; check the metadata server and the service account",
     );
 }
 

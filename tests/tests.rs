@@ -15,6 +15,7 @@ mod identity;
 mod logs;
 mod miniature;
 mod names;
+mod pid1;
 mod plain;
 mod refusals;
 mod resolv_conf;

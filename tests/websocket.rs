@@ -1,5 +1,6 @@
-//! WebSockets through runsd, as the Python package websockets sees them. What
-//! is said and what has to come is in `clients/websocket_echo.py`.
+//! WebSockets and other upgrades through runsd. WebSockets are what the Python
+//! package websockets sees, in `clients/websocket_echo.py`; the rest is in
+//! `clients/tunnel_ends.py`.
 
 use crate::harness::CloudRun;
 
@@ -41,4 +42,24 @@ fn who_leaves_without_a_goodbye_is_missed_on_the_other_side() {
 #[test]
 fn a_refused_upgrade_is_an_ordinary_answer() {
     talk("refused");
+}
+
+#[track_caller]
+fn tunnel(name: &str) {
+    CloudRun::new().python(&["/tests/clients/tunnel_ends.py", name]);
+}
+
+#[test]
+fn a_service_answers_after_the_client_ended_its_direction() {
+    tunnel("client_ends_first");
+}
+
+#[test]
+fn a_client_goes_on_after_the_service_ended_its_direction() {
+    tunnel("service_ends_first");
+}
+
+#[test]
+fn who_is_gone_in_silence_keeps_no_thread() {
+    tunnel("gone_in_silence");
 }

@@ -296,8 +296,11 @@ impl Forwarder {
     /// query, beside the one whose turn it is.
     fn probe(&mut self, index: usize, now: Instant) {
         for server in 0..self.servers.len() {
-            let is_first = self.flights[index].order.first() == Some(&server);
-            if is_first || !self.nameservers.is_silent(server) {
+            if !self.nameservers.is_silent(server) {
+                self.servers[server].probe_at = None;
+                continue;
+            }
+            if self.flights[index].order.first() == Some(&server) {
                 continue;
             }
             let due = *self.servers[server]

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use log::{error, trace, warn};
 
 use crate::config::{DnsConfig, Names};
+use crate::sys::held;
 use crate::sys::net::{Inbox, Wait, has_no_such_address, poll};
 use forward::{Client, Forwarder};
 use message::Read;
@@ -72,38 +73,18 @@ fn bind_both(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
 impl Sockets {
     /// The addresses a resolver can be sent to, for `nameserver` lines.
     pub fn addresses(&self) -> Vec<IpAddr> {
+        self.own().iter().map(SocketAddr::ip).collect()
+    }
+
+    /// Where they are, with their ports.
+    pub fn own(&self) -> Vec<SocketAddr> {
         let local = self.udp.iter().filter_map(|udp| udp.local_addr().ok());
-        local.map(|address| address.ip()).collect()
+        local.collect()
     }
 
     /// Serves them from a thread of its own.
-    ///
-    /// `ipv6` says that the proxy listens on ::1 too.
-    pub fn serve(self, names: Arc<Names>, config: Arc<DnsConfig>, ipv6: bool) {
-        self.serve_patiently(names, config, ipv6, Patience::default());
-    }
-
-    /// As [`Sockets::serve`], with a patience of the caller's choice (tests).
-    fn serve_patiently(
-        self,
-        names: Arc<Names>,
-        config: Arc<DnsConfig>,
-        ipv6: bool,
-        patience: Patience,
-    ) {
-        let own: Vec<SocketAddr> = self
-            .udp
-            .iter()
-            .filter_map(|u| u.local_addr().ok())
-            .collect();
-        let nameservers = Arc::new(Nameservers::new(&config.nameservers, &own));
-        let house = Arc::new(House {
-            names,
-            config,
-            ipv6,
-            nameservers,
-            patience,
-        });
+    pub fn serve(self, house: House) {
+        let house = Arc::new(house);
         let serve = move || {
             // A panic costs the queries under way, not the service.
             while panic::catch_unwind(AssertUnwindSafe(|| Loop::new(&self, &house).run())).is_err()
@@ -111,7 +92,10 @@ impl Sockets {
                 error!("dns: a bug: the server starts again");
             }
         };
-        if let Err(err) = thread::Builder::new().name("dns".to_owned()).spawn(serve) {
+        if let Err(err) = thread::Builder::new()
+            .name("dns".to_owned())
+            .spawn(held(serve))
+        {
             error!("dns: cannot start: {err}");
         }
     }
@@ -120,11 +104,13 @@ impl Sockets {
 /// What everyone who answers queries needs.
 #[derive(Debug)]
 pub struct House {
-    names: Arc<Names>,
-    config: Arc<DnsConfig>,
-    ipv6: bool,
-    nameservers: Arc<Nameservers>,
-    patience: Patience,
+    pub names: Names,
+    pub config: Arc<DnsConfig>,
+    /// Whether the proxy listens on ::1 too.
+    pub ipv6: bool,
+    /// Shared with the proxy, which asks them for addresses.
+    pub nameservers: Arc<Nameservers>,
+    pub patience: Patience,
 }
 
 impl House {

@@ -97,6 +97,18 @@ pub struct Patience {
 }
 
 impl Patience {
+    /// What a resolver that waits so long for us leaves: two seconds for the
+    /// first nameserver, and never more than it has itself.
+    pub fn within(timeout: Duration) -> Patience {
+        let most = Patience::default();
+        let all = most.all.min(timeout * 9 / 10);
+        Patience {
+            first: most.first.min(all * 4 / 9),
+            all,
+            ..most
+        }
+    }
+
     /// For the `turn`th of `count` turns: after the first the rest is shared.
     pub fn for_turn(&self, turn: usize, count: usize) -> Duration {
         if turn == 0 {
@@ -151,4 +163,32 @@ pub fn connect(server: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(any)?;
     socket.connect(server)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_while_the_resolver_still_waits() {
+        for (timeout, first, all) in [
+            (1, 400, 900),
+            (2, 800, 1800),
+            (4, 1600, 3600),
+            (5, 2000, 4500),
+            (30, 2000, 4500),
+        ] {
+            let patience = Patience::within(Duration::from_secs(timeout));
+            let got = (patience.first.as_millis(), patience.all.as_millis());
+            assert_eq!(got, (first, all), "timeout:{timeout}");
+            for count in 2..=10 {
+                let turns = (0..count).map(|turn| patience.for_turn(turn, count));
+                let sum: Duration = turns.sum();
+                assert!(
+                    sum < Duration::from_secs(timeout),
+                    "{count} of timeout:{timeout}"
+                );
+            }
+        }
+    }
 }

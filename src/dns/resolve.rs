@@ -18,9 +18,17 @@ use super::stream;
 /// Addresses by name, kept for as long as their nameserver said.
 #[derive(Debug)]
 pub struct Resolver {
-    nameservers: Nameservers,
+    nameservers: Arc<Nameservers>,
     patience: Patience,
-    known: Mutex<HashMap<String, Arc<Slot>>>,
+    known: Mutex<HashMap<(String, Kinds), Arc<Slot>>>,
+}
+
+/// Which addresses are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kinds {
+    /// IPv4, or where there is none IPv6.
+    Usual,
+    V6,
 }
 
 /// Why a name has no address.
@@ -59,13 +67,13 @@ struct Last {
 
 impl Resolver {
     /// One that asks these, in this order.
-    pub fn new(nameservers: &[SocketAddr]) -> Resolver {
+    pub fn new(nameservers: Arc<Nameservers>) -> Resolver {
         Resolver::patient(nameservers, Patience::default())
     }
 
-    fn patient(nameservers: &[SocketAddr], patience: Patience) -> Resolver {
+    fn patient(nameservers: Arc<Nameservers>, patience: Patience) -> Resolver {
         Resolver {
-            nameservers: Nameservers::new(nameservers, &[]),
+            nameservers,
             patience,
             known: Mutex::default(),
         }
@@ -75,17 +83,34 @@ impl Resolver {
     pub fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
         let addresses = match literal(host) {
             Some(addresses) => addresses,
-            None => self.addresses(host, SystemTime::now())?,
+            None => self.addresses(host, Kinds::Usual, SystemTime::now())?,
         };
         Ok(addresses.into_iter().map(|ip| (ip, port).into()).collect())
     }
 
-    fn addresses(&self, host: &str, now: SystemTime) -> Result<Vec<IpAddr>, ResolveError> {
+    /// IPv6 addresses of a `host` that refuses connections by IPv4; empty if
+    /// there are none.
+    pub fn resolve_v6(&self, host: &str, port: u16) -> Vec<SocketAddr> {
+        let addresses = match literal(host) {
+            Some(_) => Vec::new(),
+            None => self
+                .addresses(host, Kinds::V6, SystemTime::now())
+                .unwrap_or_default(),
+        };
+        addresses.into_iter().map(|ip| (ip, port).into()).collect()
+    }
+
+    fn addresses(
+        &self,
+        host: &str,
+        kinds: Kinds,
+        now: SystemTime,
+    ) -> Result<Vec<IpAddr>, ResolveError> {
         let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         if !message::can_be_asked(&name) {
             return Err(ResolveError::NotAName(host.to_owned()));
         }
-        let (slot, before) = self.slot(&name);
+        let (slot, before) = self.slot(&name, kinds);
         let mut last = lock(&slot.last);
         if let Some(last) = &*last {
             // A lookup that ended while we waited for it is as good as ours,
@@ -97,7 +122,11 @@ impl Resolver {
                 return last.outcome.clone();
             }
         }
-        let (outcome, ttl) = match self.look_up(&name) {
+        let looked_up = match kinds {
+            Kinds::Usual => self.look_up(&name),
+            Kinds::V6 => self.follow(&name, AAAA, Instant::now()),
+        };
+        let (outcome, ttl) = match looked_up {
             Ok((addresses, ttl)) => (Ok(addresses), ttl),
             Err(err) => (Err(err), 0),
         };
@@ -112,13 +141,14 @@ impl Resolver {
     }
 
     /// The slot of a name, and how many lookups it has seen.
-    fn slot(&self, name: &str) -> (Arc<Slot>, u64) {
+    fn slot(&self, name: &str, kinds: Kinds) -> (Arc<Slot>, u64) {
         let mut known = lock(&self.known);
-        if known.len() >= MOST_NAMES && !known.contains_key(name) {
+        let key = (name.to_owned(), kinds);
+        if known.len() >= MOST_NAMES && !known.contains_key(&key) {
             // Who holds one now has it to the end; the rest is asked again.
             known.clear();
         }
-        let slot = Arc::clone(known.entry(name.to_owned()).or_default());
+        let slot = Arc::clone(known.entry(key).or_default());
         let lookups = slot.lookups.load(Ordering::Acquire);
         (slot, lookups)
     }

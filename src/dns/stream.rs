@@ -17,6 +17,7 @@ use super::House;
 use super::message::{self, AXFR, IXFR, NXDOMAIN, Query, REFUSED, Read, SERVFAIL};
 use super::nameservers::{Nameservers, Patience, Random};
 use super::zone::Verdict;
+use crate::sys::held;
 
 /// The connections being served.
 #[derive(Default)]
@@ -236,7 +237,7 @@ impl Drop for Counted {
 
 fn spawn(work: impl FnOnce() + Send + 'static) {
     let builder = thread::Builder::new().name("dns-tcp".to_owned());
-    if let Err(err) = builder.stack_size(STACK).spawn(work) {
+    if let Err(err) = builder.stack_size(STACK).spawn(held(work)) {
         warn!("dns: cannot serve a connection: {err}");
     }
 }

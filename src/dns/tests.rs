@@ -1,9 +1,9 @@
 //! The server with real sockets; the test is the client and the nameservers.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+mod silence;
+mod tcp;
 
-use super::message::tests::{answer, name};
+use super::message::tests::answer;
 use super::message::{A, NXDOMAIN, REFUSED, SERVFAIL, code, question};
 use super::*;
 
@@ -21,6 +21,7 @@ fn config(nameservers: &[SocketAddr]) -> DnsConfig {
         port: 0,
         nameservers: nameservers.to_vec(),
         search: vec!["c.proj.internal".to_owned()],
+        timeout: LONG,
     }
 }
 
@@ -53,7 +54,14 @@ fn serve_with(sockets: Sockets, config: DnsConfig, patience: Patience) -> Server
         routes: Vec::new(),
         only: None,
     };
-    sockets.serve_patiently(Arc::new(names), Arc::new(config), true, patience);
+    let nameservers = Arc::new(Nameservers::new(&config.nameservers, &sockets.own()));
+    sockets.serve(House {
+        names,
+        config: Arc::new(config),
+        ipv6: true,
+        nameservers,
+        patience,
+    });
     server
 }
 
@@ -133,6 +141,41 @@ fn both_ways_are_bytes() {
 }
 
 #[test]
+fn datagrams_of_every_size_many_at_once() {
+    let upstream = Peer::new();
+    let server = start(&[upstream.address()], LONG);
+    let client = Peer::client(&server);
+    // What is usual, one more, one less, and the largest there is.
+    let sizes = [400, 1231, 1232, 1233, 2000, 4096, 9000, 65_507];
+    for &size in &sizes {
+        let mut asked = question(1, "example.com", A);
+        asked.resize(size, 0x5a);
+        client.ask(&asked);
+        let (heard, from) = upstream.next();
+        assert_eq!(heard[2..], asked[2..], "{size}");
+        let mut said = answer(&heard, &[("example.com", A, 60, IP)]);
+        said.resize(size, 0xa5);
+        upstream.tell(&said, from);
+        assert_eq!(client.hear(), with_id(&said, &asked), "{size}");
+    }
+    // Read in whatever batches, each is its own.
+    let sizes = [1232, 4096, 40, 1233];
+    let asked = |id| {
+        let mut asked = question(id, "example.com", A);
+        asked.resize(sizes[usize::from(id) % 4], u8::try_from(id).unwrap());
+        asked
+    };
+    for id in 0..16 {
+        client.ask(&asked(id));
+    }
+    let mut rests: Vec<_> = (0..16).map(|_| upstream.hear()[2..].to_vec()).collect();
+    let mut want: Vec<_> = (0..16).map(|id| asked(id)[2..].to_vec()).collect();
+    rests.sort();
+    want.sort();
+    assert!(rests == want);
+}
+
+#[test]
 fn only_the_answer_is_taken_and_once() {
     let (upstream, stranger) = (Peer::new(), Peer::new());
     let server = start(&[upstream.address()], LONG);
@@ -205,165 +248,6 @@ fn ids_and_ports_change() {
     // 64 of 65,536: three alike by chance do not happen.
     assert!(ids.len() > 61, "{ids:?}");
     assert!(ports.len() > 2, "{ports:?}");
-}
-
-#[test]
-fn the_next_nameserver_after_silence() {
-    let (first, second) = (Peer::new(), Peer::new());
-    let server = start(
-        &[first.address(), second.address()],
-        Duration::from_millis(50),
-    );
-    let client = Peer::client(&server);
-    let asked = question(1, "example.com", A);
-    client.ask(&asked);
-    let (_, _) = first.next();
-    let (heard, from) = second.next();
-    let said = answer(&heard, &[("example.com", A, 60, IP)]);
-    second.tell(&said, from);
-    assert_eq!(client.hear(), with_id(&said, &asked));
-    // Remembered: the second is asked at once.
-    let asked = question(2, "example.org", A);
-    client.ask(&asked);
-    let (heard, from) = second.next();
-    let said = answer(&heard, &[]);
-    second.tell(&said, from);
-    assert_eq!(client.hear(), with_id(&said, &asked));
-    first.0.set_nonblocking(true).unwrap();
-    assert!(first.0.recv(&mut [0; 512]).is_err());
-}
-
-#[test]
-fn a_nameserver_that_is_back_comes_first_again() {
-    let (first, second) = (Peer::new(), Peer::new());
-    let config = config(&[first.address(), second.address()]);
-    let patience = Patience {
-        first: Duration::from_millis(50),
-        all: LONG,
-        silent: Duration::ZERO,
-    };
-    let server = serve_with(bind(&config).unwrap(), config, patience);
-    let client = Peer::client(&server);
-    let exchange = |who: &Peer, id| {
-        let (heard, from) = who.next();
-        let said = answer(&heard, &[]);
-        who.tell(&said, from);
-        assert_eq!(client.hear(), with_id(&said, &[0, id]));
-    };
-    client.ask(&question(1, "one.example", A));
-    first.hear();
-    exchange(&second, 1);
-    // Both are asked now, and the first is the one to answer.
-    client.ask(&question(2, "two.example", A));
-    second.hear();
-    exchange(&first, 2);
-    client.ask(&question(3, "three.example", A));
-    exchange(&first, 3);
-}
-
-#[test]
-fn a_late_answer_counts() {
-    let (first, second) = (Peer::new(), Peer::new());
-    let server = start(
-        &[first.address(), second.address()],
-        Duration::from_millis(500),
-    );
-    let client = Peer::client(&server);
-    let asked = question(1, "example.com", A);
-    client.ask(&asked);
-    let (heard, from) = first.next();
-    let (_, _) = second.next();
-    let said = answer(&heard, &[]);
-    first.tell(&said, from);
-    assert_eq!(client.hear(), with_id(&said, &asked));
-}
-
-#[test]
-fn the_next_nameserver_after_a_refusal() {
-    let (first, second) = (Peer::new(), Peer::new());
-    let server = start(&[first.address(), second.address()], LONG);
-    let client = Peer::client(&server);
-    for refusal in [SERVFAIL, REFUSED] {
-        let asked = question(1, "example.com", A);
-        client.ask(&asked);
-        let (heard, from) = first.next();
-        first.tell(&with_code(&heard, refusal), from);
-        let (heard, from) = second.next();
-        let said = answer(&heard, &[]);
-        second.tell(&said, from);
-        assert_eq!(client.hear(), with_id(&said, &asked));
-    }
-    // Both: the first one's own words, and NXDOMAIN under a search domain.
-    for (name, want) in [("example.com", REFUSED), ("vm.c.proj.internal", NXDOMAIN)] {
-        let asked = question(1, name, A);
-        client.ask(&asked);
-        let (heard, from) = first.next();
-        first.tell(&with_code(&heard, REFUSED), from);
-        let (heard, from) = second.next();
-        second.tell(&with_code(&heard, SERVFAIL), from);
-        assert_eq!(code(&client.hear()), want, "{name}");
-    }
-}
-
-#[test]
-fn no_such_name_is_an_answer() {
-    let (first, second) = (Peer::new(), Peer::new());
-    let server = start(&[first.address(), second.address()], LONG);
-    let client = Peer::client(&server);
-    client.ask(&question(1, "vm.c.proj.internal", A));
-    let (heard, from) = first.next();
-    first.tell(&with_code(&heard, NXDOMAIN), from);
-    assert_eq!(code(&client.hear()), NXDOMAIN);
-}
-
-#[test]
-fn nobody_there_at_all() {
-    let silent = Peer::new();
-    let closed = Peer::new().address();
-    for (nameservers, first) in [
-        (&[][..], LONG),
-        (&[closed][..], LONG),
-        (&[silent.address()], Duration::from_millis(20)),
-        (&[silent.address(), closed], Duration::from_millis(20)),
-    ] {
-        let server = start(nameservers, first);
-        let client = Peer::client(&server);
-        for (name, want) in [("example.com", SERVFAIL), ("vm.c.proj.internal", NXDOMAIN)] {
-            let asked = question(1, name, A);
-            client.ask(&asked);
-            let heard = client.hear();
-            assert_eq!(code(&heard), want, "{name} {nameservers:?}");
-            assert_eq!(heard[12..], asked[12..], "{name} {nameservers:?}");
-        }
-    }
-}
-
-#[test]
-fn a_closed_port_is_no_reason_to_wait() {
-    let closed = Peer::new().address();
-    let second = Peer::new();
-    let server = start(&[closed, second.address()], LONG);
-    let client = Peer::client(&server);
-    let asked = question(1, "example.com", A);
-    client.ask(&asked);
-    let (heard, from) = second.next();
-    let said = answer(&heard, &[]);
-    second.tell(&said, from);
-    assert_eq!(client.hear(), with_id(&said, &asked));
-}
-
-#[test]
-fn a_lost_datagram_is_sent_again() {
-    let upstream = Peer::new();
-    let server = start(&[upstream.address()], Duration::from_millis(50));
-    let client = Peer::client(&server);
-    let asked = question(1, "example.com", A);
-    client.ask(&asked);
-    let (_, _) = upstream.next();
-    let (heard, from) = upstream.next();
-    let said = answer(&heard, &[]);
-    upstream.tell(&said, from);
-    assert_eq!(client.hear(), with_id(&said, &asked));
 }
 
 #[test]
@@ -446,81 +330,4 @@ fn ipv6_where_there_is_any() {
     let said = answer(&heard, &[]);
     upstream.tell(&said, from);
     assert_eq!(client.hear(), with_id(&said, &asked));
-}
-
-fn say(stream: &mut TcpStream, wire: &[u8]) {
-    let len = u16::try_from(wire.len()).unwrap().to_be_bytes();
-    stream.write_all(&[&len, wire].concat()).unwrap();
-}
-
-fn listen(stream: &mut TcpStream) -> Vec<u8> {
-    stream.set_read_timeout(Some(LONG)).unwrap();
-    let mut len = [0; 2];
-    stream.read_exact(&mut len).unwrap();
-    let mut wire = vec![0; usize::from(u16::from_be_bytes(len))];
-    stream.read_exact(&mut wire).unwrap();
-    wire
-}
-
-#[test]
-fn several_on_a_connection_in_any_order() {
-    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = start(&[upstream.local_addr().unwrap()], LONG);
-    let mut client = TcpStream::connect(server.tcp).unwrap();
-    let one = question(1, "one.example", 16);
-    let two = question(2, "two.example", 16);
-    say(&mut client, &one);
-    let (mut of_one, _) = upstream.accept().unwrap();
-    let heard_one = listen(&mut of_one);
-    assert_eq!(heard_one[2..], one[2..]);
-    say(&mut client, &two);
-    let (mut of_two, _) = upstream.accept().unwrap();
-    let heard_two = listen(&mut of_two);
-    say(&mut client, &question(3, "hello.run.internal", A));
-    assert_eq!(listen(&mut client)[..2], [0, 3]);
-    let large = [0xa5; 60_000];
-    for (heard, stream, asked) in [(heard_two, &mut of_two, two), (heard_one, &mut of_one, one)] {
-        let said = answer(&heard, &[("x", 16, 1, &large)]);
-        say(stream, &with_id(&said, &[heard[0], !heard[1]]));
-        say(stream, &said);
-        assert_eq!(listen(&mut client), with_id(&said, &asked));
-    }
-}
-
-#[test]
-fn the_next_nameserver_by_tcp() {
-    let closed = Peer::new().address();
-    let hangs_up = TcpListener::bind("127.0.0.1:0").unwrap();
-    let answers = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = |listener: &TcpListener| listener.local_addr().unwrap();
-    let server = start(&[closed, address(&hangs_up), address(&answers)], LONG);
-    let mut client = TcpStream::connect(server.tcp).unwrap();
-    let asked = question(1, "one.example", 16);
-    // In two pieces, the second one a byte.
-    let framed = [&[0, 29][..], &asked].concat();
-    assert_eq!(asked.len(), 29);
-    client.write_all(&framed[..30]).unwrap();
-    client.write_all(&framed[30..]).unwrap();
-    drop(hangs_up.accept().unwrap());
-    let (mut stream, _) = answers.accept().unwrap();
-    let heard = listen(&mut stream);
-    let said = answer(&heard, &[("one.example", 5, 1, &name("two.example"))]);
-    say(&mut stream, &said);
-    assert_eq!(listen(&mut client), with_id(&said, &asked));
-}
-
-#[test]
-fn no_nameserver_by_tcp() {
-    let closed = Peer::new().address();
-    let server = start(&[closed], LONG);
-    let mut client = TcpStream::connect(server.tcp).unwrap();
-    for (name, want) in [("example.com", SERVFAIL), ("vm.c.proj.internal", NXDOMAIN)] {
-        say(&mut client, &question(1, name, A));
-        assert_eq!(code(&listen(&mut client)), want, "{name}");
-    }
-    say(&mut client, &[0; 12]);
-    assert_eq!(code(&listen(&mut client)), 1);
-    // A response ends the conversation.
-    say(&mut client, &answer(&question(1, "x", A), &[]));
-    assert_eq!(client.read(&mut [0; 2]).unwrap(), 0);
 }

@@ -30,6 +30,7 @@ use self::trace::Trace;
 use self::upstream::{Settings, Upstream};
 use crate::config::Config;
 use crate::destination::{Destination, Form, Needs, Place};
+use crate::dns::nameservers::Nameservers;
 use crate::dns::resolve::Resolver;
 use crate::here::Here;
 use crate::metadata::Metadata;
@@ -119,7 +120,7 @@ impl Sockets {
         for listener in self.0 {
             let proxy = proxy.clone();
             let accept = move || accept(&listener, &proxy);
-            if let Err(err) = builder("accept").spawn(accept) {
+            if let Err(err) = builder("accept").spawn(sys::held(accept)) {
                 error!("proxy: cannot start: {err}");
             }
         }
@@ -166,7 +167,7 @@ fn seat(tcp: &Arc<TcpStream>, proxy: &Arc<Proxy>) {
                 drop(seat);
             }
         };
-        let Err(err) = builder("http").spawn(work) else {
+        let Err(err) = builder("http").spawn(sys::held(work)) else {
             return;
         };
         warn!("proxy: no thread for a connection: {err}; it waits");
@@ -206,7 +207,7 @@ fn serve_http2(tcp: &TcpStream, first: Vec<u8>, proxy: &Proxy) {
 
 impl Proxy {
     /// For this instance; nothing is asked of anyone yet.
-    pub fn new(config: &Config, nameservers: &[SocketAddr], port: u16, open: bool) -> Proxy {
+    pub fn new(config: &Config, nameservers: Arc<Nameservers>, port: u16, open: bool) -> Proxy {
         let metadata = Arc::new(Metadata::new(config.metadata_host.clone()));
         let asked = metadata.clone();
         let fetched = || Tokens::new(move |audience| asked.identity_token(audience));

@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use log::{Level, log_enabled, trace, warn};
 
+use super::http2::note::{Answer, Note, Seen};
 use super::http2::{self, Field};
 use super::refusal::{Kind, Refusal};
-use super::route::{AUTHORIZATION, Change, SERVERLESS, Sent, USER_AGENT};
+use super::route::{AUTHORIZATION, Change, SERVERLESS, Sent, USER_AGENT, is_invalid_token};
 use super::upstream::{Alpn, Reader, Writer};
 use super::{Goal, Proxy, Refused, trace};
-use crate::secret::Secret;
 
 /// The decisions for one connection.
 pub struct Policy<'a> {
@@ -25,8 +25,6 @@ pub struct Policy<'a> {
 struct Opened {
     asked: String,
     goal: Arc<Goal>,
-    /// What the last request was sent with.
-    bearer: Option<Secret>,
 }
 
 impl Policy<'_> {
@@ -44,23 +42,25 @@ impl Policy<'_> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the upstream was opened as, and where it is.
+    fn way(&self) -> Option<(String, Arc<Goal>)> {
+        let opened = self.opened();
+        let opened = opened.as_ref()?;
+        Some((opened.asked.clone(), opened.goal.clone()))
+    }
+
     /// The line of a request in the log.
-    fn say(&self, asked: &str, request: &[Field]) {
-        if !log_enabled!(Level::Trace) {
-            return;
-        }
-        let (method, path) = (field(request, ":method"), field(request, ":path"));
-        let (method, path) = (text(method), text(path));
-        let id = trace::id(
-            field(request, trace::TRACEPARENT),
-            field(request, trace::CLOUD_TRACE),
-        );
+    fn say(&self, seen: &Seen, status: u16) {
+        let took = seen.started.elapsed();
+        let (method, url) = (&seen.method, &seen.url);
         trace!(
             requestMethod:% = method,
-            requestUrl:% = format_args!("http://{asked}{path}"),
-            userAgent:% = text(field(request, USER_AGENT)),
-            trace:% = self.proxy.trace(id);
-            "proxy: {method} http://{asked}{path}"
+            requestUrl:% = url,
+            status = status,
+            latency:% = format_args!("{:.6}s", took.as_secs_f64()),
+            userAgent = seen.user_agent.as_str(),
+            trace:% = self.proxy.trace(seen.trace.as_deref());
+            "proxy: {method} {url} {status} in {took:.1?}"
         );
     }
 
@@ -99,12 +99,11 @@ impl http2::Policy for Policy<'_> {
                 .reader
                 .patience(None)
                 .map_err(|err| Refusal::new(Kind::ProxyInternalError, err.to_string()))?;
+            // One that was cut while nobody looked is not silence for long.
+            connection.reader.keep_alive();
+            connection.reader.hurry();
             let aborter = connection.reader.aborter();
-            *self.opened() = Some(Opened {
-                asked,
-                goal,
-                bearer: None,
-            });
+            *self.opened() = Some(Opened { asked, goal });
             Ok(http2::Upstream {
                 reader: Box::new(connection.reader),
                 writer: Box::new(connection.writer),
@@ -114,14 +113,17 @@ impl http2::Policy for Policy<'_> {
         open().map_err(said)
     }
 
-    fn rewrite(&self, request: &mut Vec<Field>) -> Result<(), Refusal> {
+    fn rewrite(&self, request: &mut Vec<Field>) -> Result<Note, Refusal> {
         let (asked, goal) = self.goal(request).map_err(said)?;
         if !self.leads_to(&goal) {
             return Err(misdirected(&asked));
         }
-        self.say(&asked, request);
+        let mut note = Note {
+            bearer: None,
+            seen: log_enabled!(Level::Trace).then(|| Box::new(seen(&asked, request))),
+        };
         if goal.foreign {
-            return Ok(());
+            return Ok(note);
         }
         let sent = sent(request);
         let bearer = self
@@ -166,40 +168,52 @@ impl http2::Policy for Policy<'_> {
                 }
             }
         }
-        if let Some(opened) = &mut *self.opened() {
-            opened.bearer = bearer;
-        }
-        Ok(())
+        note.bearer = bearer;
+        Ok(note)
     }
 
-    fn answered(&self, status: u16) {
-        let opened = self.opened();
-        let Some(opened) = &*opened else { return };
-        trace!("proxy: http://{}: {status}", opened.asked);
-        if status == 401
-            && let Some(bearer) = &opened.bearer
+    fn answered(&self, note: &Note, answer: &Answer) {
+        if let Some(seen) = &note.seen {
+            self.say(seen, answer.status);
+        }
+        if let (401, Some(bearer), Some(challenge)) =
+            (answer.status, &note.bearer, &answer.challenge)
+            && is_invalid_token(challenge)
+            && let Some((_, goal)) = self.way()
         {
-            self.proxy.forget(&opened.goal, bearer);
+            self.proxy.forget(&goal, bearer);
         }
     }
 
-    fn refused(&self, status: u16, body: &[u8]) {
-        // Not held while it asks who we are.
-        let (name, goal, ours) = match &*self.opened() {
-            Some(opened) if !opened.goal.foreign => {
-                let ours = opened.bearer.is_some();
-                (opened.asked.clone(), opened.goal.clone(), ours)
-            }
-            _ => return,
+    fn refused(&self, note: &Note, answer: &Answer, body: &[u8]) {
+        let Some((name, goal)) = self.way() else {
+            return;
         };
-        self.proxy.refused(&Refused {
-            goal: &goal,
-            name: &name,
-            ours,
-            status,
-            challenge: None,
-            body,
-        });
+        if !goal.foreign {
+            self.proxy.refused(&Refused {
+                goal: &goal,
+                name: &name,
+                ours: note.bearer.is_some(),
+                status: answer.status,
+                challenge: answer.challenge.as_deref(),
+                body,
+            });
+        }
+    }
+}
+
+/// What the log wants to know of a request for `asked`.
+fn seen(asked: &str, request: &[Field]) -> Seen {
+    let id = trace::id(
+        field(request, trace::TRACEPARENT),
+        field(request, trace::CLOUD_TRACE),
+    );
+    Seen {
+        method: text(field(request, ":method")).into_owned(),
+        url: format!("http://{asked}{}", text(field(request, ":path"))),
+        user_agent: text(field(request, USER_AGENT)).into_owned(),
+        trace: id.map(str::to_owned),
+        started: Instant::now(),
     }
 }
 

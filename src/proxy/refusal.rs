@@ -50,8 +50,6 @@ impl Refusal {
     /// `grpc-status` for a gRPC call, as gRPC maps statuses of HTTP.
     pub fn grpc_status(&self) -> u8 {
         match self.status() {
-            // No token, or no place: the metadata server may be back soon.
-            _ if self.kind == Kind::ProxyConfigurationError => 14,
             401 => 16,                   // UNAUTHENTICATED
             403 => 7,                    // PERMISSION_DENIED
             404 => 12,                   // UNIMPLEMENTED
@@ -140,7 +138,7 @@ fn json_string(text: &str) -> String {
 /// Whether JSON is named, and no less than plain text.
 ///
 /// `*/*` names nothing: it is what curl sends, and people read that.
-fn wants_json(accept: &str) -> bool {
+pub fn wants_json(accept: &str) -> bool {
     let mut json = 0;
     let mut text = 0;
     for range in accept.split(',') {

@@ -193,8 +193,25 @@ impl Upstream {
             .map_err(|err| resolve_refusal(&err))
     }
 
+    /// By IPv6 where there is no IPv4 address, or all of them refuse.
     fn connect(&self, to: &Destination) -> Result<TcpStream, Refusal> {
         let addresses = self.addresses(to)?;
+        let refusal = match Self::connect_any(to, &addresses) {
+            Ok(tcp) => return Ok(tcp),
+            Err(refusal) => refusal,
+        };
+        // After silence there is no time left to try others.
+        let is_refused = refusal.kind != Kind::ConnectionTimeout;
+        if self.settings.address.is_some() || !is_refused || addresses.iter().any(|at| at.is_ipv6())
+        {
+            return Err(refusal);
+        }
+        // What IPv4 met says more, if this fails too.
+        let others = self.resolver.resolve_v6(&to.host, to.port);
+        Self::connect_any(to, &others).map_err(|_| refusal)
+    }
+
+    fn connect_any(to: &Destination, addresses: &[SocketAddr]) -> Result<TcpStream, Refusal> {
         let mut refusal = None;
         for (at, address) in addresses.iter().enumerate() {
             // A first connect can take a minute after a cold start with

@@ -77,6 +77,34 @@ fn files_in_and_out() {
 }
 
 #[test]
+fn options_that_are_numbers() {
+    for (input, ndots, timeout) in [
+        ("", 3, 5),
+        ("options rotate\n", 3, 5),
+        ("options timeout:1 ndots:2\n", 3, 1),
+        ("options timeout:2\noptions timeout:3\n", 3, 3),
+        ("options timeout:0\n", 3, 1),
+        ("options timeout:99 ndots:99\n", 15, 30),
+        ("options timeout: ndots:\n", 3, 5),
+        ("options timeout:-1 ndots:-1\n", 3, 5),
+    ] {
+        let conf = ResolvConf::parse(input.as_bytes());
+        assert_eq!(conf.timeout().as_secs(), timeout, "{input:?}");
+        let file = String::from_utf8(conf.render(&OWN, "run.internal", 3)).unwrap();
+        assert!(
+            file.contains(&format!("ndots:{ndots}")),
+            "{input:?}: {file}"
+        );
+    }
+    for ndots in 1..=15 {
+        let conf = ResolvConf::parse(format!("options ndots:{ndots}\n").as_bytes());
+        let file = String::from_utf8(conf.render(&OWN, "run.internal", 3)).unwrap();
+        let want = format!("options ndots:{}\n", ndots.max(3));
+        assert!(file.ends_with(&want), "{ndots}: {file}");
+    }
+}
+
+#[test]
 fn nameservers() {
     let ten: String = (0..10)
         .map(|n| format!("nameserver 10.0.0.{n}\n"))

@@ -65,11 +65,17 @@ pub const BATCH: usize = 32;
 /// Room for the largest datagram there is.
 const ROOM: usize = 65_536;
 
+/// Room for nearly every datagram: what EDNS clients say to take.
+const USUAL: usize = 1232;
+
 /// Datagrams as they came in, [`BATCH`] at most.
 pub struct Inbox {
-    // Zeroed by the kernel and never touched past what arrives: a page or
-    // so for each datagram of the batch is all that becomes real memory.
-    bytes: Vec<u8>,
+    // The beginnings of all datagrams side by side: a batch of ordinary ones
+    // touches ten pages. A room of its own for each would be one page each.
+    usual: Vec<u8>,
+    // A large datagram goes on here, behind room for its beginning. Zeroed by
+    // the kernel; never touched, and so no real memory, before one comes.
+    large: Vec<u8>,
     arrived: Vec<(usize, Option<SocketAddr>)>,
 }
 
@@ -77,7 +83,8 @@ impl Inbox {
     /// An empty one.
     pub fn new() -> Inbox {
         Inbox {
-            bytes: vec![0; BATCH * ROOM],
+            usual: vec![0; BATCH * USUAL],
+            large: vec![0; BATCH * ROOM],
             arrived: Vec::with_capacity(BATCH),
         }
     }
@@ -88,23 +95,26 @@ impl Inbox {
         self.arrived.clear();
         // SAFETY: all of these are plain C structures, valid when zero.
         let mut froms: [libc::sockaddr_storage; BATCH] = unsafe { mem::zeroed() };
-        let mut slices: [libc::iovec; BATCH] = unsafe { mem::zeroed() };
+        let mut slices: [[libc::iovec; 2]; BATCH] = unsafe { mem::zeroed() };
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
-        let rooms = self.bytes.chunks_exact_mut(ROOM);
-        for (((header, slice), from), room) in headers
+        let usual = self.usual.chunks_exact_mut(USUAL);
+        let rooms = usual.zip(self.large.chunks_exact_mut(ROOM));
+        for (((header, slices), from), (usual, large)) in headers
             .iter_mut()
             .zip(&mut slices)
             .zip(&mut froms)
             .zip(rooms)
         {
-            slice.iov_base = room.as_mut_ptr().cast();
-            slice.iov_len = room.len();
-            header.msg_hdr.msg_iov = slice;
-            header.msg_hdr.msg_iovlen = 1;
+            for (slice, room) in slices.iter_mut().zip([usual, &mut large[USUAL..]]) {
+                slice.iov_base = room.as_mut_ptr().cast();
+                slice.iov_len = room.len();
+            }
+            header.msg_hdr.msg_iov = slices.as_mut_ptr();
+            header.msg_hdr.msg_iovlen = slices.len() as _;
             header.msg_hdr.msg_name = ptr::from_mut(from).cast();
             header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as _;
         }
-        // SAFETY: every header points to one slice and one address, which
+        // SAFETY: every header points to two slices and one address, which
         // live until the call returns, and each slice to a room of its own.
         let count = unsafe {
             libc::recvmmsg(
@@ -137,8 +147,12 @@ impl Inbox {
                 _ => return Err(err),
             },
         };
-        for (header, from) in headers.iter().zip(&froms).take(count) {
+        for (at, (header, from)) in headers.iter().zip(&froms).take(count).enumerate() {
             let len = (header.msg_len as usize).min(ROOM);
+            if len > USUAL {
+                let beginning = &self.usual[at * USUAL..][..USUAL];
+                self.large[at * ROOM..][..USUAL].copy_from_slice(beginning);
+            }
             self.arrived.push((len, address(from)));
         }
         Ok(count)
@@ -146,11 +160,13 @@ impl Inbox {
 
     /// The datagrams of the last [`Inbox::receive`], and whence they came.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<SocketAddr>)> {
-        let rooms = self.bytes.chunks_exact(ROOM);
-        self.arrived
-            .iter()
-            .zip(rooms)
-            .map(|(&(len, from), room)| (&room[..len], from))
+        self.arrived.iter().enumerate().map(|(at, &(len, from))| {
+            let bytes = match len > USUAL {
+                true => &self.large[at * ROOM..][..len],
+                false => &self.usual[at * USUAL..][..len],
+            };
+            (bytes, from)
+        })
     }
 }
 

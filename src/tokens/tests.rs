@@ -233,6 +233,19 @@ fn a_clock_set_back() {
 }
 
 #[test]
+fn a_clock_that_is_slow() {
+    let server = server();
+    // Two hours: a token of one hour looks as if it had three.
+    let (one, two) = (jwt(3600 + 7200, "one"), jwt(7200 + 7200, "two"));
+    server.answers.send(Ok(one.clone())).unwrap();
+    assert_eq!(server.bearer(0), sent(&one));
+    assert_eq!(server.bearer(3359), sent(&one));
+    server.answers.send(Ok(two.clone())).unwrap();
+    assert_eq!(server.bearer(3600), sent(&two));
+    assert_eq!(server.fetches(), 2);
+}
+
+#[test]
 fn clocks_that_are_nowhere() {
     let server = server();
     let token = jwt(3600, "one");

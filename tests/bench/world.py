@@ -180,9 +180,13 @@ listen h2
         self.run("nghttpx", command, NGHTTPX)
 
     def dnsmasq(self):
+        # As fast as it can be: nothing is logged, nothing forwarded is kept, as
+        # with runsd, and one port for all queries saves it two system calls
+        # for each. Names of its own cost the same with --host-record for each.
         command = ["dnsmasq", "-k", "-C", "/dev/null", "-u", "root", f"-p{DNSMASQ}", "--pid-file="]
         command += ["--no-resolv", "--no-hosts", f"--server={METADATA}", "--cache-size=0"]
         command += ["--listen-address=127.0.0.1", "--bind-interfaces", "--dns-forward-max=10000"]
+        command += ["--query-port=0"]
         command += ["--address=/run.internal/127.0.0.1"]
         self.run("dnsmasq", command, DNSMASQ)
 

@@ -134,5 +134,30 @@ def client_leaves():
     miniature.wait("gone", "slow", 2)
 
 
+def refused_tokens():
+    """A token that is void is dropped each time, the second time with an answer out of the table."""
+    client = Client()
+    client.start()
+    for _ in range(3):
+        equal(client.answer(client.ask("hello")), HELLO)
+        miniature.order("frontend", revoke=True)
+        equal(client.answer(client.ask("hello"))[0], "401")
+    equal(client.answer(client.ask("hello")), HELLO)
+    equal(list(miniature.stats()["token_fetches"].values()), [4])
+    equal(miniature.stats()["protocols"], {"h2": 1})
+
+
+def sentences():
+    """A refusal says its sentence on a connection that is open, too."""
+    client = Client()
+    client.start()
+    equal(client.answer(client.ask("hello")), HELLO)
+    client.h2.increment_flow_control_window(10000)
+    stream = client.ask("echo")
+    status, body = client.answer(stream)
+    equal(status, "421")
+    assert body.startswith(b"runsd: ") and b"open one for each" in body, body
+
+
 if __name__ == "__main__":
     miniature.main(globals())

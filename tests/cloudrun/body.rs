@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, Incoming};
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::{Response, StatusCode};
 use tokio::sync::mpsc;
 
 pub type Problem = Box<dyn Error + Send + Sync>;
@@ -60,13 +60,6 @@ impl Pen {
     pub async fn write(&self, piece: impl Into<Bytes>) -> Result<(), Gone> {
         self.0
             .send(Ok(Frame::data(piece.into())))
-            .await
-            .map_err(|_| Gone)
-    }
-
-    pub async fn trailers(&self, trailers: HeaderMap) -> Result<(), Gone> {
-        self.0
-            .send(Ok(Frame::trailers(trailers)))
             .await
             .map_err(|_| Gone)
     }

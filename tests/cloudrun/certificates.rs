@@ -25,7 +25,7 @@ pub fn make(world: Arc<World>) -> Result<(Arc<ServerConfig>, String), Problem> {
 
     let leaves = Leaves {
         front_end: leaf(FRONT_END, Some(&authority))?,
-        billing: leaf(&["billing.example.com"], Some(&authority))?,
+        billing: leaf(BILLING, Some(&authority))?,
         nobody: leaf(&["invalid2.invalid"], None)?,
         world,
     };
@@ -54,7 +54,7 @@ impl ResolvesServerCert for Leaves {
         let chosen = match name.as_deref() {
             _ if self.world.mode("frontend") == "bad-cert" => &self.nobody,
             Some(name) if name.ends_with(".run.app") => &self.front_end,
-            Some("billing.example.com") => &self.billing,
+            Some(name) if BILLING.contains(&name) => &self.billing,
             _ => &self.nobody,
         };
         Some(chosen.clone())
@@ -86,4 +86,13 @@ const FRONT_END: &[&str] = &[
     "*.europe-north1.run.app",
     "*.asia-east1.run.app",
     "*.northamerica-northeast1.run.app",
+];
+
+/// Servers that are not on Cloud Run.
+const BILLING: &[&str] = &[
+    "billing.example.com",
+    "dual.example.com",
+    "six.example.com",
+    "several.example.com",
+    "alias.example.com",
 ];

@@ -94,6 +94,14 @@ impl Query<'_> {
         reply[0] ^= 0xff;
         reply
     }
+
+    /// The same for another name: the question's first letter is another.
+    pub fn with_wrong_question(&self, mut reply: Vec<u8>) -> Vec<u8> {
+        if let Some(letter) = reply.get_mut(13) {
+            *letter ^= 1;
+        }
+        reply
+    }
 }
 
 pub fn write_name(name: &str) -> Vec<u8> {

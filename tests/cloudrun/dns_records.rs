@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::dns_message::{NOERROR, NXDOMAIN, Record, SERVFAIL, write_name};
-use crate::namespaces::FRONT_END;
+use crate::namespaces::{FRONT_END, OVER_IPV6};
 
 /// The code and the records for one question. `front` is the front end's
 /// address, if not the usual one.
@@ -41,6 +41,7 @@ pub fn answer(name: &str, kind: u16, front: Option<&str>) -> (u8, Vec<Record>) {
     }
     let code = match known {
         true => NOERROR,
+        _ if name == BROKEN => SERVFAIL,
         // As seen on the platform: it stops the walk through the search list.
         false if name.ends_with(".google.internal") => SERVFAIL,
         false => NXDOMAIN,
@@ -117,6 +118,9 @@ fn string(bytes: &[u8]) -> Vec<u8> {
 
 const CNAME: u16 = 5;
 
+/// A name whose own nameservers do not work.
+const BROKEN: &str = "broken.example";
+
 const KINDS: &[(&str, u16)] = &[
     ("A", 1),
     ("NS", 2),
@@ -142,6 +146,13 @@ const ZONE: &[(&str, &str, &str)] = &[
     ("billing.example.com", "A", "192.0.2.2"),
     ("blackhole.example.com", "A", "192.0.2.99"),
     ("refused.example.com", "A", "192.0.2.3"), // nothing listens at its port 443
+    ("dual.example.com", "A", "192.0.2.3"),    // as above
+    ("dual.example.com", "AAAA", OVER_IPV6),
+    ("six.example.com", "AAAA", OVER_IPV6),
+    ("several.example.com", "A", "192.0.2.3"), // as above
+    ("several.example.com", "A", "192.0.2.2"),
+    ("alias.example.com", "CNAME", "alias2.example.com"),
+    ("alias2.example.com", "CNAME", "several.example.com"),
     ("unreachable.example.com", "A", "198.51.100.1"),
     ("external.example", "A", "192.0.2.3"),
     ("external.example", "AAAA", "2001:db8::3"),
@@ -157,6 +168,7 @@ const ZONE: &[(&str, &str, &str)] = &[
     ("external.example", "CAA", "ca.example"),
     ("external.example", "NAPTR", "passed on as bytes"),
     ("external.example", "DS", "passed on as bytes, too"),
+    ("chain.external.example", "CNAME", "alias.external.example"),
     ("www.external.example", "CNAME", "external.example"),
     ("alias.external.example", "CNAME", "www.external.example"),
     ("mail.external.example", "A", "192.0.2.3"),

@@ -1,18 +1,24 @@
-//! A gRPC service whose messages are bytes: `test.Echo`.
+//! A gRPC service by tonic whose messages are bytes: `test.Echo`.
 //!
 //! A client without generated code can call it: any serializer that lets bytes
 //! through will do.
 
+use std::future::{self, Ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use http_body_util::BodyExt;
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{HeaderMap, Request, Response};
+use tokio::sync::mpsc::{self, Sender};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::server::{Grpc, StreamingService};
+use tonic::{Code, Response, Status, Streaming};
 
-use crate::body::{self, Answer, Gone, Pen};
+use crate::body::{Answer, Problem};
 use crate::frontend;
 use crate::world::World;
 
@@ -21,160 +27,170 @@ use crate::world::World;
 /// - `ServerStream`: the message as a number N → `0`, `1`, … N-1.
 /// - `Bidi`: each message back as it comes.
 /// - `Fail`: status 9 and a message with a space and an umlaut, no message.
+/// - `TrailersOnly`: status 7 in the one head that is also the trailers.
 /// - `Slow`: answers after as many milliseconds as the message says.
 /// - `HalfClose`: two messages and the status while the client still writes.
 /// - `Metadata`: the request's headers as JSON.
 pub async fn answer(world: Arc<World>, request: Request<Incoming>) -> Answer {
-    let method = request
-        .uri()
-        .path()
-        .rsplit('/')
-        .next()
-        .unwrap_or("")
-        .to_owned();
-    let host = frontend::host_of(&request);
-    let described = frontend::described(&request).to_string();
-    let (pen, body) = body::pieces();
-    let mut answer = Response::new(body);
-    let kind = HeaderValue::from_static("application/grpc");
-    answer.headers_mut().insert(CONTENT_TYPE, kind);
-    answer
-        .headers_mut()
-        .insert("x-initial", HeaderValue::from_static("first"));
-    if request.uri().path() == "/test.Echo/TrailersOnly" {
-        // The one head that is also the trailers, as servers answer errors.
-        let headers = answer.headers_mut();
-        headers.insert("grpc-status", HeaderValue::from_static("7"));
-        headers.insert("grpc-message", HeaderValue::from_static("not%20you"));
-        *answer.body_mut() = body::whole("");
-        return answer;
-    }
-    let messages = Messages {
-        body: request.into_body(),
-        read: BytesMut::new(),
-        broken: false,
+    let echo = Echo {
+        method: request.uri().path().replace("/test.Echo/", ""),
+        host: frontend::host_of(&request),
+        head: frontend::described(&request).to_string(),
+        world,
     };
-    tokio::spawn(async move {
-        if call(&method, messages, &pen, &described).await.is_err() {
-            world.count("gone", &host);
-        }
-    });
-    answer
+    let mut server = Grpc::new(AsTheyAre).max_decoding_message_size(usize::MAX);
+    // A stream of one message is a message, so this serves every kind of call.
+    let answer = server.streaming(echo, request).await;
+    answer.map(|body| body.map_err(Problem::from).boxed_unsync())
 }
 
-async fn call(method: &str, mut messages: Messages, pen: &Pen, head: &str) -> Result<(), Gone> {
-    match method {
-        "Unary" => {
-            let message = messages.next().await.unwrap_or_default();
-            send(pen, &message).await?;
+/// One call.
+#[derive(Clone)]
+struct Echo {
+    method: String,
+    world: Arc<World>,
+    host: String,
+    head: String,
+}
+
+impl StreamingService<Bytes> for Echo {
+    type Response = Bytes;
+    type ResponseStream = ReceiverStream<Result<Bytes, Status>>;
+    type Future = Ready<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
+        if self.method == "TrailersOnly" {
+            return future::ready(Err(Status::permission_denied("not you")));
         }
-        "ClientStream" => {
-            let mut all = Vec::new();
-            while let Some(message) = messages.next().await {
-                all.extend(message);
+        // One message waits at most, so that whoever writes feels the reader.
+        let (sender, receiver) = mpsc::channel(1);
+        let echo = self.clone();
+        tokio::spawn(async move {
+            match echo.answer(request.into_inner(), &sender).await {
+                Ok(status) => drop(sender.send(Err(status)).await),
+                Err(Gone) => echo.world.count("gone", &echo.host),
             }
-            send(pen, &all).await?;
-        }
-        "ServerStream" => {
-            for at in 0..messages.number().await {
-                send(pen, at.to_string().as_bytes()).await?;
-            }
-        }
-        "Bidi" => {
-            while let Some(message) = messages.next().await {
-                send(pen, &message).await?;
-            }
-        }
-        "Fail" => {
-            messages.next().await;
-            return finish(pen, "9", "nothing%20to%20gr%C3%BC%C3%9Fen").await;
-        }
-        "Slow" => {
-            let milliseconds = messages.number().await;
-            let timer = Box::pin(tokio::time::sleep(Duration::from_millis(milliseconds)));
-            let mut gone = Box::pin(pen.gone());
-            let mut timer = timer;
-            std::future::poll_fn(|cx| {
-                if gone.as_mut().poll(cx).is_ready() {
-                    return std::task::Poll::Ready(Err(Gone));
+        });
+        let mut answer = Response::new(ReceiverStream::new(receiver));
+        let first = MetadataValue::from_static("first");
+        answer.metadata_mut().insert("x-initial", first);
+        future::ready(Ok(answer))
+    }
+}
+
+impl Echo {
+    /// Sends the messages of the answer; its status.
+    async fn answer(
+        &self,
+        mut messages: Streaming<Bytes>,
+        to: &Sender<Result<Bytes, Status>>,
+    ) -> Result<Status, Gone> {
+        match self.method.as_str() {
+            "Unary" => send(to, next(&mut messages).await?.unwrap_or_default()).await?,
+            "ClientStream" => {
+                let mut all = Vec::new();
+                while let Some(message) = next(&mut messages).await? {
+                    all.extend(message);
                 }
-                timer.as_mut().poll(cx).map(Ok)
-            })
-            .await?;
-            send(pen, b"at last").await?;
-        }
-        "HalfClose" => {
-            send(pen, b"one").await?;
-            send(pen, b"two").await?;
-        }
-        "Metadata" => {
-            messages.next().await;
-            send(pen, head.as_bytes()).await?;
-        }
-        _ => return finish(pen, "12", "no%20such%20method").await,
-    }
-    if messages.broken {
-        return Err(Gone);
-    }
-    finish(pen, "0", "").await
-}
-
-async fn send(pen: &Pen, message: &[u8]) -> Result<(), Gone> {
-    let mut framed = vec![0]; // not compressed
-    framed.extend(u32::try_from(message.len()).unwrap_or(0).to_be_bytes());
-    framed.extend(message);
-    pen.write(framed).await
-}
-
-async fn finish(pen: &Pen, status: &'static str, message: &'static str) -> Result<(), Gone> {
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from_static(status));
-    if !message.is_empty() {
-        trailers.insert("grpc-message", HeaderValue::from_static(message));
-    }
-    trailers.insert("x-last", HeaderValue::from_static("after all"));
-    trailers.insert("x-last-bin", HeaderValue::from_static("AAEC/w"));
-    pen.trailers(trailers).await
-}
-
-/// The messages of a request.
-struct Messages {
-    body: Incoming,
-    read: BytesMut,
-    /// The client went away in the middle.
-    broken: bool,
-}
-
-impl Messages {
-    async fn next(&mut self) -> Option<Vec<u8>> {
-        loop {
-            if let Some(head) = self.read.get(..5) {
-                let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
-                let length = usize::try_from(length).ok()?;
-                if self.read.len() >= 5 + length {
-                    self.read.advance(5);
-                    return Some(self.read.split_to(length).to_vec());
+                send(to, all).await?;
+            }
+            "ServerStream" => {
+                for at in 0..number(&mut messages).await? {
+                    send(to, at.to_string()).await?;
                 }
             }
-            match self.body.frame().await? {
-                Ok(frame) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.read.extend_from_slice(&data);
-                    }
-                }
-                Err(_) => {
-                    self.broken = true;
-                    return None;
+            "Bidi" => {
+                while let Some(message) = next(&mut messages).await? {
+                    send(to, message).await?;
                 }
             }
+            "Fail" => {
+                next(&mut messages).await?;
+                return Ok(status(Code::FailedPrecondition, "nothing to grüßen"));
+            }
+            "Slow" => {
+                let milliseconds = number(&mut messages).await?;
+                let pause = Duration::from_millis(milliseconds);
+                let gone = tokio::time::timeout(pause, to.closed());
+                if gone.await.is_ok() {
+                    return Err(Gone);
+                }
+                send(to, "at last").await?;
+            }
+            "HalfClose" => {
+                send(to, "one").await?;
+                send(to, "two").await?;
+            }
+            "Metadata" => {
+                next(&mut messages).await?;
+                send(to, self.head.clone()).await?;
+            }
+            _ => return Ok(status(Code::Unimplemented, "no such method")),
         }
+        Ok(status(Code::Ok, ""))
+    }
+}
+
+/// The client went away in the middle.
+struct Gone;
+
+async fn next(messages: &mut Streaming<Bytes>) -> Result<Option<Bytes>, Gone> {
+    messages.message().await.map_err(|_| Gone)
+}
+
+async fn number(messages: &mut Streaming<Bytes>) -> Result<u64, Gone> {
+    let message = next(messages).await?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&message)
+        .trim()
+        .parse()
+        .unwrap_or(0))
+}
+
+async fn send(to: &Sender<Result<Bytes, Status>>, message: impl Into<Bytes>) -> Result<(), Gone> {
+    to.send(Ok(message.into())).await.map_err(|_| Gone)
+}
+
+/// With something of its own in the trailers.
+fn status(code: Code, message: &str) -> Status {
+    let mut trailers = MetadataMap::new();
+    trailers.insert("x-last", MetadataValue::from_static("after all"));
+    trailers.insert_bin("x-last-bin", MetadataValue::from_bytes(b"\0\x01\x02\xff"));
+    Status::with_metadata(code, message, trailers)
+}
+
+/// Messages that are bytes already.
+struct AsTheyAre;
+
+impl Codec for AsTheyAre {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = AsTheyAre;
+    type Decoder = AsTheyAre;
+
+    fn encoder(&mut self) -> AsTheyAre {
+        AsTheyAre
     }
 
-    async fn number(&mut self) -> u64 {
-        let message = self.next().await.unwrap_or_default();
-        String::from_utf8_lossy(&message)
-            .trim()
-            .parse()
-            .unwrap_or(0)
+    fn decoder(&mut self) -> AsTheyAre {
+        AsTheyAre
+    }
+}
+
+impl Encoder for AsTheyAre {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for AsTheyAre {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
     }
 }

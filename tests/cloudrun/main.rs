@@ -27,6 +27,7 @@ mod namespaces;
 mod options;
 mod servers;
 mod services;
+mod tunnel;
 mod websocket;
 mod world;
 

@@ -1,6 +1,7 @@
 //! The nameserver at 169.254.169.254, UDP and TCP.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,11 +22,25 @@ pub async fn udp(world: Arc<World>, socket: UdpSocket) {
         let (world, socket) = (world.clone(), socket.clone());
         // Each on its own, so that a slow answer holds nobody up.
         tokio::spawn(async move {
-            if let Some(reply) = reply(&world, &message, false).await {
-                let _ = socket.send_to(&reply, from).await;
-            }
+            let Some(reply) = reply(&world, &message, false).await else {
+                return;
+            };
+            let _ = match world.mode("dns").as_str() {
+                "other-port" => by_another_port(&socket, &reply, from).await,
+                "twice" => {
+                    let _ = socket.send_to(&reply, from).await;
+                    socket.send_to(&reply, from).await
+                }
+                _ => socket.send_to(&reply, from).await,
+            };
         });
     }
+}
+
+/// As one who guesses would: the right answer, from the right address.
+async fn by_another_port(socket: &UdpSocket, reply: &[u8], to: SocketAddr) -> io::Result<usize> {
+    let here = socket.local_addr()?.ip();
+    UdpSocket::bind((here, 0)).await?.send_to(reply, to).await
 }
 
 pub async fn tcp(world: Arc<World>, listener: TcpListener) {
@@ -86,6 +101,7 @@ async fn reply(world: &World, message: &[u8], over_tcp: bool) -> Option<Vec<u8>>
         "garbage" => Some(message.iter().map(|byte| !byte).collect()),
         "short" => Some(message[..2].to_vec()),
         "wrong-id" => Some(query.with_wrong_id(whole)),
+        "wrong-question" => Some(query.with_wrong_question(whole)),
         _ if !over_tcp && (whole.len() > query.room || mode == "truncated") => {
             Some(query.reply(code, &records, true))
         }

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
@@ -18,6 +19,9 @@ use crate::options::Options;
 pub const METADATA: &str = "169.254.169.254";
 /// A second nameserver, for a resolv.conf that names two.
 pub const SECOND_NAMESERVER: &str = "169.254.169.253";
+/// A nameserver, and a server that is not on Cloud Run, with IPv6 where that
+/// exists.
+pub const OVER_IPV6: &str = "fd00::53";
 /// The front end of `*.run.app`.
 pub const FRONT_END: &str = "192.0.2.1";
 /// `billing.example.com`, a server that is not on Cloud Run.
@@ -54,7 +58,12 @@ pub fn enter(options: &Options) -> Result<(), String> {
         let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
         fs::write(path, "0").map_err(|err| format!("cannot write {path}: {err}"))?;
     }
-    addresses()
+    addresses()?;
+    if Path::new("/proc/net/if_inet6").exists() && !options.no_ipv6 {
+        // Without "nodad" it could not be bound for a second or so.
+        ip(&format!("addr add {OVER_IPV6}/128 dev lo nodad\n"))?;
+    }
+    Ok(())
 }
 
 /// Makes `inside` the name, in this process's new user namespace, of a user
@@ -104,7 +113,10 @@ fn addresses() -> Result<(), String> {
         script += &format!("addr add {address}/32 dev lo\n");
     }
     script += "route add 192.0.2.0/24 dev lo\n";
+    ip(&script)
+}
 
+fn ip(script: &str) -> Result<(), String> {
     let mut ip = Command::new("ip");
     ip.args(["-batch", "-"]).stdin(Stdio::piped());
     let mut child = ip

@@ -21,7 +21,9 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
 use crate::body::{self, Answer, Problem};
-use crate::namespaces::{self, BILLING, CONTROL, EXTERNAL, FRONT_END, METADATA, SECOND_NAMESERVER};
+use crate::namespaces::{
+    self, BILLING, CONTROL, EXTERNAL, FRONT_END, METADATA, OVER_IPV6, SECOND_NAMESERVER,
+};
 use crate::options::Options;
 use crate::world::World;
 use crate::{certificates, control, frontend, metadata, nameserver};
@@ -88,7 +90,12 @@ impl Doors {
                 self.listen(FRONT_END, 443, "frontend")?,
                 self.listen(FRONT_END, 80, "cleartext")?,
             ],
-            "billing" => vec![self.listen(BILLING, 443, "billing")?],
+            "billing" => [BILLING, OVER_IPV6]
+                .into_iter()
+                .map(|address| self.listen(address, 443, "billing"))
+                // There may be no IPv6 here.
+                .filter(|door| door.is_ok() || tcp(OVER_IPV6, 0).is_ok())
+                .collect::<io::Result<_>>()?,
             "external" => vec![self.listen(EXTERNAL, 80, "external")?],
             "control" => vec![self.listen(CONTROL, 80, "control")?],
             _ => Vec::new(),
@@ -139,8 +146,12 @@ impl Doors {
 
     fn nameservers(self: &Arc<Self>) -> io::Result<Vec<JoinHandle<()>>> {
         let mut doors = Vec::new();
-        for address in [METADATA, SECOND_NAMESERVER] {
-            let socket = UdpSocket::bind(socket_address(address, 53)?)?;
+        for address in [METADATA, SECOND_NAMESERVER, OVER_IPV6] {
+            let socket = match UdpSocket::bind(socket_address(address, 53)?) {
+                // There is no IPv6 here.
+                Err(_) if address == OVER_IPV6 => continue,
+                bound => bound?,
+            };
             socket.set_nonblocking(true)?;
             let socket = net::UdpSocket::from_std(socket)?;
             doors.push(tokio::spawn(nameserver::udp(self.world.clone(), socket)));

@@ -13,7 +13,7 @@ use hyper::{Request, Response, StatusCode};
 use crate::body::{self, Answer};
 use crate::hosts::{Host, query};
 use crate::world::World;
-use crate::{frontend, grpc, websocket};
+use crate::{frontend, grpc, tunnel, websocket};
 
 /// `forbidden` is there, but nobody may call it. The last three are served by
 /// `handmade.rs` over HTTP/1.1.
@@ -24,6 +24,7 @@ pub const NAMES: &[&str] = &[
     "slow",
     "sse",
     "ws",
+    "tunnel",
     "grpc",
     "redirect",
     "early",
@@ -43,6 +44,7 @@ pub async fn answer(world: Arc<World>, called: Host, request: Request<Incoming>)
         "slow" => slow(&world, &request).await,
         "sse" => events(world, &request),
         "ws" => websocket::answer(world, request),
+        "tunnel" => tunnel::answer(world, request),
         "grpc" => grpc::answer(world, request).await,
         "redirect" => redirect(&called, &request),
         "early" => body::text(StatusCode::PAYLOAD_TOO_LARGE, "too much, seen from afar\n"),

@@ -40,7 +40,8 @@ fn resolver(nameservers: &[SocketAddr], first: Duration) -> Resolver {
         all: first * 2,
         silent: LONG,
     };
-    Resolver::patient(nameservers, patience)
+    let nameservers = Nameservers::new(nameservers, &[]);
+    Resolver::patient(Arc::new(nameservers), patience)
 }
 
 fn coded(query: &[u8], code: u8) -> Vec<u8> {
@@ -114,6 +115,28 @@ fn names_and_their_addresses() {
 }
 
 #[test]
+fn ipv6_for_who_refuses_ipv4() {
+    let (address, heard) = nameserver(world);
+    let resolver = resolver(&[address], LONG);
+    for (host, want) in [
+        ("mixed", &["[2001:db8::6]:443"][..]),
+        ("Mixed.", &["[2001:db8::6]:443"]),
+        ("four", &[]),
+        ("nothing", &[]),
+        ("192.0.2.1", &[]),
+        ("localhost", &[]),
+    ] {
+        let got = resolver.resolve_v6(host, 443);
+        let got: Vec<_> = got.iter().map(SocketAddr::to_string).collect();
+        assert_eq!(got, want, "{host}");
+    }
+    // Kept, and apart from what is usual.
+    let asked: Vec<_> = heard.try_iter().collect();
+    assert_eq!(asked, ["mixed 28", "four 28", "nothing 28"]);
+    assert_eq!(resolver.resolve("mixed", 443).unwrap().len(), 2);
+}
+
+#[test]
 fn kept_for_as_long_as_said_and_no_longer() {
     let (address, heard) = nameserver(world);
     let resolver = resolver(&[address], LONG);
@@ -127,7 +150,7 @@ fn kept_for_as_long_as_said_and_no_longer() {
         ("broken", 1000, true),
         ("broken", 1000, true), // failures are not kept
     ] {
-        let _ = resolver.addresses(host, at(second));
+        let _ = resolver.addresses(host, Kinds::Usual, at(second));
         let asked = heard.try_iter().count() > 0;
         assert_eq!(asked, asks, "{host} at {second}");
     }
@@ -159,7 +182,7 @@ fn many_askers_make_one_lookup() {
         together.wait();
         begun.recv().unwrap();
         // All of them have the slot, beside the map and this line.
-        while Arc::strong_count(&resolver.slot(host).0) < 8 + 2 {
+        while Arc::strong_count(&resolver.slot(host, Kinds::Usual).0) < 8 + 2 {
             thread::yield_now();
         }
         go.send(()).unwrap();
@@ -198,12 +221,13 @@ fn other_nameservers() {
     let (silent, _heard) = nameserver(|_, _, _| None);
     let (failing, _heard) = nameserver(|_, _, query| Some(coded(query, SERVFAIL)));
     let (good, _heard) = nameserver(world);
-    let short = Duration::from_millis(50);
+    // The same time is there for who answers.
+    let (short, enough) = (Duration::from_millis(20), Duration::from_secs(1));
     let no_answer = Err("no nameserver answered for \"four\"".to_owned());
     for (nameservers, first, want) in [
         (&[closed, good][..], LONG, Ok(2)),
         (&[failing, good], LONG, Ok(2)),
-        (&[silent, good], short, Ok(2)),
+        (&[silent, good], enough, Ok(2)),
         (&[silent], short, no_answer.clone()),
         (&[closed], LONG, no_answer),
         (
@@ -216,6 +240,17 @@ fn other_nameservers() {
         let got = got.map(|found| found.len()).map_err(|err| err.to_string());
         assert_eq!(got, want, "{nameservers:?}");
     }
+}
+
+#[test]
+fn whom_anyone_found_silent_is_asked_last() {
+    let (silent, unheard) = nameserver(|_, _, _| None);
+    let (good, _heard) = nameserver(world);
+    let shared = Arc::new(Nameservers::new(&[silent, good], &[]));
+    let resolver = Resolver::new(Arc::clone(&shared));
+    shared.note(0, true);
+    assert_eq!(resolver.resolve("four", 443).unwrap().len(), 2);
+    assert_eq!(unheard.try_iter().count(), 0);
 }
 
 #[test]

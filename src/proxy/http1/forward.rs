@@ -18,6 +18,7 @@ use crate::proxy::STACK;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::upstream::{Alpn, Connection};
 use crate::secret::Secret;
+use crate::sys;
 
 /// Why an attempt brought no answer.
 pub enum Failed {
@@ -142,7 +143,7 @@ impl Session<'_> {
             let thread = thread::Builder::new()
                 .name("upload".to_owned())
                 .stack_size(STACK)
-                .spawn_scoped(scope, move || job.run(request, writer))
+                .spawn_scoped(scope, sys::held(move || job.run(request, writer)))
                 .map_err(|err| {
                     let details = format!("no thread for a body: {err}");
                     Failed::Refused(Refusal::new(Kind::ProxyInternalError, details))

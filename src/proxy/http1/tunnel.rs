@@ -2,10 +2,12 @@
 
 use std::io::{self, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd as _;
 use std::thread;
 
 use super::input::Input;
 use crate::proxy::upstream::{Aborter, Connection, Reader, Writer};
+use crate::sys::{alive, held};
 
 /// Passes bytes both ways. `sent` and `received` are what came with the heads.
 ///
@@ -13,11 +15,12 @@ use crate::proxy::upstream::{Aborter, Connection, Reader, Writer};
 pub fn run(tcp: &TcpStream, sent: &[u8], received: &[u8], connection: &mut Connection) {
     let Connection { reader, writer, .. } = connection;
     let aborter = reader.aborter();
+    reader.keep_alive();
     thread::scope(|scope| {
         let up = thread::Builder::new()
             .name("tunnel".to_owned())
             .stack_size(crate::proxy::STACK)
-            .spawn_scoped(scope, || up(tcp, sent, writer, &aborter));
+            .spawn_scoped(scope, held(|| up(tcp, sent, writer, &aborter)));
         if up.is_err() || down(tcp, received, reader).is_err() {
             reader.abort();
             let _ = tcp.shutdown(Shutdown::Both);
@@ -36,7 +39,12 @@ fn up(tcp: &TcpStream, sent: &[u8], writer: &mut Writer, aborter: &Aborter) {
                 input.consume(n);
             }
             match input.fill(tcp) {
-                Ok(0) => return writer.finish(),
+                Ok(0) => {
+                    // It may wait for the rest, or be gone altogether: that
+                    // shows only when it is asked.
+                    alive::keep_alive(tcp.as_fd(), ASKED_AFTER);
+                    return writer.finish();
+                }
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
                 got => drop(got?),
             }
@@ -54,7 +62,11 @@ fn down(mut tcp: &TcpStream, received: &[u8], reader: &mut Reader) -> io::Result
         match reader.read(&mut buffer) {
             Ok(0) => return tcp.shutdown(Shutdown::Write),
             Ok(n) => tcp.write_all(&buffer[..n])?,
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                if let Some(error) = tcp.take_error()? {
+                    return Err(error);
+                }
+            }
             // Many servers close without saying so in TLS; after a 101 the
             // protocol inside knows whether it was complete.
             Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
@@ -64,3 +76,7 @@ fn down(mut tcp: &TcpStream, received: &[u8], reader: &mut Reader) -> io::Result
         }
     }
 }
+
+/// Seconds of silence after which a client that ended its direction is asked
+/// whether it is still there.
+const ASKED_AFTER: i32 = 2;

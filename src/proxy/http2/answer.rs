@@ -7,30 +7,20 @@
 use super::frame::{self, Header, flag, kind};
 use super::headers::{self, Head};
 use super::hpack::{self, Field};
-use super::streams::Streams;
-use crate::proxy::refusal::Refusal;
+use super::streams::{Asked, Streams};
+use crate::proxy::refusal::{Refusal, wants_json};
 
-/// What must be known of a request to answer it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked<'a> {
-    pub stream: u32,
-    pub grpc: bool,
-    /// The request's Accept, where it is still known.
-    pub accept: Option<&'a str>,
-    /// A body may follow: it is no HEAD, and the client's windows are open
-    /// for as many octets.
-    pub body: usize,
-}
-
-/// Appends the whole answer; the length of the body that was sent.
+/// Appends the whole answer; the sentence only where the client's windows are
+/// known to be open for it.
 pub fn write(
     out: &mut Vec<u8>,
     streams: &mut Streams,
-    asked: Asked<'_>,
+    stream: u32,
+    asked: Asked,
     refusal: &Refusal,
-) -> usize {
-    let (content_type, text) = refusal.body(asked.accept);
-    let body = !asked.grpc && text.len() <= asked.body;
+) {
+    let (content_type, text) = refusal.body(asked.json.then_some("application/json"));
+    let body = !asked.grpc && !asked.head && streams.spare.spend(text.len());
     let mut block = Vec::new();
     if let Some(size) = streams.client_table.take() {
         hpack::write_table_size(&mut block, size);
@@ -50,7 +40,7 @@ pub fn write(
     }
     hpack::write_literal(&mut block, "proxy-status", &refusal.proxy_status());
     let head = Head {
-        stream: asked.stream,
+        stream,
         end_stream: !body,
         priority: None,
     };
@@ -61,12 +51,11 @@ pub fn write(
             len: text.len(),
             kind: kind::DATA,
             flags,
-            stream: asked.stream,
+            stream,
         }
         .write(out);
         out.extend_from_slice(text.as_bytes());
     }
-    if body { text.len() } else { 0 }
 }
 
 /// Ends a gRPC call whose answer had begun: the upstream is gone, and its
@@ -87,10 +76,24 @@ pub fn write_trailers(out: &mut Vec<u8>, streams: &mut Streams, stream: u32, ref
     headers::write(out, head, &block, frame::DEFAULT_MAX_FRAME_SIZE);
 }
 
-/// Whether a request is a gRPC call.
-pub fn is_grpc(fields: &[Field]) -> bool {
-    let content_type = fields.iter().find(|field| field.name == b"content-type");
-    content_type.is_some_and(|field| field.value.starts_with(b"application/grpc"))
+/// What is to be known of a request for that.
+pub fn asked(fields: &[Field]) -> Asked {
+    let find = |name: &[u8]| {
+        let field = fields.iter().find(|field| field.name == name);
+        field.map(|field| &field.value[..])
+    };
+    let accept = find(b"accept").and_then(|value| std::str::from_utf8(value).ok());
+    Asked {
+        grpc: find(b"content-type").is_some_and(is_grpc),
+        head: find(b":method") == Some(b"HEAD"),
+        json: accept.is_some_and(wants_json),
+    }
+}
+
+/// `application/grpc`, `application/grpc+proto`: but gRPC-Web is another thing.
+fn is_grpc(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 #[cfg(test)]
@@ -102,11 +105,14 @@ mod tests {
         Refusal::new(Kind::DestinationUnavailable, "100 % of hello: né")
     }
 
-    fn written(asked: Asked<'_>) -> (Vec<(String, String)>, u8, Vec<u8>) {
+    /// Fields, flags of the HEADERS, and what follows, when the client opened
+    /// its window by so much.
+    fn written(asked: Asked, window: u32) -> (Vec<(String, String)>, u8, Vec<u8>) {
         let mut out = Vec::new();
         let mut streams = Streams::new();
         streams.client_table = Some(0);
-        write(&mut out, &mut streams, asked, &refusal());
+        streams.spare.keep(window);
+        write(&mut out, &mut streams, 7, asked, &refusal());
         let frame = frame::parse(&out, 16_384).unwrap().unwrap();
         assert_eq!(frame.payload[0], 0x20, "the smaller table comes first");
         let fields = hpack::Decoder::new(4096)
@@ -129,13 +135,8 @@ mod tests {
 
     #[test]
     fn a_grpc_call_gets_trailers_only() {
-        let asked = Asked {
-            stream: 1,
-            grpc: true,
-            accept: None,
-            body: 9999,
-        };
-        let (fields, flags, rest) = written(asked);
+        let fields = [Field::new("content-type", "application/grpc+proto")];
+        let (fields, flags, rest) = written(asked(&fields), 9999);
         assert_eq!(value(&fields, ":status"), Some("200"));
         assert_eq!(value(&fields, "grpc-status"), Some("14"));
         assert_eq!(
@@ -154,22 +155,33 @@ mod tests {
         let sentence = "runsd: 100 % of hello: né; try again\n";
         let json = "{\"error\":\"destination_unavailable\",\"status\":503,\"message\":\
                     \"runsd: 100 % of hello: né; try again\"}\n";
-        for (body, accept, want) in [
-            (9999, None, sentence),
-            (9999, Some("application/json"), json),
-            (10, None, ""),
+        for (window, method, accept, want) in [
+            (9999, "GET", "*/*", sentence),
+            (9999, "GET", "application/json", json),
+            (9999, "HEAD", "*/*", ""),
+            (10, "GET", "*/*", ""),
         ] {
-            let (fields, flags, rest) = written(Asked {
-                stream: 7,
-                grpc: false,
-                accept,
-                body,
-            });
+            let fields = [Field::new(":method", method), Field::new("accept", accept)];
+            let (fields, flags, rest) = written(asked(&fields), window);
             assert_eq!(value(&fields, ":status"), Some("503"));
             // Behind the head of a DATA frame.
             let got = rest.get(9..).unwrap_or_default();
-            assert_eq!(got, want.as_bytes(), "{body}");
-            assert_eq!(flags & flag::END_STREAM == 0, body == 9999);
+            assert_eq!(got, want.as_bytes(), "{method} {accept} {window}");
+            assert_eq!(flags & flag::END_STREAM == 0, !want.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_grpc() {
+        for (content_type, want) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc; charset=x", true),
+            ("application/grpc-web+proto", false),
+            ("application/json", false),
+        ] {
+            let fields = [Field::new("content-type", content_type)];
+            assert_eq!(asked(&fields).grpc, want, "{content_type}");
         }
     }
 }

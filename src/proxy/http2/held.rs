@@ -1,7 +1,8 @@
 //! What a client says before its first request shows which upstream it is
 //! for: kept, and told to that upstream first.
 
-use super::frame::{self, ErrorCode, Fatal, Frame, LARGEST_WINDOW, PREFACE, octets, setting};
+use super::frame::{self, ErrorCode, Fatal, Frame, LARGEST_WINDOW, PREFACE};
+use super::spare::Spare;
 
 /// The beginning of a connection to an upstream, as far as it is known.
 pub struct Held {
@@ -9,8 +10,6 @@ pub struct Held {
     frames: Vec<u8>,
     /// How much the client opened the connection's window.
     window: u32,
-    /// How far open the client's streams begin.
-    stream_window: usize,
 }
 
 impl Held {
@@ -18,17 +17,11 @@ impl Held {
         Held {
             frames: Vec::new(),
             window: 0,
-            stream_window: 65_535,
         }
     }
 
     /// Keeps a SETTINGS frame.
     pub fn settings(&mut self, frame: &Frame<'_>) -> Result<(), Fatal> {
-        for (id, value) in frame.settings()? {
-            if id == setting::INITIAL_WINDOW_SIZE {
-                self.stream_window = octets(value);
-            }
-        }
         if self.frames.len() + frame.len() > MAX_HELD {
             return Err(Fatal::too_much("too much before the first request"));
         }
@@ -56,18 +49,9 @@ impl Held {
         Ok(())
     }
 
-    /// How long a body of runsd's own may be. It is paid for with what the
-    /// client opened the connection's window by, so that the upstream, which
-    /// hears of that much less, never believes it to be wider than it is.
-    pub fn body_allowed(&self) -> usize {
-        octets(self.window).min(self.stream_window)
-    }
-
-    /// Such a body was sent.
-    pub fn body_sent(&mut self, len: usize) {
-        self.window = self
-            .window
-            .saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));
+    /// Keeps of that what answers of runsd's own are paid for with.
+    pub fn fill(&mut self, spare: &mut Spare) {
+        self.window = spare.keep(self.window);
     }
 
     /// Appends all of it, from the preface on.

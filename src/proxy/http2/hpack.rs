@@ -1,17 +1,20 @@
-//! Header compression (RFC 7541): a decoder for what the client sends, and an
-//! encoder towards the upstream.
+//! Header compression (RFC 7541): a decoder for what the client sends, one that
+//! looks on at what the upstream sends it, and an encoder towards the upstream.
 //!
-//! The two have tables of their own, because what goes up is not what came
+//! Each has a table of its own, because what goes up is not what came
 //! in: the authority is another and a token is added. The encoder indexes
 //! what the client indexed, and the token too. The specification suggests
 //! never-indexed for credentials because of guesses by others on the same
 //! connection (section 7.1.3); here nobody else is on it, both ends are TLS or
 //! this container, and a token of 1 KB for each call is one octet instead.
 
-use std::collections::VecDeque;
+use std::borrow::Cow;
 use std::fmt;
 
 use super::huffman;
+use table::{Table, static_find};
+
+mod table;
 
 /// A line of a header section.
 ///
@@ -35,7 +38,7 @@ impl Field {
 
     /// Its size as tables and limits count it (section 4.1).
     fn size(&self) -> usize {
-        self.name.len() + self.value.len() + 32
+        self.name.len() + self.value.len() + ENTRY
     }
 
     fn is(&self, name: &[u8], value: &[u8]) -> bool {
@@ -104,6 +107,15 @@ impl Decoder {
         }
     }
 
+    /// Looks on at what an upstream sends a client, as long as it keeps to
+    /// tables of a usual size.
+    pub fn onlooker() -> Decoder {
+        Decoder {
+            table: Table::new(DEFAULT_TABLE_SIZE),
+            allowed: LARGEST_LOOKED_ON,
+        }
+    }
+
     /// Reads one whole block. Past `max` octets of fields (counted as tables
     /// do) it reads on, so that the table stays in step, but keeps no more.
     pub fn decode(&mut self, block: &[u8], max: usize) -> Result<Decoded, BadBlock> {
@@ -112,18 +124,34 @@ impl Decoder {
             too_large: false,
         };
         let mut size = 0;
-        let mut rest = self.size_updates(block)?;
-        while !rest.is_empty() {
-            let (field, after) = self.field(rest)?;
-            rest = after;
-            size += field.size();
+        self.read(block, |name, value, indexing| {
+            size += name.len() + value.len() + ENTRY;
             if size > max {
                 decoded.too_large = true;
             } else {
-                decoded.fields.push(field);
+                let (name, value) = (name.to_vec(), value.to_vec());
+                decoded.fields.push(Field {
+                    name,
+                    value,
+                    indexing,
+                });
             }
-        }
+        })?;
         Ok(decoded)
+    }
+
+    /// Reads one whole block and shows its fields; nothing is copied but what
+    /// goes into the table.
+    pub fn read(
+        &mut self,
+        block: &[u8],
+        mut see: impl FnMut(&[u8], &[u8], Indexing),
+    ) -> Result<(), BadBlock> {
+        let mut rest = self.size_updates(block)?;
+        while !rest.is_empty() {
+            rest = self.field(rest, &mut see)?;
+        }
+        Ok(())
     }
 
     /// The table-size updates a block may begin with (section 6.3).
@@ -139,13 +167,18 @@ impl Decoder {
         Ok(rest)
     }
 
-    fn field<'a>(&mut self, input: &'a [u8]) -> Result<(Field, &'a [u8]), BadBlock> {
+    fn field<'a>(
+        &mut self,
+        input: &'a [u8],
+        see: &mut impl FnMut(&[u8], &[u8], Indexing),
+    ) -> Result<&'a [u8], BadBlock> {
         let first = input.first().copied().ok_or(BadBlock::Cut)?;
         let (prefix, indexing) = match first {
             0x80.. => {
                 let (index, rest) = number(input, 7)?;
                 let (name, value) = self.table.get(index).ok_or(BadBlock::NoSuchIndex)?;
-                return Ok((Field::new(name, value), rest));
+                see(name, value, Indexing::Add);
+                return Ok(rest);
             }
             0x40.. => (6, Indexing::Add),
             0x20.. => return Err(BadBlock::TableSize),
@@ -157,18 +190,15 @@ impl Decoder {
             string(rest)?
         } else {
             let (name, _) = self.table.get(index).ok_or(BadBlock::NoSuchIndex)?;
-            (name.to_vec(), rest)
+            (Cow::Borrowed(name), rest)
         };
         let (value, rest) = string(rest)?;
-        let field = Field {
-            name,
-            value,
-            indexing,
-        };
+        see(&name, &value, indexing);
         if indexing == Indexing::Add {
-            self.table.insert(field.clone());
+            let field = Field::new(name, value);
+            self.table.insert(field);
         }
-        Ok((field, rest))
+        Ok(rest)
     }
 }
 
@@ -255,25 +285,6 @@ pub fn write_table_size(out: &mut Vec<u8>, size: usize) {
     write_number(out, 0x20, 5, size);
 }
 
-/// The status a response block begins with, as far as it can be told without
-/// the upstream's table: always when it comes for the first time.
-pub fn peek_status(mut block: &[u8]) -> Option<u16> {
-    while let Some(0x20..0x40) = block.first() {
-        block = number(block, 5).ok()?.1;
-    }
-    let (index, rest) = match block.first()? {
-        0x80.. => {
-            let (name, value) = static_get(number(block, 7).ok()?.0)?;
-            return (name == ":status").then(|| value.parse().ok())?;
-        }
-        0x40.. => number(block, 6).ok()?,
-        _ => number(block, 4).ok()?,
-    };
-    let (name, _) = static_get(index)?;
-    let (value, _) = string(rest).ok()?;
-    (name == ":status").then(|| std::str::from_utf8(&value).ok()?.parse().ok())?
-}
-
 /// Reads an integer with a prefix of `bits` (section 5.1), and the rest.
 fn number(input: &[u8], bits: u32) -> Result<(usize, &[u8]), BadBlock> {
     let (&first, mut rest) = input.split_first().ok_or(BadBlock::Cut)?;
@@ -295,16 +306,16 @@ fn number(input: &[u8], bits: u32) -> Result<(usize, &[u8]), BadBlock> {
 }
 
 /// Reads a string (section 5.2), and the rest.
-fn string(input: &[u8]) -> Result<(Vec<u8>, &[u8]), BadBlock> {
+fn string(input: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), BadBlock> {
     let huffman = input.first().is_some_and(|first| first & 0x80 != 0);
     let (len, rest) = number(input, 7)?;
     let (text, rest) = rest.split_at_checked(len).ok_or(BadBlock::Cut)?;
     if !huffman {
-        return Ok((text.to_vec(), rest));
+        return Ok((text.into(), rest));
     }
     let mut decoded = Vec::new();
     huffman::decode(text, &mut decoded).map_err(BadBlock::Huffman)?;
-    Ok((decoded, rest))
+    Ok((decoded.into(), rest))
 }
 
 fn write_number(out: &mut Vec<u8>, first: u8, bits: u32, value: usize) {
@@ -337,156 +348,17 @@ fn low_octet(value: usize) -> u8 {
     value.to_le_bytes()[0]
 }
 
-/// The dynamic table (section 2.3.2), the newest entry first.
-struct Table {
-    entries: VecDeque<Field>,
-    size: usize,
-    max: usize,
-}
-
-impl Table {
-    fn new(max: usize) -> Table {
-        Table {
-            entries: VecDeque::new(),
-            size: 0,
-            max,
-        }
-    }
-
-    /// An entry of the static table, or after it of this one.
-    fn get(&self, index: usize) -> Option<(&[u8], &[u8])> {
-        match static_get(index) {
-            Some((name, value)) => Some((name.as_bytes(), value.as_bytes())),
-            None => {
-                let entry = self.entries.get(index.checked_sub(STATIC.len() + 1)?)?;
-                Some((&entry.name, &entry.value))
-            }
-        }
-    }
-
-    /// The index of the name, and the index of the whole field.
-    fn find(&self, name: &[u8], value: &[u8]) -> (Option<usize>, Option<usize>) {
-        // The dynamic table first: most fields of a second request are there.
-        if let Some(place) = self.entries.iter().position(|entry| entry.is(name, value)) {
-            return (None, Some(place + STATIC.len() + 1));
-        }
-        let (name_index, index) = static_find(name, value);
-        let name_index = name_index.or_else(|| {
-            let place = self.entries.iter().position(|entry| entry.name == name)?;
-            Some(place + STATIC.len() + 1)
-        });
-        (name_index, index)
-    }
-
-    fn insert(&mut self, field: Field) {
-        // An entry larger than the table empties it (section 4.4).
-        self.size += field.size();
-        self.entries.push_front(field);
-        self.evict();
-    }
-
-    fn resize(&mut self, max: usize) {
-        self.max = max;
-        self.evict();
-    }
-
-    fn evict(&mut self) {
-        while self.size > self.max {
-            let Some(entry) = self.entries.pop_back() else {
-                break;
-            };
-            self.size -= entry.size();
-        }
-    }
-}
-
-fn static_get(index: usize) -> Option<(&'static str, &'static str)> {
-    STATIC.get(index.checked_sub(1)?).copied()
-}
-
-fn static_find(name: &[u8], value: &[u8]) -> (Option<usize>, Option<usize>) {
-    let same = |entry: &(&str, &str)| entry.0.as_bytes() == name;
-    let Some(first) = STATIC.iter().position(same) else {
-        return (None, None);
-    };
-    // Entries of one name stand together.
-    let values = STATIC[first..].iter().take_while(|entry| same(entry));
-    let exact = values
-        .map(|entry| entry.1.as_bytes())
-        .position(|other| other == value);
-    (Some(first + 1), exact.map(|place| first + place + 1))
-}
-
 /// The size of a table nobody has said anything about.
 pub const DEFAULT_TABLE_SIZE: usize = 4096;
 
+/// What tables and limits count for a field beside its text (section 4.1).
+const ENTRY: usize = 32;
+
+/// The largest table of an upstream that is looked on at; the client has it too.
+const LARGEST_LOOKED_ON: usize = 65_536;
+
 /// The largest table the encoder keeps, whatever the reader allows.
 const LARGEST_TABLE_SIZE: usize = 16_384;
-
-/// Appendix A.
-const STATIC: [(&str, &str); 61] = [
-    (":authority", ""),
-    (":method", "GET"),
-    (":method", "POST"),
-    (":path", "/"),
-    (":path", "/index.html"),
-    (":scheme", "http"),
-    (":scheme", "https"),
-    (":status", "200"),
-    (":status", "204"),
-    (":status", "206"),
-    (":status", "304"),
-    (":status", "400"),
-    (":status", "404"),
-    (":status", "500"),
-    ("accept-charset", ""),
-    ("accept-encoding", "gzip, deflate"),
-    ("accept-language", ""),
-    ("accept-ranges", ""),
-    ("accept", ""),
-    ("access-control-allow-origin", ""),
-    ("age", ""),
-    ("allow", ""),
-    ("authorization", ""),
-    ("cache-control", ""),
-    ("content-disposition", ""),
-    ("content-encoding", ""),
-    ("content-language", ""),
-    ("content-length", ""),
-    ("content-location", ""),
-    ("content-range", ""),
-    ("content-type", ""),
-    ("cookie", ""),
-    ("date", ""),
-    ("etag", ""),
-    ("expect", ""),
-    ("expires", ""),
-    ("from", ""),
-    ("host", ""),
-    ("if-match", ""),
-    ("if-modified-since", ""),
-    ("if-none-match", ""),
-    ("if-range", ""),
-    ("if-unmodified-since", ""),
-    ("last-modified", ""),
-    ("link", ""),
-    ("location", ""),
-    ("max-forwards", ""),
-    ("proxy-authenticate", ""),
-    ("proxy-authorization", ""),
-    ("range", ""),
-    ("referer", ""),
-    ("refresh", ""),
-    ("retry-after", ""),
-    ("server", ""),
-    ("set-cookie", ""),
-    ("strict-transport-security", ""),
-    ("transfer-encoding", ""),
-    ("user-agent", ""),
-    ("vary", ""),
-    ("via", ""),
-    ("www-authenticate", ""),
-];
 
 #[cfg(test)]
 mod tests;

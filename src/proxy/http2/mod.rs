@@ -7,6 +7,11 @@
 //! second one reads the upstream; each blocks on its own two sockets only, so
 //! both directions may be full at once. What the first has to tell the client
 //! goes through an [`Outlet`], which never makes it wait for the second.
+//!
+//! Passing frames has its price: a request whose token was not accepted is not
+//! sent again, as HTTP/1's are. Its stream is spent at both ends, and the
+//! answer's header block belongs to the client's table. The next request has a
+//! new token.
 
 mod answer;
 mod batch;
@@ -16,33 +21,37 @@ pub mod headers;
 mod held;
 pub mod hpack;
 mod huffman;
+pub mod note;
 mod outlet;
 mod requests;
 mod responses;
+mod spare;
 mod streams;
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use log::debug;
 
-use answer::Asked;
 use batch::Batch;
 pub use frame::PREFACE;
 use frame::{ErrorCode, Fatal};
 pub use hpack::Field;
+use note::{Answer, Note};
 use outlet::Outlet;
 use requests::{Request, Requests};
-use responses::Said;
+use responses::{Responses, Said};
 use streams::Streams;
 
 use super::refusal::{Kind, Refusal};
 use super::room::lengthen;
+use crate::sys;
 
 /// Who decides about requests: the one place of the proxy that does so, seen
 /// from HTTP/2. One of them serves one connection.
@@ -53,16 +62,13 @@ pub trait Policy: Sync {
 
     /// Makes a request one for that upstream: authority, scheme, token and so
     /// on. One for another authority is refused with 421.
-    fn rewrite(&self, request: &mut Vec<Field>) -> Result<(), Refusal>;
+    fn rewrite(&self, request: &mut Vec<Field>) -> Result<Note, Refusal>;
 
-    /// The upstream answered with this status. Not called each time: a status
-    /// other than 200, 204, 206, 304, 400, 404 and 500 is seen when it comes
-    /// for the first time, and may be hidden in a table after that.
-    fn answered(&self, status: u16);
+    /// The upstream's answer to a request began.
+    fn answered(&self, note: &Note, answer: &Answer);
 
     /// The upstream said no, 401, 403 or 404, with a body that begins so.
-    /// Called only where its status was seen.
-    fn refused(&self, status: u16, body: &[u8]);
+    fn refused(&self, note: &Note, answer: &Answer, body: &[u8]);
 }
 
 /// A connection to an upstream, its two directions apart.
@@ -93,7 +99,16 @@ struct Connection<'a> {
     policy: &'a dyn Policy,
 }
 
-/// The upstream, as the thread that reads the client sees it.
+/// The way up, as the thread that reads the client knows it.
+enum Way<'scope> {
+    Untried,
+    Open(Up<'scope>),
+    /// Not for this authority: that is the answer to all requests that came
+    /// while we tried, or each would wait as long.
+    Closed(Option<Vec<u8>>, Refusal),
+}
+
+/// The upstream, as that thread sees it.
 struct Up<'scope> {
     writer: Box<dyn Write + Send>,
     close: std::sync::Arc<dyn Fn() + Send + Sync>,
@@ -107,8 +122,8 @@ impl Connection<'_> {
         buffered: Vec<u8>,
     ) -> io::Result<()> {
         let mut input = Input::new(self.client, buffered);
-        let mut up = None;
-        let ended = self.requests(scope, &mut input, &mut up);
+        let mut way = Way::Untried;
+        let ended = self.requests(scope, &mut input, &mut way);
         if let Ok(Some(fatal)) = &ended {
             debug!("http2: closed the connection: {fatal}");
             let mut streams = lock(self.streams);
@@ -120,11 +135,11 @@ impl Connection<'_> {
             }
         }
         lock(self.streams).over = true;
-        match &up {
+        match &way {
             // The other thread ends what it is writing, and then the client's
             // direction.
-            Some(up) => (up.close)(),
-            None => {
+            Way::Open(up) => (up.close)(),
+            _ => {
                 let _ = self.client.shutdown(Shutdown::Write);
             }
         }
@@ -133,7 +148,7 @@ impl Connection<'_> {
         }
         // Wakes the other thread if the client does not read.
         let _ = self.client.shutdown(Shutdown::Both);
-        if let Some(up) = up {
+        if let Way::Open(up) = way {
             // A panic there was reported, and is over.
             let _ = up.thread.join();
         }
@@ -145,7 +160,7 @@ impl Connection<'_> {
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         input: &mut Input<&TcpStream>,
-        up: &mut Option<Up<'scope>>,
+        way: &mut Way<'scope>,
     ) -> io::Result<Option<Fatal>> {
         let mut requests = Requests::new(self.streams, Instant::now());
         self.outlet.post(&requests.take_down())?;
@@ -167,7 +182,7 @@ impl Connection<'_> {
             loop {
                 match requests.next(&mut batch, Instant::now()) {
                     Ok(Some(mut request)) => {
-                        self.request(scope, &mut requests, &mut request, up, &mut batch);
+                        self.request(scope, &mut requests, &mut request, way, &mut batch);
                     }
                     Ok(None) => break,
                     Err(error) => {
@@ -176,8 +191,12 @@ impl Connection<'_> {
                     }
                 }
             }
+            // Before the answers go out: who has read one may try again.
+            if matches!(way, Way::Closed(..)) && sys::is_quiet(self.client.as_fd()) {
+                *way = Way::Untried;
+            }
             self.outlet.post(&requests.take_down())?;
-            if let Some(up) = up
+            if let Way::Open(up) = way
                 && !lock(self.streams).over
             {
                 // An error here is the upstream's end, and the thread that
@@ -210,22 +229,33 @@ impl Connection<'_> {
         scope: &'scope Scope<'scope, '_>,
         requests: &mut Requests<'_>,
         request: &mut Request,
-        up: &mut Option<Up<'scope>>,
+        way: &mut Way<'scope>,
         batch: &mut Batch<'_>,
     ) {
         if requests.waits() {
+            let authority = request.authority();
+            match way {
+                Way::Closed(to, refusal) if *to == authority => {
+                    return requests.refuse(request, refusal);
+                }
+                _ => {}
+            }
             // The client may wait for what we have for it while we dial.
             let _ = self.outlet.post(&requests.take_down());
             match self.open(scope, &request.fields) {
                 Ok(opened) => {
-                    *up = Some(opened);
+                    *way = Way::Open(opened);
                     requests.open(batch);
                 }
-                Err(refusal) => return requests.refuse(request, &refusal),
+                Err(refusal) => {
+                    requests.refuse(request, &refusal);
+                    *way = Way::Closed(authority, refusal);
+                    return;
+                }
             }
         }
         match self.policy.rewrite(&mut request.fields) {
-            Ok(()) => requests.pass(request, batch),
+            Ok(note) => requests.pass(request, note, batch),
             Err(refusal) => requests.refuse(request, &refusal),
         }
     }
@@ -246,7 +276,7 @@ impl Connection<'_> {
             .stack_size(STACK)
             .spawn_scoped(scope, {
                 let close = close.clone();
-                move || self.responses(reader, &*close)
+                sys::held(move || self.responses(reader, &*close))
             });
         let thread = thread.map_err(|error| {
             Refusal::new(
@@ -270,6 +300,7 @@ impl Connection<'_> {
             let _ = self.client.shutdown(Shutdown::Write);
         });
         let mut input = Input::new(reader, Vec::new());
+        let mut responses = Responses::new(self.streams);
         let reason = loop {
             match input.fill() {
                 Ok(true) => {}
@@ -277,9 +308,9 @@ impl Connection<'_> {
                 Err(error) => break format!("the connection to the upstream broke: {error}"),
             }
             let mut batch = Batch::new(input.bytes());
-            let passed = responses::pass(&mut batch, self.streams, &|said| match said {
-                Said::Status(status) => self.policy.answered(status),
-                Said::Refusal(status, body) => self.policy.refused(status, body),
+            let passed = responses.pass(&mut batch, &mut |said| match said {
+                Said::Answer(note, answer) => self.policy.answered(note, answer),
+                Said::Refusal(note, answer, body) => self.policy.refused(note, answer, body),
             });
             if self.outlet.send(batch.finish()).is_err() {
                 // The client is gone, which the other thread may not see while
@@ -324,24 +355,20 @@ fn farewell(streams: &mut Streams, reason: &str) -> Option<Vec<u8>> {
         format!("{reason} before the answer was over"),
     );
     let open = streams.end_all();
-    let code = if open.is_empty() {
-        ErrorCode::NoError
-    } else {
-        ErrorCode::Internal
+    let code = match open.iter().all(|(_, state)| state.upstream_done) {
+        true => ErrorCode::NoError,
+        false => ErrorCode::Internal,
     };
     for (stream, state) in open {
-        if state.answered && state.grpc && !state.upstream_done {
+        if state.upstream_done {
+            // Answered; it needs no more of the request.
+            frame::write_reset(&mut out, stream, ErrorCode::NoError);
+        } else if state.answered && state.asked.grpc {
             answer::write_trailers(&mut out, streams, stream, &refusal);
         } else if state.answered {
             frame::write_reset(&mut out, stream, ErrorCode::Internal);
         } else {
-            let asked = Asked {
-                stream,
-                grpc: state.grpc,
-                accept: None,
-                body: 0,
-            };
-            answer::write(&mut out, streams, asked, &refusal);
+            answer::write(&mut out, streams, stream, state.asked, &refusal);
         }
     }
     let why = Fatal::new(code, "the connection to the upstream ended");

@@ -7,7 +7,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use super::answer::{self, Asked};
+use super::answer;
 use super::batch::Batch;
 use super::flood::Bucket;
 use super::frame::{self, ErrorCode, Fatal, Frame, Header, flag, kind, setting};
@@ -15,6 +15,7 @@ use super::headers::{self, Block, Head, MAX_BLOCK};
 use super::held::Held;
 use super::hpack::{self, Decoder, Encoder, Field};
 use super::lock;
+use super::note::Note;
 use super::streams::{Side, Streams};
 use crate::proxy::refusal::{Kind, Refusal};
 
@@ -47,6 +48,15 @@ pub struct Request {
     head: Head,
 }
 
+impl Request {
+    /// Whom it is for, as far as it says.
+    pub fn authority(&self) -> Option<Vec<u8>> {
+        let named = |name: &[u8]| self.fields.iter().find(|field| field.name == name);
+        let field = named(b":authority").or_else(|| named(b"host"));
+        field.map(|field| field.value.clone())
+    }
+}
+
 struct Floods {
     settings: Bucket,
     pings: Bucket,
@@ -72,7 +82,9 @@ impl<'a> Requests<'a> {
             held: Some(Held::new()),
             floods: Floods {
                 settings: Bucket::new(100, 10, now),
-                pings: Bucket::new(1000, 500, now),
+                // Clients that measure the way to the service send one after the
+                // other.
+                pings: Bucket::new(20_000, 20_000, now),
                 resets: Bucket::new(1000, 100, now),
                 empty: Bucket::new(1000, 100, now),
             },
@@ -107,24 +119,22 @@ impl<'a> Requests<'a> {
 
     /// There is an upstream now: what it is told first.
     pub fn open(&mut self, batch: &mut Batch<'_>) {
-        if let Some(held) = self.held.take() {
+        if let Some(mut held) = self.held.take() {
+            held.fill(&mut lock(self.streams).spare);
             held.write(batch.out());
         }
     }
 
     /// Passes a request up, its fields rewritten.
-    pub fn pass(&mut self, request: &Request, batch: &mut Batch<'_>) {
+    pub fn pass(&mut self, request: &Request, note: Note, batch: &mut Batch<'_>) {
         let mut streams = lock(self.streams);
         if streams.over {
             // GOAWAY told the client that this one was never looked at.
             return;
         }
         let head = request.head;
-        streams.opened(
-            head.stream,
-            answer::is_grpc(&request.fields),
-            head.end_stream,
-        );
+        let asked = answer::asked(&request.fields);
+        streams.opened(head.stream, asked, head.end_stream, note);
         let max_frame = streams.upstream_max_frame;
         drop(streams);
         self.send(head, &request.fields, max_frame, batch);
@@ -132,31 +142,17 @@ impl<'a> Requests<'a> {
 
     /// Answers a request here.
     pub fn refuse(&mut self, request: &Request, refusal: &Refusal) {
-        let head_only = request
-            .fields
-            .iter()
-            .any(|field| field.name == b":method" && field.value == b"HEAD");
-        // Once there is an upstream the window is all its own, so no body.
-        let body = match &self.held {
-            Some(held) if !head_only => held.body_allowed(),
-            _ => 0,
-        };
-        let accept = request.fields.iter().find(|field| field.name == b"accept");
-        let asked = Asked {
-            stream: request.head.stream,
-            grpc: answer::is_grpc(&request.fields),
-            accept: accept.and_then(|field| std::str::from_utf8(&field.value).ok()),
-            body,
-        };
+        let asked = answer::asked(&request.fields);
         let mut streams = lock(self.streams);
         if streams.over {
             return;
         }
-        streams.answered_here(asked.stream);
-        let sent = answer::write(&mut self.down, &mut streams, asked, refusal);
         if let Some(held) = &mut self.held {
-            held.body_sent(sent);
+            held.fill(&mut streams.spare);
         }
+        let stream = request.head.stream;
+        streams.answered_here(stream);
+        answer::write(&mut self.down, &mut streams, stream, asked, refusal);
     }
 
     /// What has to go to the client by now.
@@ -185,7 +181,7 @@ impl<'a> Requests<'a> {
             kind::DATA => self.data(frame, now)?,
             kind::SETTINGS => self.settings(frame, now)?,
             kind::PING => self.ping(frame, now)?,
-            kind::WINDOW_UPDATE => self.window_update(frame)?,
+            kind::WINDOW_UPDATE => self.window_update(frame, batch)?,
             kind::RST_STREAM => self.reset(frame, now)?,
             kind::PRIORITY => self.priority(frame)?,
             kind::GOAWAY if frame.header.stream != 0 => {
@@ -299,7 +295,7 @@ impl<'a> Requests<'a> {
         Ok(self.held.is_none())
     }
 
-    fn window_update(&mut self, frame: &Frame<'_>) -> Result<bool, Fatal> {
+    fn window_update(&mut self, frame: &Frame<'_>, batch: &mut Batch<'_>) -> Result<bool, Fatal> {
         let increment = frame.number()? & 0x7fff_ffff;
         if frame.header.stream != 0 {
             self.must_have_begun(frame)?;
@@ -310,8 +306,13 @@ impl<'a> Requests<'a> {
         }
         if let Some(held) = &mut self.held {
             held.opened_by(increment)?;
+            return Ok(false);
         }
-        Ok(self.held.is_none())
+        let left = lock(self.streams).spare.keep(increment);
+        if left < increment {
+            frame::write_window_update(batch.out(), 0, left);
+        }
+        Ok(left == increment)
     }
 
     fn reset(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, Fatal> {

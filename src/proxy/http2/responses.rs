@@ -1,126 +1,194 @@
 //! From the upstream to the client, frame by frame. Header blocks pass as they
-//! are, so the client's table is the upstream's; only SETTINGS are looked into.
-//! Bytes in, bytes out; `mod.rs` has the sockets.
+//! are, so the client's table is the upstream's; runsd looks on, to see how
+//! answers begin. Only SETTINGS are changed. Bytes in, bytes out; `mod.rs` has
+//! the sockets.
 
+use std::borrow::Cow;
 use std::sync::Mutex;
 
 use super::batch::Batch;
 use super::frame::{self, ErrorCode, Fatal, Frame, flag, kind, setting};
-use super::headers::Block;
-use super::hpack;
+use super::hpack::Decoder;
 use super::lock;
+use super::note::{Answer, Note};
 use super::streams::{Side, Streams};
 
-/// What could be seen of an answer on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The answers of one upstream.
+pub struct Responses<'a> {
+    streams: &'a Mutex<Streams>,
+    /// `None` once it lost its way: the client may know better.
+    decoder: Option<Decoder>,
+    /// The last answer that said no, with its stream, until its body begins.
+    refusing: Option<(u32, Note, Answer)>,
+}
+
+/// What was seen of an answer on its way.
+#[derive(Debug)]
 pub enum Said<'a> {
-    Status(u16),
-    /// 401, 403 or 404, and how its body begins.
-    Refusal(u16, &'a [u8]),
+    /// It began.
+    Answer(&'a Note, &'a Answer),
+    /// One of 401, 403 or 404 has a body that begins so.
+    Refusal(&'a Note, &'a Answer, &'a [u8]),
 }
 
-/// Walks through `batch` to its last whole frame, or to the last one before a
-/// header block that is not all here: nothing may come in between its frames,
-/// and runsd has frames of its own for the client. What could be seen on the
-/// way is for `tell`.
-pub fn pass(
-    batch: &mut Batch<'_>,
-    streams: &Mutex<Streams>,
-    tell: &dyn Fn(Said<'_>),
-) -> Result<(), Fatal> {
-    let max = lock(streams).client_max_frame;
-    while let Some(frame) = frame::parse(batch.rest(), max)? {
-        match frame.header.kind {
-            kind::DATA => data(&frame, streams, tell),
-            kind::HEADERS | kind::PUSH_PROMISE => {
-                let Some(len) = block_len(&frame, max)? else {
-                    return Ok(());
-                };
-                headers(&frame, streams, tell);
-                batch.pass(len);
-                continue;
-            }
-            kind::RST_STREAM => {
-                lock(streams).reset(frame.header.stream);
-            }
-            kind::SETTINGS => {
-                settings(&frame, batch, streams)?;
-                continue;
-            }
-            kind::GOAWAY => {
-                if let Some(&last) = frame.payload.first_chunk() {
-                    lock(streams).upstream_goes(u32::from_be_bytes(last) & 0x7fff_ffff);
+impl<'a> Responses<'a> {
+    pub fn new(streams: &'a Mutex<Streams>) -> Responses<'a> {
+        Responses {
+            streams,
+            decoder: Some(Decoder::onlooker()),
+            refusing: None,
+        }
+    }
+
+    /// Walks through `batch` to its last whole frame, or to the last one
+    /// before a header block that is not all here: nothing may come in between
+    /// its frames, and runsd has frames of its own for the client. What was
+    /// seen on the way is for `tell`.
+    pub fn pass(
+        &mut self,
+        batch: &mut Batch<'_>,
+        tell: &mut dyn FnMut(Said<'_>),
+    ) -> Result<(), Fatal> {
+        let max = lock(self.streams).client_max_frame;
+        while let Some(frame) = frame::parse(batch.rest(), max)? {
+            match frame.header.kind {
+                kind::DATA => self.data(&frame, tell),
+                kind::HEADERS | kind::PUSH_PROMISE => {
+                    let Some(block) = Block::whole(frame, max)? else {
+                        return Ok(());
+                    };
+                    self.block(&block, tell);
+                    batch.pass(block.wire);
+                    continue;
                 }
+                kind::RST_STREAM => {
+                    lock(self.streams).reset(frame.header.stream);
+                }
+                kind::SETTINGS => {
+                    settings(&frame, batch, self.streams)?;
+                    continue;
+                }
+                kind::GOAWAY => {
+                    if let Some(&last) = frame.payload.first_chunk() {
+                        let last = u32::from_be_bytes(last) & 0x7fff_ffff;
+                        lock(self.streams).upstream_goes(last);
+                    }
+                }
+                _ => {}
             }
-            _ => {}
+            batch.pass(frame.len());
         }
-        batch.pass(frame.len());
+        Ok(())
     }
-    Ok(())
-}
 
-/// How long a header block is with all its CONTINUATION, if it is all here.
-fn block_len(first: &Frame<'_>, max: usize) -> Result<Option<usize>, Fatal> {
-    let mut len = first.len();
-    let mut frame = *first;
-    while !frame.header.has(flag::END_HEADERS) {
-        if len > MAX_RESPONSE_BLOCK {
-            return Err(Fatal::new(
-                ErrorCode::Internal,
-                "the upstream's header block is endless",
-            ));
+    fn data(&mut self, frame: &Frame<'_>, tell: &mut dyn FnMut(Said<'_>)) {
+        let stream = frame.header.stream;
+        let its_body =
+            |refusing: &mut (u32, Note, Answer)| refusing.0 == stream && !frame.payload.is_empty();
+        let refusing = self.refusing.take_if(its_body);
+        if let (Some((_, note, answer)), Ok(body)) = (refusing, frame.unpadded()) {
+            tell(Said::Refusal(&note, &answer, body));
         }
-        let Some(next) = frame::parse(frame.rest, max)? else {
-            return Ok(None);
+        self.end_of_stream(frame);
+    }
+
+    fn block(&mut self, block: &Block<'_>, tell: &mut dyn FnMut(Said<'_>)) {
+        let answer = self.decoder.as_mut().map(|decoder| answer(decoder, block));
+        if matches!(answer, Some(Err(_))) {
+            self.decoder = None;
+        }
+        let answer = answer.and_then(Result::ok).flatten();
+        let frame = &block.first;
+        let stream = frame.header.stream;
+        let note = {
+            let mut streams = lock(self.streams);
+            // The block itself tells the client about its table.
+            streams.client_table = None;
+            let interim = answer.as_ref().is_some_and(|answer| answer.status < 200);
+            if frame.header.kind == kind::PUSH_PROMISE || interim {
+                return;
+            }
+            streams.answer_began(stream)
         };
-        if next.header.kind != kind::CONTINUATION || next.header.stream != first.header.stream {
-            return Err(Fatal::new(
-                ErrorCode::Internal,
-                "the upstream's header block is torn",
-            ));
+        // The lock is given back before anybody is told.
+        if let (Some(note), Some(answer)) = (note, answer) {
+            tell(Said::Answer(&note, &answer));
+            if matches!(answer.status, 401 | 403 | 404) {
+                self.refusing = Some((stream, note, answer));
+            }
         }
-        len += next.len();
-        frame = next;
+        self.end_of_stream(frame);
     }
-    Ok(Some(len))
-}
 
-fn data(frame: &Frame<'_>, streams: &Mutex<Streams>, tell: &dyn Fn(Said<'_>)) {
-    let stream = frame.header.stream;
-    let refusing = lock(streams)
-        .refusing
-        .take_if(|refusing| refusing.0 == stream && !frame.payload.is_empty());
-    if let (Some((_, status)), Ok(body)) = (refusing, frame.unpadded()) {
-        tell(Said::Refusal(status, body));
-    }
-    end_of_stream(frame, streams);
-}
-
-fn headers(frame: &Frame<'_>, streams: &Mutex<Streams>, tell: &dyn Fn(Said<'_>)) {
-    let stream = frame.header.stream;
-    // The block itself tells the client about its table.
-    lock(streams).client_table = None;
-    if frame.header.kind == kind::PUSH_PROMISE {
-        return;
-    }
-    let block = Block::begin(frame).ok();
-    let status = block.and_then(|block| hpack::peek_status(&block.fragment));
-    let interim = status.is_some_and(|status| status < 200);
-    // The lock is given back before anybody is told.
-    let first = !interim && lock(streams).answer_began(stream);
-    if let (true, Some(status)) = (first, status) {
-        if matches!(status, 401 | 403 | 404) {
-            lock(streams).refusing = Some((stream, status));
+    fn end_of_stream(&self, frame: &Frame<'_>) {
+        if frame.header.has(flag::END_STREAM) {
+            lock(self.streams).ended(frame.header.stream, Side::Upstream);
         }
-        tell(Said::Status(status));
     }
-    end_of_stream(frame, streams);
 }
 
-fn end_of_stream(frame: &Frame<'_>, streams: &Mutex<Streams>) {
-    if frame.header.has(flag::END_STREAM) {
-        lock(streams).ended(frame.header.stream, Side::Upstream);
+/// A header block that is all here.
+struct Block<'a> {
+    /// HEADERS or PUSH_PROMISE.
+    first: Frame<'a>,
+    fragment: Cow<'a, [u8]>,
+    /// Octets of all its frames.
+    wire: usize,
+}
+
+impl<'a> Block<'a> {
+    /// Puts one together; `None` when more has to come.
+    fn whole(first: Frame<'a>, max: usize) -> Result<Option<Block<'a>>, Fatal> {
+        let broken = |reason| Fatal::new(ErrorCode::Internal, reason);
+        let fragment = first.unpadded()?;
+        let before = match first.header.kind {
+            kind::PUSH_PROMISE => 4, // the promised stream
+            _ if first.header.has(flag::PRIORITY) => 5,
+            _ => 0,
+        };
+        let torn = broken("the upstream's header block is torn");
+        let (_, fragment) = fragment.split_at_checked(before).ok_or(torn)?;
+        let mut fragment = Cow::Borrowed(fragment);
+        let mut wire = first.len();
+        let mut frame = first;
+        while !frame.header.has(flag::END_HEADERS) {
+            if wire > MAX_RESPONSE_BLOCK {
+                return Err(broken("the upstream's header block is endless"));
+            }
+            let Some(next) = frame::parse(frame.rest, max)? else {
+                return Ok(None);
+            };
+            if next.header.kind != kind::CONTINUATION || next.header.stream != first.header.stream {
+                return Err(torn);
+            }
+            wire += next.len();
+            fragment.to_mut().extend_from_slice(next.payload);
+            frame = next;
+        }
+        Ok(Some(Block {
+            first,
+            fragment,
+            wire,
+        }))
     }
+}
+
+/// How an answer begins; `None` for a block that has no status.
+fn answer(
+    decoder: &mut Decoder,
+    block: &Block<'_>,
+) -> Result<Option<Answer>, super::hpack::BadBlock> {
+    let (mut status, mut challenge) = (None, None);
+    decoder.read(&block.fragment, |name, value, _| {
+        if name == b":status" {
+            status = std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse().ok());
+        } else if status == Some(401) && name == b"www-authenticate" {
+            challenge.get_or_insert_with(|| value.to_vec());
+        }
+    })?;
+    Ok(status.map(|status| Answer { status, challenge }))
 }
 
 /// The upstream's settings are the client's, except for the table: that is of

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::frame::{DEFAULT_MAX_FRAME_SIZE, octets, setting};
 use super::hpack;
+use super::note::Note;
+use super::spare::Spare;
 
 /// The state of a connection, behind one lock that is held for a moment only.
 pub struct Streams {
@@ -35,19 +37,31 @@ pub struct Streams {
     pub client_settings: VecDeque<Unacknowledged>,
     /// The client lowered its table, and the next block it gets must say so.
     pub client_table: Option<usize>,
-    /// The last stream whose answer said no, and its status, until its body
-    /// begins.
-    pub refusing: Option<(u32, u16)>,
+    /// What runsd may send to the client itself.
+    pub spare: Spare,
+    /// The last stream the upstream will look at, as its GOAWAY says.
+    upstream_last: u32,
 }
 
 /// A stream both sides know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Stream {
-    pub grpc: bool,
+    pub asked: Asked,
+    note: Option<Note>,
     /// The upstream's final header section has begun.
     pub answered: bool,
     pub client_done: bool,
     pub upstream_done: bool,
+}
+
+/// What must be known of a request to answer it by ourselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    pub grpc: bool,
+    /// HEAD, which has no body.
+    pub head: bool,
+    /// Its Accept prefers JSON.
+    pub json: bool,
 }
 
 /// A SETTINGS frame of the client on its way to the upstream.
@@ -81,20 +95,25 @@ impl Streams {
             upstream_tables: VecDeque::new(),
             client_settings: VecDeque::new(),
             client_table: None,
-            refusing: None,
+            spare: Spare::new(),
+            upstream_last: u32::MAX,
         }
     }
 
-    /// A request went up.
-    pub fn opened(&mut self, id: u32, grpc: bool, end_stream: bool) {
+    /// A request went up; `note` is for when its answer comes.
+    pub fn opened(&mut self, id: u32, asked: Asked, client_done: bool, note: Note) {
         (self.last, self.last_up) = (id, id);
-        let stream = Stream {
-            grpc,
-            answered: false,
-            client_done: end_stream,
-            upstream_done: false,
-        };
-        self.open.insert(id, stream);
+        // The client hears, or has heard, that nobody looks at a later one.
+        if id <= self.upstream_last {
+            let stream = Stream {
+                asked,
+                note: Some(note),
+                answered: false,
+                client_done,
+                upstream_done: false,
+            };
+            self.open.insert(id, stream);
+        }
     }
 
     /// A request was answered here.
@@ -122,18 +141,20 @@ impl Streams {
     /// The upstream will not look at requests after `last`, which the client
     /// hears from its GOAWAY.
     pub fn upstream_goes(&mut self, last: u32) {
+        self.upstream_last = last;
         self.open.retain(|&id, _| id <= last);
     }
 
-    pub fn get(&self, id: u32) -> Option<Stream> {
-        self.open.get(&id).copied()
+    pub fn get(&self, id: u32) -> Option<&Stream> {
+        self.open.get(&id)
     }
 
-    /// The upstream's answer has begun; whether it is the first we see of it.
-    pub fn answer_began(&mut self, id: u32) -> bool {
-        self.open
-            .get_mut(&id)
-            .is_some_and(|stream| !std::mem::replace(&mut stream.answered, true))
+    /// The upstream's answer has begun; what was noted of its request, the
+    /// first time.
+    pub fn answer_began(&mut self, id: u32) -> Option<Note> {
+        let stream = self.open.get_mut(&id)?;
+        stream.answered = true;
+        stream.note.take()
     }
 
     /// A side said END_STREAM.
@@ -169,6 +190,7 @@ impl Streams {
         for (id, value) in settings {
             match id {
                 setting::HEADER_TABLE_SIZE => table = Some(value),
+                setting::INITIAL_WINDOW_SIZE => self.spare.streams_begin_with(value),
                 setting::MAX_FRAME_SIZE => {
                     self.client_max_frame = self.client_max_frame.max(octets(value));
                 }

@@ -115,7 +115,14 @@ impl Kind {
                 ("http_protocol_error", 502, "look at what the service sends")
             }
             Kind::ProxyInternalError => ("proxy_internal_error", 500, "please report it"),
-            Kind::ProxyConfigurationError => ("proxy_configuration_error", 500, "see runsd -help"),
+            // No token, or no place: it is the metadata server that failed us,
+            // and it may be back soon. RFC 9209 has 500, for a proxy that was
+            // set up wrongly.
+            Kind::ProxyConfigurationError => (
+                "proxy_configuration_error",
+                502,
+                "check the metadata server and the service account",
+            ),
             Kind::ProxyLoopDetected => (
                 "proxy_loop_detected",
                 502,

@@ -1,61 +1,147 @@
 use super::*;
 
 #[test]
-fn types_and_statuses_of_rfc_9209() {
-    for (kind, name, status) in [
-        (Kind::DnsTimeout, "dns_timeout", 504),
-        (Kind::DnsError, "dns_error", 502),
-        (Kind::DestinationNotFound, "destination_not_found", 500),
-        (Kind::DestinationUnavailable, "destination_unavailable", 503),
+fn types_statuses_and_sentences() {
+    for (kind, name, status, advice) in [
+        (
+            Kind::DnsTimeout,
+            "dns_timeout",
+            504,
+            "check the nameservers and the egress settings",
+        ),
+        (
+            Kind::DnsError,
+            "dns_error",
+            502,
+            "check the name, its region and its domain",
+        ),
+        (
+            Kind::DestinationNotFound,
+            "destination_not_found",
+            500,
+            "names are NAME, NAME.REGION or NAME.REGION.PROJECTNUMBER",
+        ),
+        (
+            Kind::DestinationUnavailable,
+            "destination_unavailable",
+            503,
+            "try again",
+        ),
         (
             Kind::DestinationIpUnroutable,
             "destination_ip_unroutable",
             502,
+            "check the egress and VPC settings",
         ),
-        (Kind::ConnectionRefused, "connection_refused", 502),
-        (Kind::ConnectionTerminated, "connection_terminated", 502),
-        (Kind::ConnectionTimeout, "connection_timeout", 504),
-        (Kind::ConnectionReadTimeout, "connection_read_timeout", 504),
+        (
+            Kind::ConnectionRefused,
+            "connection_refused",
+            502,
+            "check the egress and firewall settings",
+        ),
+        (
+            Kind::ConnectionTerminated,
+            "connection_terminated",
+            502,
+            "it may or may not have been carried out",
+        ),
+        (
+            Kind::ConnectionTimeout,
+            "connection_timeout",
+            504,
+            "check the egress and VPC settings",
+        ),
+        (
+            Kind::ConnectionReadTimeout,
+            "connection_read_timeout",
+            504,
+            "it may or may not have been carried out",
+        ),
         (
             Kind::ConnectionLimitReached,
             "connection_limit_reached",
             503,
+            "keep connections open and use them again",
         ),
-        (Kind::TlsProtocolError, "tls_protocol_error", 502),
-        (Kind::TlsCertificateError, "tls_certificate_error", 502),
-        (Kind::TlsAlertReceived, "tls_alert_received", 502),
-        (Kind::HttpRequestError(421), "http_request_error", 421),
-        (Kind::HttpRequestError(200), "http_request_error", 400),
+        (
+            Kind::TlsProtocolError,
+            "tls_protocol_error",
+            502,
+            "check that the other side speaks TLS 1.2 or 1.3",
+        ),
+        (
+            Kind::TlsCertificateError,
+            "tls_certificate_error",
+            502,
+            "check the clock, and SSL_CERT_FILE or -ca_file",
+        ),
+        (
+            Kind::TlsAlertReceived,
+            "tls_alert_received",
+            502,
+            "check the host's name",
+        ),
+        (Kind::HttpRequestError(421), "http_request_error", 421, ""),
+        (Kind::HttpRequestError(200), "http_request_error", 400, ""),
         (
             Kind::HttpResponseIncomplete,
             "http_response_incomplete",
             502,
+            "it may or may not have been carried out",
         ),
         (
             Kind::HttpResponseHeaderSectionSize,
             "http_response_header_section_size",
             502,
+            "make the service send fewer headers",
         ),
         (
             Kind::HttpResponseTransferCoding,
             "http_response_transfer_coding",
             502,
+            "look at what the service sends",
         ),
-        (Kind::HttpUpgradeFailed, "http_upgrade_failed", 502),
-        (Kind::HttpProtocolError, "http_protocol_error", 502),
-        (Kind::ProxyInternalError, "proxy_internal_error", 500),
+        (
+            Kind::HttpUpgradeFailed,
+            "http_upgrade_failed",
+            502,
+            "check that the service takes this upgrade",
+        ),
+        (
+            Kind::HttpProtocolError,
+            "http_protocol_error",
+            502,
+            "look at what the service sends",
+        ),
+        (
+            Kind::ProxyInternalError,
+            "proxy_internal_error",
+            500,
+            "please report it",
+        ),
         (
             Kind::ProxyConfigurationError,
             "proxy_configuration_error",
-            500,
+            502,
+            "check the metadata server and the service account",
         ),
-        (Kind::ProxyLoopDetected, "proxy_loop_detected", 502),
+        (
+            Kind::ProxyLoopDetected,
+            "proxy_loop_detected",
+            502,
+            "give the name another URL with -route",
+        ),
     ] {
         let refusal = Refusal::new(kind, "x");
         assert_eq!(refusal.status(), status, "{kind:?}");
         let want = format!("runsd; error={name}; details=\"x\"");
         assert_eq!(refusal.proxy_status(), want);
         assert_ne!(reason(status), "Error", "{status}");
+        let want = match advice {
+            "" => "runsd: x".to_owned(),
+            advice => format!("runsd: x; {advice}"),
+        };
+        assert_eq!(refusal.sentence(), want, "{kind:?}");
     }
 }
 

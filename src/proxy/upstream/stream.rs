@@ -13,7 +13,7 @@ use rustls::crypto::cipher::OutboundChunks;
 
 use super::incoming::Incoming;
 use super::record::{Keys, Opened, Opener, RECORD, Sealer};
-use crate::sys;
+use crate::sys::{self, alive};
 
 /// The half that receives.
 pub struct Reader {
@@ -151,6 +151,18 @@ impl Reader {
         self.shared.tcp.set_read_timeout(limit)
     }
 
+    /// Notices a far end that is gone without a word, and keeps what is on the
+    /// way from forgetting a connection that is silent for long.
+    pub fn keep_alive(&self) {
+        alive::keep_alive(self.shared.tcp.as_fd(), KEPT_ALIVE);
+    }
+
+    /// Notices soon that what was sent reaches nobody. Only where the far end
+    /// never stops reading for long.
+    pub fn hurry(&self) {
+        alive::give_up_after(self.shared.tcp.as_fd(), GIVEN_UP);
+    }
+
     /// The version of TLS that is spoken.
     pub fn version(&self) -> Option<&'static str> {
         self.shared.tls.as_ref()?.version
@@ -262,3 +274,8 @@ pub fn tls_error(err: rustls::Error) -> io::Error {
 const RECORDS: usize = 4;
 /// How many pieces go with one system call.
 const SLICES: usize = 16;
+
+/// Seconds between two signs of life; networks forget after ten minutes.
+const KEPT_ALIVE: i32 = 60;
+/// Seconds until what was sent is known to be lost.
+const GIVEN_UP: i32 = 30;

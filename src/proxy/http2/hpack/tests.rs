@@ -1,3 +1,4 @@
+use super::table::{STATIC, Table};
 use super::*;
 
 /// A step of RFC 7541, appendix C: the block, its fields, and the dynamic
@@ -387,19 +388,25 @@ fn a_token_costs_one_octet_from_the_second_call_on() {
 }
 
 #[test]
-fn the_status_is_seen_without_a_table() {
+fn an_onlooker_sees_what_the_reader_sees() {
+    let mut onlooker = Decoder::onlooker();
     for (block, want) in [
-        ("88", Some(200)),
-        ("8d", Some(404)),
-        ("4803343031", Some(401)), // :status 401, to be indexed
-        ("0803343033", Some(403)),
-        ("203f01480334303161", Some(401)), // after two changes of the table's size
-        ("be", None),                      // in a table we do not know
-        ("400161", None),
-        ("", None),
+        ("88", ":status: 200"),
+        ("4803343031", ":status: 401"), // to be indexed
+        ("be", ":status: 401"),         // and found again
+        ("3fe1ff03be", ":status: 401"), // in the largest table
+        ("0f0d0132", "content-length: 2"),
     ] {
-        assert_eq!(peek_status(&hex(block)), want, "{block}");
+        let mut seen = String::new();
+        let read = onlooker.read(&hex(block), |name, value, _| {
+            let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+            seen = format!("{}: {}", text(name), text(value));
+        });
+        assert_eq!((read, seen.as_str()), (Ok(()), want), "{block}");
     }
+    // A table of 65,537.
+    let read = onlooker.read(&hex("3fe2ff03"), |_, _, _| {});
+    assert_eq!(read, Err(BadBlock::TableSize));
 }
 
 #[test]
@@ -442,7 +449,7 @@ fn no_octets_make_it_panic() {
     for _ in 0..100_000 {
         let block: Vec<u8> = (0..random.below(40)).map(|_| random.octet()).collect();
         let _ = decoder.decode(&block, 65_536);
-        let _ = peek_status(&block);
+        let _ = Decoder::onlooker().read(&block, |_, _, _| {});
         assert!(decoder.table.size <= 4096);
     }
 }

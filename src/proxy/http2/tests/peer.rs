@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use super::super::frame::{Header, flag, kind};
@@ -20,12 +20,14 @@ pub struct Pair {
 pub struct TestPolicy {
     upstream: TcpStream,
     pub unreachable: AtomicBool,
-    pub statuses: Mutex<Vec<u16>>,
+    pub opened: AtomicUsize,
+    pub statuses: Mutex<Vec<(u16, Option<String>)>>,
     pub refusals: Mutex<Vec<(u16, Vec<u8>)>>,
 }
 
 impl Policy for TestPolicy {
     fn open(&self, _: &[Field]) -> Result<Upstream, Refusal> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
         if self.unreachable.load(Ordering::Relaxed) {
             return Err(refusal(502, "it is not there"));
         }
@@ -39,7 +41,7 @@ impl Policy for TestPolicy {
         })
     }
 
-    fn rewrite(&self, request: &mut Vec<Field>) -> Result<(), Refusal> {
+    fn rewrite(&self, request: &mut Vec<Field>) -> Result<Note, Refusal> {
         for field in request
             .iter_mut()
             .filter(|field| field.name == b":authority")
@@ -50,15 +52,17 @@ impl Policy for TestPolicy {
             field.value = b"hello.example".to_vec();
         }
         request.push(Field::new("authorization", "Bearer x"));
-        Ok(())
+        Ok(Note::default())
     }
 
-    fn answered(&self, status: u16) {
-        lock(&self.statuses).push(status);
+    fn answered(&self, _: &Note, answer: &Answer) {
+        let challenge = answer.challenge.as_deref();
+        let challenge = challenge.map(|value| String::from_utf8(value.to_vec()).unwrap());
+        lock(&self.statuses).push((answer.status, challenge));
     }
 
-    fn refused(&self, status: u16, body: &[u8]) {
-        lock(&self.refusals).push((status, body.to_vec()));
+    fn refused(&self, _: &Note, answer: &Answer, body: &[u8]) {
+        lock(&self.refusals).push((answer.status, body.to_vec()));
     }
 }
 
@@ -80,6 +84,7 @@ impl Pair {
         let policy = Arc::new(TestPolicy {
             upstream: there,
             unreachable: AtomicBool::new(false),
+            opened: AtomicUsize::default(),
             statuses: Mutex::default(),
             refusals: Mutex::default(),
         });

@@ -1,0 +1,84 @@
+//! Connections: from clients, and to the nameservers.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use super::super::message::tests::name;
+use super::*;
+
+fn say(stream: &mut TcpStream, wire: &[u8]) {
+    let len = u16::try_from(wire.len()).unwrap().to_be_bytes();
+    stream.write_all(&[&len, wire].concat()).unwrap();
+}
+
+fn listen(stream: &mut TcpStream) -> Vec<u8> {
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    let mut len = [0; 2];
+    stream.read_exact(&mut len).unwrap();
+    let mut wire = vec![0; usize::from(u16::from_be_bytes(len))];
+    stream.read_exact(&mut wire).unwrap();
+    wire
+}
+
+#[test]
+fn several_on_a_connection_in_any_order() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = start(&[upstream.local_addr().unwrap()], LONG);
+    let mut client = TcpStream::connect(server.tcp).unwrap();
+    let one = question(1, "one.example", 16);
+    let two = question(2, "two.example", 16);
+    say(&mut client, &one);
+    let (mut of_one, _) = upstream.accept().unwrap();
+    let heard_one = listen(&mut of_one);
+    assert_eq!(heard_one[2..], one[2..]);
+    say(&mut client, &two);
+    let (mut of_two, _) = upstream.accept().unwrap();
+    let heard_two = listen(&mut of_two);
+    say(&mut client, &question(3, "hello.run.internal", A));
+    assert_eq!(listen(&mut client)[..2], [0, 3]);
+    let large = [0xa5; 60_000];
+    for (heard, stream, asked) in [(heard_two, &mut of_two, two), (heard_one, &mut of_one, one)] {
+        let said = answer(&heard, &[("x", 16, 1, &large)]);
+        say(stream, &with_id(&said, &[heard[0], !heard[1]]));
+        say(stream, &said);
+        assert_eq!(listen(&mut client), with_id(&said, &asked));
+    }
+}
+
+#[test]
+fn the_next_nameserver_by_tcp() {
+    let closed = Peer::new().address();
+    let hangs_up = TcpListener::bind("127.0.0.1:0").unwrap();
+    let answers = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = |listener: &TcpListener| listener.local_addr().unwrap();
+    let server = start(&[closed, address(&hangs_up), address(&answers)], LONG);
+    let mut client = TcpStream::connect(server.tcp).unwrap();
+    let asked = question(1, "one.example", 16);
+    // In two pieces, the second one a byte.
+    let framed = [&[0, 29][..], &asked].concat();
+    assert_eq!(asked.len(), 29);
+    client.write_all(&framed[..30]).unwrap();
+    client.write_all(&framed[30..]).unwrap();
+    drop(hangs_up.accept().unwrap());
+    let (mut stream, _) = answers.accept().unwrap();
+    let heard = listen(&mut stream);
+    let said = answer(&heard, &[("one.example", 5, 1, &name("two.example"))]);
+    say(&mut stream, &said);
+    assert_eq!(listen(&mut client), with_id(&said, &asked));
+}
+
+#[test]
+fn no_nameserver_by_tcp() {
+    let closed = Peer::new().address();
+    let server = start(&[closed], LONG);
+    let mut client = TcpStream::connect(server.tcp).unwrap();
+    for (name, want) in [("example.com", SERVFAIL), ("vm.c.proj.internal", NXDOMAIN)] {
+        say(&mut client, &question(1, name, A));
+        assert_eq!(code(&listen(&mut client)), want, "{name}");
+    }
+    say(&mut client, &[0; 12]);
+    assert_eq!(code(&listen(&mut client)), 1);
+    // A response ends the conversation.
+    say(&mut client, &answer(&question(1, "x", A), &[]));
+    assert_eq!(client.read(&mut [0; 2]).unwrap(), 0);
+}

@@ -1,0 +1,32 @@
+//! What is remembered of a request while its answer is awaited.
+
+use std::time::Instant;
+
+use crate::secret::Secret;
+
+/// Left by who decided about the request, for when its answer comes.
+#[derive(Debug, Default)]
+pub struct Note {
+    /// The token it was sent with.
+    pub bearer: Option<Secret>,
+    /// For the log, if anybody reads that.
+    pub seen: Option<Box<Seen>>,
+}
+
+/// What only the log wants to know of a request.
+#[derive(Debug)]
+pub struct Seen {
+    pub method: String,
+    pub url: String,
+    pub user_agent: String,
+    pub trace: Option<String>,
+    pub started: Instant,
+}
+
+/// How an answer began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    /// `WWW-Authenticate` of a 401.
+    pub challenge: Option<Vec<u8>>,
+}

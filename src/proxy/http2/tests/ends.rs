@@ -1,0 +1,154 @@
+//! How the end of an upstream reaches the client.
+
+use super::super::frame::{flag, kind};
+use super::super::*;
+use super::peer::{Pair, raw};
+
+#[test]
+fn a_dying_upstream_is_never_silence() {
+    let mut t = Pair::start();
+    t.client.greet();
+    let grpc = [("content-type", "application/grpc")];
+    for stream in [1, 3, 5, 7] {
+        let fields = if stream == 3 { &grpc[..] } else { &[] };
+        t.client.request(stream, "hello", fields, true);
+    }
+    t.upstream.greeted();
+    for stream in [1, 3, 5, 7] {
+        assert_eq!(t.upstream.headers().0, stream);
+    }
+    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]); // done
+    t.upstream.send_frame(kind::HEADERS, 0x04, 5, &[0x88]); // begun
+    t.upstream.close();
+    t.client.frame();
+    t.client.frame();
+    let (stream, _, fields) = t.client.headers();
+    assert_eq!(stream, 3);
+    assert!(fields.contains(&("grpc-status".into(), "14".into())));
+    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 5, vec![0, 0, 0, 2]));
+    let (stream, _, fields) = t.client.headers();
+    assert_eq!((stream, fields[0].1.as_str()), (7, "502"));
+    let (kind, _, _, payload) = t.client.frame();
+    assert_eq!(
+        (kind, &payload[..8]),
+        (kind::GOAWAY, &[0, 0, 0, 7, 0, 0, 0, 2][..])
+    );
+    assert_eq!(t.client.end(), b"");
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn a_graceful_goaway_passes() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.client.request(1, "hello", &[], true);
+    t.client.request(3, "hello", &[], true);
+    t.upstream.greeted();
+    t.upstream.headers();
+    t.upstream.headers();
+    let goaway = [0, 0, 0, 1, 0, 0, 0, 0];
+    t.upstream.send_frame(kind::GOAWAY, 0, 0, &goaway);
+    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
+    t.upstream.close();
+    assert_eq!(t.client.frame(), (kind::GOAWAY, 0, 0, goaway.to_vec()));
+    assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
+    // Stream 3 was given up by the GOAWAY; nobody waits.
+    let (kind, _, _, payload) = t.client.frame();
+    assert_eq!(
+        (kind, &payload[..8]),
+        (kind::GOAWAY, &[0, 0, 0, 3, 0, 0, 0, 0][..])
+    );
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn an_upstream_that_breaks_the_protocol_is_gone() {
+    for frame in [
+        raw(kind::DATA, 0, 1, &[0; 16_385]),
+        raw(kind::SETTINGS, 0, 0, &[0; 5]),
+        [
+            raw(kind::HEADERS, 0, 1, &[0x88]),
+            raw(kind::PING, 0, 0, &[0; 8]),
+        ]
+        .concat(),
+        [
+            raw(kind::HEADERS, 0, 1, &[0; 9]),
+            raw(kind::CONTINUATION, 0, 1, &[0; 16_384]).repeat(70),
+        ]
+        .concat(),
+    ] {
+        let mut t = Pair::start();
+        t.client.greet();
+        t.upstream_of(&[1]);
+        let mut writer = t.upstream.another();
+        let written = thread::spawn(move || drop(writer.stream.write_all(&frame)));
+        let (stream, _, fields) = t.client.headers();
+        assert_eq!((stream, fields[0].1.as_str()), (1, "502"));
+        assert_eq!(t.client.frame().0, kind::GOAWAY);
+        written.join().unwrap();
+        t.client.close();
+        t.end();
+    }
+}
+
+#[test]
+fn a_call_whose_answer_had_begun_is_unavailable() {
+    let mut t = Pair::start();
+    t.client.greet();
+    let grpc = [("content-type", "application/grpc")];
+    t.client.request(1, "hello", &grpc, true);
+    t.upstream.greeted();
+    t.upstream.headers();
+    t.upstream.send_frame(kind::HEADERS, 0x04, 1, b"\x88");
+    t.client.frame();
+    t.upstream.close();
+    let (stream, flags, fields) = t.client.headers();
+    assert_eq!((stream, flags), (1, flag::END_HEADERS | flag::END_STREAM));
+    assert_eq!(fields[0], ("grpc-status".into(), "14".into()));
+    assert_eq!(t.client.frame().0, kind::GOAWAY);
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn who_was_answered_only_hears_that_the_rest_is_not_wanted() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.client.request(1, "hello", &[], false);
+    t.upstream.greeted();
+    t.upstream.headers();
+    // The whole answer, while the client has more to say.
+    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
+    assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
+    t.upstream.close();
+    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 1, vec![0; 4]));
+    let (kind, _, _, payload) = t.client.frame();
+    assert_eq!(
+        (kind, &payload[..8]),
+        (kind::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..])
+    );
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn who_comes_after_a_goaway_is_nobodys() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.upstream_of(&[1]);
+    t.upstream
+        .send_frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(t.client.frame().0, kind::GOAWAY);
+    // Under way before the client heard of it: the client tries it elsewhere.
+    t.client.request(3, "hello", &[], true);
+    assert_eq!(t.upstream.headers().0, 3);
+    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
+    assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
+    t.upstream.close();
+    assert_eq!(t.client.frame().0, kind::GOAWAY);
+    assert_eq!(t.client.end(), b"");
+    t.client.close();
+    t.end();
+}

@@ -1,0 +1,201 @@
+//! What runsd answers by itself, and what it does with the rest of such a request.
+
+use std::sync::atomic::Ordering;
+
+use super::super::frame::{flag, kind, setting};
+use super::peer::{Pair, Peer};
+
+#[test]
+fn an_upstream_out_of_reach_is_an_answer_and_is_tried_again() {
+    let mut t = Pair::start();
+    t.policy.unreachable.store(true, Ordering::Relaxed);
+    t.client.greet();
+    t.client.window_update(0, 10_000);
+    t.client.request(
+        1,
+        "hello",
+        &[("content-type", "application/grpc+proto")],
+        false,
+    );
+    let (stream, flags, fields) = t.client.headers();
+    assert_eq!((stream, flags), (1, flag::END_HEADERS | flag::END_STREAM));
+    assert!(fields.contains(&("grpc-status".into(), "14".into())));
+    // What was under way is given back.
+    t.client
+        .send_frame(kind::DATA, flag::END_STREAM, 1, b"12345");
+    assert_eq!(
+        t.client.frame(),
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 5])
+    );
+
+    t.client.request(3, "hello", &[], true);
+    let (stream, flags, fields) = t.client.headers();
+    assert_eq!((stream, flags), (3, flag::END_HEADERS));
+    assert_eq!(fields[0], (":status".into(), "502".into()));
+    assert_eq!(
+        t.client.frame(),
+        (
+            kind::DATA,
+            flag::END_STREAM,
+            3,
+            b"runsd: it is not there; check the egress and firewall settings\n".to_vec()
+        )
+    );
+
+    t.policy.unreachable.store(false, Ordering::Relaxed);
+    t.client.request(5, "hello", &[], true);
+    t.upstream.preface();
+    assert_eq!(t.upstream.frame().0, kind::SETTINGS);
+    // 10,000 without the 63 octets of our body and 8192 for others.
+    assert_eq!(
+        t.upstream.frame(),
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 6, 0xd1])
+    );
+    assert_eq!(t.upstream.headers().0, 5);
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn another_authority_gets_421_and_disturbs_nobody() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.client.request(1, "hello", &[], false);
+    t.client.request(3, "other", &[], false);
+    t.client.send_frame(kind::DATA, 0, 3, b"not for you");
+    t.client.window_update(3, 5);
+    t.client.send_frame(kind::RST_STREAM, 0, 3, &[0; 4]);
+    t.client
+        .send_frame(kind::DATA, flag::END_STREAM, 1, b"for you");
+    t.upstream.greeted();
+    assert_eq!(t.upstream.headers().0, 1);
+    assert_eq!(
+        t.upstream.frame(),
+        (kind::DATA, flag::END_STREAM, 1, b"for you".to_vec())
+    );
+    let (stream, flags, fields) = t.client.headers();
+    assert_eq!((stream, flags), (3, flag::END_HEADERS | flag::END_STREAM));
+    assert_eq!(fields[0], (":status".into(), "421".into()));
+    assert_eq!(
+        t.client.frame(),
+        (kind::WINDOW_UPDATE, 0, 3, vec![0, 0, 0, 11])
+    );
+    assert_eq!(
+        t.client.frame(),
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 11])
+    );
+    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
+    assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn a_body_nobody_wants_is_read_for_a_while() {
+    let mut t = Pair::start();
+    t.policy.unreachable.store(true, Ordering::Relaxed);
+    t.client.greet();
+    t.client.request(1, "hello", &[], false);
+    assert_eq!(t.client.headers().0, 1);
+    // 1 MiB is given back on both windows, then only on the connection's.
+    for _ in 0..64 {
+        t.client.send_frame(kind::DATA, 0, 1, &[0; 16_384]);
+        let given = vec![0, 0, 0x40, 0];
+        assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 1, given.clone()));
+        assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, given));
+    }
+    t.client.send_frame(kind::DATA, 0, 1, b"x");
+    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 1, vec![0; 4]));
+    assert_eq!(
+        t.client.frame(),
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1])
+    );
+    t.client.send_frame(kind::DATA, 0, 1, b"x");
+    assert_eq!(
+        t.client.frame(),
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1])
+    );
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn a_bad_request_ends_its_stream_only() {
+    let mut t = Pair::start();
+    t.client.greet();
+    let block = t.client.encode_request("hello", &[("connection", "close")]);
+    t.client.send_frame(kind::HEADERS, 0x05, 1, &block);
+    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 1, vec![0, 0, 0, 1]));
+    // Many fields in few octets: too many to pass on.
+    let mut block = t
+        .client
+        .encode_request("hello", &[("x", &"y".repeat(3000))]);
+    block.extend_from_slice(&[0xbe; 100]);
+    t.client.send_frame(kind::HEADERS, 0x05, 3, &block);
+    let (stream, _, fields) = t.client.headers();
+    assert_eq!((stream, fields[0].1.as_str()), (3, "431"));
+    t.client.request(5, "hello", &[], true);
+    t.upstream.greeted();
+    assert_eq!(t.upstream.headers().0, 5);
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn a_refusal_has_its_sentence_when_the_upstream_is_open() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.client.request(1, "hello", &[], true);
+    t.upstream.greeted();
+    t.upstream.headers();
+    // Of what the client opens from here on, the first is ours ...
+    t.client.window_update(0, 8192);
+    t.client.window_update(0, 100);
+    assert_eq!(
+        t.upstream.frame(),
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 100])
+    );
+    t.client.request(3, "other", &[], true);
+    let (stream, flags, fields) = t.client.headers();
+    assert_eq!((stream, flags), (3, flag::END_HEADERS));
+    assert_eq!(fields[0].1, "421");
+    let sentence = b"runsd: another connection\n";
+    assert_eq!(
+        t.client.frame(),
+        (kind::DATA, flag::END_STREAM, 3, sentence.to_vec())
+    );
+    // ... and what was spent of that comes back first.
+    t.client.window_update(0, 100);
+    let left = 100 - u8::try_from(sentence.len()).unwrap();
+    assert_eq!(
+        t.upstream.frame(),
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, left])
+    );
+    // A stream whose own window is too small gets headers only.
+    t.client.settings(&[(setting::INITIAL_WINDOW_SIZE, 9)]);
+    t.client.request(5, "other", &[], true);
+    let (stream, flags, _) = t.client.headers();
+    assert_eq!((stream, flags), (5, flag::END_HEADERS | flag::END_STREAM));
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn who_waits_for_the_same_upstream_hears_the_same() {
+    let mut t = Pair::start();
+    t.policy.unreachable.store(true, Ordering::Relaxed);
+    t.client.greet();
+    // All at once, as if they had come while the first was being tried for.
+    let requests = [1, 3, 5, 7].map(|stream| Peer::raw_request(stream, 0x05));
+    t.client.send(&requests.concat());
+    for want in [1, 3, 5, 7] {
+        let (stream, _, fields) = t.client.headers();
+        assert_eq!((stream, fields[0].1.as_str()), (want, "502"));
+    }
+    assert_eq!(t.policy.opened.load(Ordering::Relaxed), 1);
+    t.client.request(9, "hello", &[], true);
+    assert_eq!(t.client.headers().0, 9);
+    assert_eq!(t.policy.opened.load(Ordering::Relaxed), 2);
+    t.client.close();
+    t.end();
+}

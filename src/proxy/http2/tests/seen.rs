@@ -1,0 +1,86 @@
+//! What is seen of answers on their way.
+
+use super::super::frame::{flag, kind};
+use super::super::*;
+use super::peer::Pair;
+
+#[test]
+fn how_a_refusal_begins_is_seen_once() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.upstream_of(&[1, 3]);
+    for (kind, flags, stream, octets) in [
+        (kind::HEADERS, 0x04, 1, &b"\x48\x03403"[..]),
+        (kind::HEADERS, 0x04, 3, b"\x88"),
+        (kind::DATA, 0x00, 3, b"its own"),
+        (kind::DATA, 0x00, 1, b""),
+        (kind::DATA, 0x08, 1, b"\x02page\0\0"),
+        (kind::DATA, 0x01, 1, b"more"),
+    ] {
+        t.upstream.send_frame(kind, flags, stream, octets);
+        assert_eq!(t.client.frame(), (kind, flags, stream, octets.to_vec()));
+    }
+    assert_eq!(*lock(&t.policy.refusals), [(403, b"page".to_vec())]);
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn statuses_are_seen_once_an_answer() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.upstream_of(&[1, 3, 5]);
+    for (stream, flags, block) in [
+        (1, 0x04, &b"\x08\x03103"[..]),     // 103, and the answer follows
+        (1, 0x04, b"\x48\x03401\x7d\x01a"), // to be indexed, and who asks
+        (1, 0x05, b"\x00\x01x\x01y"),       // trailers
+        (3, 0x0d, b"\x02\x8d\0\0"),         // 404, padded
+        (5, 0x00, b"\x88"),
+    ] {
+        t.upstream.send_frame(kind::HEADERS, flags, stream, block);
+        if flags & flag::END_HEADERS != 0 {
+            let passed = (kind::HEADERS, flags, stream, block.to_vec());
+            assert_eq!(t.client.frame(), passed);
+        }
+    }
+    // A block that is not all here holds back what follows, so that nothing
+    // of ours comes between.
+    t.client.request(7, "other", &[], true);
+    assert_eq!(t.client.headers().0, 7);
+    t.upstream.send_frame(kind::CONTINUATION, 0x04, 5, b"");
+    assert_eq!(t.client.frame(), (kind::HEADERS, 0, 5, vec![0x88]));
+    assert_eq!(t.client.frame(), (kind::CONTINUATION, 4, 5, vec![]));
+    let seen = [(401, Some("a".to_owned())), (404, None), (200, None)];
+    assert_eq!(*lock(&t.policy.statuses), seen);
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn an_answer_out_of_the_table_is_seen() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.upstream_of(&[1, 3, 5, 7]);
+    let challenge = "Bearer error=\"invalid_token\"";
+    let fields = [
+        Field::new(":status", "401"),
+        Field::new("www-authenticate", challenge),
+    ];
+    for stream in [1, 3] {
+        let mut block = Vec::new();
+        t.upstream.encoder.encode(&fields, &mut block);
+        assert_eq!(block.len() == 2, stream == 3, "all of it in the table");
+        t.upstream.send_frame(kind::HEADERS, 0x05, stream, &block);
+        assert_eq!(t.client.frame().3, block);
+    }
+    let seen = (401, Some(challenge.to_owned()));
+    assert_eq!(*lock(&t.policy.statuses), [seen.clone(), seen]);
+    // A block that is none to us passes all the same, and ends the looking on.
+    for (stream, block) in [(5, b"\xff\xff\xff\xff\xff\x7f"), (7, b"\x88\x00\x01a\x01b")] {
+        t.upstream.send_frame(kind::HEADERS, 0x05, stream, block);
+        assert_eq!(t.client.frame().3, block);
+    }
+    assert_eq!(lock(&t.policy.statuses).len(), 2);
+    t.client.close();
+    t.end();
+}
