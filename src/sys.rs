@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 pub mod alive;
+mod allocator;
 pub mod net;
 pub mod stack;
 

@@ -126,12 +126,7 @@ fn another_user_and_our_own_rights() {
     let out = CloudRun::new().run(&["/runsd", "-user=65532:65531", "--", "sh", "-c", &script]);
     let want = "Uid: 65532 65532 65532 65532\nGid: 65531 65531 65531 65531\nGroups: 65531 \n\
          CapEff: 0000000000000000\nUid: 0 0 0 0\nGid: 0 0 0 0\n";
-    assert!(
-        out.stdout.starts_with(want),
-        "{}{}",
-        out.stdout,
-        out.stderr
-    );
+    assert!(out.stdout.starts_with(want), "{}{}", out.stdout, out.stderr);
     assert!(
         out.stdout.ends_with(&format!("{HELLO}\n")),
         "{}",
