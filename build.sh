@@ -15,7 +15,7 @@ export LC_ALL=C
 cd "$(dirname "$0")"
 
 target=x86_64-unknown-linux-musl
-limit=2000000
+limit=1600000
 out=target/static # of its own, so that two standard libraries never mix
 for_rustup="gcc libc6-dev binutils musl-tools ca-certificates"
 for_debian="$for_rustup rustc-web cargo-web rust-web-src libunwind-14-dev"
@@ -61,6 +61,7 @@ has_musl_std() {
 }
 
 with_rustup_target() {
+  limit=2000000 # its standard library comes compiled, and not for size
   compile cargo "$(rustc --print sysroot)"
 }
 
@@ -70,24 +71,14 @@ with_rustup_target() {
 #
 # The unwinder is LLVM's, because gcc's libgcc_eh.a needs glibc.
 with_debian() {
-  local unwind
+  local unwind source
   unwind=$(compgen -G "/usr/lib/llvm-*/lib/libunwind.a" | tail -n 1) || die "no libunwind.a in /usr/lib/llvm-*/lib"
   ln -sf "$unwind" "$out/lib/libunwind.a" # alone, so that -L finds nothing else there
-
-  # libunwind.a was compiled for glibc with _FORTIFY_SOURCE; this is all it asks for.
-  cat >"$out/lib/fprintf_chk.c" <<'END'
-#include <stdarg.h>
-#include <stdio.h>
-int __fprintf_chk(FILE *f, int flag, const char *format, ...) {
-  va_list args;
-  (void)flag;
-  va_start(args, format);
-  int n = vfprintf(f, format, args);
-  va_end(args);
-  return n;
-}
-END
-  musl-gcc -Os -ffunction-sections -fno-asynchronous-unwind-tables -c "$out/lib/fprintf_chk.c" -o "$out/lib/fprintf_chk.o"
+  for source in start fprintf_chk; do
+    "${source}_c" >"$out/lib/$source.c"
+    musl-gcc -Os -fPIE -ffunction-sections -fno-stack-protector -fno-asynchronous-unwind-tables \
+      -c "$out/lib/$source.c" -o "$out/lib/$source.o"
+  done
 
   cat >"$out/bin/static-pie-gcc" <<'END'
 #!/bin/sh
@@ -95,9 +86,9 @@ here=$(dirname "$0")/../lib
 musl=/usr/lib/x86_64-linux-musl
 exec gcc -nostartfiles -nostdlib -L"$here" -L"$musl" \
   "$musl/rcrt1.o" "$musl/crti.o" "$(gcc -print-file-name=crtbeginS.o)" \
-  "$@" "$here/fprintf_chk.o" \
+  "$here/start.o" "$@" "$here/fprintf_chk.o" \
   "$(gcc -print-file-name=crtendS.o)" "$musl/crtn.o" \
-  -Wl,--no-dynamic-linker -Wl,-z,text
+  -Wl,--no-dynamic-linker -Wl,-z,text -Wl,-e,relocate_and_start
 END
   chmod +x "$out/bin/static-pie-gcc"
 
@@ -107,6 +98,77 @@ END
     compile /usr/bin/cargo /usr \
     "-Clink-self-contained=no" -- \
     -Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size,panic-unwind
+}
+
+# libunwind.a was compiled for glibc with _FORTIFY_SOURCE; this is all it asks for.
+fprintf_chk_c() {
+  cat <<'END'
+#include <stdarg.h>
+#include <stdio.h>
+
+int __fprintf_chk(FILE *f, int flag, const char *format, ...) {
+  va_list args;
+  (void)flag;
+  va_start(args, format);
+  int n = vfprintf(f, format, args);
+  va_end(args);
+  return n;
+}
+END
+}
+
+# Where the program starts, before musl does. The linker packs the relative
+# relocations (DT_RELR): a bit for each pointer in place of 24 bytes. musl knows
+# them since 1.2.4, and Debian 12 has 1.2.3. So they are applied here, and struck
+# out, so that a musl which knows them does not apply them again. Nothing here
+# may need a relocation itself.
+start_c() {
+  cat <<'END'
+#include <elf.h>
+
+#ifndef DT_RELR
+#define DT_RELRSZ 35
+#define DT_RELR 36
+#endif
+
+#define hidden __attribute__((visibility("hidden")))
+
+extern hidden const char __ehdr_start[]; /* the linker's: at address 0 of the file */
+extern hidden Elf64_Dyn _DYNAMIC[];
+
+__asm__(".globl relocate_and_start\n"
+        ".hidden relocate_and_start\n"
+        ".type relocate_and_start, @function\n"
+        "relocate_and_start:\n"
+        "	xor %ebp, %ebp\n"
+        "	call relocate\n" /* the stack is aligned and looks as it did, afterwards */
+        "	jmp _start\n");
+
+hidden void relocate(void) {
+  Elf64_Addr base = (Elf64_Addr)__ehdr_start;
+  const Elf64_Addr *entry = 0;
+  Elf64_Xword size = 0;
+  for (Elf64_Dyn *dyn = _DYNAMIC; dyn->d_tag != DT_NULL; dyn++) {
+    if (dyn->d_tag == DT_RELR) {
+      entry = (const Elf64_Addr *)(base + dyn->d_un.d_ptr);
+    } else if (dyn->d_tag == DT_RELRSZ) {
+      size = dyn->d_un.d_val;
+      dyn->d_un.d_val = 0;
+    }
+  }
+  Elf64_Addr *where = 0;
+  for (; size >= sizeof *entry; size -= sizeof *entry, entry++) {
+    if ((*entry & 1) == 0) { /* an address: relocated, and the bits go on after it */
+      where = (Elf64_Addr *)(base + *entry);
+      *where++ += base;
+    } else { /* 63 bits, one for each word from here */
+      for (int bit = 0; bit < 63; bit++)
+        if (*entry >> (bit + 1) & 1) where[bit] += base;
+      where += 63;
+    }
+  }
+}
+END
 }
 
 # compile CARGO SYSROOT [RUSTFLAG...] [-- CARGO-ARGUMENT...]
@@ -122,7 +184,8 @@ compile() {
     "--remap-path-prefix=$(realpath -m "$sysroot/lib/rustlib/src/rust")=/rust"
     "--remap-path-prefix=$home=/cargo"
     "--remap-path-prefix=$PWD=/runsd"
-    "-Clink-arg=-Wl,--build-id=none"
+    "-Clink-arg=-Wl,--build-id=none" "-Clink-arg=-Wl,-z,pack-relative-relocs"
+    "-Cforce-frame-pointers=yes"
   )
   # shellcheck disable=SC2030
   (
@@ -159,18 +222,28 @@ check() {
   echo "dist/runsd: $size bytes, static"
 }
 
-# Bytes by crate, as far as symbols have names; the rest by section.
+# Bytes by crate, as far as symbols have names; the rest by section. What has no
+# crate in its name is known by the archive it comes from.
 sizes() {
   local file=$out/$target/release/runsd
-  nm -CS --size-sort -t d "$file" | sed -E 's/^[0-9]+ 0*([0-9]+) . /\1 /' | awk '
+  {
+    nm -C "$out/$target"/release/deps/libring-*.rlib 2>/dev/null |
+      awk 'NF == 3 && !/::/ { print "from", $3, "ring (C and assembly)" }'
+    nm -C "$out"/lib/libunwind.a 2>/dev/null | awk 'NF == 3 && !/::/ { print "from", $3, "libunwind" }'
+    # An address counts once: musl has several names for one function.
+    nm -CS -t d "$file" | sed -nE 's/^([0-9]+) 0*([0-9]+) [^bB] (.*)/\2 \3\t\1/p' | sort -t "$(printf '\t')" -u -k 2
+  } | awk '
+    $1 == "from" { archive[$2] = substr($0, length($1 $2) + 3); next }
     {
+      sub(/\t.*/, "")
       size = $1; name = substr($0, length($1) + 2)
-      sub(/^core::ptr::drop_in_place(::h[0-9a-f]+)?</, "", name) # whose drop it is
+      symbol = name
+      sub(/^core::ptr::drop_in_place(::h[0-9a-f]+)?(::)?</, "", name) # whose drop it is
       sub(/^vtable for /, "", name)
       while (sub(/^(<|&|\*|\[|\(|dyn |mut |const |_?<)/, "", name)) {}
-      if (name ~ /^ring_core|^ecp_nistz256|^(mul|sqr)x?[48]x/) crate = "ring (C and assembly)"
+      if (symbol in archive) crate = archive[symbol]
       else if (match(name, /^[A-Za-z_0-9]+(::|\[)/)) { crate = name; sub(/(::|\[).*/, "", crate) }
-      else crate = "musl, libunwind and other C"
+      else crate = "musl"
       bytes[crate] += size
     }
     END { for (crate in bytes) printf "%9d  %s\n", bytes[crate], crate }' | sort -rn | head -n 20

@@ -56,8 +56,6 @@ impl Log for Logger {
         let krate = metadata.target().split("::").next().unwrap_or_default();
         match krate {
             "runsd" => true,
-            // Their records hold the bytes of answers, and so tokens.
-            "ureq" | "ureq_proto" => false,
             _ => self.others,
         }
     }
@@ -385,13 +383,11 @@ mod tests {
     }
 
     #[test]
-    fn other_crates_only_when_asked_and_never_ureq() {
+    fn other_crates_only_when_asked() {
         for (target, others, want) in [
             ("runsd::dns", false, true),
             ("rustls::client", false, false),
             ("rustls::client", true, true),
-            ("ureq_proto::util", true, false),
-            ("ureq::run", true, false),
         ] {
             let logger = Logger {
                 others,

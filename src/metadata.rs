@@ -1,22 +1,27 @@
-//! What is asked of the metadata server; the only file that knows ureq.
+//! What is asked of the metadata server.
 //!
 //! It answers three questions: where this instance runs, who it is, and with
-//! which token it shows that. It keeps nothing: `tokens.rs` does.
+//! which token it shows that. It keeps nothing: `tokens.rs` does. How it is
+//! asked is in `metadata/client.rs`.
 
+mod client;
+
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ureq::http::header::HeaderMap;
-use ureq::{Agent, Body};
+pub use self::client::split;
 
+use self::client::NoAnswer;
 use crate::destination::Place;
+use crate::dns::resolve::Resolver;
 use crate::secret::Secret;
 use crate::service::{is_project_number, is_region};
 
 /// The metadata server of this instance.
 pub struct Metadata {
     host: String,
-    base: String,
+    resolver: Arc<Resolver>,
     patience: Patience,
     sleep: fn(Duration),
 }
@@ -28,11 +33,12 @@ struct Patience {
 }
 
 impl Metadata {
-    /// The one at `host[:port]`. Nothing is built or asked before a question.
-    pub fn new(host: String) -> Metadata {
+    /// The one at `host[:port]`, whose address `resolver` knows if that is a
+    /// name. Nothing is asked of either before a question.
+    pub fn new(host: String, resolver: Arc<Resolver>) -> Metadata {
         Metadata {
-            base: format!("http://{host}/computeMetadata/v1/instance/"),
             host,
+            resolver,
             patience: PATIENCE,
             sleep: thread::sleep,
         }
@@ -114,14 +120,11 @@ impl Metadata {
     }
 
     fn ask(&self, path: &str, time: Duration) -> Result<String, Failure> {
-        let mut response = agent(time)
-            .get(format!("{}{path}", self.base))
-            .header("metadata-flavor", "Google")
-            .call()
-            .map_err(failure)?;
+        let full = format!("/computeMetadata/v1/instance/{path}");
+        let answer = client::get(&self.resolver, &self.host, &full, time).map_err(failure)?;
         let (what, _) = path.split_once('?').unwrap_or((path, ""));
-        let status = response.status().as_u16();
-        if !flavored(response.headers()) {
+        let status = answer.status;
+        if !answer.flavored {
             return Err(Failure::of_status(
                 status,
                 format!(
@@ -136,7 +139,11 @@ impl Metadata {
                 format!("the metadata server answered {status} for instance/{what}"),
             ));
         }
-        read(response.body_mut(), what)
+        String::from_utf8(answer.body).map_err(|_| {
+            Failure::Final(format!(
+                "the metadata server's answer for instance/{what} is no text"
+            ))
+        })
     }
 }
 
@@ -147,25 +154,6 @@ const PATIENCE: Patience = Patience {
     one_try: Duration::from_secs(3),
     in_all: Duration::from_secs(10),
 };
-const LARGEST_BODY: u64 = 64 * 1024;
-
-/// An agent for each question: questions are rare, and a connection kept over
-/// a pause without CPU would be a dead one.
-fn agent(time: Duration) -> Agent {
-    let config = Agent::config_builder()
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        .timeout_global(Some(time))
-        .max_idle_connections(0)
-        // A request is one write: nothing to gain, and a failure would be one.
-        .no_delay(false)
-        .input_buffer_size(16 * 1024)
-        .output_buffer_size(4 * 1024)
-        .user_agent(concat!("runsd/", env!("CARGO_PKG_VERSION")));
-    Agent::from(config.build())
-}
 
 /// Why there is no answer, and whether asking again may help.
 #[derive(Debug, PartialEq, Eq)]
@@ -189,37 +177,19 @@ impl Failure {
     }
 }
 
-fn failure(err: ureq::Error) -> Failure {
-    let sentence = match &err {
-        ureq::Error::Timeout(_) => "the metadata server did not answer in time".to_owned(),
-        ureq::Error::Io(err) => format!("cannot reach the metadata server: {err}"),
-        ureq::Error::HostNotFound => "the metadata server's name has no address".to_owned(),
-        // What ureq found in the bytes could be the token itself.
-        _ => return Failure::Final("the metadata server's answer is not HTTP".to_owned()),
-    };
-    Failure::Passing(sentence)
-}
-
-fn flavored(headers: &HeaderMap) -> bool {
-    let flavor = headers.get("metadata-flavor");
-    flavor.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"google"))
-}
-
-fn read(body: &mut Body, what: &str) -> Result<String, Failure> {
-    let bytes = match body.with_config().limit(LARGEST_BODY).read_to_vec() {
-        Ok(bytes) => bytes,
-        Err(ureq::Error::BodyExceedsLimit(limit)) => {
-            return Err(Failure::Final(format!(
-                "the metadata server's answer for instance/{what} is over {limit} bytes"
-            )));
-        }
-        Err(err) => return Err(failure(err)),
-    };
-    String::from_utf8(bytes).map_err(|_| {
-        Failure::Final(format!(
-            "the metadata server's answer for instance/{what} is no text"
-        ))
-    })
+fn failure(err: NoAnswer) -> Failure {
+    let sentence = err.to_string();
+    match err {
+        NoAnswer::NoAddress(_)
+        | NoAnswer::TimedOut
+        | NoAnswer::Unreachable(_)
+        | NoAnswer::CutShort => Failure::Passing(sentence),
+        // The next answer would be no other.
+        NoAnswer::NotAHost(_)
+        | NoAnswer::BadHead(_)
+        | NoAnswer::BadBody(_)
+        | NoAnswer::TooLarge(_) => Failure::Final(sentence),
+    }
 }
 
 /// Reads `projects/123/regions/us-east1`.

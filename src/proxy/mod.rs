@@ -33,7 +33,7 @@ use crate::destination::{Destination, Form, Needs, Place};
 use crate::dns::nameservers::Nameservers;
 use crate::dns::resolve::Resolver;
 use crate::here::Here;
-use crate::metadata::Metadata;
+use crate::metadata::{self, Metadata};
 use crate::secret::Secret;
 use crate::sys;
 use crate::tokens::Tokens;
@@ -208,7 +208,9 @@ fn serve_http2(tcp: &TcpStream, first: Vec<u8>, proxy: &Proxy) {
 impl Proxy {
     /// For this instance; nothing is asked of anyone yet.
     pub fn new(config: &Config, nameservers: Arc<Nameservers>, port: u16, open: bool) -> Proxy {
-        let metadata = Arc::new(Metadata::new(config.metadata_host.clone()));
+        let resolver = Arc::new(Resolver::new(nameservers));
+        let host = config.metadata_host.clone();
+        let metadata = Arc::new(Metadata::new(host, resolver.clone()));
         let asked = metadata.clone();
         let fetched = || Tokens::new(move |audience| asked.identity_token(audience));
         let tokens = match config.fixed_token.as_ref().map(Tokens::fixed) {
@@ -238,7 +240,7 @@ impl Proxy {
                     address: config.args.upstream_addr,
                     seats: seats.clone(),
                 },
-                Arc::new(Resolver::new(nameservers)),
+                resolver,
             ),
             seats,
             hints: Hints::default(),
@@ -376,17 +378,7 @@ impl Proxy {
 /// A plain-HTTP host that is none of ours; `asked` is what the client called it.
 fn foreign(host: &str, asked: &str) -> Result<Goal, Refusal> {
     let bad = || Refusal::new(Kind::HttpRequestError(400), format!("{asked:?} is no host"));
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => (
-            name,
-            if port.is_empty() {
-                80
-            } else {
-                port.parse().map_err(|_| bad())?
-            },
-        ),
-        _ => (host, 80),
-    };
+    let (name, port) = metadata::split(host).ok_or_else(bad)?;
     let name = name.trim_matches(['[', ']']);
     if name.is_empty() {
         return Err(bad());

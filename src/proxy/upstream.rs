@@ -1,8 +1,10 @@
 //! Connections to the far end: dialled, verified, and kept while idle.
 //!
-//! The TLS handshake is in `upstream/handshake.rs`, and what happens on a
-//! connection once it stands in `stream.rs` beside it. Nobody else knows rustls.
+//! The TLS handshake is in `upstream/handshake.rs`, with what it encrypts in
+//! `crypto.rs`, and what happens on a connection once it stands in `stream.rs`
+//! beside it. Nobody else knows rustls.
 
+mod crypto;
 mod handshake;
 mod incoming;
 mod record;
@@ -272,7 +274,7 @@ impl Upstream {
     fn tls(&self) -> &[Arc<ClientConfig>; 2] {
         self.tls.get_or_init(|| {
             let roots = self.roots();
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let provider = Arc::new(crypto::provider());
             let mut http1 = ClientConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()
                 .expect("ring has suites for TLS 1.2 and 1.3")

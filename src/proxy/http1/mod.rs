@@ -6,9 +6,9 @@
 
 mod answer;
 mod asked;
-mod body;
+pub mod body;
 mod forward;
-mod head;
+pub mod head;
 mod input;
 mod probe;
 mod rewrite;

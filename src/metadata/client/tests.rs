@@ -1,0 +1,150 @@
+use super::*;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+
+use crate::dns::nameservers::Nameservers;
+
+/// What a server that sends each of `parts` by itself, and closes, is heard to say.
+fn ask(parts: &[&[u8]]) -> Result<(u16, Vec<u8>), String> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (tcp, _) = listener.accept().unwrap();
+            request(&tcp);
+            tcp.set_nodelay(true).unwrap();
+            for part in parts {
+                // Whoever has heard enough may close early.
+                let _ = (&tcp).write_all(part);
+            }
+        });
+        match get(&nobody(), &host, "/x", MINUTE) {
+            Ok(answer) => Ok((answer.status, answer.body)),
+            Err(err) => Err(err.to_string()),
+        }
+    })
+}
+
+/// Nameservers nobody needs: the tests' servers are addresses.
+fn nobody() -> Resolver {
+    Resolver::new(Arc::new(Nameservers::new(&[], &[])))
+}
+
+/// Reads a request to its end.
+fn request(mut tcp: &TcpStream) -> String {
+    let mut request = Vec::new();
+    let mut byte = [0];
+    while !request.ends_with(b"\r\n\r\n") && tcp.read(&mut byte).unwrap() == 1 {
+        request.push(byte[0]);
+    }
+    String::from_utf8(request).unwrap()
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn answers_at_every_cut() {
+    for wire in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\na.b.c",
+        "HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n3\r\na.b\r\n2;x\r\n.c\r\n0\r\n\r\n",
+        "HTTP/1.0 200 OK\r\n\r\na.b.c",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 X\r\nA: b\r\n\r\n\
+         HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\na.b.c and more",
+    ] {
+        for cut in 0..wire.len() {
+            let (one, two) = wire.as_bytes().split_at(cut);
+            let want = Ok((200, b"a.b.c".to_vec()));
+            assert_eq!(ask(&[one, two]), want, "{wire:?} cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn no_answers() {
+    let long = [b'x'; 70_000];
+    let length = b"HTTP/1.1 200 OK\r\nContent-Length: ";
+    for (parts, want) in [
+        (&[&b""[..]][..], "closed before its answer was whole"),
+        (&[b"HTTP/1.1 200 OK\r\nA"], "closed before its answer was"),
+        (&[length, b"6\r\n\r\na.b.c"], "closed before its answer was"),
+        (
+            &[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na.b.c\r\n"],
+            "closed before its answer was whole",
+        ),
+        (
+            &[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsecret"],
+            "is not HTTP: a chunk size that is no hexadecimal number",
+        ),
+        (
+            &[length, b"6\r\nTransfer-Encoding: chunked\r\n\r\nsecret"],
+            "is not HTTP: Content-Length and Transfer-Encoding at once",
+        ),
+        (&[b"secret\r\n\r\n"], "is not HTTP: a first line that is"),
+        (&[b"HTTP/1.1 200 OK\r\nA: ", &long], "a head larger than"),
+        (&[b"HTTP/1.0 200 OK\r\n\r\n", &long], "is over 65536 bytes"),
+        (&[length, b"70000\r\n\r\n", &long], "is over 65536 bytes"),
+    ] {
+        let err = ask(parts).unwrap_err();
+        assert!(err.contains(want), "{err}; wanted {want}");
+        assert!(!err.contains("secret") && !err.contains("xxx"), "{err}");
+    }
+}
+
+#[test]
+fn the_time_is_for_the_whole_answer() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let (mut tcp, _) = listener.accept().unwrap();
+        // No read ever waits, and no answer ever comes.
+        while tcp.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_ok() {}
+    });
+    let got = get(&nobody(), &host, "/", Duration::from_millis(50));
+    assert!(matches!(got, Err(NoAnswer::TimedOut)));
+}
+
+#[test]
+fn hosts_with_and_without_ports() {
+    for (host, want) in [
+        ("169.254.169.254", Some(("169.254.169.254", 80))),
+        ("emulator:8080", Some(("emulator", 8080))),
+        ("emulator:", Some(("emulator", 80))),
+        ("[::1]", Some(("[::1]", 80))),
+        ("[::1]:8080", Some(("[::1]", 8080))),
+        ("", None),
+        (":80", None),
+        ("a:b", None),
+        ("a:99999", None),
+        ("a\r\nX: y", None),
+        ("a b", None),
+    ] {
+        assert_eq!(split(host), want, "{host:?}");
+    }
+}
+
+#[test]
+fn what_is_no_host_is_said_to_be_none() {
+    let err = get(&nobody(), "a b", "/", MINUTE);
+    let want = "the metadata server is said to be at \"a b\", which is no host[:port]";
+    assert_eq!(err.err().map(|err| err.to_string()), Some(want.to_owned()));
+}
+
+#[test]
+fn names_in_a_hosts_file() {
+    let hosts = "127.0.0.1\tlocalhost\n# 192.0.2.1 old\n192.0.2.2 one two # three\n\
+                 ::1 six\nnonsense four\n192.0.2.3 two";
+    for (name, want) in [
+        ("localhost", Some("127.0.0.1")),
+        ("ONE", Some("192.0.2.2")),
+        ("two", Some("192.0.2.2")),
+        ("three", None),
+        ("four", None),
+        ("old", None),
+        ("six", Some("::1")),
+    ] {
+        let want = want.map(|ip| ip.parse().unwrap());
+        assert_eq!(listed(hosts, name), want, "{name}");
+    }
+}
