@@ -9,8 +9,8 @@
 
 pub mod alive;
 mod allocator;
+pub mod memory;
 pub mod net;
-pub mod stack;
 
 use std::env;
 use std::ffi::CString;
