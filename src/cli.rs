@@ -13,7 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::{AuthHeader, Route};
+use crate::destination::Route;
 use crate::logger::Format;
 use crate::service;
 use flags::{FLAGS, Flag, HELP, IGNORED_SWITCHES, IGNORED_VALUES, Kind, ignored};
@@ -61,6 +61,20 @@ pub struct Args {
     pub verbosity: u8,
     /// The application and its arguments; empty with `-check` only.
     pub command: Vec<OsString>,
+}
+
+/// Which header our tokens go into: `-auth_header`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AuthHeader {
+    /// `Authorization`, or the other one when the application uses it.
+    #[default]
+    Auto,
+    /// `Authorization` and nowhere else.
+    Authorization,
+    /// `X-Serverless-Authorization` and nowhere else.
+    Serverless,
+    /// None: no tokens are sent.
+    Off,
 }
 
 impl Default for Args {

@@ -4,11 +4,10 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::cli::Args;
-use crate::destination::Form;
+use crate::destination::{Form, Route};
 use crate::resolv_conf::ResolvConf;
 use crate::secret::Secret;
 use crate::service::{self, Service};
@@ -160,21 +159,6 @@ impl Names {
     }
 }
 
-/// A name that stands for a URL of the user's choice: `-route NAME=URL,audience=AUD`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// The name, lower case, without the zone.
-    pub name: String,
-    /// `http` is for loopback only.
-    pub tls: bool,
-    /// Host of the URL, lower case.
-    pub host: String,
-    /// Port of the URL.
-    pub port: u16,
-    /// The audience of its tokens; `None` sends none.
-    pub audience: Option<String>,
-}
-
 /// What the DNS server needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsConfig {
@@ -186,36 +170,6 @@ pub struct DnsConfig {
     pub search: Vec<String>,
     /// How long a resolver waits for one nameserver, by its options.
     pub timeout: Duration,
-}
-
-/// Which header our tokens go into: `-auth_header`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum AuthHeader {
-    /// `Authorization`, or the other one when the application uses it.
-    #[default]
-    Auto,
-    /// `Authorization` and nowhere else.
-    Authorization,
-    /// `X-Serverless-Authorization` and nowhere else.
-    Serverless,
-    /// None: no tokens are sent.
-    Off,
-}
-
-impl FromStr for AuthHeader {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<AuthHeader, String> {
-        match text {
-            "auto" => Ok(AuthHeader::Auto),
-            "authorization" => Ok(AuthHeader::Authorization),
-            "serverless" => Ok(AuthHeader::Serverless),
-            "off" => Ok(AuthHeader::Off),
-            _ => Err(format!(
-                "got {text:?}; expected auto, authorization, serverless or off"
-            )),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -280,20 +234,6 @@ mod tests {
                 Named::Route(route) => format!("route {}", route.name),
             });
             assert_eq!(got.as_deref(), want, "{text:?} with -only {only:?}");
-        }
-    }
-
-    #[test]
-    fn auth_headers() {
-        for (text, want) in [
-            ("auto", Some(AuthHeader::Auto)),
-            ("authorization", Some(AuthHeader::Authorization)),
-            ("serverless", Some(AuthHeader::Serverless)),
-            ("off", Some(AuthHeader::Off)),
-            ("Auto", None),
-            ("", None),
-        ] {
-            assert_eq!(text.parse().ok(), want, "{text:?}");
         }
     }
 }

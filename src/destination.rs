@@ -3,7 +3,6 @@
 //!
 //! Pure: what the metadata server knows comes in as a [`Place`].
 
-use crate::config::Route;
 use crate::service::Service;
 
 /// The far end of a request.
@@ -16,6 +15,21 @@ pub struct Destination {
     /// Whether it is `https`.
     pub tls: bool,
     /// What its tokens are for; `None` sends none.
+    pub audience: Option<String>,
+}
+
+/// A name that stands for a URL of the user's choice: `-route NAME=URL,audience=AUD`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The name, lower case, without the zone.
+    pub name: String,
+    /// `http` is for loopback only.
+    pub tls: bool,
+    /// Host of the URL, lower case.
+    pub host: String,
+    /// Port of the URL.
+    pub port: u16,
+    /// The audience of its tokens; `None` sends none.
     pub audience: Option<String>,
 }
 

@@ -80,6 +80,7 @@ pub fn spawn(launch: &Launch<'_>) -> Result<App, SpawnError> {
     let foreground = sys::in_foreground();
     let pid = sys::spawn(&mut command, credentials, foreground)
         .map_err(|err| SpawnError::new(launch.command, launch.user, &err))?;
+    sys::pass_on_early(pid);
     info!("started {:?} as process {pid}", launch.command[0]);
     Ok(App { pid, foreground })
 }
@@ -89,6 +90,7 @@ pub fn spawn(launch: &Launch<'_>) -> Result<App, SpawnError> {
 pub fn become_app(words: &[OsString]) -> SpawnError {
     match command(words) {
         Ok(mut command) => {
+            sys::pass_on_early(std::process::id().cast_signed());
             sys::prepare(&mut command, None, false);
             SpawnError::new(words, None, &command.exec())
         }

@@ -38,6 +38,8 @@ struct Inherited {
     child_ignored: AtomicBool,
     /// Bit N for each closed descriptor N of 0, 1, 2.
     closed: AtomicU64,
+    /// The signals that libc keeps for itself and that had come already.
+    early: AtomicU64,
 }
 
 static INHERITED: Inherited = Inherited {
@@ -45,6 +47,7 @@ static INHERITED: Inherited = Inherited {
     pipe_ignored: AtomicBool::new(false),
     child_ignored: AtomicBool::new(false),
     closed: AtomicU64::new(0),
+    early: AtomicU64::new(0),
 };
 
 // Rust's runtime ignores SIGPIPE and opens /dev/null for closed standard
@@ -66,6 +69,30 @@ extern "C" fn before_main() {
             INHERITED.closed.fetch_or(1 << fd, Relaxed);
         }
     }
+    // libc lets through those that it keeps for itself when Rust's runtime
+    // installs its first handler, and then they would be gone, and their bits
+    // of the mask.
+    let mask = set_mask(libc::SIG_BLOCK, 0).unwrap_or_default();
+    INHERITED.mask.store(mask, Relaxed);
+    let now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    while let Ok(Signal {
+        number: number @ 1..,
+        ..
+    }) = take_signal(LIBCS, Some(&now))
+    {
+        INHERITED.early.fetch_or(bit(number), Relaxed);
+    }
+}
+
+/// Sends to `pid` the signals that libc would have taken from us before main.
+pub fn pass_on_early(pid: i32) {
+    let early = INHERITED.early.load(Relaxed);
+    (1..=64)
+        .filter(|number| early & bit(*number) != 0)
+        .for_each(|number| kill(pid, number));
 }
 
 fn is_ignored(signal: i32) -> bool {
@@ -78,7 +105,7 @@ fn is_ignored(signal: i32) -> bool {
 }
 
 /// Holds `signals` back from this thread and those it starts, until
-/// [`next_signal`] takes them; remembers what was held back before.
+/// [`next_signal`] takes them.
 pub fn hold(signals: SignalSet) -> io::Result<()> {
     // Where it is ignored the kernel reaps by itself, and an exit status is gone.
     if INHERITED.child_ignored.load(Relaxed) {
@@ -92,9 +119,7 @@ pub fn hold(signals: SignalSet) -> io::Result<()> {
             unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
         }
     }
-    let before = set_mask(libc::SIG_BLOCK, signals)?;
-    INHERITED.mask.store(before, Relaxed);
-    Ok(())
+    set_mask(libc::SIG_BLOCK, signals).map(drop)
 }
 
 /// What a thread does, with all signals held back also in it: libc takes one or
@@ -154,15 +179,19 @@ pub enum Sender {
 
 /// Waits for one of `signals`, which must be held back.
 pub fn next_signal(signals: SignalSet) -> io::Result<Signal> {
+    take_signal(signals, None)
+}
+
+fn take_signal(signals: SignalSet, patience: Option<&libc::timespec>) -> io::Result<Signal> {
     // SAFETY: the set is 8 bytes as said, the info is the kernel's type, and
-    // all zeroes is a valid value of it; no time-out is given.
+    // all zeroes is a valid value of it; the time-out is one, or null.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let number = libc::syscall(
             libc::SYS_rt_sigtimedwait,
             &raw const signals,
             &raw mut info,
-            ptr::null::<libc::timespec>(),
+            patience.map_or(ptr::null(), ptr::from_ref),
             size_of::<SignalSet>(),
         );
         if number < 0 {

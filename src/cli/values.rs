@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use crate::config::Route;
+use crate::destination::Route;
 use crate::service;
 
 /// The spellings Go's `strconv.ParseBool` takes.

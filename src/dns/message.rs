@@ -4,9 +4,7 @@
 //! Read by hand: what is not ours is passed on whatever it is, so that all
 //! that is wanted of a query is its name and two numbers.
 
-use std::net::IpAddr;
-
-use super::zone::Verdict;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a message that came to us is.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,6 +70,28 @@ pub fn refuse(wire: &[u8], code: u8, out: &mut Vec<u8>) {
     out.push(QR | header[2] & (OPCODE | RD));
     out.push(code);
     out.extend_from_slice(&[0; 8]);
+}
+
+/// The answer to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// These addresses, one of them at least.
+    Answer {
+        v4: Option<Ipv4Addr>,
+        v6: Option<Ipv6Addr>,
+    },
+    /// There is no such name in the zone that is the last `apex` characters of it.
+    NoSuchName { apex: usize },
+    /// There is such a name, but nothing of this type; `apex` as above.
+    Empty { apex: usize },
+    /// Ours, but nothing we talk about.
+    Refused,
+    /// Not ours: the original nameservers know.
+    Forward {
+        /// Whether their silence, or SERVFAIL, means that there is no such
+        /// name: so that a resolver walks on along its search list.
+        under_search: bool,
+    },
 }
 
 /// Appends the reply that gives `verdict`; nothing for [`Verdict::Forward`].

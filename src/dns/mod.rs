@@ -26,10 +26,10 @@ use crate::config::{DnsConfig, Names};
 use crate::sys::held;
 use crate::sys::net::{Inbox, Wait, has_no_such_address, poll};
 use forward::{Client, Forwarder};
-use message::Read;
+use message::{Read, Verdict};
 use nameservers::{Nameservers, Patience};
 use stream::Streams;
-use zone::{Question, Verdict, Zones};
+use zone::{Question, Zones};
 
 /// The sockets, bound but not yet served.
 #[derive(Debug)]

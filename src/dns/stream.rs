@@ -14,9 +14,8 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 
 use super::House;
-use super::message::{self, AXFR, IXFR, NXDOMAIN, Query, REFUSED, Read, SERVFAIL};
+use super::message::{self, AXFR, IXFR, NXDOMAIN, Query, REFUSED, Read, SERVFAIL, Verdict};
 use super::nameservers::{Nameservers, Patience, Random};
-use super::zone::Verdict;
 use crate::sys::held;
 
 /// The connections being served.

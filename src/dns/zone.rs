@@ -5,30 +5,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::message::{A, AAAA, ANY, HTTPS, IN};
+use super::message::{A, AAAA, ANY, HTTPS, IN, Verdict};
 use crate::config::Names;
-
-/// The answer to a question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// These addresses, one of them at least.
-    Answer {
-        v4: Option<Ipv4Addr>,
-        v6: Option<Ipv6Addr>,
-    },
-    /// There is no such name in the zone that is the last `apex` characters of it.
-    NoSuchName { apex: usize },
-    /// There is such a name, but nothing of this type; `apex` as above.
-    Empty { apex: usize },
-    /// Ours, but nothing we talk about.
-    Refused,
-    /// Not ours: the original nameservers know.
-    Forward {
-        /// Whether their silence, or SERVFAIL, means that there is no such
-        /// name: so that a resolver walks on along its search list.
-        under_search: bool,
-    },
-}
 
 /// A question, as far as it matters here.
 #[derive(Debug, Clone, Copy)]

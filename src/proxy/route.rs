@@ -4,8 +4,10 @@
 //! Pure. What is not ours is `None` here, and what to do about that is the
 //! business of the one who asks.
 
-use crate::config::{AuthHeader, Named, Names, Route};
+use crate::cli::AuthHeader;
+use crate::config::{Named, Names};
 use crate::destination::Destination;
+use crate::destination::Route;
 use crate::secret::Secret;
 use crate::service::{Service, relative};
 

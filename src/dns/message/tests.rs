@@ -83,7 +83,7 @@ fn what_is_no_plain_query() {
 #[test]
 fn our_address() {
     let mut out = vec![0xee]; // replies are appended
-    let (v4, v6) = (Some(std::net::Ipv4Addr::LOCALHOST), None);
+    let (v4, v6) = (Some(Ipv4Addr::LOCALHOST), None);
     reply(&query(DIG), &Verdict::Answer { v4, v6 }, &mut out);
     let mut want = vec![
         0xee, 0x12, 0x34, // id

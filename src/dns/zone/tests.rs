@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Route;
+use crate::destination::Route;
 use crate::dns::message::CNAME;
 
 const MX: u16 = 15;
