@@ -182,8 +182,13 @@ impl Rewritten {
 /// system takes it for a replacement that has to reach the disk at once.
 fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::options().write(true).open(path)?;
+    let before = file.metadata()?.len();
     file.write_all(bytes)?;
-    file.set_len(bytes.len() as u64)
+    match bytes.len() as u64 {
+        // Cutting nothing off takes a file system longer than writing.
+        len if len >= before => Ok(()),
+        len => file.set_len(len),
+    }
 }
 
 /// The largest file that is read, in bytes.

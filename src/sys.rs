@@ -8,8 +8,9 @@
 #![allow(unsafe_code)]
 
 pub mod alive;
+mod allocator;
+pub mod memory;
 pub mod net;
-pub mod stack;
 
 use std::env;
 use std::ffi::CString;
@@ -305,17 +306,13 @@ fn posix_spawn(command: &Command) -> io::Result<i32> {
         .chain(command.get_args())
         .map(|word| CString::new(word.as_bytes()))
         .collect::<Result<Vec<CString>, _>>()?;
-    let changed: Vec<_> = command.get_envs().collect();
-    let kept = env::vars_os().filter(|(name, _)| changed.iter().all(|(other, _)| other != name));
-    let added = changed
-        .iter()
-        .filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?.to_owned())));
-    let variables = kept
-        .chain(added)
-        .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
-        .collect::<Result<Vec<CString>, _>>()?;
     let argv = pointers(&arguments);
-    let envp = pointers(&variables);
+    let variables = variables(command)?.map(|variables| (pointers(&variables), variables));
+    let envp = match &variables {
+        Some((pointers, _)) => pointers.as_ptr(),
+        // SAFETY: nobody changes the environment of this process.
+        None => unsafe { environ },
+    };
     let mask = libc_set(INHERITED.mask.load(Relaxed));
     let default = match INHERITED.pipe_ignored.load(Relaxed) {
         true => 0,
@@ -341,7 +338,7 @@ fn posix_spawn(command: &Command) -> io::Result<i32> {
             ptr::null(),
             &raw const attributes,
             argv.as_ptr(),
-            envp.as_ptr(),
+            envp,
         );
         libc::posix_spawnattr_destroy(&raw mut attributes);
         failed
@@ -352,6 +349,29 @@ fn posix_spawn(command: &Command) -> io::Result<i32> {
         0 => Ok(pid),
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
+}
+
+unsafe extern "C" {
+    /// The environment, as C has it.
+    static environ: *const *mut libc::c_char;
+}
+
+/// The environment with the changes of a command; nothing where it has none:
+/// copying ours for nothing would be a twentieth of a start.
+fn variables(command: &Command) -> io::Result<Option<Vec<CString>>> {
+    let changed: Vec<_> = command.get_envs().collect();
+    if changed.is_empty() {
+        return Ok(None);
+    }
+    let kept = env::vars_os().filter(|(name, _)| changed.iter().all(|(other, _)| other != name));
+    let added = changed
+        .iter()
+        .filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?.to_owned())));
+    let variables = kept
+        .chain(added)
+        .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
+        .collect::<Result<Vec<CString>, _>>()?;
+    Ok(Some(variables))
 }
 
 /// A list as C has it, with null at its end; valid as long as `texts` is.

@@ -190,14 +190,20 @@ fn serve(mut tcp: &TcpStream, proxy: &Arc<Proxy>) {
     }
     first.truncate(n);
     if first.starts_with(PREFACE) {
-        if let Err(err) = http2::serve(tcp, first, &Policy::new(proxy)) {
-            debug!("proxy: an HTTP/2 connection ended: {err}");
-        }
-        return;
+        return serve_http2(tcp, first, proxy);
     }
     // Where it is not known, an idle client only keeps what it could lend.
     let _ = tcp.set_read_timeout(Some(http1::PATIENCE));
     http1::serve(proxy, tcp, first);
+}
+
+/// Never a part of the above: what it needs of the stack would be taken from
+/// each connection of HTTP/1.
+#[inline(never)]
+fn serve_http2(tcp: &TcpStream, first: Vec<u8>, proxy: &Proxy) {
+    if let Err(err) = http2::serve(tcp, first, &Policy::new(proxy)) {
+        debug!("proxy: an HTTP/2 connection ended: {err}");
+    }
 }
 
 impl Proxy {

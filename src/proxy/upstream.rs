@@ -152,7 +152,7 @@ impl Upstream {
             }
             false => stream::plain(tcp),
         };
-        sys::stack::shrink();
+        sys::memory::shrink_stack();
         reader
             .patience(Some(PATIENCE))
             .map_err(|err| Refusal::new(Kind::ProxyInternalError, err.to_string()))?;

@@ -170,7 +170,7 @@ impl Session<'_> {
                         self.answer_head = Head::default();
                         self.answer = Vec::new();
                     }
-                    sys::stack::shrink();
+                    sys::memory::shrink_stack();
                     let _ = self.tcp.set_read_timeout(None);
                     let got = self.input.fill(self.tcp);
                     let _ = self.tcp.set_read_timeout(Some(PATIENCE));

@@ -1,4 +1,5 @@
-//! The memory that a thread's stack has taken and no longer needs.
+//! Memory that was taken once and is no longer needed: of a thread's stack, and
+//! of what only the start of the program runs through.
 
 #![allow(unsafe_code)]
 
@@ -9,7 +10,7 @@ use std::ptr;
 ///
 /// A TLS handshake goes deep, once; what it touched would stay for as long as
 /// the connection lives. Not for the main thread, whose stack has no fixed end.
-pub fn shrink() {
+pub fn shrink_stack() {
     let here = 0_u8;
     let here = ptr::from_ref(&here).addr();
     let Some(lowest) = lowest() else { return };
@@ -25,6 +26,23 @@ pub fn shrink() {
     // nothing may point to what is below. Pages come back, as zeros, when the
     // stack grows again.
     unsafe { libc::madvise(start, end - start.addr(), libc::MADV_DONTNEED) };
+}
+
+/// Lets go of the program's code: what is still run comes back from the file,
+/// mostly without a read, and the rest of it was for the start alone.
+pub fn forget_code() {
+    unsafe extern "C" {
+        // Of the linker: the first byte of the program, and the end of its code.
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    let start = (&raw const __executable_start).cast_mut();
+    let end = (&raw const etext).addr() / PAGE * PAGE;
+    let len = end.saturating_sub(start.addr());
+    // SAFETY: these pages are mapped from the program's file and never written
+    // to (the linker is told to refuse relocations of code), so what is dropped
+    // can be read again, also while other threads run in it.
+    unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTNEED) };
 }
 
 /// The lowest address of this thread's stack.
@@ -80,7 +98,7 @@ mod tests {
             let lowest = lowest().expect("a stack");
             let start = lowest.with_addr(lowest.addr().next_multiple_of(PAGE));
             let before = resident(start, 60);
-            shrink();
+            shrink_stack();
             let after = resident(start, 60);
             // And what stays is still whole.
             (before, after, sum == deep(30 * PAGE))
