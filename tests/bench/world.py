@@ -29,6 +29,14 @@ def token():
     return text + "s" * (786 - len(text))
 
 
+def listens(address, port):
+    """Whether somebody does there; a look that nobody notices."""
+    wanted = f"{socket.inet_aton(address)[::-1].hex().upper()}:{port:04X}"
+    with open("/proc/net/tcp") as file:
+        sockets = [line.split() for line in file]
+    return any(fields[1] == wanted and fields[3] == "0A" for fields in sockets)
+
+
 class World:
     def __init__(self, directory):
         self.dir = directory
@@ -80,9 +88,8 @@ class World:
         )
         self.programs[name] = program
         while port:
-            with socket.socket() as probe:
-                if probe.connect_ex((address, port)) == 0:
-                    return
+            if listens(address, port):
+                return
             if program.poll() is not None:
                 raise SystemExit(f"bench: {name} ended: {open(log.name).read()}")
             time.sleep(0.01)  # a benchmark, not a test
