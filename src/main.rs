@@ -117,7 +117,7 @@ fn serve(config: &Config, ports: Ports) {
     }) {
         proxy.warm();
     }
-    sys::memory::forget_code_and_sleep();
+    sys::memory::forget_code();
 }
 
 fn not_started(err: &SpawnError) -> i32 {
