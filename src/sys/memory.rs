@@ -5,6 +5,7 @@
 
 use std::mem;
 use std::ptr;
+use std::slice;
 
 /// Gives the kernel back what this thread's stack has taken below the caller.
 ///
@@ -28,21 +29,40 @@ pub fn shrink_stack() {
     unsafe { libc::madvise(start, end - start.addr(), libc::MADV_DONTNEED) };
 }
 
-/// Lets go of the program's code: what is still run comes back from the file,
-/// mostly without a read, and the rest of it was for the start alone.
+/// Lets go of the program's code and constants: what is still used comes back
+/// from the file, mostly without a read, and the rest was for the start alone.
 pub fn forget_code() {
-    unsafe extern "C" {
-        // Of the linker: the first byte of the program, and the end of its code.
-        static __executable_start: u8;
-        static etext: u8;
+    // SAFETY: the callback is called before this returns, with what it expects.
+    unsafe { libc::dl_iterate_phdr(Some(forget_segments), ptr::null_mut()) };
+}
+
+unsafe extern "C" fn forget_segments(
+    info: *mut libc::dl_phdr_info,
+    _: usize,
+    _: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: the table of segments is the program's own, and stays.
+    let (base, segments) = unsafe {
+        let info = &*info;
+        let count = usize::from(info.dlpi_phnum);
+        (info.dlpi_addr, slice::from_raw_parts(info.dlpi_phdr, count))
+    };
+    for segment in segments {
+        if segment.p_type != libc::PT_LOAD || segment.p_flags & libc::PF_W != 0 {
+            continue;
+        }
+        let [Ok(start), Ok(len)] = [base + segment.p_vaddr, segment.p_memsz].map(usize::try_from)
+        else {
+            continue;
+        };
+        let first = start / PAGE * PAGE;
+        let place = ptr::with_exposed_provenance_mut::<libc::c_void>(first);
+        // SAFETY: these pages are mapped from the program's file and nobody
+        // could have written to them, so what is dropped can be read again,
+        // also while other threads run in it.
+        unsafe { libc::madvise(place, start + len - first, libc::MADV_DONTNEED) };
     }
-    let start = (&raw const __executable_start).cast_mut();
-    let end = (&raw const etext).addr() / PAGE * PAGE;
-    let len = end.saturating_sub(start.addr());
-    // SAFETY: these pages are mapped from the program's file and never written
-    // to (the linker is told to refuse relocations of code), so what is dropped
-    // can be read again, also while other threads run in it.
-    unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTNEED) };
+    1 // The first is the program itself; its libraries, if any, are others', too.
 }
 
 /// The lowest address of this thread's stack.

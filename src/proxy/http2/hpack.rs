@@ -313,7 +313,8 @@ fn string(input: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), BadBlock> {
     if !huffman {
         return Ok((text.into(), rest));
     }
-    let mut decoded = Vec::new();
+    // No code is shorter than five bits.
+    let mut decoded = Vec::with_capacity(text.len() * 8 / 5);
     huffman::decode(text, &mut decoded).map_err(BadBlock::Huffman)?;
     Ok((decoded.into(), rest))
 }
