@@ -9,11 +9,10 @@ use log::trace;
 
 use super::asked::{Asked, Seen};
 use super::body::Body;
-use super::forward::Failed;
 use super::head::{BadHead, Framing, Head};
 use super::rewrite::Response;
 use super::upload::Upload;
-use super::{Next, Session};
+use super::{Failed, Next, Session};
 use crate::proxy::Refused;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::route::{is_invalid_token, location_back};

@@ -13,28 +13,11 @@ use super::asked::Asked;
 use super::body::Body;
 use super::head::Framing;
 use super::upload::{Upload, Uploaded};
-use super::{Next, Over, ROOM, Session, rewrite, tunnel};
+use super::{Failed, Next, Over, ROOM, Session, rewrite, tunnel};
 use crate::proxy::STACK;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::upstream::{Alpn, Connection};
-use crate::secret::Secret;
 use crate::sys;
-
-/// Why an attempt brought no answer.
-pub enum Failed {
-    Refused(Refusal),
-    /// The connection had died before; another one may do.
-    Stale,
-    /// Its token was not accepted; here is another one.
-    Denied(Secret),
-    Over,
-}
-
-impl From<Over> for Failed {
-    fn from(_: Over) -> Failed {
-        Failed::Over
-    }
-}
 
 impl Session<'_> {
     /// Sends the request that stands in `request`, its body after it, and passes

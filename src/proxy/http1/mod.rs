@@ -23,12 +23,13 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use self::asked::{Request, To, bad_head};
-use self::forward::{Failed, closed};
+use self::forward::closed;
 use self::head::Head;
 use self::input::Input;
 use super::refusal::{Kind, Refusal};
 use super::upstream::Connection;
 use super::{Goal, Proxy};
+use crate::secret::Secret;
 use crate::sys;
 
 pub use self::probe::ask;
@@ -92,6 +93,22 @@ struct Over;
 impl From<io::Error> for Over {
     fn from(_: io::Error) -> Over {
         Over
+    }
+}
+
+/// Why an attempt brought no answer.
+pub enum Failed {
+    Refused(Refusal),
+    /// The connection had died before; another one may do.
+    Stale,
+    /// Its token was not accepted; here is another one.
+    Denied(Secret),
+    Over,
+}
+
+impl From<Over> for Failed {
+    fn from(_: Over) -> Failed {
+        Failed::Over
     }
 }
 
