@@ -63,12 +63,21 @@ fn thousands_of_orphans() {
 
 #[test]
 fn a_stopped_application_is_served_nevertheless() {
-    // A job before a maintenance event: TSTP, and CONT after it.
-    let script = "(until grep -q ') T ' /proc/$$/stat; do :; done; curl -sS http://hello) &
-        echo ready; read line; echo $line; exit 8";
+    // A job before a maintenance event: TSTP, and CONT after it. It stops
+    // itself, for by TSTP the kernel stops nobody in an orphaned process group,
+    // as that of a test may be.
+    let python = "import os, signal, sys
+signal.signal(signal.SIGTSTP, lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
+print('ready', flush=True)
+print(sys.stdin.readline(), end='', flush=True)
+sys.exit(8)";
+    let script = format!(
+        "(until grep -q ') T ' /proc/$$/stat; do :; done; curl -sS http://hello) &
+        exec python3 -c \"{python}\""
+    );
     let mut app = CloudRun::new()
         .option("--job")
-        .start(&["/runsd", "--", "sh", "-c", script]);
+        .start(&["/runsd", "--", "sh", "-c", &script]);
     assert_eq!(app.line(), "ready");
     app.signal(Signal::SIGTSTP);
     assert_eq!(app.line(), HELLO);
