@@ -13,6 +13,7 @@ use super::refusal::{Kind, Refusal};
 use super::route::{AUTHORIZATION, Change, SERVERLESS, Sent, USER_AGENT, is_invalid_token};
 use super::upstream::{Alpn, Reader, Writer};
 use super::{Goal, Proxy, Refused, trace};
+use crate::secret::Secret;
 
 /// The decisions for one connection.
 pub struct Policy<'a> {
@@ -170,6 +171,22 @@ impl http2::Policy for Policy<'_> {
         }
         note.bearer = bearer;
         Ok(note)
+    }
+
+    fn again(&self, bearer: Option<&Secret>) -> Option<Note> {
+        if log_enabled!(Level::Trace) {
+            return None; // its line needs what the fields say
+        }
+        let Some(old) = bearer else {
+            return Some(Note::default());
+        };
+        let goal = self.opened().as_ref()?.goal.clone();
+        let audience = goal.destination.audience.as_deref()?;
+        let new = self.proxy.tokens.bearer(audience, SystemTime::now()).ok()?;
+        (new == *old).then_some(Note {
+            bearer: Some(new),
+            seen: None,
+        })
     }
 
     fn answered(&self, note: &Note, answer: &Answer) {

@@ -21,6 +21,15 @@ pub struct Block {
 }
 
 impl Block {
+    /// Where it belongs, and what its frame says beside the block.
+    pub fn head(&self) -> Head {
+        Head {
+            stream: self.stream,
+            end_stream: self.end_stream,
+            priority: self.priority,
+        }
+    }
+
     /// Begins with a HEADERS frame.
     pub fn begin(frame: &Frame<'_>) -> Result<Block, Fatal> {
         if frame.header.stream == 0 {

@@ -116,6 +116,12 @@ impl Decoder {
         }
     }
 
+    /// How often its table has changed: as long as it has not, the same block
+    /// says the same.
+    pub fn changes(&self) -> u64 {
+        self.table.changes
+    }
+
     /// Reads one whole block. Past `max` octets of fields (counted as tables
     /// do) it reads on, so that the table stays in step, but keeps no more.
     pub fn decode(&mut self, block: &[u8], max: usize) -> Result<Decoded, BadBlock> {
@@ -216,6 +222,12 @@ impl Encoder {
             table: Table::new(DEFAULT_TABLE_SIZE),
             lowered: None,
         }
+    }
+
+    /// How often its table has changed: as long as it has not, the same fields
+    /// are the same block.
+    pub fn changes(&self) -> u64 {
+        self.table.changes
     }
 
     /// What the reader allows from now on: its SETTINGS_HEADER_TABLE_SIZE.

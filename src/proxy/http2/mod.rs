@@ -51,6 +51,7 @@ use streams::Streams;
 
 use super::refusal::{Kind, Refusal};
 use super::room::lengthen;
+use crate::secret::Secret;
 use crate::sys;
 
 /// Who decides about requests: the one place of the proxy that does so, seen
@@ -63,6 +64,10 @@ pub trait Policy: Sync {
     /// Makes a request one for that upstream: authority, scheme, token and so
     /// on. One for another authority is refused with 421.
     fn rewrite(&self, request: &mut Vec<Field>) -> Result<Note, Refusal>;
+
+    /// Whether a request would be rewritten as one before it with the same
+    /// fields was, with this token or none; then what to remember of it.
+    fn again(&self, bearer: Option<&Secret>) -> Option<Note>;
 
     /// The upstream's answer to a request began.
     fn answered(&self, note: &Note, answer: &Answer);
@@ -181,8 +186,8 @@ impl Connection<'_> {
             let mut fatal = None;
             loop {
                 match requests.next(&mut batch, Instant::now()) {
-                    Ok(Some(mut request)) => {
-                        self.request(scope, &mut requests, &mut request, way, &mut batch);
+                    Ok(Some(request)) => {
+                        self.request(scope, &mut requests, request, way, &mut batch);
                     }
                     Ok(None) => break,
                     Err(error) => {
@@ -228,15 +233,18 @@ impl Connection<'_> {
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         requests: &mut Requests<'_>,
-        request: &mut Request,
+        mut request: Request,
         way: &mut Way<'scope>,
         batch: &mut Batch<'_>,
     ) {
+        if requests.pass_known(&mut request, |bearer| self.policy.again(bearer), batch) {
+            return;
+        }
         if requests.waits() {
             let authority = request.authority();
             match way {
                 Way::Closed(to, refusal) if *to == authority => {
-                    return requests.refuse(request, refusal);
+                    return requests.refuse(&request, refusal);
                 }
                 _ => {}
             }
@@ -248,7 +256,7 @@ impl Connection<'_> {
                     requests.open(batch);
                 }
                 Err(refusal) => {
-                    requests.refuse(request, &refusal);
+                    requests.refuse(&request, &refusal);
                     *way = Way::Closed(authority, refusal);
                     return;
                 }
@@ -256,7 +264,7 @@ impl Connection<'_> {
         }
         match self.policy.rewrite(&mut request.fields) {
             Ok(note) => requests.pass(request, note, batch),
-            Err(refusal) => requests.refuse(request, &refusal),
+            Err(refusal) => requests.refuse(&request, &refusal),
         }
     }
 

@@ -16,8 +16,9 @@ use super::held::Held;
 use super::hpack::{self, Decoder, Encoder, Field};
 use super::lock;
 use super::note::Note;
-use super::streams::{Side, Streams};
+use super::streams::{Asked, Side, Streams};
 use crate::proxy::refusal::{Kind, Refusal};
+use crate::secret::Secret;
 
 /// The requests of one connection.
 pub struct Requests<'a> {
@@ -34,6 +35,8 @@ pub struct Requests<'a> {
     acknowledged: bool,
     /// What the upstream will be told first; `None` once it was.
     held: Option<Held>,
+    /// The last request that both tables knew all of.
+    known: Option<Known>,
     floods: Floods,
     /// Octets of DATA that stayed here, to be given back to the client.
     swallowed: usize,
@@ -44,9 +47,28 @@ pub struct Requests<'a> {
 /// A request whose fields are all here.
 #[derive(Debug)]
 pub struct Request {
+    /// Empty while it is [known](Requests::pass_known).
     pub fields: Vec<Field>,
     head: Head,
+    /// Its block, as it came.
+    fragment: Vec<u8>,
+    /// The tables before it was read.
+    tables: Tables,
 }
+
+/// A request as it came and as it was passed. One that comes as the same
+/// octets, as they do from most clients after their first few, goes as the
+/// same octets: nothing is read or written anew while neither table changed.
+struct Known {
+    fragment: Vec<u8>,
+    passed: Vec<u8>,
+    tables: Tables,
+    asked: Asked,
+    bearer: Option<Secret>,
+}
+
+/// How often the decoder's table and the encoder's have changed.
+type Tables = (u64, u64);
 
 impl Request {
     /// Whom it is for, as far as it says.
@@ -80,6 +102,7 @@ impl<'a> Requests<'a> {
             greeted: false,
             acknowledged: false,
             held: Some(Held::new()),
+            known: None,
             floods: Floods {
                 settings: Bucket::new(100, 10, now),
                 // Clients that measure the way to the service send one after the
@@ -126,18 +149,61 @@ impl<'a> Requests<'a> {
     }
 
     /// Passes a request up, its fields rewritten.
-    pub fn pass(&mut self, request: &Request, note: Note, batch: &mut Batch<'_>) {
+    pub fn pass(&mut self, request: Request, note: Note, batch: &mut Batch<'_>) {
+        let asked = answer::asked(&request.fields);
+        let bearer = note.bearer.clone();
+        let Some(max_frame) = self.begin(request.head, asked, note) else {
+            return;
+        };
+        let passed = self.send(request.head, &request.fields, max_frame, batch);
+        let tables = self.tables();
+        self.known = (tables == request.tables).then_some(Known {
+            fragment: request.fragment,
+            passed,
+            tables,
+            asked,
+            bearer,
+        });
+    }
+
+    /// Passes a request up if it is known and `again` says that it would be
+    /// rewritten as before, with the same token; else it has its fields from
+    /// here on.
+    pub fn pass_known(
+        &mut self,
+        request: &mut Request,
+        again: impl FnOnce(Option<&Secret>) -> Option<Note>,
+        batch: &mut Batch<'_>,
+    ) -> bool {
+        let Some(known) = self.known.take_if(|_| request.fields.is_empty()) else {
+            return false;
+        };
+        let Some(note) = again(known.bearer.as_ref()) else {
+            // Its table is as it was, so it reads as it did.
+            let decoded = self.decoder.decode(&request.fragment, MAX_BLOCK);
+            request.fields = decoded.map(|decoded| decoded.fields).unwrap_or_default();
+            return false;
+        };
+        if let Some(max_frame) = self.begin(request.head, known.asked, note) {
+            headers::write(batch.out(), request.head, &known.passed, max_frame);
+        }
+        self.known = Some(known);
+        true
+    }
+
+    /// A stream of the upstream begins; how large its frames may be.
+    fn begin(&mut self, head: Head, asked: Asked, note: Note) -> Option<usize> {
         let mut streams = lock(self.streams);
         if streams.over {
             // GOAWAY told the client that this one was never looked at.
-            return;
+            return None;
         }
-        let head = request.head;
-        let asked = answer::asked(&request.fields);
         streams.opened(head.stream, asked, head.end_stream, note);
-        let max_frame = streams.upstream_max_frame;
-        drop(streams);
-        self.send(head, &request.fields, max_frame, batch);
+        Some(streams.upstream_max_frame)
+    }
+
+    fn tables(&self) -> Tables {
+        (self.decoder.changes(), self.encoder.changes())
     }
 
     /// Answers a request here.
@@ -350,6 +416,21 @@ impl<'a> Requests<'a> {
             self.block = Some(block);
             return Ok(None);
         }
+        let tables = self.tables();
+        if block.stream > self.begun
+            && !block.stream.is_multiple_of(2)
+            && let Some(known) = &self.known
+            && known.tables == tables
+            && known.fragment == block.fragment
+        {
+            self.begun = block.stream;
+            return Ok(Some(Request {
+                fields: Vec::new(),
+                head: block.head(),
+                fragment: block.fragment,
+                tables,
+            }));
+        }
         let decoded = self
             .decoder
             .decode(&block.fragment, MAX_BLOCK)
@@ -359,20 +440,12 @@ impl<'a> Requests<'a> {
                     "a header block cannot be decompressed",
                 )
             })?;
-        let Block {
-            stream,
-            end_stream,
-            priority,
-            ..
-        } = block;
-        let head = Head {
-            stream,
-            end_stream,
-            priority,
-        };
+        let stream = block.stream;
         let request = Request {
-            head,
             fields: decoded.fields,
+            head: block.head(),
+            fragment: block.fragment,
+            tables,
         };
         if stream <= self.begun {
             self.trailers(&request, decoded.too_large, batch)?;
@@ -426,10 +499,18 @@ impl<'a> Requests<'a> {
         Ok(())
     }
 
-    fn send(&mut self, head: Head, fields: &[Field], max_frame: usize, batch: &mut Batch<'_>) {
+    /// Writes a block of these fields, and hands it back.
+    fn send(
+        &mut self,
+        head: Head,
+        fields: &[Field],
+        max_frame: usize,
+        batch: &mut Batch<'_>,
+    ) -> Vec<u8> {
         let mut block = Vec::with_capacity(256);
         self.encoder.encode(fields, &mut block);
         headers::write(batch.out(), head, &block, max_frame);
+        block
     }
 
     /// Whether a frame of this stream is for the upstream.

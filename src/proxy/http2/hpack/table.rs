@@ -11,6 +11,8 @@ pub struct Table {
     pub size: usize,
     /// The most it may hold, counted as section 4.1 says.
     pub max: usize,
+    /// How often it has changed.
+    pub changes: u64,
 }
 
 impl Table {
@@ -19,6 +21,7 @@ impl Table {
             entries: VecDeque::new(),
             size: 0,
             max,
+            changes: 0,
         }
     }
 
@@ -49,12 +52,14 @@ impl Table {
 
     pub fn insert(&mut self, field: Field) {
         // An entry larger than the table empties it (section 4.4).
+        self.changes += 1;
         self.size += field.size();
         self.entries.push_front(field);
         self.evict();
     }
 
     pub fn resize(&mut self, max: usize) {
+        self.changes += 1;
         self.max = max;
         self.evict();
     }

@@ -1,6 +1,8 @@
 //! Calls from one end to the other, as frames.
 
 use super::super::frame::{flag, kind, setting};
+use std::sync::atomic::Ordering;
+
 use super::super::*;
 use super::peer::{OURS, Pair};
 
@@ -107,6 +109,51 @@ fn pings_are_answered_here_first_and_pass_later() {
     );
     t.client.send_frame(0xfe, 0xff, 1, b"unknown");
     assert_eq!(t.upstream.frame(), (0xfe, 0xff, 1, b"unknown".to_vec()));
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn what_comes_again_goes_up_as_before() {
+    let mut t = Pair::start();
+    t.client.greet();
+    let again = |t: &mut Pair, stream, more: &[(&str, &str)], end| {
+        t.client.request(stream, "hello", more, end);
+        if stream == 1 {
+            t.upstream.greeted();
+        }
+        let (got, flags, fields) = t.upstream.headers();
+        assert_eq!(got, stream);
+        assert_eq!(flags & flag::END_STREAM != 0, end, "{stream}");
+        let known = t.policy.repeated.load(Ordering::Relaxed);
+        (fields, known)
+    };
+    let more = [("x-one", "1")];
+    // Into the tables, from the tables, and then known octet for octet.
+    let (first, _) = again(&mut t, 1, &more, true);
+    let (second, known) = again(&mut t, 3, &more, true);
+    assert_eq!((&second, known), (&first, 0));
+    let (third, known) = again(&mut t, 5, &more, false);
+    assert_eq!((&third, known), (&first, 1));
+    // With another token it is rewritten, and is known again after that.
+    t.policy.renewed.store(true, Ordering::Relaxed);
+    assert_eq!(again(&mut t, 7, &more, true), (first.clone(), 2));
+    t.policy.renewed.store(false, Ordering::Relaxed);
+    assert_eq!(again(&mut t, 9, &more, true), (first.clone(), 3));
+    // Another one in between changes the tables, and so the octets.
+    let (other, known) = again(&mut t, 11, &[("x-two", "2")], true);
+    assert_eq!((other.last(), known), (first.last(), 3));
+    assert!(other.contains(&("x-two".into(), "2".into())), "{other:?}");
+    assert_eq!(again(&mut t, 13, &more, true), (first.clone(), 3));
+    assert_eq!(again(&mut t, 15, &more, true), (first.clone(), 4));
+    // A table that the upstream takes away takes it along.
+    t.upstream.settings(&[(setting::HEADER_TABLE_SIZE, 0)]);
+    t.upstream.send_frame(kind::SETTINGS, flag::ACK, 0, b"");
+    assert_eq!(t.client.frame().0, kind::SETTINGS);
+    t.client.send_frame(kind::SETTINGS, flag::ACK, 0, b"");
+    assert_eq!(t.upstream.frame(), (kind::SETTINGS, flag::ACK, 0, vec![]));
+    assert_eq!(again(&mut t, 17, &more, true), (first.clone(), 4));
+    assert_eq!(again(&mut t, 19, &more, true), (first.clone(), 5));
     t.client.close();
     t.end();
 }

@@ -21,6 +21,10 @@ pub struct TestPolicy {
     upstream: TcpStream,
     pub unreachable: AtomicBool,
     pub opened: AtomicUsize,
+    /// How many requests were known already, octet for octet.
+    pub repeated: AtomicUsize,
+    /// The token is another one now.
+    pub renewed: AtomicBool,
     pub statuses: Mutex<Vec<(u16, Option<String>)>>,
     pub refusals: Mutex<Vec<(u16, Vec<u8>)>>,
 }
@@ -55,6 +59,11 @@ impl Policy for TestPolicy {
         Ok(Note::default())
     }
 
+    fn again(&self, _: Option<&Secret>) -> Option<Note> {
+        self.repeated.fetch_add(1, Ordering::Relaxed);
+        (!self.renewed.load(Ordering::Relaxed)).then(Note::default)
+    }
+
     fn answered(&self, _: &Note, answer: &Answer) {
         let challenge = answer.challenge.as_deref();
         let challenge = challenge.map(|value| String::from_utf8(value.to_vec()).unwrap());
@@ -85,6 +94,8 @@ impl Pair {
             upstream: there,
             unreachable: AtomicBool::new(false),
             opened: AtomicUsize::default(),
+            repeated: AtomicUsize::default(),
+            renewed: AtomicBool::new(false),
             statuses: Mutex::default(),
             refusals: Mutex::default(),
         });
