@@ -244,6 +244,8 @@ impl Encoder {
     /// Appends the block of `fields` to `out`.
     pub fn encode(&mut self, fields: &[Field], out: &mut Vec<u8>) {
         if let Some(lowest) = self.lowered.take() {
+            // Said once: the next block of these fields is another one.
+            self.table.changes += 1;
             if lowest < self.table.max {
                 write_number(out, 0x20, 5, lowest);
             }

@@ -23,6 +23,7 @@ pub mod hpack;
 mod huffman;
 pub mod note;
 mod outlet;
+mod request;
 mod requests;
 mod responses;
 mod spare;
@@ -45,7 +46,8 @@ use frame::{ErrorCode, Fatal};
 pub use hpack::Field;
 use note::{Answer, Note};
 use outlet::Outlet;
-use requests::{Request, Requests};
+use request::Request;
+use requests::Requests;
 use responses::{Responses, Said};
 use streams::Streams;
 

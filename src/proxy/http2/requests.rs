@@ -16,6 +16,7 @@ use super::held::Held;
 use super::hpack::{self, Decoder, Encoder, Field};
 use super::lock;
 use super::note::Note;
+use super::request::{Known, Request, Tables};
 use super::streams::{Asked, Side, Streams};
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::secret::Secret;
@@ -42,41 +43,6 @@ pub struct Requests<'a> {
     swallowed: usize,
     /// For the client.
     down: Vec<u8>,
-}
-
-/// A request whose fields are all here.
-#[derive(Debug)]
-pub struct Request {
-    /// Empty while it is [known](Requests::pass_known).
-    pub fields: Vec<Field>,
-    head: Head,
-    /// Its block, as it came.
-    fragment: Vec<u8>,
-    /// The tables before it was read.
-    tables: Tables,
-}
-
-/// A request as it came and as it was passed. One that comes as the same
-/// octets, as they do from most clients after their first few, goes as the
-/// same octets: nothing is read or written anew while neither table changed.
-struct Known {
-    fragment: Vec<u8>,
-    passed: Vec<u8>,
-    tables: Tables,
-    asked: Asked,
-    bearer: Option<Secret>,
-}
-
-/// How often the decoder's table and the encoder's have changed.
-type Tables = (u64, u64);
-
-impl Request {
-    /// Whom it is for, as far as it says.
-    pub fn authority(&self) -> Option<Vec<u8>> {
-        let named = |name: &[u8]| self.fields.iter().find(|field| field.name == name);
-        let field = named(b":authority").or_else(|| named(b"host"));
-        field.map(|field| field.value.clone())
-    }
 }
 
 struct Floods {
@@ -157,13 +123,7 @@ impl<'a> Requests<'a> {
         };
         let passed = self.send(request.head, &request.fields, max_frame, batch);
         let tables = self.tables();
-        self.known = (tables == request.tables).then_some(Known {
-            fragment: request.fragment,
-            passed,
-            tables,
-            asked,
-            bearer,
-        });
+        self.known = Known::new(request, passed, tables, asked, bearer);
     }
 
     /// Passes a request up if it is known and `again` says that it would be
@@ -420,8 +380,7 @@ impl<'a> Requests<'a> {
         if block.stream > self.begun
             && !block.stream.is_multiple_of(2)
             && let Some(known) = &self.known
-            && known.tables == tables
-            && known.fragment == block.fragment
+            && known.is(&block.fragment, tables)
         {
             self.begun = block.stream;
             return Ok(Some(Request {

@@ -1,0 +1,72 @@
+//! A request as it came, and one before it as it came and as it went.
+
+use super::headers::Head;
+use super::hpack::Field;
+use super::streams::Asked;
+use crate::secret::Secret;
+
+/// A request whose fields are all here. No `Debug`: a block may hold credentials.
+pub struct Request {
+    /// Empty while it is [`Known`].
+    pub fields: Vec<Field>,
+    pub head: Head,
+    /// Its block, as it came.
+    pub fragment: Vec<u8>,
+    /// The tables before it was read.
+    pub tables: Tables,
+}
+
+/// A request as it came and as it was passed. One that comes as the same
+/// octets, as they do from most clients after their first few, goes as the
+/// same octets: nothing is read or written anew while neither table changed.
+pub struct Known {
+    fragment: Vec<u8>,
+    /// The block that went up for it.
+    pub passed: Vec<u8>,
+    tables: Tables,
+    pub asked: Asked,
+    /// The token in it.
+    pub bearer: Option<Secret>,
+}
+
+impl Known {
+    /// What is to be known of a request that was passed so; nothing where a
+    /// table changed on the way.
+    pub fn new(
+        request: Request,
+        passed: Vec<u8>,
+        tables: Tables,
+        asked: Asked,
+        bearer: Option<Secret>,
+    ) -> Option<Known> {
+        let settled = tables == request.tables;
+        let small = request.fragment.len() + passed.len() <= MAX_KNOWN;
+        (settled && small).then_some(Known {
+            fragment: request.fragment,
+            passed,
+            tables,
+            asked,
+            bearer,
+        })
+    }
+
+    /// Whether this block would go up as that one did.
+    pub fn is(&self, fragment: &[u8], tables: Tables) -> bool {
+        self.tables == tables && self.fragment == fragment
+    }
+}
+
+/// How often the decoder's table and the encoder's have changed.
+pub type Tables = (u64, u64);
+
+impl Request {
+    /// Whom it is for, as far as it says.
+    pub fn authority(&self) -> Option<Vec<u8>> {
+        let named = |name: &[u8]| self.fields.iter().find(|field| field.name == name);
+        let field = named(b":authority").or_else(|| named(b"host"));
+        field.map(|field| field.value.clone())
+    }
+}
+
+/// The most octets a request is remembered with, both blocks together.
+const MAX_KNOWN: usize = 8192;
