@@ -1,12 +1,13 @@
 # What is needed beside the compiler, by test and demo, by lint where there is no
 # rustup, and by the comparisons. Installed by apt when missing and we are root.
+# Tests begin with Ctrl-C as it is by default, which a caller in the background ignores.
 TOOLS = bind9-dnsutils busybox-static curl gcc golang-go iproute2 libc6-dev musl-tools nghttp2-client nginx-light nodejs openssl procps python3 python3-venv util-linux
 LINTERS = cargo-web rust-web-clippy rustc-web rustfmt-web gcc libc6-dev ca-certificates
 PEERS = catatonit dnsmasq-base dnsperf dumb-init gcc haproxy libc6-dev nghttp2-proxy tini wrk
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 build: ; ./build.sh
-test: tools python build ; RUNSD_BIN=$(CURDIR)/dist/runsd cargo test --locked
+test: tools python build ; RUNSD_BIN=$(CURDIR)/dist/runsd env --default-signal=INT,QUIT cargo test --locked
 lint: linters ; cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
 demo: tools build ; cargo build --quiet --locked --example cloudrun && RUNSD_BIN=$(CURDIR)/dist/runsd tests/demo.sh
 bench: tools peers build ; tests/bench.sh $(ROW)
