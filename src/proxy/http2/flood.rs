@@ -2,6 +2,29 @@
 
 use std::time::Instant;
 
+/// What one client may send, kind by kind.
+pub struct Floods {
+    pub settings: Bucket,
+    pub pings: Bucket,
+    /// Of requests that were not answered yet.
+    pub resets: Bucket,
+    /// DATA without data.
+    pub empty: Bucket,
+}
+
+impl Floods {
+    pub fn new(now: Instant) -> Floods {
+        Floods {
+            settings: Bucket::new(100, 10, now),
+            // Clients that measure the way to the service send one after the
+            // other.
+            pings: Bucket::new(20_000, 20_000, now),
+            resets: Bucket::new(1000, 100, now),
+            empty: Bucket::new(1000, 100, now),
+        }
+    }
+}
+
 /// A number of events at once, and so many a second in the long run.
 pub struct Bucket {
     left: u64,

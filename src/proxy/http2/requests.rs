@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::answer;
 use super::batch::Batch;
-use super::flood::Bucket;
+use super::flood::Floods;
 use super::frame::{self, ErrorCode, Fatal, Frame, Header, flag, kind, setting};
 use super::headers::{self, Block, Head, MAX_BLOCK};
 use super::held::Held;
@@ -45,13 +45,6 @@ pub struct Requests<'a> {
     down: Vec<u8>,
 }
 
-struct Floods {
-    settings: Bucket,
-    pings: Bucket,
-    resets: Bucket,
-    empty: Bucket,
-}
-
 impl<'a> Requests<'a> {
     pub fn new(streams: &'a Mutex<Streams>, now: Instant) -> Requests<'a> {
         let mut down = Vec::new();
@@ -69,14 +62,7 @@ impl<'a> Requests<'a> {
             acknowledged: false,
             held: Some(Held::new()),
             known: None,
-            floods: Floods {
-                settings: Bucket::new(100, 10, now),
-                // Clients that measure the way to the service send one after the
-                // other.
-                pings: Bucket::new(20_000, 20_000, now),
-                resets: Bucket::new(1000, 100, now),
-                empty: Bucket::new(1000, 100, now),
-            },
+            floods: Floods::new(now),
             swallowed: 0,
             down,
         }
