@@ -139,7 +139,8 @@ impl Session<'_> {
         let Some(body) = Body::new(framing) else {
             self.send_down(reader)?;
             // Bytes after an answer that has no body belong to nobody.
-            let keep_upstream = reusable && self.answer.is_empty();
+            let nothing_left = self.answer.is_empty() && reader.pieces().next().is_none();
+            let keep_upstream = reusable && nothing_left;
             return Ok(done(keep, keep_upstream));
         };
         let clean = self.pass_body(body, unchunk, no, reader)?;
