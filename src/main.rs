@@ -1,11 +1,13 @@
 //! runsd: put before an application on Cloud Run, it lets `http://NAME` reach
 //! every service of the project, authenticated.
 //!
-//! `main` is the life of the process, in order. The rooms it leads to:
+//! `run` is the life of the process, in order. The rooms it leads to:
 //! `cli`, `config` and `logger` are the front; `supervisor`, `user` and `sys`
 //! look after the application; `dns` answers for our names and passes on the
 //! others; `proxy` takes the requests to where `service` and `destination`
 //! say, with what `tokens` has from `metadata`.
+
+#![cfg_attr(not(test), no_main)] // it is in sys::start
 
 mod check;
 mod cli;
@@ -26,8 +28,8 @@ mod tokens;
 mod user;
 
 use std::env;
-use std::io::Write as _;
-use std::process::exit;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::thread;
 
 use log::{error, info};
@@ -39,14 +41,11 @@ use crate::proxy::Proxy;
 use crate::supervisor::{Launch, SpawnError};
 use crate::user::User;
 
-fn main() {
-    exit(run());
-}
-
-fn run() -> i32 {
+/// From the words of the command line to an exit status.
+fn run(words: Vec<OsString>) -> i32 {
     // First, so that a SIGTERM in our first millisecond still reaches the app.
     let signals = supervisor::catch();
-    let args = match cli::parse(env::args_os().skip(1), |name| env::var_os(name)) {
+    let args = match cli::parse(words.into_iter().skip(1), |name| env::var_os(name)) {
         Ok(Cli::Run(args)) => args,
         Ok(Cli::Check(args, name)) => {
             logger::init(args.verbosity, args.log_format);
@@ -54,7 +53,8 @@ fn run() -> i32 {
             return check::run(&config, name.as_deref());
         }
         Ok(Cli::Print(text)) => {
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            let mut out = io::stdout();
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             return 0;
         }
         Err(sentence) => return fail(2, &sentence),
@@ -125,6 +125,7 @@ fn not_started(err: &SpawnError) -> i32 {
 }
 
 fn fail(code: i32, sentence: &str) -> i32 {
-    eprintln!("runsd: {sentence}");
+    // Where stderr is closed there is no one left to tell.
+    let _ = writeln!(io::stderr(), "runsd: {sentence}");
     code
 }

@@ -9,9 +9,7 @@ use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use log::{debug, info, trace, warn};
 
@@ -58,56 +56,45 @@ pub struct Launch<'a> {
     pub env: &'a [(OsString, OsString)],
 }
 
-/// Starts the application. Signals must have been [caught](catch) before.
+/// Starts the application. Signals must have been [caught](catch) before, and no
+/// thread been started.
 pub fn spawn(launch: &Launch<'_>) -> Result<App, SpawnError> {
     sys::adopt_orphans();
-    let mut command = command(launch.command)?;
-    command.envs(launch.env.iter().map(|(name, value)| (name, value)));
-    let mut credentials = None;
+    let mut command = sys::Command {
+        words: launch.command,
+        foreground: sys::in_foreground(),
+        ..sys::Command::default()
+    };
+    let told = launch.env.iter().cloned();
+    command
+        .env
+        .extend(told.map(|(name, value)| (name, Some(value))));
     if let Some(user) = launch.user {
-        command.env("HOME", &user.home);
+        let home = user.home.clone().into();
+        command.env.push(("HOME".into(), Some(home)));
         for variable in ["USER", "LOGNAME"] {
-            match &user.name {
-                Some(name) => command.env(variable, name),
-                None => command.env_remove(variable),
-            };
+            let name = user.name.clone().map(OsString::from);
+            command.env.push((variable.into(), name));
         }
         // An ordinary user may name itself.
         if sys::ids() != (user.uid, user.gid) || user.uid == 0 {
-            credentials = Some(user.credentials());
+            command.credentials = Some(user.credentials());
         }
     }
-    let foreground = sys::in_foreground();
-    let pid = sys::spawn(&mut command, credentials, foreground)
-        .map_err(|err| SpawnError::new(launch.command, launch.user, &err))?;
-    sys::pass_on_early(pid);
+    let pid =
+        sys::spawn(&command).map_err(|err| SpawnError::new(launch.command, launch.user, &err))?;
+    sys::pass_on_libcs(pid);
     info!("started {:?} as process {pid}", launch.command[0]);
-    Ok(App { pid, foreground })
+    Ok(App {
+        pid,
+        foreground: command.foreground,
+    })
 }
 
 /// Off Cloud Run: this process becomes the application, and finds everything
 /// as runsd found it. Returns only when that cannot be.
 pub fn become_app(words: &[OsString]) -> SpawnError {
-    match command(words) {
-        Ok(mut command) => {
-            sys::pass_on_early(std::process::id().cast_signed());
-            sys::prepare(&mut command, None, false);
-            SpawnError::new(words, None, &command.exec())
-        }
-        Err(err) => err,
-    }
-}
-
-fn command(words: &[OsString]) -> Result<Command, SpawnError> {
-    let Some((program, arguments)) = words.split_first() else {
-        return Err(SpawnError {
-            code: 127,
-            message: "no command given".to_owned(),
-        });
-    };
-    let mut command = Command::new(program);
-    command.args(arguments);
-    Ok(command)
+    SpawnError::new(words, None, &sys::become_command(words))
 }
 
 /// The running application.
@@ -144,6 +131,9 @@ impl App {
                     debug!("signal {} passed on", signal.number);
                     sys::kill(self.pid, signal.number);
                 }
+                // A SIGPIPE of our own, for a log line nobody reads: saying so
+                // would be the next.
+                Ok(signal) if signal.from == Sender::Ourselves => {}
                 Ok(signal) => trace!("signal {} not passed on", signal.number),
                 // As after a stop: ask again.
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
@@ -165,18 +155,16 @@ impl App {
         }
     }
 
-    /// Reaps all who have ended, for one SIGCHLD may stand for many; and says
-    /// so if the application is among them.
+    /// Reaps all who have ended, for one SIGCHLD may stand for many, up to the
+    /// application; and says so if it is among them.
     fn reap(&self) -> Option<Ended> {
-        let mut app = None;
         while let Some((pid, ended)) = sys::reap(false) {
             if pid == self.pid {
-                app = Some(ended);
-            } else {
-                trace!("orphan {pid} reaped: {ended:?}");
+                return Some(ended);
             }
+            trace!("orphan {pid} reaped: {ended:?}");
         }
-        app
+        None
     }
 
     fn wants(&self, signal: Signal) -> bool {

@@ -12,13 +12,14 @@ mod allocator;
 pub mod memory;
 pub mod net;
 mod spawn;
+mod start;
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-pub use self::spawn::{Credentials, prepare, spawn};
+pub use self::spawn::{Command, Credentials, become_command, spawn};
 
 /// A set of signals: bit N-1 is signal N.
 pub type SignalSet = u64;
@@ -31,93 +32,50 @@ pub const fn bit(signal: i32) -> SignalSet {
 /// What runsd itself was started with, and the application is to find.
 struct Inherited {
     mask: AtomicU64,
-    pipe_ignored: AtomicBool,
     child_ignored: AtomicBool,
-    /// Bit N for each closed descriptor N of 0, 1, 2.
-    closed: AtomicU64,
-    /// The signals that libc keeps for itself and that had come already.
-    early: AtomicU64,
 }
 
 static INHERITED: Inherited = Inherited {
     mask: AtomicU64::new(0),
-    pipe_ignored: AtomicBool::new(false),
     child_ignored: AtomicBool::new(false),
-    closed: AtomicU64::new(0),
-    early: AtomicU64::new(0),
 };
 
-// Rust's runtime ignores SIGPIPE and opens /dev/null for closed standard
-// descriptors before main; what was there before, only a constructor sees.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static BEFORE_MAIN: extern "C" fn() = before_main;
-
-extern "C" fn before_main() {
-    INHERITED
-        .pipe_ignored
-        .store(is_ignored(libc::SIGPIPE), Relaxed);
-    INHERITED
-        .child_ignored
-        .store(is_ignored(libc::SIGCHLD), Relaxed);
-    for fd in 0..3 {
-        // SAFETY: F_GETFD takes no memory, and any number for a descriptor.
-        if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-            INHERITED.closed.fetch_or(1 << fd, Relaxed);
-        }
-    }
-    // libc lets through those that it keeps for itself when Rust's runtime
-    // installs its first handler, and then they would be gone, and their bits
-    // of the mask.
-    let mask = set_mask(libc::SIG_BLOCK, 0).unwrap_or_default();
-    INHERITED.mask.store(mask, Relaxed);
-    let now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    while let Ok(Signal {
-        number: number @ 1..,
-        ..
-    }) = take_signal(LIBCS, Some(&now))
-    {
-        INHERITED.early.fetch_or(bit(number), Relaxed);
-    }
-}
-
-/// Sends to `pid` the signals that libc would have taken from us before main.
-pub fn pass_on_early(pid: i32) {
-    let early = INHERITED.early.load(Relaxed);
-    (1..=64)
-        .filter(|number| early & bit(*number) != 0)
-        .for_each(|number| kill(pid, number));
-}
-
-fn is_ignored(signal: i32) -> bool {
-    // SAFETY: all zeroes is a valid sigaction, and the call only writes to it.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(signal, ptr::null(), &raw mut action) == 0
-            && action.sa_sigaction == libc::SIG_IGN
-    }
-}
-
 /// Holds `signals` back from this thread and those it starts, until
-/// [`next_signal`] takes them.
+/// [`next_signal`] takes them. To be called once, before anything else.
 pub fn hold(signals: SignalSet) -> io::Result<()> {
+    let mask = set_mask(libc::SIG_BLOCK, signals)?;
+    INHERITED.mask.store(mask, Relaxed);
     // Where it is ignored the kernel reaps by itself, and an exit status is gone.
-    if INHERITED.child_ignored.load(Relaxed) {
-        // SAFETY: sets a disposition that runs no code of ours.
-        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    }
-    for fd in 0..3 {
-        if INHERITED.closed.load(Relaxed) & (1 << fd) != 0 {
-            // Closed again for the application, as exec does it.
-            // SAFETY: F_SETFD takes no memory, and any number for a descriptor.
-            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-        }
-    }
-    set_mask(libc::SIG_BLOCK, signals).map(drop)
+    // SAFETY: sets a disposition that runs no code of ours.
+    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    let ignored = before == libc::SIG_IGN;
+    INHERITED.child_ignored.store(ignored, Relaxed);
+    Ok(())
 }
+
+/// Sends to `pid` the signals that libc keeps for itself and that have come so
+/// far. To be called before the first thread is started: for that, libc lets
+/// them through, and they would be the end of us.
+pub fn pass_on_libcs(pid: i32) {
+    while let Ok(signal) = take_signal(LIBCS, Some(&NOW)) {
+        kill(pid, signal.number);
+    }
+}
+
+/// Forgets a signal that has come, if it is one we sent ourselves.
+fn drop_own(number: i32) {
+    if let Ok(signal) = take_signal(bit(number), Some(&NOW))
+        && signal.from != Sender::Ourselves
+    {
+        // Held back still, until the mask is what it was.
+        kill(std::process::id().cast_signed(), number);
+    }
+}
+
+const NOW: libc::timespec = libc::timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// What a thread does, with all signals held back also in it: libc takes one or
 /// two that it keeps for itself out of the mask a new thread inherits, and one

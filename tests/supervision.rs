@@ -5,7 +5,7 @@
 //! of theirs, or for their end.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -306,6 +306,18 @@ fn off_cloud_run_we_become_the_app() {
     command.env_remove("K_SERVICE");
     let mut app = Running::start(command);
     assert_eq!(app.line(), app.child.id().to_string());
+}
+
+#[test]
+fn a_log_nobody_reads_is_not_the_end_of_the_app() {
+    for disable in ["0", "1"] {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = runsd(&["-v=5", "--", "sh", "-c", "exit 7"]);
+        command.env("RUNSD_DISABLE", disable).stderr(writer);
+        let status = command.status().expect("runsd starts");
+        assert_eq!(status.code(), Some(7), "{disable}: {status}");
+    }
 }
 
 #[test]

@@ -1,19 +1,21 @@
-//! Starting the application: by posix_spawn, or by fork where it is to become
-//! someone else or to have the terminal; or in our own place.
+//! Starting the application: in a process of its own, or in our own place.
+//!
+//! The new process shares our memory until it has become the application
+//! (`CLONE_VM | CLONE_VFORK`, as posix_spawn does it): a fork would copy the page
+//! tables, a third of the time runsd takes to start.
 
 #![allow(unsafe_code)]
 
 use std::env;
-use std::ffi::CString;
+use std::ffi::{CString, OsString, c_char, c_int, c_void};
 use std::io;
 use std::iter;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 use std::ptr;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-use super::{INHERITED, SignalSet, bit, set_mask};
+use super::{INHERITED, drop_own, set_mask};
 
 /// Whom a process is to become.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,160 +25,142 @@ pub struct Credentials {
     pub groups: Vec<u32>,
 }
 
-/// Starts the command as it would have started without runsd; where it is
-/// asked for, as someone else, or with a process group of its own and the
-/// terminal. The answer is its process.
-pub fn spawn(
-    command: &mut Command,
-    credentials: Option<Credentials>,
-    foreground: bool,
-) -> io::Result<i32> {
-    let child_ignored = INHERITED.child_ignored.load(Relaxed);
-    if credentials.is_none() && !foreground && !child_ignored {
-        return posix_spawn(command);
-    }
-    prepare(command, credentials, foreground);
-    let child = command.spawn()?;
-    i32::try_from(child.id()).map_err(io::Error::other)
+/// What is started, and as what.
+#[derive(Debug, Clone, Default)]
+pub struct Command<'a> {
+    /// The program, looked for in `PATH`, and its arguments; not empty.
+    pub words: &'a [OsString],
+    /// Changes to the environment: a value, or `None` to take one away.
+    pub env: Vec<(OsString, Option<OsString>)>,
+    pub credentials: Option<Credentials>,
+    /// A process group of its own, and the terminal.
+    pub foreground: bool,
 }
 
-/// The way without fork, which would copy our page tables: a third of the time
-/// runsd takes to start. std has it, too, but cannot set a signal mask then.
-fn posix_spawn(command: &Command) -> io::Result<i32> {
-    let arguments = iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(|word| CString::new(word.as_bytes()))
-        .collect::<Result<Vec<CString>, _>>()?;
-    let argv = pointers(&arguments);
-    let variables = variables(command)?.map(|variables| (pointers(&variables), variables));
-    let envp = match &variables {
-        Some((pointers, _)) => pointers.as_ptr(),
-        // SAFETY: nobody changes the environment of this process.
-        None => unsafe { environ },
+/// Starts the command as it would have started without runsd; the answer is its
+/// process. All signals must be held back, and no other thread be running.
+pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
+    let program = Program::new(command)?;
+    // PATH_MAX and NAME_MAX are the most that execvpe builds there.
+    let mut stack = [const { MaybeUninit::<u128>::uninit() }; 1024];
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is writable and aligned, ends where it is said to begin,
+    // for it grows downwards, and is used until the child has another memory or
+    // is gone: only then does the call return. Until then this thread stands
+    // still, so that what both can see is changed by the child alone; that makes
+    // system calls, and changes nothing but `failed` and errno.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr_range().end.cast();
+        libc::clone(child, top, flags, (&raw const program).cast_mut().cast())
     };
-    let mask = libc_set(INHERITED.mask.load(Relaxed));
-    let default = match INHERITED.pipe_ignored.load(Relaxed) {
-        true => 0,
-        false => bit(libc::SIGPIPE),
-    };
-    let default = libc_set(default);
-    let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
-    let flags = libc::c_short::try_from(flags).map_err(io::Error::other)?;
-    let held = set_mask(libc::SIG_BLOCK, 0)?;
-    let mut pid = 0;
-    // SAFETY: the attributes are initialised before they are used, and not used
-    // after they are destroyed; argv and envp end in null, and what they point
-    // to lives until the end of this function.
-    let failed = unsafe {
-        let mut attributes = std::mem::zeroed();
-        libc::posix_spawnattr_init(&raw mut attributes);
-        libc::posix_spawnattr_setflags(&raw mut attributes, flags);
-        libc::posix_spawnattr_setsigmask(&raw mut attributes, &raw const mask);
-        libc::posix_spawnattr_setsigdefault(&raw mut attributes, &raw const default);
-        let failed = libc::posix_spawnp(
-            &raw mut pid,
-            argv[0],
-            ptr::null(),
-            &raw const attributes,
-            argv.as_ptr(),
-            envp,
-        );
-        libc::posix_spawnattr_destroy(&raw mut attributes);
-        failed
-    };
-    // musl's posix_spawn puts the mask back without the signals it keeps for itself.
-    set_mask(libc::SIG_SETMASK, held)?;
-    match failed {
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    match program.failed.load(Relaxed) {
         0 => Ok(pid),
-        errno => Err(io::Error::from_raw_os_error(errno)),
+        errno => {
+            // SAFETY: waits for the process that has just ended; no status is asked for.
+            unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+            Err(io::Error::from_raw_os_error(errno))
+        }
     }
 }
 
-unsafe extern "C" {
-    /// The environment, as C has it.
-    static environ: *const *mut libc::c_char;
+/// Becomes the command, which finds everything as runsd found it; returns only
+/// when that cannot be.
+pub fn become_command(words: &[OsString]) -> io::Error {
+    let command = Command {
+        words,
+        ..Command::default()
+    };
+    // A SIGPIPE of ours, for a log line nobody reads, would be the command's end.
+    drop_own(libc::SIGPIPE);
+    Program::new(&command).map_or_else(|err| err, |program| program.exec())
 }
 
-/// The environment with the changes of a command; nothing where it has none:
-/// copying ours for nothing would be a twentieth of a start.
-fn variables(command: &Command) -> io::Result<Option<Vec<CString>>> {
-    let changed: Vec<_> = command.get_envs().collect();
-    if changed.is_empty() {
-        return Ok(None);
+extern "C" fn child(program: *mut c_void) -> c_int {
+    // SAFETY: `spawn` gives a program that it only looks at again afterwards.
+    let program = unsafe { &*program.cast::<Program<'_>>() };
+    let errno = program.exec().raw_os_error();
+    program.failed.store(errno.unwrap_or(libc::EIO), Relaxed);
+    // SAFETY: ends the child and runs nothing of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+/// A command as the kernel takes it. The pointers are into the strings.
+struct Program<'a> {
+    command: &'a Command<'a>,
+    argv: Vec<*const c_char>,
+    envp: Vec<*const c_char>,
+    _strings: (Vec<CString>, Vec<CString>),
+    /// The errno of a child that could not become the command.
+    failed: AtomicI32,
+}
+
+impl<'a> Program<'a> {
+    fn new(command: &'a Command<'a>) -> io::Result<Program<'a>> {
+        let words = command.words.iter();
+        let arguments = words
+            .map(|word| CString::new(word.as_bytes()))
+            .collect::<Result<Vec<CString>, _>>()?;
+        let variables = match command.env.is_empty() {
+            true => Vec::new(),
+            false => variables(&command.env)?,
+        };
+        Ok(Program {
+            command,
+            argv: pointers(&arguments),
+            envp: pointers(&variables),
+            _strings: (arguments, variables),
+            failed: AtomicI32::new(0),
+        })
     }
-    let kept = env::vars_os().filter(|(name, _)| changed.iter().all(|(other, _)| other != name));
-    let added = changed
-        .iter()
-        .filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?.to_owned())));
-    let variables = kept
-        .chain(added)
-        .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
-        .collect::<Result<Vec<CString>, _>>()?;
-    Ok(Some(variables))
-}
 
-/// A list as C has it, with null at its end; valid as long as `texts` is.
-fn pointers(texts: &[CString]) -> Vec<*mut libc::c_char> {
-    texts
-        .iter()
-        .map(|text| text.as_ptr().cast_mut())
-        .chain(iter::once(ptr::null_mut()))
-        .collect()
-}
-
-fn libc_set(set: SignalSet) -> libc::sigset_t {
-    // SAFETY: a sigset_t is an array of words without padding, in both libcs,
-    // and the first holds the kernel's 64 signals.
-    unsafe {
-        let mut libc_set: libc::sigset_t = std::mem::zeroed();
-        ptr::write_unaligned((&raw mut libc_set).cast(), set);
-        libc_set
+    /// In the child, or in our own place; allocates nothing and takes no lock.
+    fn exec(&self) -> io::Error {
+        if let Err(err) = self.prepare() {
+            return err;
+        }
+        // SAFETY: argv and envp end in null, and what they point to is ours; of
+        // the environment, nobody changes anything in this process.
+        unsafe {
+            let envp = match self.command.env.is_empty() {
+                // Copying it for nothing would be a twentieth of a start.
+                true => environ,
+                false => self.envp.as_ptr(),
+            };
+            libc::execvpe(self.argv[0], self.argv.as_ptr(), envp);
+        }
+        io::Error::last_os_error()
     }
-}
 
-/// Has the command begin as it would have begun without runsd, by fork or
-/// in our own place.
-pub fn prepare(command: &mut Command, credentials: Option<Credentials>, foreground: bool) {
-    let mask = INHERITED.mask.load(Relaxed);
-    let pipe_ignored = INHERITED.pipe_ignored.load(Relaxed);
-    let child_ignored = INHERITED.child_ignored.load(Relaxed);
-    // std gives SIGPIPE its default, and leaves the mask as it is.
-    let before_exec = move || {
-        if foreground {
-            // Not yet in the foreground, we would be stopped for asking.
-            set_mask(libc::SIG_SETMASK, bit(libc::SIGTTOU))?;
-            // SAFETY: take no memory. A terminal that is gone is no reason to
-            // give up.
+    /// Has it begin as it would have begun without runsd, but as it is asked for.
+    fn prepare(&self) -> io::Result<()> {
+        if self.command.foreground {
+            // SIGTTOU is held back: not yet in the foreground, we would be
+            // stopped for asking. A terminal that is gone is no reason to give up.
+            // SAFETY: take no memory.
             unsafe {
                 libc::setpgid(0, 0);
                 libc::tcsetpgrp(0, libc::getpid());
             }
         }
-        for (ignored, signal) in [
-            (pipe_ignored, libc::SIGPIPE),
-            (child_ignored, libc::SIGCHLD),
-        ] {
-            if ignored {
-                // SAFETY: sets a disposition that runs no code.
-                unsafe { libc::signal(signal, libc::SIG_IGN) };
-            }
+        if INHERITED.child_ignored.load(Relaxed) {
+            // SAFETY: sets a disposition that runs no code.
+            unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
         }
-        if let Some(credentials) = &credentials {
+        if let Some(credentials) = &self.command.credentials {
             become_user(credentials)?;
         }
-        set_mask(libc::SIG_SETMASK, mask)?;
-        Ok(())
-    };
-    // SAFETY: between fork and exec the closure makes system calls only; it
-    // neither allocates nor takes a lock.
-    unsafe { command.pre_exec(before_exec) };
+        set_mask(libc::SIG_SETMASK, INHERITED.mask.load(Relaxed)).map(drop)
+    }
 }
 
 /// Groups first, while we still may.
 fn become_user(credentials: &Credentials) -> io::Result<()> {
     let Credentials { uid, gid, groups } = credentials;
     // By raw system calls: libc would have all threads follow, by means that
-    // are not for a forked child.
+    // are not for such a child.
     // SAFETY: the pointer and the count belong to one slice; the others take
     // no memory.
     let results = unsafe {
@@ -190,4 +174,31 @@ fn become_user(credentials: &Credentials) -> io::Result<()> {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
     }
     Ok(())
+}
+
+unsafe extern "C" {
+    /// The environment, as C has it.
+    static environ: *const *const c_char;
+}
+
+/// The environment with changes.
+fn variables(changed: &[(OsString, Option<OsString>)]) -> io::Result<Vec<CString>> {
+    let kept = env::vars_os().filter(|(name, _)| changed.iter().all(|(other, _)| other != name));
+    let added = changed
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    let variables = kept
+        .chain(added)
+        .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
+        .collect::<Result<Vec<CString>, _>>()?;
+    Ok(variables)
+}
+
+/// A list as C has it, with null at its end; valid as long as `texts` is.
+fn pointers(texts: &[CString]) -> Vec<*const c_char> {
+    texts
+        .iter()
+        .map(|text| text.as_ptr())
+        .chain(iter::once(ptr::null()))
+        .collect()
 }
