@@ -4,7 +4,7 @@
 //! application's, and runsd speaks up only when a person should look; not a
 //! thousand times, either.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -90,7 +90,7 @@ impl Log for Logger {
 
 /// How often each text was logged, and when it was last.
 #[derive(Default)]
-struct Repeats(HashMap<String, (u64, Instant)>);
+struct Repeats(BTreeMap<String, (u64, Instant)>);
 
 impl Repeats {
     /// Counts one more; `None` when it is no news: the first time is, then the

@@ -20,7 +20,7 @@ use crate::config::{Config, DnsConfig, METADATA_ADDRESS};
 use crate::dns;
 use crate::dns::nameservers::{Nameservers, Patience};
 use crate::proxy::{self, Proxy};
-use crate::resolv_conf::{self, ResolvConf, Rewritten};
+use crate::resolv_conf::{self, Found, ResolvConf, Rewritten};
 use crate::sys;
 
 /// All that is bound, not yet served.
@@ -37,8 +37,8 @@ pub struct Ports {
 /// network, and nothing that goes wrong is the end.
 pub fn bind(config: &Config) -> (Ports, Option<Rewritten>) {
     let path = &config.args.resolv_conf_file;
-    let original = resolv_conf::read(path);
-    let found = ResolvConf::parse(original.as_deref().unwrap_or_default());
+    let file = resolv_conf::find(path);
+    let found = ResolvConf::parse(file.text.as_deref().unwrap_or_default());
     let mut ports = Ports {
         dns: None,
         proxy: None,
@@ -47,8 +47,8 @@ pub fn bind(config: &Config) -> (Ports, Option<Rewritten>) {
         open: false,
     };
     let blind = found.nameservers.is_empty() && config.args.nameservers.is_empty();
-    let unread = original.as_ref().err().map(reason);
-    match ports.usual(config, original.ok(), &found) {
+    let unread = file.text.as_ref().err().map(reason);
+    match ports.usual(config, file, &found) {
         Err(refused) => {
             ports.fall_back(config, &refused);
             (ports, None)
@@ -72,7 +72,7 @@ impl Ports {
     fn usual(
         &mut self,
         config: &Config,
-        original: Option<Vec<u8>>,
+        file: Found<'_>,
         found: &ResolvConf,
     ) -> Result<Option<Rewritten>, String> {
         let args = &config.args;
@@ -99,7 +99,7 @@ impl Ports {
         let ours = found.render(&bound.addresses(), &args.domain, args.ndots);
         self.dns = Some(bound);
         let path = &args.resolv_conf_file;
-        resolv_conf::rewrite(path, original, ours)
+        file.rewrite(ours)
             .map(Some)
             .map_err(|err| format!("cannot write {}{}", path.display(), because(&err)))
     }

@@ -4,9 +4,10 @@
 //! the original gets past runsd. The file is written in place: on Cloud Run it
 //! may be a bind mount, which cannot be renamed over.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _};
 use std::net::IpAddr;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -115,56 +116,100 @@ fn is_ndots(option: &str) -> bool {
     option.starts_with("ndots:")
 }
 
-/// The file's bytes: of a regular file only, for a pipe in its place would
-/// wait for a writer, and of one of at most 64 KiB.
+/// The file's bytes: of a regular file only, and of one of at most 64 KiB.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let found = fs::metadata(path)?;
+    contents(&open(File::options().read(true), path)?)
+}
+
+/// Opens without waiting: a pipe in its place would wait for a writer.
+fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+fn contents(mut file: &File) -> io::Result<Vec<u8>> {
+    let found = file.metadata()?;
     if !found.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     if found.len() > LARGEST {
         return Err(io::Error::other("larger than 64 KiB"));
     }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
+    // With room to spare, one read takes it all, and another sees its end.
+    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0) + 64);
+    file.rewind()?;
+    file.take(LARGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// A file as it was found, opened once for all that is done with it.
+#[derive(Debug)]
+pub struct Found<'a> {
+    path: &'a Path,
+    /// Where it may be written to.
+    file: Option<File>,
+    /// What [`read`] gives.
+    pub text: io::Result<Vec<u8>>,
+}
+
+/// Reads a file that may be rewritten.
+pub fn find(path: &Path) -> Found<'_> {
+    let file = open(File::options().read(true).write(true), path).ok();
+    let text = match &file {
+        Some(file) => contents(file),
+        None => read(path),
+    };
+    Found { path, file, text }
+}
+
+impl Found<'_> {
+    /// Puts `ours` into the file in place. Where it could not be read there
+    /// must be nothing at all at that path, and a file is made.
+    pub fn rewrite(self, ours: Vec<u8>) -> io::Result<Rewritten> {
+        let mut options = File::options();
+        options.read(true).write(true);
+        let original = self.text.ok();
+        let file = match (&original, self.file) {
+            (Some(_), Some(file)) => file,
+            // Once more, to learn why it may not.
+            (Some(_), None) => open(&mut options, self.path)?,
+            // Whatever else stands there is not ours to write to, or to remove.
+            (None, _) => open(options.create_new(true), self.path).map_err(|err| {
+                match self.path.is_dir() {
+                    true => io::ErrorKind::IsADirectory.into(),
+                    false => err,
+                }
+            })?,
+        };
+        let rewritten = Rewritten {
+            path: self.path.to_owned(),
+            file,
+            original,
+            ours,
+        };
+        let before = rewritten.original.as_ref().map_or(0, Vec::len);
+        if let Err(err) = overwrite(&rewritten.file, &rewritten.ours, before) {
+            // Half a file, as on a full disk, would be worse than the old one.
+            let _ = rewritten.put_back();
+            return Err(err);
+        }
+        Ok(rewritten)
+    }
 }
 
 /// A file that was rewritten, and what it takes to put it back.
 #[derive(Debug)]
 pub struct Rewritten {
     path: PathBuf,
+    file: File,
     original: Option<Vec<u8>>,
     ours: Vec<u8>,
 }
 
-/// Puts `ours` into the file in place; `original` is what [`read`] gave. Where
-/// it is `None` there must be nothing at all at that path, and a file is made.
-pub fn rewrite(path: &Path, original: Option<Vec<u8>>, ours: Vec<u8>) -> io::Result<Rewritten> {
-    if original.is_none() {
-        // Whatever else stands there is not ours to write to, or to remove.
-        File::create_new(path).map_err(|err| match path.is_dir() {
-            true => io::ErrorKind::IsADirectory.into(),
-            false => err,
-        })?;
-    }
-    let rewritten = Rewritten {
-        path: path.to_owned(),
-        original,
-        ours,
-    };
-    if let Err(err) = overwrite(path, &rewritten.ours) {
-        // Half a file, as on a full disk, would be worse than the old one.
-        let _ = rewritten.put_back();
-        return Err(err);
-    }
-    Ok(rewritten)
-}
-
 impl Rewritten {
-    /// Gives the file its original content back, unless someone else wrote it since.
+    /// Gives the file its original content back, unless someone else wrote it
+    /// since, or put another in its place.
     pub fn restore(&self) -> io::Result<()> {
-        if read(&self.path)? == self.ours {
+        if contents(&self.file)? == self.ours {
             self.put_back()?;
         }
         Ok(())
@@ -172,22 +217,26 @@ impl Rewritten {
 
     fn put_back(&self) -> io::Result<()> {
         match &self.original {
-            Some(original) => overwrite(&self.path, original),
-            None => fs::remove_file(&self.path),
+            Some(original) => overwrite(&self.file, original, self.ours.len()),
+            None if same_file(&self.file, &self.path)? => fs::remove_file(&self.path),
+            None => Ok(()),
         }
     }
 }
 
-/// Writes first and cuts then: nobody ever reads an empty file, and no file
-/// system takes it for a replacement that has to reach the disk at once.
-fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::options().write(true).open(path)?;
-    let before = file.metadata()?.len();
-    file.write_all(bytes)?;
-    match bytes.len() as u64 {
-        // Cutting nothing off takes a file system longer than writing.
+fn same_file(file: &File, path: &Path) -> io::Result<bool> {
+    let (one, other) = (file.metadata()?, fs::symlink_metadata(path)?);
+    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+}
+
+/// Writes first and cuts then, where there were more bytes before: nobody ever
+/// reads an empty file, and no file system takes it for a replacement that has
+/// to reach the disk at once. Cutting nothing off takes longer than writing.
+fn overwrite(file: &File, bytes: &[u8], before: usize) -> io::Result<()> {
+    file.write_all_at(bytes, 0)?;
+    match bytes.len() {
         len if len >= before => Ok(()),
-        len => file.set_len(len),
+        len => file.set_len(len as u64),
     }
 }
 

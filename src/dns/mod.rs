@@ -24,7 +24,7 @@ use log::{error, trace, warn};
 
 use crate::config::{DnsConfig, Names};
 use crate::sys::held;
-use crate::sys::net::{Inbox, Wait, has_no_such_address, poll};
+use crate::sys::net::{Inbox, Wait, Waiting, datagrams, has_no_such_address, listen, poll};
 use forward::{Client, Forwarder};
 use message::{Read, Verdict};
 use nameservers::{Nameservers, Patience};
@@ -63,11 +63,7 @@ pub fn bind(config: &DnsConfig) -> io::Result<Sockets> {
 }
 
 fn bind_both(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
-    let udp = UdpSocket::bind(address)?;
-    let tcp = TcpListener::bind(address)?;
-    udp.set_nonblocking(true)?;
-    tcp.set_nonblocking(true)?;
-    Ok((udp, tcp))
+    Ok((datagrams(address)?, listen(address, Waiting::Never)?))
 }
 
 impl Sockets {

@@ -36,6 +36,7 @@ use crate::here::Here;
 use crate::metadata::{self, Metadata};
 use crate::secret::Secret;
 use crate::sys;
+use crate::sys::net::Waiting;
 use crate::tokens::Tokens;
 
 /// What all connections share.
@@ -86,9 +87,13 @@ pub struct Sockets(Vec<TcpListener>);
 
 /// Binds 127.0.0.1 and, where it exists, ::1; nothing else happens here.
 pub fn bind(port: u16) -> io::Result<Sockets> {
-    let mut listeners = vec![TcpListener::bind((Ipv4Addr::LOCALHOST, port))?];
-    let port = listeners[0].local_addr()?.port();
-    match TcpListener::bind((Ipv6Addr::LOCALHOST, port)) {
+    let listen = |ip: IpAddr, port| sys::net::listen((ip, port).into(), Waiting::Long);
+    let mut listeners = vec![listen(Ipv4Addr::LOCALHOST.into(), port)?];
+    let port = match port {
+        0 => listeners[0].local_addr()?.port(),
+        port => port,
+    };
+    match listen(Ipv6Addr::LOCALHOST.into(), port) {
         Ok(listener) => listeners.push(listener),
         // No IPv6 here, which is common.
         Err(err) if sys::net::has_no_such_address(&err) => {}
@@ -137,7 +142,6 @@ fn accept(listener: &TcpListener, proxy: &Arc<Proxy>) {
     // Inherited by the threads of the connections: with many of them, woken
     // threads queue instead of pushing the running one aside.
     sys::batch();
-    sys::net::lengthen_queue(listener);
     loop {
         match listener.accept() {
             Ok((tcp, _)) => seat(&Arc::new(tcp), proxy),

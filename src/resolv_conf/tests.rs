@@ -156,16 +156,24 @@ fn a_file_is_rewritten_and_restored() {
     let path = scratch("restored");
     fs::write(&path, "search original-and-much-longer-than-ours\n").unwrap();
     let original = read(&path).unwrap();
-    let rewritten = rewrite(&path, Some(original.clone()), b"ours\n".to_vec()).unwrap();
+    let rewritten = find(&path).rewrite(b"ours\n".to_vec()).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"ours\n");
     rewritten.restore().unwrap();
     assert_eq!(fs::read(&path).unwrap(), original);
 
     // What the application wrote is the application's.
-    let rewritten = rewrite(&path, Some(original), b"ours\n".to_vec()).unwrap();
+    let rewritten = find(&path).rewrite(b"ours\n".to_vec()).unwrap();
     fs::write(&path, "the application's\n").unwrap();
     rewritten.restore().unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"the application's\n");
+
+    // Even where it says the same.
+    let rewritten = find(&path).rewrite(b"ours\n".to_vec()).unwrap();
+    let another = scratch("another");
+    fs::write(&another, "ours\n").unwrap();
+    fs::rename(&another, &path).unwrap();
+    rewritten.restore().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"ours\n");
     fs::remove_file(&path).unwrap();
 }
 
@@ -173,17 +181,25 @@ fn a_file_is_rewritten_and_restored() {
 fn a_missing_file_comes_and_goes() {
     let path = scratch("missing");
     assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
-    let rewritten = rewrite(&path, None, b"ours\n".to_vec()).unwrap();
+    let rewritten = find(&path).rewrite(b"ours\n".to_vec()).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"ours\n");
     rewritten.restore().unwrap();
     assert!(!path.exists());
+
+    let rewritten = find(&path).rewrite(b"ours\n".to_vec()).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "the application's\n").unwrap();
+    rewritten.restore().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"the application's\n");
+    fs::remove_file(&path).unwrap();
 }
 
 #[test]
 fn a_directory_is_an_error() {
     let path = std::env::temp_dir();
     assert!(read(&path).is_err());
-    assert!(rewrite(&path, Some(Vec::new()), Vec::new()).is_err());
+    let err = find(&path).rewrite(Vec::new()).unwrap_err();
+    assert_eq!(err.kind(), io::ErrorKind::IsADirectory);
 }
 
 fn scratch(name: &str) -> PathBuf {

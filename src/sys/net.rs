@@ -11,7 +11,7 @@ use std::net::{
     Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket,
 };
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -35,12 +35,61 @@ impl Wait {
     }
 }
 
-/// Lets as many connections wait to be accepted as the kernel allows: past the
-/// 128 of std, each more of a burst would come a second late.
-pub fn lengthen_queue(listener: &TcpListener) {
-    // SAFETY: takes no memory; a second listen(2) changes only that number. A
-    // kernel that refuses keeps the one it had.
-    unsafe { libc::listen(listener.as_raw_fd(), i32::from(i16::MAX)) };
+/// Listens, and lets as many connections wait to be accepted as the kernel
+/// allows: past the 128 of std, each more of a burst would come a second late.
+pub fn listen(address: SocketAddr, waiting: Waiting) -> io::Result<TcpListener> {
+    let socket = bound(address, libc::SOCK_STREAM, waiting)?;
+    // SAFETY: takes no memory.
+    match unsafe { libc::listen(socket.as_raw_fd(), i32::from(i16::MAX)) } {
+        0 => Ok(socket.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A socket for datagrams that never waits.
+pub fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    bound(address, libc::SOCK_DGRAM, Waiting::Never).map(UdpSocket::from)
+}
+
+/// What calls do that find nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// They wait.
+    Long,
+    /// They say `WouldBlock`.
+    Never,
+}
+
+/// Each of std's ways here makes one or two calls more, before the application
+/// is there.
+fn bound(address: SocketAddr, kind: libc::c_int, waiting: Waiting) -> io::Result<OwnedFd> {
+    let flags = match waiting {
+        Waiting::Long => libc::SOCK_CLOEXEC,
+        Waiting::Never => libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+    };
+    // SAFETY: a descriptor that was just made belongs to nobody else; the option
+    // is an int and the address as long as it is said to be, and both outlive
+    // the calls.
+    unsafe {
+        let mut storage = mem::zeroed();
+        let len = put_address(&address, &mut storage);
+        let socket = libc::socket(libc::c_int::from(storage.ss_family), kind | flags, 0);
+        if socket < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let socket = OwnedFd::from_raw_fd(socket);
+        let fd = socket.as_raw_fd();
+        if kind == libc::SOCK_STREAM {
+            // Connections of before that still end are no reason to refuse.
+            let yes: libc::c_int = 1;
+            let (place, len) = ((&raw const yes).cast(), size_of::<libc::c_int>() as _);
+            libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, place, len);
+        }
+        match libc::bind(fd, (&raw const storage).cast(), len) {
+            0 => Ok(socket),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
 }
 
 /// Waits until one of `waits` is ready, or `timeout` is over.
