@@ -32,7 +32,7 @@ main() {
 
 build() {
   [ "$(uname -sm)" = "Linux x86_64" ] || die "builds on x86-64 Linux only; this is $(uname -sm)"
-  mkdir -p "$out/bin" "$out/lib" dist
+  mkdir -p "$out/lib" dist
   if can_build_for_musl; then
     install_packages $for_rustup
     with_rustup_target
@@ -65,38 +65,18 @@ with_rustup_target() {
   compile cargo "$(rustc --print sysroot)"
 }
 
-# musl-gcc cannot link a static PIE: its specs know only Scrt1.o, which wants
-# an interpreter. So the start files are named one by one. The wrapper's name
-# ends in gcc because rustc guesses from it what flags it takes.
-#
 # The unwinder is LLVM's, because gcc's libgcc_eh.a needs glibc.
 with_debian() {
-  local unwind source
+  local unwind
   unwind=$(compgen -G "/usr/lib/llvm-*/lib/libunwind.a" | tail -n 1) || die "no libunwind.a in /usr/lib/llvm-*/lib"
   ln -sf "$unwind" "$out/lib/libunwind.a" # alone, so that -L finds nothing else there
-  for source in start fprintf_chk; do
-    "${source}_c" >"$out/lib/$source.c"
-    musl-gcc -Os -fPIE -ffunction-sections -fno-stack-protector -fno-asynchronous-unwind-tables \
-      -c "$out/lib/$source.c" -o "$out/lib/$source.o"
-  done
+  fprintf_chk_c >"$out/lib/fprintf_chk.c"
+  musl-gcc -Os -fno-stack-protector -fno-asynchronous-unwind-tables \
+    -c "$out/lib/fprintf_chk.c" -o "$out/lib/fprintf_chk.o"
 
-  cat >"$out/bin/static-pie-gcc" <<'END'
-#!/bin/sh
-here=$(dirname "$0")/../lib
-musl=/usr/lib/x86_64-linux-musl
-exec gcc -nostartfiles -nostdlib -L"$here" -L"$musl" \
-  "$musl/rcrt1.o" "$musl/crti.o" "$(gcc -print-file-name=crtbeginS.o)" \
-  "$here/start.o" "$@" "$here/fprintf_chk.o" \
-  "$(gcc -print-file-name=crtendS.o)" "$musl/crtn.o" \
-  -Wl,--no-dynamic-linker -Wl,-z,text -Wl,-e,relocate_and_start
-END
-  chmod +x "$out/bin/static-pie-gcc"
-
-  # Found through PATH: a linker with a folder in its name could leave a trace.
-  PATH=$PWD/$out/bin:$PATH RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
-    CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=static-pie-gcc \
+  RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=musl-gcc \
     compile /usr/bin/cargo /usr \
-    "-Clink-self-contained=no" -- \
+    "-Clink-self-contained=no" "-Clink-arg=-L$out/lib" "-Clink-arg=$out/lib/fprintf_chk.o" -- \
     -Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size,panic-unwind
 }
 
@@ -117,60 +97,6 @@ int __fprintf_chk(FILE *f, int flag, const char *format, ...) {
 END
 }
 
-# Where the program starts, before musl does. The linker packs the relative
-# relocations (DT_RELR): a bit for each pointer in place of 24 bytes. musl knows
-# them since 1.2.4, and Debian 12 has 1.2.3. So they are applied here, and struck
-# out, so that a musl which knows them does not apply them again. Nothing here
-# may need a relocation itself.
-start_c() {
-  cat <<'END'
-#include <elf.h>
-
-#ifndef DT_RELR
-#define DT_RELRSZ 35
-#define DT_RELR 36
-#endif
-
-#define hidden __attribute__((visibility("hidden")))
-
-extern hidden const char __ehdr_start[]; /* the linker's: at address 0 of the file */
-extern hidden Elf64_Dyn _DYNAMIC[];
-
-__asm__(".globl relocate_and_start\n"
-        ".hidden relocate_and_start\n"
-        ".type relocate_and_start, @function\n"
-        "relocate_and_start:\n"
-        "	xor %ebp, %ebp\n"
-        "	call relocate\n" /* the stack is aligned and looks as it did, afterwards */
-        "	jmp _start\n");
-
-hidden void relocate(void) {
-  Elf64_Addr base = (Elf64_Addr)__ehdr_start;
-  const Elf64_Addr *entry = 0;
-  Elf64_Xword size = 0;
-  for (Elf64_Dyn *dyn = _DYNAMIC; dyn->d_tag != DT_NULL; dyn++) {
-    if (dyn->d_tag == DT_RELR) {
-      entry = (const Elf64_Addr *)(base + dyn->d_un.d_ptr);
-    } else if (dyn->d_tag == DT_RELRSZ) {
-      size = dyn->d_un.d_val;
-      dyn->d_un.d_val = 0;
-    }
-  }
-  Elf64_Addr *where = 0;
-  for (; size >= sizeof *entry; size -= sizeof *entry, entry++) {
-    if ((*entry & 1) == 0) { /* an address: relocated, and the bits go on after it */
-      where = (Elf64_Addr *)(base + *entry);
-      *where++ += base;
-    } else { /* 63 bits, one for each word from here */
-      for (int bit = 0; bit < 63; bit++)
-        if (*entry >> (bit + 1) & 1) where[bit] += base;
-      where += 63;
-    }
-  }
-}
-END
-}
-
 # compile CARGO SYSROOT [RUSTFLAG...] [-- CARGO-ARGUMENT...]
 compile() {
   local cargo=$1 sysroot=$2 flags=()
@@ -184,8 +110,10 @@ compile() {
     "--remap-path-prefix=$(realpath -m "$sysroot/lib/rustlib/src/rust")=/rust"
     "--remap-path-prefix=$home=/cargo"
     "--remap-path-prefix=$PWD=/runsd"
-    "-Clink-arg=-Wl,--build-id=none" "-Clink-arg=-Wl,-z,pack-relative-relocs"
-    "-Cforce-frame-pointers=yes"
+    "-Clink-arg=-Wl,--build-id=none" "-Cforce-frame-pointers=yes"
+    # At a fixed address and in two segments: to relocate 48 kB at each start
+    # and to map two segments more is a seventh of what runsd adds to one.
+    "-Crelocation-model=static" "-Clink-arg=-Wl,-z,noseparate-code" "-Clink-arg=-Wl,-z,norelro"
   )
   # shellcheck disable=SC2030
   (
@@ -212,7 +140,7 @@ commit() {
 check() {
   local size
   size=$(stat -c %s "$1")
-  readelf -hW "$1" | grep -q 'Type: *DYN' || die "runsd is not position-independent"
+  readelf -hW "$1" | grep -q 'Type: *EXEC' || die "runsd has to be relocated at each start"
   ! readelf -lW "$1" | grep -q INTERP || die "runsd wants an interpreter; it has to be static"
   ! readelf -dW "$1" | grep -q NEEDED || die "runsd wants shared libraries; it has to be static"
   ! readelf -SW "$1" | grep -q '\.symtab' || die "runsd is not stripped"

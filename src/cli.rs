@@ -105,11 +105,15 @@ impl Default for Args {
     }
 }
 
-/// Reads the arguments after the program's name, and the environment for the
-/// flags that are not among them. An error is one sentence for the user.
+/// What the names of variables that stand for flags begin with.
+pub const VARIABLES: &str = "RUNSD_";
+
+/// Reads the arguments after the program's name, and [`VARIABLES`], named
+/// without that beginning, for the flags that are not among them. An error is
+/// one sentence for the user.
 pub fn parse(
     args: impl Iterator<Item = OsString>,
-    env: impl Fn(&str) -> Option<OsString>,
+    variables: &[(OsString, OsString)],
 ) -> Result<Cli, String> {
     let mut words = args.peekable();
     let mut typed: Vec<(&'static Flag, String)> = Vec::new();
@@ -152,20 +156,22 @@ pub fn parse(
     }
 
     let mut parsed = Args::default();
-    for flag in &FLAGS {
+    for flag in FLAGS.iter().filter(|_| !variables.is_empty()) {
         // Not even read where a flag was typed: a flag also mends a bad variable.
         if typed.iter().any(|(given, _)| given.name == flag.name) {
             continue;
         }
-        let variable = format!("RUNSD_{}", flag.name.to_ascii_uppercase());
-        let Some(value) = env(&variable).filter(|value| !value.is_empty()) else {
+        let name = flag.name.to_ascii_uppercase();
+        // Of two the first counts, as in C.
+        let given = variables.iter().find(|(given, _)| *given == *name);
+        let Some((_, value)) = given.filter(|(_, value)| !value.is_empty()) else {
             continue;
         };
         let value = value
             .to_str()
-            .ok_or_else(|| format!("{variable}: {value:?} is not UTF-8"))?;
+            .ok_or_else(|| format!("{VARIABLES}{name}: {value:?} is not UTF-8"))?;
         flag.apply(&mut parsed, value)
-            .map_err(|err| format!("{variable}={value:?}: {err}"))?;
+            .map_err(|err| format!("{VARIABLES}{name}={value:?}: {err}"))?;
     }
     for (flag, value) in &typed {
         flag.apply(&mut parsed, value)

@@ -45,7 +45,8 @@ use crate::user::User;
 fn run(words: Vec<OsString>) -> i32 {
     // First, so that a SIGTERM in our first millisecond still reaches the app.
     let signals = supervisor::catch();
-    let args = match cli::parse(words.into_iter().skip(1), |name| env::var_os(name)) {
+    let variables = sys::environment::beginning_with(cli::VARIABLES);
+    let args = match cli::parse(words.into_iter().skip(1), &variables) {
         Ok(Cli::Run(args)) => args,
         Ok(Cli::Check(args, name)) => {
             logger::init(args.verbosity, args.log_format);
@@ -112,6 +113,8 @@ fn run(words: Vec<OsString>) -> i32 {
 
 /// Starts all that serves, and what the first request would wait for.
 fn serve(config: &Config, ports: Ports) {
+    ports.await_first();
+    sys::start_is_over();
     if let Some(proxy) = ports.serve(config, |nameservers, port, open| {
         Proxy::new(config, nameservers, port, open)
     }) {

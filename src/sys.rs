@@ -9,6 +9,7 @@
 
 pub mod alive;
 mod allocator;
+pub mod environment;
 pub mod memory;
 pub mod net;
 mod spawn;
@@ -19,6 +20,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+pub use self::allocator::start_is_over;
 pub use self::spawn::{Command, Credentials, become_command, spawn};
 
 /// A set of signals: bit N-1 is signal N.

@@ -7,10 +7,11 @@ fn typed(line: &str) -> Result<Cli, String> {
 }
 
 fn with_env(line: &str, env: &[(&str, &str)]) -> Result<Cli, String> {
-    parse(line.split_whitespace().map(OsString::from), |name| {
-        let found = env.iter().find(|(key, _)| *key == name);
-        found.map(|(_, value)| OsString::from(value))
-    })
+    let variables: Vec<(OsString, OsString)> = env
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(VARIABLES)?.into(), value.into())))
+        .collect();
+    parse(line.split_whitespace().map(OsString::from), &variables)
 }
 
 fn args(line: &str) -> Args {
@@ -123,7 +124,7 @@ fn the_command_is_the_applications() {
         assert_eq!(args(line).command, want, "{line}");
     }
     let odd = OsString::from_vec(b"\xff-\xfe".to_vec());
-    let got = parse([OsString::from("app"), odd.clone()].into_iter(), |_| None);
+    let got = parse([OsString::from("app"), odd.clone()].into_iter(), &[]);
     let Ok(Cli::Run(args)) = got else {
         panic!("{got:?}")
     };
@@ -193,7 +194,7 @@ fn one_sentence_names_what_is_wrong() {
         assert_eq!(typed(line), Err(want.to_owned()), "{line}");
     }
     let odd = OsString::from_vec(b"-v=\xff".to_vec());
-    let got = parse([odd].into_iter(), |_| None);
+    let got = parse([odd].into_iter(), &[]);
     assert_eq!(got, Err("the flag \"-v=\\xFF\" is not UTF-8".to_owned()));
 }
 

@@ -78,6 +78,12 @@ impl Sockets {
         local.collect()
     }
 
+    /// For the first query of all.
+    pub fn waits(&self) -> impl Iterator<Item = Wait> {
+        let udp = self.udp.iter().map(Wait::readable);
+        udp.chain(self.tcp.iter().map(Wait::readable))
+    }
+
     /// Serves them from a thread of its own.
     pub fn serve(self, house: House) {
         let house = Arc::new(house);

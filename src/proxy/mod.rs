@@ -36,7 +36,7 @@ use crate::here::Here;
 use crate::metadata::{self, Metadata};
 use crate::secret::Secret;
 use crate::sys;
-use crate::sys::net::Waiting;
+use crate::sys::net::{Wait, Waiting};
 use crate::tokens::Tokens;
 
 /// What all connections share.
@@ -118,6 +118,11 @@ impl Sockets {
         self.0
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
+    }
+
+    /// For the first connection of all.
+    pub fn waits(&self) -> impl Iterator<Item = Wait> {
+        self.0.iter().map(Wait::readable)
     }
 
     /// Serves them, each from a thread of its own.

@@ -6,15 +6,16 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::UnsafeCell;
 use std::env;
 use std::ffi::{CString, OsString, c_char, c_int, c_void};
 use std::io;
 use std::iter;
-use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
+use super::environment::environ;
 use super::{INHERITED, drop_own, set_mask};
 
 /// Whom a process is to become.
@@ -41,8 +42,6 @@ pub struct Command<'a> {
 /// process. All signals must be held back, and no other thread be running.
 pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
     let program = Program::new(command)?;
-    // PATH_MAX and NAME_MAX are the most that execvpe builds there.
-    let mut stack = [const { MaybeUninit::<u128>::uninit() }; 1024];
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack is writable and aligned, ends where it is said to begin,
     // for it grows downwards, and is used until the child has another memory or
@@ -50,7 +49,7 @@ pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
     // still, so that what both can see is changed by the child alone; that makes
     // system calls, and changes nothing but `failed` and errno.
     let pid = unsafe {
-        let top = stack.as_mut_ptr_range().end.cast();
+        let top = STACK.0.get().add(1).cast();
         libc::clone(child, top, flags, (&raw const program).cast_mut().cast())
     };
     if pid < 0 {
@@ -77,6 +76,15 @@ pub fn become_command(words: &[OsString]) -> io::Error {
     drop_own(libc::SIGPIPE);
     Program::new(&command).map_or_else(|err| err, |program| program.exec())
 }
+
+/// A stack for the child, larger than PATH_MAX and NAME_MAX, which execvpe puts
+/// there. Not a part of our own, of which every page would be touched.
+struct Stack(UnsafeCell<[u128; 1024]>);
+
+// SAFETY: only the child uses it, and there is one at a time.
+unsafe impl Sync for Stack {}
+
+static STACK: Stack = Stack(UnsafeCell::new([0; 1024]));
 
 extern "C" fn child(program: *mut c_void) -> c_int {
     // SAFETY: `spawn` gives a program that it only looks at again afterwards.
@@ -174,11 +182,6 @@ fn become_user(credentials: &Credentials) -> io::Result<()> {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
     }
     Ok(())
-}
-
-unsafe extern "C" {
-    /// The environment, as C has it.
-    static environ: *const *const c_char;
 }
 
 /// The environment with changes.
