@@ -6,11 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use log::kv::{self, Key, Value, VisitSource};
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record, log_enabled};
 
 /// How a line looks: `-log_format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +23,13 @@ pub enum Format {
 
 /// Logs from here on; `verbosity` is the N of `-v=N`.
 pub fn init(verbosity: u8, format: Format) {
-    let logger = Logger {
+    let logger = LOGGER.get_or_init(|| Logger {
         others: verbosity >= 6,
         format,
         warned: Mutex::default(),
-    };
+    });
     // A second call keeps the first logger; there is nothing better to do.
-    let _ = log::set_boxed_logger(Box::new(logger));
+    let _ = log::set_logger(logger);
     log::set_max_level(level(verbosity));
 }
 
@@ -43,6 +42,36 @@ fn level(verbosity: u8) -> LevelFilter {
         _ => LevelFilter::Trace,
     }
 }
+
+/// A request and what became of it.
+pub struct Request<'a> {
+    pub method: &'a str,
+    pub url: &'a str,
+    pub status: u16,
+    /// From its head to that of the answer.
+    pub latency: Duration,
+    /// Empty where there is none, as is the next.
+    pub user_agent: &'a str,
+    /// In Cloud Logging's form.
+    pub trace: &'a str,
+}
+
+/// Logs a request, where [`Level::Trace`] is let through.
+pub fn request(request: &Request<'_>) {
+    if let Some(logger) = LOGGER.get().filter(|_| log_enabled!(Level::Trace)) {
+        let Request {
+            method,
+            url,
+            status,
+            latency,
+            ..
+        } = request;
+        let message = format!("proxy: {method} {url} {status} in {latency:.1?}");
+        logger.write(Level::Trace, &message, Some(request));
+    }
+}
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 struct Logger {
     /// Whether other crates are heard, too.
@@ -71,21 +100,20 @@ impl Log for Logger {
                     None => return,
                 }
             }
-            let about = About::of(self.format, record);
-            let line = line(
-                self.format,
-                record.level(),
-                &message,
-                &about,
-                SystemTime::now(),
-            );
-            // In one write, so that the application's lines do not cut ours;
-            // where stderr is closed there is no one left to tell.
-            let _ = io::stderr().lock().write_all(line.as_bytes());
+            self.write(record.level(), &message, None);
         }
     }
 
     fn flush(&self) {}
+}
+
+impl Logger {
+    fn write(&self, level: Level, message: &str, request: Option<&Request<'_>>) {
+        let line = line(self.format, level, message, request, SystemTime::now());
+        // In one write, so that the application's lines do not cut ours;
+        // where stderr is closed there is no one left to tell.
+        let _ = io::stderr().lock().write_all(line.as_bytes());
+    }
 }
 
 /// How often each text was logged, and when it was last.
@@ -118,62 +146,37 @@ const QUIET: Duration = Duration::from_secs(60);
 /// How many texts are remembered.
 const TEXTS: usize = 1_000;
 
-/// What a record says beside its message, as members of its JSON object.
-#[derive(Default)]
-struct About {
-    /// Of `httpRequest`, in its own names.
-    request: String,
-    trace: String,
-}
-
-impl About {
-    fn of(format: Format, record: &Record<'_>) -> About {
-        let mut about = About::default();
-        if format == Format::Json {
-            // Nothing in here fails.
-            let _ = record.key_values().visit(&mut about);
-        }
-        about
-    }
-
+impl Request<'_> {
+    /// As members of a JSON object, in the names Cloud Logging has for them,
+    /// each after a comma.
     fn members(&self) -> String {
-        let mut members = String::new();
-        if !self.request.is_empty() {
-            members += &format!(",\"httpRequest\":{{{}}}", self.request);
+        let [method, url, user_agent, trace] =
+            [self.method, self.url, self.user_agent, self.trace].map(escape);
+        let status = self.status;
+        let (seconds, micros) = (self.latency.as_secs(), self.latency.subsec_micros());
+        let mut members = format!(
+            ",\"httpRequest\":{{\"requestMethod\":\"{method}\",\"requestUrl\":\"{url}\",\
+             \"status\":{status},\"latency\":\"{seconds}.{micros:06}s\""
+        );
+        if !user_agent.is_empty() {
+            members += &format!(",\"userAgent\":\"{user_agent}\"");
         }
-        if !self.trace.is_empty() {
-            members += &format!(
-                ",\"logging.googleapis.com/trace\":\"{}\"",
-                escape(&self.trace)
-            );
+        members.push('}');
+        if !trace.is_empty() {
+            members += &format!(",\"logging.googleapis.com/trace\":\"{trace}\"");
         }
         members
     }
 }
 
-impl<'kvs> VisitSource<'kvs> for About {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        let text = value.to_string();
-        if text.is_empty() {
-            return Ok(());
-        }
-        if key.as_str() == "trace" {
-            self.trace = text;
-            return Ok(());
-        }
-        if !self.request.is_empty() {
-            self.request.push(',');
-        }
-        self.request += &match value.to_u64() {
-            Some(number) => format!("\"{key}\":{number}"),
-            None => format!("\"{key}\":\"{}\"", escape(&text)),
-        };
-        Ok(())
-    }
-}
-
 /// One line with its newline, whatever `message` holds.
-fn line(format: Format, level: Level, message: &str, about: &About, now: SystemTime) -> String {
+fn line(
+    format: Format,
+    level: Level,
+    message: &str,
+    request: Option<&Request<'_>>,
+    now: SystemTime,
+) -> String {
     match format {
         Format::Text => {
             let name = match level {
@@ -203,7 +206,7 @@ fn line(format: Format, level: Level, message: &str, about: &About, now: SystemT
             };
             let message = escape(message);
             let time = rfc3339(now);
-            let members = about.members();
+            let members = request.map(Request::members).unwrap_or_default();
             format!(
                 "{{\"severity\":\"{severity}\",\"message\":\"{message}\",\
                  \"time\":\"{time}\"{members}}}\n"
@@ -285,35 +288,34 @@ mod tests {
                  \"time\":\"2026-11-21T08:52:38.004Z\"}\n",
             ),
         ] {
-            assert_eq!(
-                line(format, level, message, &About::default(), now),
-                want,
-                "{message:?}"
-            );
+            assert_eq!(line(format, level, message, None, now), want, "{message:?}");
         }
     }
 
     #[test]
     fn requests() {
-        let pairs = [
-            ("requestMethod", Value::from("GET")),
-            ("requestUrl", Value::from("http://hello/\"")),
-            ("status", Value::from(200)),
-            ("latency", Value::from("0.012s")),
-            ("userAgent", Value::from("")),
-            ("trace", Value::from("projects/1/traces/2")),
-        ];
-        let about = |format| {
-            let record = Record::builder().key_values(&pairs).build();
-            About::of(format, &record).members()
+        let mut request = Request {
+            method: "GET",
+            url: "http://hello/\"",
+            status: 200,
+            latency: Duration::from_micros(1_012_003),
+            user_agent: "",
+            trace: "projects/1/traces/2",
         };
         assert_eq!(
-            about(Format::Json),
+            request.members(),
             ",\"httpRequest\":{\"requestMethod\":\"GET\",\"requestUrl\":\"http://hello/\\\"\",\
-             \"status\":200,\"latency\":\"0.012s\"},\
+             \"status\":200,\"latency\":\"1.012003s\"},\
              \"logging.googleapis.com/trace\":\"projects/1/traces/2\""
         );
-        assert_eq!(about(Format::Text), "");
+        (request.user_agent, request.trace) = ("curl\t8", "");
+        let members = request.members();
+        assert!(
+            members.ends_with("\"1.012003s\",\"userAgent\":\"curl\\t8\"}"),
+            "{members}"
+        );
+        let text = |request| line(Format::Text, Level::Trace, "hi", request, UNIX_EPOCH);
+        assert_eq!(text(Some(&request)), text(None));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod refusal;
 mod room;
 pub mod route;
 mod seats;
+mod seen;
 mod trace;
 pub mod upstream;
 
@@ -26,7 +27,6 @@ use self::policy::Policy;
 use self::refusal::{Kind, Refusal};
 use self::route::{Router, Sent, Target};
 use self::seats::Seats;
-use self::trace::Trace;
 use self::upstream::{Settings, Upstream};
 use crate::config::Config;
 use crate::destination::{Destination, Form, Needs, Place};
@@ -360,14 +360,6 @@ impl Proxy {
             "{}",
             hint::sentence(to.status, name, &url, account.as_deref())
         );
-    }
-
-    /// The trace of a request, for the log.
-    fn trace<'a>(&'a self, id: Option<&'a str>) -> Trace<'a> {
-        Trace {
-            project: self.here.project(),
-            id,
-        }
     }
 
     /// What the first request would have to wait for.

@@ -1,18 +1,18 @@
 //! What the proxy decides about requests, as HTTP/2 asks for it.
 
-use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
-use log::{Level, log_enabled, trace, warn};
+use log::{Level, log_enabled, warn};
 
-use super::http2::note::{Answer, Note, Seen};
+use super::http2::note::{Answer, Note};
 use super::http2::{self, Field};
 use super::refusal::{Kind, Refusal};
 use super::route::{AUTHORIZATION, Change, SERVERLESS, Sent, USER_AGENT, is_invalid_token};
+use super::seen::Seen;
 use super::upstream::{Alpn, Reader, Writer};
-use super::{Goal, Proxy, Refused, trace};
+use super::{Goal, Proxy, Refused};
 use crate::secret::Secret;
 
 /// The decisions for one connection.
@@ -48,21 +48,6 @@ impl Policy<'_> {
         let opened = self.opened();
         let opened = opened.as_ref()?;
         Some((opened.asked.clone(), opened.goal.clone()))
-    }
-
-    /// The line of a request in the log.
-    fn say(&self, seen: &Seen, status: u16) {
-        let took = seen.started.elapsed();
-        let (method, url) = (&seen.method, &seen.url);
-        trace!(
-            requestMethod:% = method,
-            requestUrl:% = url,
-            status = status,
-            latency:% = format_args!("{:.6}s", took.as_secs_f64()),
-            userAgent = seen.user_agent.as_str(),
-            trace:% = self.proxy.trace(seen.trace.as_deref());
-            "proxy: {method} {url} {status} in {took:.1?}"
-        );
     }
 
     fn leads_to(&self, goal: &Goal) -> bool {
@@ -121,7 +106,11 @@ impl http2::Policy for Policy<'_> {
         }
         let mut note = Note {
             bearer: None,
-            seen: log_enabled!(Level::Trace).then(|| Box::new(seen(&asked, request))),
+            seen: log_enabled!(Level::Trace).then(|| {
+                let [method, path] = [":method", ":path"].map(|name| field(request, name));
+                let (method, path) = (method.unwrap_or_default(), path.unwrap_or_default());
+                Box::new(Seen::new(method, &asked, path, |name| field(request, name)))
+            }),
         };
         if goal.foreign {
             return Ok(note);
@@ -191,7 +180,7 @@ impl http2::Policy for Policy<'_> {
 
     fn answered(&self, note: &Note, answer: &Answer) {
         if let Some(seen) = &note.seen {
-            self.say(seen, answer.status);
+            seen.log(answer.status, self.proxy.here.project());
         }
         if let (401, Some(bearer), Some(challenge)) =
             (answer.status, &note.bearer, &answer.challenge)
@@ -219,21 +208,6 @@ impl http2::Policy for Policy<'_> {
     }
 }
 
-/// What the log wants to know of a request for `asked`.
-fn seen(asked: &str, request: &[Field]) -> Seen {
-    let id = trace::id(
-        field(request, trace::TRACEPARENT),
-        field(request, trace::CLOUD_TRACE),
-    );
-    Seen {
-        method: text(field(request, ":method")).into_owned(),
-        url: format!("http://{asked}{}", text(field(request, ":path"))),
-        user_agent: text(field(request, USER_AGENT)).into_owned(),
-        trace: id.map(str::to_owned),
-        started: Instant::now(),
-    }
-}
-
 /// The authority of a request (RFC 9113 section 8.3.1: or its Host).
 fn authority(request: &[Field]) -> Result<String, Refusal> {
     let find = |name: &[u8]| request.iter().find(|field| field.name == name);
@@ -257,10 +231,6 @@ fn sent(request: &[Field]) -> Sent<'_> {
 fn field<'a>(request: &'a [Field], name: &str) -> Option<&'a [u8]> {
     let field = request.iter().find(|field| field.name == name.as_bytes());
     field.map(|field| &field.value[..])
-}
-
-fn text(value: Option<&[u8]>) -> Cow<'_, str> {
-    String::from_utf8_lossy(value.unwrap_or_default())
 }
 
 fn misdirected(asked: &str) -> Refusal {

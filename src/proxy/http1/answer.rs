@@ -5,9 +5,7 @@ use std::mem;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use log::trace;
-
-use super::asked::{Asked, Seen};
+use super::asked::Asked;
 use super::body::Body;
 use super::head::{BadHead, Framing, Head};
 use super::rewrite::Response;
@@ -79,7 +77,7 @@ impl Session<'_> {
             }
             self.answer.drain(..end);
             if switches {
-                self.say(asked, 101);
+                asked.log(101, self.proxy);
                 return Ok(Answered::Switched);
             }
         }
@@ -129,7 +127,7 @@ impl Session<'_> {
         };
         response.write(&mut self.out);
         let reusable = through && framing != Framing::Close && head.keeps_alive(&self.answer);
-        self.say(asked, status);
+        asked.log(status, self.proxy);
         let no = (matches!(status, 401 | 403 | 404) && !asked.goal.foreign).then(|| No {
             asked,
             status,
@@ -145,22 +143,6 @@ impl Session<'_> {
         };
         let clean = self.pass_body(body, unchunk, no, reader)?;
         Ok(done(keep, reusable && clean))
-    }
-
-    /// The line of a request in the log.
-    fn say(&self, asked: &Asked, status: u16) {
-        let Some(seen) = &asked.seen else { return };
-        let took = seen.started.elapsed();
-        let Seen { method, url, .. } = &**seen;
-        trace!(
-            requestMethod = method.as_str(),
-            requestUrl = url.as_str(),
-            status = status,
-            latency:% = format_args!("{:.6}s", took.as_secs_f64()),
-            userAgent = seen.user_agent.as_str(),
-            trace:% = self.proxy.trace(seen.trace.as_deref());
-            "proxy: {method} {url} {status} in {took:.1?}"
-        );
     }
 
     /// Passes a body as it comes; whether nothing came after its end.

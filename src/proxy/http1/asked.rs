@@ -1,15 +1,16 @@
 //! What a request asks for, read out of its head.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use log::{Level, log_enabled};
 
 use super::head::{BadHead, Framing, Head};
 use super::{Session, rewrite};
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::route::{Sent, USER_AGENT};
-use crate::proxy::{Goal, trace};
+use crate::proxy::route::Sent;
+use crate::proxy::seen::Seen;
+use crate::proxy::{Goal, Proxy};
 use crate::secret::Secret;
 
 /// What a head asks for.
@@ -93,16 +94,14 @@ impl To {
     }
 }
 
-/// What only the log wants to know of a request.
-pub struct Seen {
-    pub started: Instant,
-    pub method: String,
-    pub url: String,
-    pub user_agent: String,
-    pub trace: Option<String>,
-}
-
 impl Asked {
+    /// Its line in the log.
+    pub fn log(&self, status: u16, proxy: &Proxy) {
+        if let Some(seen) = &self.seen {
+            seen.log(status, proxy.here.project());
+        }
+    }
+
     /// Whether its head is all of it; many clients say so by a length of 0.
     pub fn is_whole(&self) -> bool {
         matches!(self.framing, Framing::None | Framing::Length(0))
@@ -174,7 +173,10 @@ impl Session<'_> {
             bearer,
             goal,
             again: false,
-            seen: log_enabled!(Level::Trace).then(|| Box::new(seen(head, input, &host, path))),
+            seen: log_enabled!(Level::Trace).then(|| {
+                let method = head.method(input);
+                Box::new(Seen::new(method, &host, path, |name| head.get(input, name)))
+            }),
             host,
         };
         let changes = match asked.goal.foreign {
@@ -227,21 +229,6 @@ pub fn bad_head(bad: BadHead) -> Refusal {
         Kind::HttpRequestError(status),
         format!("the request has {bad}"),
     )
-}
-
-fn seen(head: &Head, input: &[u8], host: &str, path: &[u8]) -> Seen {
-    let user_agent = head.get(input, USER_AGENT).unwrap_or_default();
-    let id = trace::id(
-        head.get(input, trace::TRACEPARENT),
-        head.get(input, trace::CLOUD_TRACE),
-    );
-    Seen {
-        started: Instant::now(),
-        method: String::from_utf8_lossy(head.method(input)).into_owned(),
-        url: format!("http://{host}{}", String::from_utf8_lossy(path)),
-        user_agent: String::from_utf8_lossy(user_agent).into_owned(),
-        trace: id.map(str::to_owned),
-    }
 }
 
 /// The methods that may be sent twice without harm (RFC 9110 section 9.2.2).

@@ -1,7 +1,6 @@
 //! What is remembered of a request while its answer is awaited.
 
-use std::time::Instant;
-
+use crate::proxy::seen::Seen;
 use crate::secret::Secret;
 
 /// Left by who decided about the request, for when its answer comes.
@@ -11,16 +10,6 @@ pub struct Note {
     pub bearer: Option<Secret>,
     /// For the log, if anybody reads that.
     pub seen: Option<Box<Seen>>,
-}
-
-/// What only the log wants to know of a request.
-#[derive(Debug)]
-pub struct Seen {
-    pub method: String,
-    pub url: String,
-    pub user_agent: String,
-    pub trace: Option<String>,
-    pub started: Instant,
 }
 
 /// How an answer began.
