@@ -96,16 +96,16 @@ fn run(words: Vec<OsString>) -> i32 {
     };
 
     // From here on we only log: if we exit, the container does. Served is from
-    // a thread of its own, so that an application that ends at once is
-    // not waited with; meanwhile the sockets keep who comes.
-    let serve = move || serve(&config, ports);
-    if let Err(err) = thread::Builder::new()
-        .name("serve".to_owned())
-        .spawn(sys::held(serve))
-    {
-        error!("cannot start a thread: {err}; services cannot be reached by name");
-    }
-    let code = app.wait(signals);
+    // a thread of its own; until it is there, the sockets keep who comes.
+    let questions = ports.waits();
+    let serve = move || {
+        let serve = sys::held(move || serve(&config, ports));
+        let thread = thread::Builder::new().name("serve".to_owned());
+        if let Err(err) = thread.spawn(serve) {
+            error!("cannot start a thread: {err}; services cannot be reached by name");
+        }
+    };
+    let code = app.wait(&signals, questions, serve);
     ports::give_back(rewritten.as_ref());
     info!("the application ended; exit code {code}");
     code
@@ -113,7 +113,6 @@ fn run(words: Vec<OsString>) -> i32 {
 
 /// Starts all that serves, and what the first request would wait for.
 fn serve(config: &Config, ports: Ports) {
-    ports.await_first();
     sys::start_is_over();
     if let Some(proxy) = ports.serve(config, |nameservers, port, open| {
         Proxy::new(config, nameservers, port, open)

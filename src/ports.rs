@@ -13,7 +13,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use log::{debug, warn};
 
@@ -23,7 +22,7 @@ use crate::dns::nameservers::{Nameservers, Patience};
 use crate::proxy::{self, Proxy};
 use crate::resolv_conf::{self, Found, ResolvConf, Rewritten};
 use crate::sys;
-use crate::sys::net::{Wait, poll};
+use crate::sys::net::Wait;
 
 /// All that is bound, not yet served.
 pub struct Ports {
@@ -168,19 +167,13 @@ impl Ports {
         Some(proxy)
     }
 
-    /// Waits for the first question, but not for long: on one CPU the
-    /// application, which has just begun, would wait for all that serves it.
-    pub fn await_first(&self) {
+    /// Where the first question comes.
+    pub fn waits(&self) -> Vec<Wait> {
         let dns = self.dns.iter().flat_map(dns::Sockets::waits);
         let proxy = self.proxy.iter().flat_map(proxy::Sockets::waits);
-        let mut waits: Vec<Wait> = dns.chain(proxy).collect();
-        // Where it cannot be waited, there is no reason to.
-        let _ = poll(&mut waits, Some(FIRST));
+        dns.chain(proxy).collect()
     }
 }
-
-/// What the application has for itself: less than most take to begin.
-const FIRST: Duration = Duration::from_millis(1);
 
 /// Puts resolv.conf back as it was.
 pub fn give_back(rewritten: Option<&Rewritten>) {

@@ -10,9 +10,11 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use log::{debug, info, trace, warn};
 
+use crate::sys::net::{Wait, poll};
 use crate::sys::{self, Ended, Sender, Signal, SignalSet};
 use crate::user::User;
 
@@ -108,15 +110,32 @@ pub struct App {
 impl App {
     /// Passes signals on and reaps, until the application is gone; the answer
     /// is what runsd is to exit with.
-    pub fn wait(self, signals: Signals) -> i32 {
-        sys::hold_libcs();
-        let ended = self.serve(&signals);
+    ///
+    /// `serve` is called, to return at once, with the first of `questions`, or
+    /// after a moment.
+    pub fn wait(self, signals: &Signals, questions: Vec<Wait>, serve: impl FnOnce()) -> i32 {
+        let ended = self.first_moment(signals, questions).unwrap_or_else(|| {
+            serve();
+            sys::hold_libcs();
+            self.serve(signals)
+        });
         if self.foreground {
             // A script that called us goes on reading its terminal.
             sys::take_foreground();
         }
         info!("the application ended: {ended:?}");
         exit_code(ended)
+    }
+
+    /// The application, which has just begun, has this one for itself: on one
+    /// CPU it would wait for all that serves it. How it ended, if it did.
+    fn first_moment(&self, signals: &Signals, questions: Vec<Wait>) -> Option<Ended> {
+        let mut waits = questions;
+        // Where it cannot be waited for all of them, there is no moment.
+        let pending = sys::signal_descriptor(signals.0).ok()?;
+        waits.push(Wait::readable(&pending));
+        poll(&mut waits, Some(MOMENT)).ok()?;
+        self.reap()
     }
 
     fn serve(&self, signals: &Signals) -> Ended {
@@ -178,6 +197,9 @@ impl App {
         }
     }
 }
+
+/// Less than most programs take to begin.
+const MOMENT: Duration = Duration::from_millis(1);
 
 const KEYS: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH];
 

@@ -16,7 +16,7 @@ mod spawn;
 mod start;
 
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -137,6 +137,22 @@ pub enum Sender {
 /// Waits for one of `signals`, which must be held back.
 pub fn next_signal(signals: SignalSet) -> io::Result<Signal> {
     take_signal(signals, None)
+}
+
+/// A descriptor that can be read while one of `signals`, which must be held
+/// back, has come; they are not to be taken from it.
+pub fn signal_descriptor(signals: SignalSet) -> io::Result<OwnedFd> {
+    // SAFETY: the set is 8 bytes as said; a descriptor that was just made
+    // belongs to nobody else.
+    unsafe {
+        let size = size_of::<SignalSet>();
+        let flags = libc::SFD_CLOEXEC;
+        let made = libc::syscall(libc::SYS_signalfd4, -1, &raw const signals, size, flags);
+        match i32::try_from(made) {
+            Ok(fd @ 0..) => Ok(OwnedFd::from_raw_fd(fd)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
 }
 
 fn take_signal(signals: SignalSet, patience: Option<&libc::timespec>) -> io::Result<Signal> {
