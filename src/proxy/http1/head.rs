@@ -19,6 +19,9 @@ pub struct Head {
     /// `1` of HTTP/1.1.
     pub minor: u8,
     fields: Vec<Field>,
+    /// Bit N where a name has N octets, or N and a multiple of 64: most of the
+    /// headers that are asked for are not there.
+    lengths: u64,
 }
 
 #[derive(Debug)]
@@ -187,8 +190,12 @@ impl Head {
 
     /// The values of the headers with this name (given in lower case).
     pub fn all<'a>(&self, input: &'a [u8], name: &'static str) -> impl Iterator<Item = &'a [u8]> {
-        let fields = self.fields.iter();
+        let fields = match self.lengths & length_bit(name.len()) {
+            0 => &[],
+            _ => &self.fields[..],
+        };
         fields
+            .iter()
             .filter(move |field| {
                 field.name.len() == name.len()
                     && input[field.name.clone()].eq_ignore_ascii_case(name.as_bytes())
@@ -288,6 +295,7 @@ impl Head {
     /// Finds the first line and reads the header lines after it.
     fn read(&mut self, input: &[u8]) -> Result<Option<(Range<usize>, usize)>, BadHead> {
         self.fields.clear();
+        self.lengths = 0;
         // Empty lines before a request are to be overlooked (RFC 9112, 2.2).
         let mut at = 0;
         while input[at..].starts_with(b"\r\n") {
@@ -301,6 +309,7 @@ impl Head {
             match field(input, at)? {
                 Line::Field(field) => {
                     at = field.end;
+                    self.lengths |= length_bit(field.name.len());
                     self.fields.push(field);
                 }
                 Line::Empty => return Ok(Some((first, at + 2))),
@@ -311,6 +320,10 @@ impl Head {
             }
         }
     }
+}
+
+fn length_bit(length: usize) -> u64 {
+    1 << (length % 64)
 }
 
 /// The next line, without its CRLF; `None` while it is not all here.
