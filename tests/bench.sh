@@ -3,7 +3,7 @@
 #
 #   tests/bench.sh [ROW...]     all rows, or those named; --list tells their names
 #
-#   ROUNDS=3 SECONDS_EACH=2     how often, and how long each time
+#   ROUNDS=5 SECONDS_EACH=2     how often, and how long each time
 #   RUNSD_BIN=dist/runsd        the binary to measure
 #   RUNSD_OLD=FILE              another one, interleaved with it: what did a change bring?
 #

@@ -1,4 +1,4 @@
-"""The rows of the benchmark, and the table made of them."""
+"""The rows of the benchmark, and the one table made of them."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ import time
 from world import DNSMASQ, FRONT, HAPROXY, HAPROXY_H2, HOST, METADATA, NGHTTPX, NGINX, OLD, RUNSD
 from world import World
 
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = int(os.environ.get("SECONDS_EACH", "2"))
 DIR = os.environ["BENCH_DIR"]
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -32,21 +32,50 @@ def main():
         if name not in ROWS:
             raise SystemExit(f"bench: no row {name!r}; expected one of {' '.join(ROWS)}")
     world = World(DIR)
+    missed = []
     try:
         world.upstream()
+        print(HEADER)
         for name in asked or ROWS:
             title, measure, *rest = ROWS[name]
-            print(f"\n{name}: {title}", flush=True)
-            measure(world, *rest)
+            print(f"{name}: {title}")
+            missed += [f"{name} {what}" for what, is_met in measure(world, *rest) if not is_met]
     finally:
         world.stop_all()
+    print(f"missed: {', '.join(missed)}" if missed else "all that is wanted is reached")
+
+
+# -- The table: a line for each program, under the name of its row. A row answers
+# with what was wanted, and whether it was reached.
+
+HEADER = (
+    f"  {'':14}{'median':>12} {'unit':8}{'spread':>19}  {'of':>24}  {'CPU s/10,000':>12}  {'failed':>6}  wanted"
+)
+
+
+def line(name, values, unit, digits=0, of="", cpu=None, failed=None, wanted=()):
+    median = statistics.median(values)
+    spread = f"{min(values):,.{digits}f}-{max(values):,.{digits}f}" if len(values) > 1 else ""
+    cost = "" if cpu is None else f"{cpu:.3f}"
+    failed = "" if failed is None else failed
+    said = "; ".join(f"{what} {'reached' if is_met else 'MISSED'}" for what, is_met in wanted)
+    text = f"  {name:14}{median:12,.{digits}f} {unit:8}{spread:>19}  {of:>24}  {cost:>12}  {failed:>6}  {said}"
+    print(text.rstrip(), flush=True)
+
+
+def at_least(what, got, wanted):
+    return f"{what} >= {wanted:,}", got >= wanted
+
+
+def at_most(what, got, wanted):
+    return f"{what} <= {wanted:,}", got <= wanted
 
 
 # -- Rows of load: a tool against each program in turn.
 
 
-def load(world, tool, peers, target, unit="per second", direct=True, cpu=None):
-    """Runs `tool` on each in every round and prints a line for each."""
+def load(world, tool, peers, target, unit="/s", direct=True, cpu=None):
+    """Runs `tool` on each in every round."""
     names = [*OURS, *peers]
     for name in names:
         world.start(name)
@@ -60,30 +89,20 @@ def load(world, tool, peers, target, unit="per second", direct=True, cpu=None):
                 costs.setdefault(name, []).append((world.cpu(name) - before) / max(count, 1) * 10_000)
             figures.setdefault(name, []).append(figure)
             failures[name] = failures.get(name, 0) + failed
-    table(figures, costs, failures, peers, target, unit)
-    if cpu:
-        median = {name: statistics.median(values) for name, values in costs.items()}
-        verdict("CPU", median["runsd"] / min(median[name] for name in peers), cpu, "<=")
-
-
-def table(figures, costs, failures, peers, target, unit):
     medians = {name: statistics.median(values) for name, values in figures.items()}
+    costs = {name: statistics.median(values) for name, values in costs.items()}
     best = max(peers, key=medians.get)
-    print(f"  {'':10}{unit:>12}  {'spread':>17}  {'of ' + best:>13}  CPU s/10,000  failed")
+    wanted = [
+        at_least("ratio", medians["runsd"] / medians[best], target),
+        at_most("failed", failures["runsd"], 0),
+    ]
+    if cpu:
+        ratio = costs["runsd"] / min(costs[name] for name in peers)
+        wanted.append(at_most(f"CPU {ratio:.2f} of the better", ratio, cpu))
     for name, values in figures.items():
-        cost = f"{statistics.median(costs[name]):.3f}" if name in costs else ""
-        print(
-            f"  {name:10}{medians[name]:12,.0f}  {min(values):8,.0f}-{max(values):8,.0f}"
-            f"  {medians[name] / medians[best]:13.2f}  {cost:>12}  {failures[name]:6}"
-        )
-    verdict("runsd", medians["runsd"] / medians[best], target, ">=")
-    if failures["runsd"]:
-        print(f"  FAILED: {failures['runsd']} requests of runsd")
-
-
-def verdict(what, got, wanted, relation):
-    is_met = got >= wanted if relation == ">=" else got <= wanted
-    print(f"  {'reached' if is_met else 'MISSED'}: {what} {got:,.2f}, wanted {relation} {wanted:,.2f}")
+        of = f"{medians[name] / medians[best]:.2f} {best}"
+        line(name, values, unit, 0, of, costs.get(name), failures[name], wanted if name == "runsd" else ())
+    return wanted
 
 
 class profiled:
@@ -172,16 +191,17 @@ def dnsperf(questions):
 def dns(world, questions):
     ours = OURS.copy()
     OURS[1:] = []  # only one of them can have port 53
-    load(world, dnsperf(questions), ["dnsmasq"], 1.0, direct=False)
+    wanted = load(world, dnsperf(questions), ["dnsmasq"], 1.0, direct=False)
     OURS[:] = ours
+    return wanted
 
 
 # -- gRPC
 
 
 def grpc(world):
-    load(world, h2load(4, 32, "/bench.Bench/Call", grpc=True), ["haproxy", "nghttpx"], 1.1)
-    print("  bytes of a call to the upstream (headers as sent, and the message), of 1,000 on a connection:")
+    wanted = load(world, h2load(4, 32, "/bench.Bench/Call", grpc=True), ["haproxy", "nghttpx"], 1.1)
+    # To the upstream: headers as sent, and the message.
     for name in [*OURS, "haproxy", "nghttpx"]:
         log = f"{DIR}/bytes.log"
         open(log, "w").close()
@@ -192,10 +212,10 @@ def grpc(world):
         output([*command, f"http://127.0.0.1:{port}/bench.Bytes/Call"])
         with open(log) as file:
             sizes = [int(line) for line in file]
-        if sizes:
-            print(f"  {name:10}{statistics.mean(sizes):12,.0f}  first {sizes[0]:,}")
-        else:
-            print(f"  {name:10}no call arrived")
+        if not sizes:
+            raise SystemExit(f"bench: no call through {name} arrived")
+        line(name, sizes, "B a call")
+    return wanted
 
 
 # -- Memory
@@ -211,16 +231,18 @@ def memory(world):
         world.stop(name)
         world.start(name)
         busy, whole = asyncio.run(connections(world, name, "/slow"))
-        print(
-            f"  {name:10}at rest {rest:7,} kB   1,000 idle {idle:7,} kB ({answered} answered)"
-            f"   1,000 busy {busy:7,} kB ({whole} answered)"
-        )
+        found = [
+            ("at rest", rest, at_most("kB", rest, 1_500)),
+            ("1,000 idle", idle, at_most("kB", idle, 25_000)),
+            ("1,000 busy", busy, at_most("kB", busy, 52_000)),
+        ]
+        for what, kilobytes, aim in found:
+            of = {"1,000 idle": f"{answered} answered", "1,000 busy": f"{whole} answered"}.get(what, "")
+            line(name, [kilobytes], "kB", 0, f"{what} {of}".strip(), wanted=[aim] if name == "runsd" else ())
         if name == "runsd":
-            verdict("at rest", rest, 1_500, "<=")
-            verdict("1,000 idle", idle, 25_000, "<=")
-            verdict("1,000 busy", busy, 52_000, "<=")
-            verdict("busy ones answered", whole, 1_000, ">=")
+            wanted = [aim for _, _, aim in found] + [at_least("answered", whole, 1_000)]
         world.stop(name)
+    return wanted
 
 
 async def connections(world, name, path):
@@ -289,10 +311,11 @@ def first(world):
         with socket.create_connection(("127.0.0.1", RUNSD)) as tcp:
             get(tcp, "hello", "/")
         firsts.append((time.perf_counter() - begun) * 1000)
-    ours, theirs = statistics.median(firsts), statistics.median(sums)
-    print(f"  runsd {ours:.2f} ms ({min(firsts):.2f}-{max(firsts):.2f})")
-    print(f"  its round trips {theirs:.2f} ms ({min(sums):.2f}-{max(sums):.2f})")
-    verdict("ratio", ours / theirs, 1.3, "<=")
+    ratio = statistics.median(firsts) / statistics.median(sums)
+    wanted = [at_most("ratio", ratio, 1.3)]
+    line("runsd", firsts, "ms", 2, f"{ratio:.2f} round trips", wanted=wanted)
+    line("round trips", sums, "ms", 2)
+    return wanted
 
 
 def get(stream, host, path, more=""):
@@ -307,24 +330,30 @@ def coldstart(world):
     world.stop("dnsmasq")
     command = ["tests/coldstart.sh", str(100 * ROUNDS)]
     text = subprocess.run(command, check=True, env={**os.environ, "INSIDE": ""}, stdout=subprocess.PIPE, text=True).stdout
-    print(text, end="")
-    beyond = {line.split()[0]: float(line.split()[-1]) for line in text.splitlines()[1:]}
-    verdict("of tini-static", beyond["runsd"] / beyond["tini-static"], 0.8, "<=")
+    rows = [row.split() for row in text.splitlines()[1:]]
+    beyond = {row[0]: float(row[-1]) for row in rows}
+    ratio = beyond["runsd"] / beyond["tini-static"]
+    wanted = [at_most("ratio", ratio, 0.8)]
+    for name, value in beyond.items():
+        # "true" itself is what the others start.
+        of = "true alone" if name == "true" else f"{value / beyond['tini-static']:.2f} tini-static"
+        value = float(rows[0][-3]) if name == "true" else value
+        line(name, [value], "ms", 3, of, wanted=wanted if name == "runsd" else ())
+    return wanted
 
 
 def size(world):
+    wanted = [at_most("bytes", os.path.getsize(os.environ["RUNSD_BIN"]), 1_600_000)]
     for name, binary in [("runsd", "RUNSD_BIN"), ("old", "RUNSD_OLD")]:
         if os.environ.get(binary):
-            got = os.path.getsize(os.environ[binary])
-            print(f"  {name:10}{got:12,} bytes")
-            if name == "runsd":
-                verdict("bytes", got, 1_600_000, "<=")
+            line(name, [os.path.getsize(os.environ[binary])], "bytes", wanted=wanted if name == "runsd" else ())
+    return wanted
 
 
 BOTH = ["haproxy", "nginx"]
 ROWS = {
     "h1-1": ("HTTP/1.1, 1 connection", load, wrk(1, "/"), BOTH, 1.05),
-    "h1-64": ("HTTP/1.1, 64 connections", load, wrk(64, "/"), BOTH, 1.1, "per second", True, 0.9),
+    "h1-64": ("HTTP/1.1, 64 connections", load, wrk(64, "/"), BOTH, 1.1, "/s", True, 0.9),
     "h2-1": ("h2c, 1 stream at a time", load, h2load(1, 1), ["haproxy", "nghttpx"], 1.0),
     "h2-128": ("h2c, 4 connections x 32 streams", load, h2load(4, 32), ["haproxy", "nghttpx"], 1.1),
     "grpc": ("gRPC calls, 4 connections x 32 streams", grpc),
