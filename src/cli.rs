@@ -156,7 +156,12 @@ pub fn parse(
     }
 
     let mut parsed = Args::default();
-    for flag in FLAGS.iter().filter(|_| !variables.is_empty()) {
+    // Mostly there are none, and their names need not be made.
+    let flags = match variables {
+        [] => &[],
+        _ => &FLAGS[..],
+    };
+    for flag in flags {
         // Not even read where a flag was typed: a flag also mends a bad variable.
         if typed.iter().any(|(given, _)| given.name == flag.name) {
             continue;

@@ -310,6 +310,7 @@ fn a_kernel_that_lacks_something() {
                 "sendmmsg=ENOSYS",
                 "sched_setscheduler=EPERM",
                 "prlimit64=EPERM",
+                "signalfd4=ENOSYS",
                 "setsockopt::6=ENOPROTOOPT",    // TCP_NODELAY
                 "setsockopt::1:13=ENOPROTOOPT", // SO_LINGER
             ],

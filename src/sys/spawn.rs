@@ -6,7 +6,6 @@
 
 #![allow(unsafe_code)]
 
-use std::cell::UnsafeCell;
 use std::env;
 use std::ffi::{CString, OsString, c_char, c_int, c_void};
 use std::io;
@@ -14,6 +13,7 @@ use std::iter;
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use super::environment::environ;
 use super::{INHERITED, drop_own, set_mask};
@@ -42,6 +42,7 @@ pub struct Command<'a> {
 /// process. All signals must be held back, and no other thread be running.
 pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
     let program = Program::new(command)?;
+    let mut stack = STACK.lock().unwrap_or_else(PoisonError::into_inner);
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack is writable and aligned, ends where it is said to begin,
     // for it grows downwards, and is used until the child has another memory or
@@ -49,7 +50,7 @@ pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
     // still, so that what both can see is changed by the child alone; that makes
     // system calls, and changes nothing but `failed` and errno.
     let pid = unsafe {
-        let top = STACK.0.get().add(1).cast();
+        let top = stack.as_mut_ptr_range().end.cast();
         libc::clone(child, top, flags, (&raw const program).cast_mut().cast())
     };
     if pid < 0 {
@@ -79,12 +80,7 @@ pub fn become_command(words: &[OsString]) -> io::Error {
 
 /// A stack for the child, larger than PATH_MAX and NAME_MAX, which execvpe puts
 /// there. Not a part of our own, of which every page would be touched.
-struct Stack(UnsafeCell<[u128; 1024]>);
-
-// SAFETY: only the child uses it, and there is one at a time.
-unsafe impl Sync for Stack {}
-
-static STACK: Stack = Stack(UnsafeCell::new([0; 1024]));
+static STACK: Mutex<[u128; 1024]> = Mutex::new([0; 1024]);
 
 extern "C" fn child(program: *mut c_void) -> c_int {
     // SAFETY: `spawn` gives a program that it only looks at again afterwards.

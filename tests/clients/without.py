@@ -16,7 +16,7 @@ import sys
 CALLS = {  # of x86-64
     "madvise": 28, "socket": 41, "setsockopt": 54, "rt_sigtimedwait": 128,
     "sigaltstack": 131, "sched_setscheduler": 144, "prctl": 157,
-    "sched_getaffinity": 204, "recvmmsg": 299, "prlimit64": 302,
+    "sched_getaffinity": 204, "signalfd4": 289, "recvmmsg": 299, "prlimit64": 302,
     "sendmmsg": 307, "getrandom": 318, "membarrier": 324, "statx": 332,
     "rseq": 334, "pidfd_open": 434, "clone3": 435,
 }
