@@ -184,14 +184,17 @@ impl Session<'_> {
             false => Some(self.proxy.router.rewrite(&sent, asked.bearer.as_ref())),
         };
         self.request.clear();
-        rewrite::request(
-            &mut self.request,
+        let request = rewrite::Request {
             head,
             input,
-            &asked,
             path,
-            changes.as_ref(),
-        );
+            authority: &asked.goal.authority,
+            framing: asked.framing,
+            upgrade: asked.upgrade,
+            bearer: asked.bearer.as_ref(),
+            changes: changes.as_ref(),
+        };
+        request.write(&mut self.request);
         Ok(Request::Forward(asked))
     }
 }

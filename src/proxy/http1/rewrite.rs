@@ -1,73 +1,82 @@
 //! The heads that are sent on: what they were, less what is for one hop, and
 //! with what [`Changes`] says. Pure.
 
-use super::asked::Asked;
 use super::head::{Framing, Head};
 use crate::proxy::route::{AUTHORIZATION, Change, Changes, SERVERLESS, USER_AGENT};
 use crate::secret::Secret;
 
-/// Writes the request's head for the upstream.
-pub fn request(
-    out: &mut Vec<u8>,
-    head: &Head,
-    input: &[u8],
-    asked: &Asked,
-    path: &[u8],
-    changes: Option<&Changes>,
-) {
-    out.extend_from_slice(head.method(input));
-    out.push(b' ');
-    if path.starts_with(b"?") {
-        out.push(b'/');
-    }
-    out.extend_from_slice(path);
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    line(out, b"Host", asked.goal.authority.as_bytes());
-    let listed = head.get(input, "connection").is_some();
-    head.copy(input, out, |name| {
-        if for_one_hop(name) || listed && is_listed(head, input, name) {
-            return false;
+/// How a request's head is written for the upstream.
+pub struct Request<'a> {
+    pub head: &'a Head,
+    pub input: &'a [u8],
+    pub path: &'a [u8],
+    /// Its `Host`.
+    pub authority: &'a str,
+    pub framing: Framing,
+    pub upgrade: bool,
+    /// The token, where `changes` sets one.
+    pub bearer: Option<&'a Secret>,
+    /// `None` for one that is passed on untouched.
+    pub changes: Option<&'a Changes>,
+}
+
+impl Request<'_> {
+    /// Writes it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let (head, input) = (self.head, self.input);
+        out.extend_from_slice(head.method(input));
+        out.push(b' ');
+        if self.path.starts_with(b"?") {
+            out.push(b'/');
         }
-        if is(name, "host") || is(name, "content-length") {
-            return false;
-        }
-        let Some(changes) = changes else { return true };
-        let change = if is(name, AUTHORIZATION) {
-            changes.authorization
-        } else if is(name, SERVERLESS) {
-            changes.serverless
-        } else if is(name, USER_AGENT) {
-            Change::Remove
-        } else {
-            Change::Keep
-        };
-        change == Change::Keep
-    });
-    if let Some(changes) = changes {
-        line(out, b"User-Agent", &changes.user_agent);
-        if let Some(bearer) = &asked.bearer {
-            if changes.authorization == Change::Set {
-                line(out, b"Authorization", bearer.expose().as_bytes());
+        out.extend_from_slice(self.path);
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        line(out, b"Host", self.authority.as_bytes());
+        let listed = head.get(input, "connection").is_some();
+        head.copy(input, out, |name| {
+            if for_one_hop(name) || listed && is_listed(head, input, name) {
+                return false;
             }
-            if changes.serverless == Change::Set {
-                line(
-                    out,
-                    b"X-Serverless-Authorization",
-                    bearer.expose().as_bytes(),
-                );
+            if is(name, "host") || is(name, "content-length") {
+                return false;
+            }
+            let Some(changes) = self.changes else {
+                return true;
+            };
+            let change = if is(name, AUTHORIZATION) {
+                changes.authorization
+            } else if is(name, SERVERLESS) {
+                changes.serverless
+            } else if is(name, USER_AGENT) {
+                Change::Remove
+            } else {
+                Change::Keep
+            };
+            change == Change::Keep
+        });
+        if let Some(changes) = self.changes {
+            line(out, b"User-Agent", &changes.user_agent);
+            if let Some(bearer) = self.bearer {
+                let bearer = bearer.expose().as_bytes();
+                if changes.authorization == Change::Set {
+                    line(out, b"Authorization", bearer);
+                }
+                if changes.serverless == Change::Set {
+                    line(out, b"X-Serverless-Authorization", bearer);
+                }
             }
         }
-    }
-    framing(out, asked.framing);
-    if asked.upgrade {
-        out.extend_from_slice(b"Connection: Upgrade\r\n");
-        for value in head.all(input, "upgrade") {
-            line(out, b"Upgrade", value);
+        framing(out, self.framing);
+        if self.upgrade {
+            out.extend_from_slice(b"Connection: Upgrade\r\n");
+            for value in head.all(input, "upgrade") {
+                line(out, b"Upgrade", value);
+            }
+        } else if head.lists(input, "te", "trailers") {
+            out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
         }
-    } else if head.lists(input, "te", "trailers") {
-        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
+        out.extend_from_slice(b"\r\n");
     }
-    out.extend_from_slice(b"\r\n");
 }
 
 /// The same head with another token.
