@@ -136,6 +136,11 @@ fn a_dying_upstream_is_never_silence() {
 }
 
 #[test]
+fn a_silent_upstream_is_asked_after() {
+    frames("silent_upstream");
+}
+
+#[test]
 fn a_client_that_leaves_is_missed_at_the_service() {
     frames("client_leaves");
 }

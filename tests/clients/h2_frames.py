@@ -1,6 +1,8 @@
 """HTTP/2 frame by frame with the package h2; each function is one test of tests/http2.rs."""
 
+import re
 import socket
+import subprocess
 
 import h2.config
 import h2.connection
@@ -115,6 +117,21 @@ def upstream_dies():
         want = ("reset", "200") if service == "sse" else ("end", "502")
         equal((client.ended.get(stream), client.status.get(stream)), want)
         assert client.goaway is not None, "no GOAWAY"
+
+
+def silent_upstream():
+    """The kernel asks after it; ss tells when next."""
+    client = Client()
+    client.start()
+    equal(client.answer(client.ask("hello")), HELLO)
+    command = ["ss", "-tnoH", "state", "established", "dport = :443"]
+    timers = []
+    # Until what was sent last is acknowledged it is another timer.
+    while timers != ["keepalive"]:
+        timers = re.findall(r"timer:\((\w+),", subprocess.check_output(command, text=True))
+        assert len(timers) <= 1, timers
+    # And the connection is good still.
+    equal(client.answer(client.ask("hello")), HELLO)
 
 
 def client_leaves():
