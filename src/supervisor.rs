@@ -150,9 +150,6 @@ impl App {
                     debug!("signal {} passed on", signal.number);
                     sys::kill(self.pid, signal.number);
                 }
-                // A SIGPIPE of our own, for a log line nobody reads: saying so
-                // would be the next.
-                Ok(signal) if signal.from == Sender::Ourselves => {}
                 Ok(signal) => trace!("signal {} not passed on", signal.number),
                 // As after a stop: ask again.
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
@@ -188,8 +185,6 @@ impl App {
 
     fn wants(&self, signal: Signal) -> bool {
         match signal.from {
-            // A SIGPIPE of our own, for a log line nobody reads.
-            Sender::Ourselves => false,
             // A key of the terminal goes to the whole group: if the application
             // is in ours, it has had it.
             Sender::Kernel => !(KEYS.contains(&signal.number) && sys::in_our_group(self.pid)),

@@ -64,13 +64,11 @@ pub fn pass_on_libcs(pid: i32) {
     }
 }
 
-/// Forgets a signal that has come, if it is one we sent ourselves.
-fn drop_own(number: i32) {
-    if let Ok(signal) = take_signal(bit(number), Some(&NOW))
-        && signal.from != Sender::Ourselves
-    {
-        // Held back still, until the mask is what it was.
-        kill(std::process::id().cast_signed(), number);
+/// Forgets a SIGPIPE that has come, if it is one of ours.
+fn drop_own_sigpipe() {
+    if take_signal(bit(libc::SIGPIPE), Some(&NOW)).is_ok() {
+        // Another's: held back still, until the mask is what it was.
+        kill(std::process::id().cast_signed(), libc::SIGPIPE);
     }
 }
 
@@ -129,8 +127,6 @@ pub struct Signal {
 pub enum Sender {
     /// The kernel, as for a key of the terminal.
     Kernel,
-    /// This process: a SIGPIPE of a write of ours.
-    Ourselves,
     Other,
 }
 
@@ -155,29 +151,35 @@ pub fn signal_descriptor(signals: SignalSet) -> io::Result<OwnedFd> {
     }
 }
 
+/// Takes one of `signals`; what we sent ourselves, a SIGPIPE of a log line that
+/// nobody reads, is nobody's.
 fn take_signal(signals: SignalSet, patience: Option<&libc::timespec>) -> io::Result<Signal> {
-    // SAFETY: the set is 8 bytes as said, the info is the kernel's type, and
-    // all zeroes is a valid value of it; the time-out is one, or null.
-    unsafe {
-        let mut info: libc::siginfo_t = std::mem::zeroed();
-        let number = libc::syscall(
-            libc::SYS_rt_sigtimedwait,
-            &raw const signals,
-            &raw mut info,
-            patience.map_or(ptr::null(), ptr::from_ref),
-            size_of::<SignalSet>(),
-        );
-        if number < 0 {
+    loop {
+        // SAFETY: the set is 8 bytes as said, the info is the kernel's type, and
+        // all zeroes is a valid value of it; the time-out is one, or null. si_pid
+        // is only read where the sender is a process.
+        let (number, info, is_own) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let number = libc::syscall(
+                libc::SYS_rt_sigtimedwait,
+                &raw const signals,
+                &raw mut info,
+                patience.map_or(ptr::null(), ptr::from_ref),
+                size_of::<SignalSet>(),
+            );
+            let is_own = info.si_code == libc::SI_USER && info.si_pid() == libc::getpid();
+            (number, info, is_own)
+        };
+        let Ok(number @ 1..) = i32::try_from(number) else {
             return Err(io::Error::last_os_error());
-        }
-        // si_pid is only read where the sender is a process.
+        };
         let from = match info.si_code {
             libc::SI_KERNEL => Sender::Kernel,
-            libc::SI_USER if info.si_pid() == libc::getpid() => Sender::Ourselves,
             _ => Sender::Other,
         };
-        let number = i32::try_from(number).unwrap_or_default();
-        Ok(Signal { number, from })
+        if !is_own {
+            return Ok(Signal { number, from });
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use super::environment::environ;
-use super::{INHERITED, drop_own, set_mask};
+use super::{INHERITED, drop_own_sigpipe, set_mask};
 
 /// Whom a process is to become.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub fn become_command(words: &[OsString]) -> io::Error {
         ..Command::default()
     };
     // A SIGPIPE of ours, for a log line nobody reads, would be the command's end.
-    drop_own(libc::SIGPIPE);
+    drop_own_sigpipe();
     Program::new(&command).map_or_else(|err| err, |program| program.exec())
 }
 
