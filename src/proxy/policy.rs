@@ -104,13 +104,11 @@ impl http2::Policy for Policy<'_> {
         if !self.leads_to(&goal) {
             return Err(misdirected(&asked));
         }
+        let [method, path] =
+            [":method", ":path"].map(|name| field(request, name).unwrap_or_default());
         let mut note = Note {
             bearer: None,
-            seen: log_enabled!(Level::Trace).then(|| {
-                let [method, path] = [":method", ":path"].map(|name| field(request, name));
-                let (method, path) = (method.unwrap_or_default(), path.unwrap_or_default());
-                Box::new(Seen::new(method, &asked, path, |name| field(request, name)))
-            }),
+            seen: Seen::new(method, &asked, path, |name| field(request, name)),
         };
         if goal.foreign {
             return Ok(note);

@@ -6,8 +6,7 @@
 
 use crate::cli::AuthHeader;
 use crate::config::{Named, Names};
-use crate::destination::Destination;
-use crate::destination::Route;
+use crate::destination::{Destination, Route};
 use crate::secret::Secret;
 use crate::service::{Service, relative};
 

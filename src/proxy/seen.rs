@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use log::{Level, log_enabled};
+
 use super::route::USER_AGENT;
 use super::trace::{self, Trace};
 use crate::logger;
 
-/// Kept while its answer is awaited, if anybody reads the log of requests.
+/// Kept while its answer is awaited.
 #[derive(Debug)]
 pub struct Seen {
     method: String,
@@ -17,23 +19,26 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// A request that begins now; `header` gives the value of one, by its name
-    /// in lower case.
+    /// A request that begins now, if anybody reads the log of requests; `header`
+    /// gives the value of one, by its name in lower case.
     pub fn new<'a>(
         method: &[u8],
         host: &str,
         path: &[u8],
         header: impl Fn(&'static str) -> Option<&'a [u8]>,
-    ) -> Seen {
+    ) -> Option<Box<Seen>> {
+        if !log_enabled!(Level::Trace) {
+            return None;
+        }
         let id = trace::id(header(trace::TRACEPARENT), header(trace::CLOUD_TRACE));
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        Seen {
+        Some(Box::new(Seen {
             method: text(method),
             url: format!("http://{host}{}", String::from_utf8_lossy(path)),
             user_agent: text(header(USER_AGENT).unwrap_or_default()),
             trace: id.map(str::to_owned),
             started: Instant::now(),
-        }
+        }))
     }
 
     /// Its line in the log, once it is answered; `project` is our own, by number.

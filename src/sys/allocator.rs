@@ -24,17 +24,18 @@ static ALLOCATOR: Shelved = Shelved;
 
 static SHELF: [AtomicPtr<u8>; BLOCKS] = [const { AtomicPtr::new(ptr::null_mut()) }; BLOCKS];
 
-// SAFETY: blocks come from the system's allocator and go back to it with the
-// layout they came with: those of the one size that is shelved all have been
+// SAFETY: blocks that lie in `EARLY` come from there and go back there. All
+// others come from the system's allocator and go back to it with the layout
+// they came with: those of the one size that is shelved all have been
 // allocated with `block()`, and a block is either on the shelf or in use, for it
 // is put there and taken in one atomic step.
 unsafe impl GlobalAlloc for Shelved {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let early = EARLY.take(layout);
+        if !early.is_null() {
+            return early;
+        }
         if !is_shelved(layout) {
-            let early = EARLY.take(layout);
-            if !early.is_null() {
-                return early;
-            }
             // SAFETY: as the caller promised.
             return unsafe { System.alloc(layout) };
         }

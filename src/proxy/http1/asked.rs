@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use log::{Level, log_enabled};
-
 use super::head::{BadHead, Framing, Head};
 use super::{Session, rewrite};
 use crate::proxy::refusal::{Kind, Refusal};
@@ -173,9 +171,8 @@ impl Session<'_> {
             bearer,
             goal,
             again: false,
-            seen: log_enabled!(Level::Trace).then(|| {
-                let method = head.method(input);
-                Box::new(Seen::new(method, &host, path, |name| head.get(input, name)))
+            seen: Seen::new(head.method(input), &host, path, |name| {
+                head.get(input, name)
             }),
             host,
         };
