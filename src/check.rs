@@ -19,7 +19,7 @@ use crate::resolv_conf::{self, ResolvConf};
 
 /// Looks at everything, or at one name, and prints what it finds; what to exit
 /// with: 0 if all is well, else 1.
-pub fn run(config: &Config, name: Option<&str>) -> i32 {
+pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
     let found = resolv_conf::read(&config.args.resolv_conf_file);
     let parsed = ResolvConf::parse(found.as_deref().unwrap_or_default());
     let nameservers = config.dns(&parsed).nameservers;
@@ -29,17 +29,17 @@ pub fn run(config: &Config, name: Option<&str>) -> i32 {
     match name {
         Some(name) => check_name(&mut report, &proxy, name),
         None => {
-            check_place(&mut report, config, &proxy);
+            check_place(&mut report, config, platform, &proxy);
             check_network(&mut report, config, &proxy, &nameservers);
         }
     }
     i32::from(report.failed)
 }
 
-fn check_place(report: &mut Report, config: &Config, proxy: &Proxy) {
+fn check_place(report: &mut Report, config: &Config, platform: &Platform, proxy: &Proxy) {
     report.line(
         "platform",
-        match &config.platform {
+        match platform {
             Platform::CloudRun(sign) => Ok(format!("Cloud Run, by {sign}")),
             Platform::Elsewhere(why) => Err(format!(
                 "not Cloud Run: {why}; runsd would become the application"

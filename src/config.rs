@@ -17,7 +17,6 @@ use crate::service::{self, Service};
 pub struct Config {
     /// As it was typed, for what needs no thought.
     pub args: Args,
-    pub platform: Platform,
     /// The metadata server: `host[:port]`.
     pub metadata_host: String,
     /// `CLOUD_RUN_ID_TOKEN`
@@ -38,14 +37,10 @@ pub enum Platform {
 impl Config {
     /// Puts flags and environment together; `env` answers for one variable.
     pub fn new(args: Args, env: impl Fn(&str) -> Option<OsString>) -> Config {
-        let text = |name: &str| {
-            let value = env(name)?.into_string().ok()?;
-            (!value.is_empty()).then_some(value)
-        };
+        let text = |name| text(&env, name);
         let domain = args.run_domain.clone();
         let hash = args.gcp_project_hash.clone();
         Config {
-            platform: platform(&args, &text),
             metadata_host: text("GCE_METADATA_HOST")
                 .unwrap_or_else(|| METADATA_ADDRESS.to_string()),
             fixed_token: text("CLOUD_RUN_ID_TOKEN").map(|token| Secret::new(token.trim())),
@@ -82,7 +77,6 @@ impl Config {
             nameservers.push((METADATA_ADDRESS, 53).into());
         }
         DnsConfig {
-            port: self.args.dns_port,
             nameservers,
             search: resolv_conf.search.clone(),
             timeout: resolv_conf.timeout(),
@@ -93,7 +87,9 @@ impl Config {
 /// The metadata server's address, which is also the usual nameserver's.
 pub const METADATA_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
-fn platform(args: &Args, env: &impl Fn(&str) -> Option<String>) -> Platform {
+/// The one question that comes before all others; `env` answers for one variable.
+pub fn platform(args: &Args, env: impl Fn(&str) -> Option<OsString>) -> Platform {
+    let env = |name| text(&env, name);
     if env("RUNSD_DISABLE").as_deref() == Some("1") {
         return Platform::Elsewhere("RUNSD_DISABLE is 1");
     }
@@ -113,6 +109,12 @@ fn platform(args: &Args, env: &impl Fn(&str) -> Option<String>) -> Platform {
             ),
             Platform::CloudRun,
         )
+}
+
+/// The text of a variable; an empty one is none.
+fn text(env: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<String> {
+    let value = env(name)?.into_string().ok()?;
+    (!value.is_empty()).then_some(value)
 }
 
 /// Which names are ours, for the DNS server and the proxy alike.
@@ -162,8 +164,6 @@ impl Names {
 /// What the DNS server needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsConfig {
-    /// Port of all DNS sockets; 0 lets the kernel choose (tests).
-    pub port: u16,
     /// The nameservers of the original resolv.conf, in its order.
     pub nameservers: Vec<SocketAddr>,
     /// The search domains of the original resolv.conf, lower case, no outer dots.

@@ -34,7 +34,7 @@ use std::thread;
 
 use log::{error, info};
 
-use crate::cli::Cli;
+use crate::cli::{Args, Cli};
 use crate::config::{Config, Platform};
 use crate::ports::Ports;
 use crate::proxy::Proxy;
@@ -51,7 +51,8 @@ fn run(words: Vec<OsString>) -> i32 {
         Ok(Cli::Check(args, name)) => {
             logger::init(args.verbosity, args.log_format);
             let config = Config::new(args, |name| env::var_os(name));
-            return check::run(&config, name.as_deref());
+            let platform = config::platform(&config.args, |name| env::var_os(name));
+            return check::run(&config, &platform, name.as_deref());
         }
         Ok(Cli::Print(text)) => {
             let mut out = io::stdout();
@@ -61,16 +62,15 @@ fn run(words: Vec<OsString>) -> i32 {
         Err(sentence) => return fail(2, &sentence),
     };
     logger::init(args.verbosity, args.log_format);
-    let config = Config::new(args, |name| env::var_os(name));
-    let command = &config.args.command;
-    match &config.platform {
+    let command = &args.command;
+    match config::platform(&args, |name| env::var_os(name)) {
         Platform::CloudRun(sign) => info!("on Cloud Run, by {sign}"),
         Platform::Elsewhere(why) => {
             info!("not on Cloud Run ({why}): becoming {:?}", command[0]);
             return not_started(&supervisor::become_app(command));
         }
     }
-    let user = match config.args.user.as_deref().map(User::lookup).transpose() {
+    let user = match args.user.as_deref().map(User::lookup).transpose() {
         Ok(user) => user,
         Err(sentence) => return fail(2, &sentence),
     };
@@ -81,7 +81,7 @@ fn run(words: Vec<OsString>) -> i32 {
 
     // All sockets are bound before the application starts, so that it never
     // meets a closed port; nothing is asked of the network before.
-    let (ports, rewritten) = ports::bind(&config);
+    let (ports, rewritten) = ports::bind(&args);
     let launch = Launch {
         command,
         user: user.as_ref(),
@@ -99,7 +99,7 @@ fn run(words: Vec<OsString>) -> i32 {
     // a thread of its own; until it is there, the sockets keep who comes.
     let questions = ports.waits();
     let serve = move || {
-        let serve = sys::held(move || serve(&config, ports));
+        let serve = sys::held(move || serve(args, ports));
         let thread = thread::Builder::new().name("serve".to_owned());
         if let Err(err) = thread.spawn(serve) {
             error!("cannot start a thread: {err}; services cannot be reached by name");
@@ -112,10 +112,11 @@ fn run(words: Vec<OsString>) -> i32 {
 }
 
 /// Starts all that serves, and what the first request would wait for.
-fn serve(config: &Config, ports: Ports) {
+fn serve(args: Args, ports: Ports) {
     sys::start_is_over();
-    if let Some(proxy) = ports.serve(config, |nameservers, port, open| {
-        Proxy::new(config, nameservers, port, open)
+    let config = Config::new(args, |name| env::var_os(name));
+    if let Some(proxy) = ports.serve(&config, |nameservers, port, open| {
+        Proxy::new(&config, nameservers, port, open)
     }) {
         proxy.warm();
     }

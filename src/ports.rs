@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use log::{debug, warn};
 
-use crate::config::{Config, DnsConfig, METADATA_ADDRESS};
+use crate::cli::Args;
+use crate::config::{Config, METADATA_ADDRESS};
 use crate::dns;
 use crate::dns::nameservers::{Nameservers, Patience};
 use crate::proxy::{self, Proxy};
@@ -28,7 +29,8 @@ use crate::sys::net::Wait;
 pub struct Ports {
     dns: Option<dns::Sockets>,
     proxy: Option<proxy::Sockets>,
-    dns_config: Arc<DnsConfig>,
+    /// What resolv.conf said.
+    found: ResolvConf,
     /// The proxy is on a port of its own, and the application is told.
     told: Vec<(OsString, OsString)>,
     open: bool,
@@ -36,22 +38,24 @@ pub struct Ports {
 
 /// Binds all sockets and sends resolvers to them. Nothing is asked of the
 /// network, and nothing that goes wrong is the end.
-pub fn bind(config: &Config) -> (Ports, Option<Rewritten>) {
-    let path = &config.args.resolv_conf_file;
+pub fn bind(args: &Args) -> (Ports, Option<Rewritten>) {
+    let path = &args.resolv_conf_file;
     let file = resolv_conf::find(path);
     let found = ResolvConf::parse(file.text.as_deref().unwrap_or_default());
     let mut ports = Ports {
         dns: None,
         proxy: None,
-        dns_config: Arc::new(config.dns(&found)),
+        found: ResolvConf::default(),
         told: Vec::new(),
         open: false,
     };
-    let blind = found.nameservers.is_empty() && config.args.nameservers.is_empty();
+    let blind = found.nameservers.is_empty() && args.nameservers.is_empty();
     let unread = file.text.as_ref().err().map(reason);
-    match ports.usual(config, file, &found) {
+    let bound = ports.usual(args, file, &found);
+    ports.found = found;
+    match bound {
         Err(refused) => {
-            ports.fall_back(config, &refused);
+            ports.fall_back(args, &refused);
             (ports, None)
         }
         Ok(rewritten) => {
@@ -72,11 +76,10 @@ impl Ports {
     /// Everything where applications expect it; or what was refused.
     fn usual(
         &mut self,
-        config: &Config,
+        args: &Args,
         file: Found<'_>,
         found: &ResolvConf,
     ) -> Result<Option<Rewritten>, String> {
-        let args = &config.args;
         if !args.skip_http_proxy {
             let port = args.http_proxy_port;
             // The application would find its own port taken.
@@ -95,7 +98,7 @@ impl Ports {
             return Ok(None);
         }
         let port = args.dns_port;
-        let bound = dns::bind(&self.dns_config)
+        let bound = dns::bind(port)
             .map_err(|err| format!("cannot serve DNS on port {port}{}", because(&err)))?;
         let ours = found.render(&bound.addresses(), &args.domain, args.ndots);
         self.dns = Some(bound);
@@ -106,9 +109,9 @@ impl Ports {
     }
 
     /// A proxy on a free port, and no DNS.
-    fn fall_back(&mut self, config: &Config, refused: &str) {
+    fn fall_back(&mut self, args: &Args, refused: &str) {
         (self.dns, self.proxy) = (None, None);
-        if config.args.skip_http_proxy {
+        if args.skip_http_proxy {
             warn!("{refused}; names of services do not resolve");
             return;
         }
@@ -151,12 +154,13 @@ impl Ports {
         proxy: impl FnOnce(Arc<Nameservers>, u16, bool) -> Proxy,
     ) -> Option<Arc<Proxy>> {
         let own = self.dns.as_ref().map(dns::Sockets::own).unwrap_or_default();
-        let nameservers = Arc::new(Nameservers::new(&self.dns_config.nameservers, &own));
+        let dns_config = config.dns(&self.found);
+        let nameservers = Arc::new(Nameservers::new(&dns_config.nameservers, &own));
         if let Some(dns) = self.dns {
             dns.serve(dns::House {
                 names: config.names(),
-                patience: Patience::within(self.dns_config.timeout),
-                config: self.dns_config,
+                patience: Patience::within(dns_config.timeout),
+                config: Arc::new(dns_config),
                 ipv6: self.proxy.as_ref().is_some_and(proxy::Sockets::ipv6),
                 nameservers: Arc::clone(&nameservers),
             });

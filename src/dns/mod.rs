@@ -38,8 +38,9 @@ pub struct Sockets {
     tcp: Vec<TcpListener>,
 }
 
-/// Binds 127.0.0.1 and, where it exists, ::1; nothing else happens here.
-pub fn bind(config: &DnsConfig) -> io::Result<Sockets> {
+/// Binds 127.0.0.1 and, where it exists, ::1; nothing else happens here. With
+/// port 0 the kernel chooses, for each another one.
+pub fn bind(port: u16) -> io::Result<Sockets> {
     let mut sockets = Sockets {
         udp: Vec::new(),
         tcp: Vec::new(),
@@ -48,7 +49,7 @@ pub fn bind(config: &DnsConfig) -> io::Result<Sockets> {
         IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(Ipv6Addr::LOCALHOST),
     ] {
-        match bind_both((ip, config.port).into()) {
+        match bind_both((ip, port).into()) {
             Ok((udp, tcp)) => {
                 sockets.udp.push(udp);
                 sockets.tcp.push(tcp);
