@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use self::client::split;
-
 use self::client::NoAnswer;
 use crate::destination::Place;
 use crate::dns::resolve::Resolver;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use crate::authority::Authority;
 use crate::destination::Route;
 use crate::service;
 
@@ -174,14 +175,10 @@ fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
 
 /// The host in lower case, an IPv6 address in its brackets, and the port.
 fn host_and_port(authority: &str, default: u16) -> Option<(String, u16)> {
-    let bracketed = authority.ends_with(']');
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !bracketed => (host, number(port).ok().filter(|port| *port > 0)?),
-        _ => (authority, default),
-    };
-    if let Some(ip) = host.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')) {
-        let ip: Ipv6Addr = ip.parse().ok()?;
+    let authority = Authority::parse(authority.as_bytes()).ok()?;
+    let port = authority.port.unwrap_or(default);
+    if let Ok(ip) = authority.host.parse::<Ipv6Addr>() {
         return Some((format!("[{ip}]"), port));
     }
-    Some((dns_name(host).ok()?, port))
+    Some((dns_name(authority.host).ok()?, port))
 }

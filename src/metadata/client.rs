@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::authority::Authority;
 use crate::dns::resolve::{ResolveError, Resolver};
 use crate::proxy::http1::body::{BadChunk, Body};
 use crate::proxy::http1::head::{BadHead, Head};
@@ -62,8 +63,9 @@ pub fn get(
 
 fn addresses(resolver: &Resolver, host: &str) -> Result<Vec<SocketAddr>, NoAnswer> {
     let not_a_host = || NoAnswer::NotAHost(host.to_owned());
-    let (name, port) = split(host).ok_or_else(not_a_host)?;
-    if bare(name).parse::<IpAddr>().is_err() {
+    let authority = Authority::parse(host.as_bytes()).map_err(|_| not_a_host())?;
+    let (name, port) = (authority.host, authority.port.unwrap_or(HTTP));
+    if name.parse::<IpAddr>().is_err() {
         // The system's resolver would ask us, so its file is read here.
         let hosts = resolv_conf::read(Path::new("/etc/hosts")).unwrap_or_default();
         if let Some(ip) = listed(&String::from_utf8_lossy(&hosts), name) {
@@ -74,21 +76,6 @@ fn addresses(resolver: &Resolver, host: &str) -> Result<Vec<SocketAddr>, NoAnswe
         Err(ResolveError::NotAName(_)) => Err(not_a_host()),
         asked => asked.map_err(NoAnswer::NoAddress),
     }
-}
-
-/// Splits `host[:port]`; an IPv6 address keeps its brackets.
-pub fn split(host: &str) -> Option<(&str, u16)> {
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, "")) => (name, HTTP),
-        Some((name, port)) if !port.contains(']') => (name, port.parse().ok()?),
-        _ => (host, HTTP),
-    };
-    let is_plain = name.bytes().all(|b| b.is_ascii_graphic());
-    (is_plain && !name.is_empty()).then_some((name, port))
-}
-
-fn bare(name: &str) -> &str {
-    name.trim_matches(['[', ']'])
 }
 
 /// The address that an /etc/hosts has for a name.

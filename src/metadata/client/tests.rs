@@ -106,25 +106,6 @@ fn the_time_is_for_the_whole_answer() {
 }
 
 #[test]
-fn hosts_with_and_without_ports() {
-    for (host, want) in [
-        ("169.254.169.254", Some(("169.254.169.254", 80))),
-        ("emulator:8080", Some(("emulator", 8080))),
-        ("emulator:", Some(("emulator", 80))),
-        ("[::1]", Some(("[::1]", 80))),
-        ("[::1]:8080", Some(("[::1]", 8080))),
-        ("", None),
-        (":80", None),
-        ("a:b", None),
-        ("a:99999", None),
-        ("a\r\nX: y", None),
-        ("a b", None),
-    ] {
-        assert_eq!(split(host), want, "{host:?}");
-    }
-}
-
-#[test]
 fn what_is_no_host_is_said_to_be_none() {
     let err = get(&nobody(), "a b", "/", MINUTE);
     let want = "the metadata server is said to be at \"a b\", which is no host[:port]";
