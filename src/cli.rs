@@ -320,8 +320,14 @@ const NO_COMMAND: &str =
 fn help() -> String {
     let mut text = String::from(
         "runsd: reach every Cloud Run service of your project as http://NAME, authenticated\n\n\
-         usage: runsd [FLAGS] [--] COMMAND [ARGUMENTS]\n\n",
+         usage: runsd [FLAGS] [--] COMMAND [ARGUMENTS]\n\n\
+         in a Dockerfile:      ENTRYPOINT [\"/runsd\", \"--\", \"/app\"]\n\
+         as an ordinary user:  ENTRYPOINT [\"/runsd\", \"-user=65532:65532\", \"--\", \"/app\"]\n\
+         look at one name:     /runsd -check hello\n\
+         and more:             ",
     );
+    text.push_str(env!("CARGO_PKG_REPOSITORY"));
+    text.push_str("#readme\n\n");
     for flag in &FLAGS {
         let value = match flag.kind {
             Kind::Value(wanted, _) => format!("={wanted}"),

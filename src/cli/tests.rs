@@ -426,6 +426,14 @@ fn things_to_do_instead_of_running() {
             flag.name
         );
     }
+    for want in [
+        r#"ENTRYPOINT ["/runsd", "--", "/app"]"#,
+        "-user=65532:65532",
+        "-check hello",
+        "https://github.com/ahmetb/runsd#readme",
+    ] {
+        assert!(help().contains(want), "{want}");
+    }
     assert!(version().starts_with("runsd 1."));
 }
 
