@@ -12,6 +12,7 @@ use crate::destination::{Form, Needs};
 use crate::dns::nameservers::Nameservers;
 use crate::dns::resolve::{ResolveError, Resolver};
 use crate::metadata::Metadata;
+use crate::ports::{because, because_unbound};
 use crate::proxy::route::Sent;
 use crate::proxy::upstream::Alpn;
 use crate::proxy::{Goal, Proxy, hint, http1};
@@ -79,40 +80,25 @@ fn check_network(report: &mut Report, config: &Config, proxy: &Proxy, nameserver
     }
     let args = &config.args;
     let dns = UdpSocket::bind((Ipv4Addr::LOCALHOST, args.dns_port)).map(drop);
-    report.line("port", port(args.dns_port, "DNS", dns));
+    report.port(args.dns_port, "DNS", dns);
     let http = TcpListener::bind((Ipv4Addr::LOCALHOST, args.http_proxy_port)).map(drop);
-    report.line("port", port(args.http_proxy_port, "HTTP", http));
+    report.port(args.http_proxy_port, "HTTP", http);
     let path = &args.resolv_conf_file;
     let shown = path.display();
     // Opened and closed; nothing is written.
-    let writable = File::options().write(true).open(path);
-    let outcome = match writable {
-        Ok(_) => Ok(format!("{shown} can be written")),
-        Err(err) => Err(format!(
-            "{shown} cannot be written: {err}; runsd would serve through http_proxy"
-        )),
-    };
-    report.line("resolv.conf", outcome);
+    match File::options().write(true).open(path) {
+        Ok(_) => report.line("resolv.conf", ok(format!("{shown} can be written"))),
+        Err(err) => report.note(
+            "resolv.conf",
+            &format!("{shown} cannot be written{}; {INSTEAD}", because(&err)),
+        ),
+    }
     let trusted = proxy.upstream.trusted();
     let whose = match &config.ca_file {
         Some(path) => format!("of {}", path.display()),
         None => "of Mozilla, built in".to_owned(),
     };
-    report.line("TLS roots", Ok::<_, String>(format!("{trusted} {whose}")));
-}
-
-/// A port in use is all right when runsd runs here already, and that is what
-/// people look at most.
-fn port(port: u16, what: &str, bound: io::Result<()>) -> Result<String, String> {
-    match bound {
-        Ok(()) => Ok(format!("{port} is free for {what}")),
-        Err(err) if err.kind() == io::ErrorKind::AddrInUse => Ok(format!(
-            "{port} is in use: by runsd, where it runs here already"
-        )),
-        Err(err) => Err(format!(
-            "{port} cannot be bound for {what}: {err}; runsd would serve through http_proxy"
-        )),
-    }
+    report.line("TLS roots", ok(format!("{trusted} {whose}")));
 }
 
 fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
@@ -121,18 +107,15 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         Ok(goal) => goal,
         Err(refusal) => return report.line("name", Err::<String, _>(refusal.reason())),
     };
-    report.line("name", Ok::<_, String>(name));
+    report.line("name", ok(name));
     let to = &goal.destination;
     let scheme = if to.tls { "https" } else { "http" };
     report.line(
         "URL",
-        Ok::<_, String>(format!("{scheme}://{}, {}", goal.authority, ms(started))),
+        ok(format!("{scheme}://{}, {}", goal.authority, ms(started))),
     );
     let audience = to.audience.as_deref();
-    report.line(
-        "audience",
-        Ok::<_, String>(audience.unwrap_or("none: no token is sent")),
-    );
+    report.line("audience", ok(audience.unwrap_or("none: no token is sent")));
     let started = Instant::now();
     let addresses = proxy.upstream.addresses(to);
     let outcome = addresses.map_err(|refusal| refusal.reason()).map(|found| {
@@ -151,10 +134,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         Err(refusal) => return report.line("token", Err::<String, _>(refusal.reason())),
     };
     if bearer.is_some() {
-        report.line(
-            "token",
-            Ok::<_, String>(format!("fetched, {}", ms(started))),
-        );
+        report.line("token", ok(format!("fetched, {}", ms(started))));
     }
     let started = Instant::now();
     let mut connection = match proxy.upstream.dial(to, Alpn::Http1) {
@@ -162,10 +142,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         Err(refusal) => return report.line("TLS", Err::<String, _>(refusal.reason())),
     };
     let version = connection.reader.version().unwrap_or("none");
-    report.line(
-        "TLS",
-        Ok::<_, String>(format!("{version}, {}", ms(started))),
-    );
+    report.line("TLS", ok(format!("{version}, {}", ms(started))));
     let started = Instant::now();
     let _ = connection.reader.patience(Some(ANSWER));
     let asked = http1::ask(&mut connection, &goal.authority, bearer.as_ref());
@@ -202,14 +179,45 @@ struct Report {
 
 impl Report {
     fn line(&mut self, what: &str, outcome: Result<impl AsRef<str>, impl AsRef<str>>) {
-        let (mark, text) = match &outcome {
-            Ok(text) => ("ok", text.as_ref()),
-            Err(text) => ("WRONG", text.as_ref()),
-        };
+        match &outcome {
+            Ok(text) => print("ok", what, text.as_ref()),
+            Err(text) => print("WRONG", what, text.as_ref()),
+        }
         self.failed |= outcome.is_err();
-        // Not println, which panics when nobody reads.
-        let _ = writeln!(io::stdout(), "{mark:<6}{what:<12}{text}");
     }
+
+    /// What is refused here, and works another way.
+    fn note(&mut self, what: &str, text: &str) {
+        print("note", what, text);
+    }
+
+    /// A port in use is all right when runsd runs here already, and that is
+    /// what people look at most.
+    fn port(&mut self, port: u16, protocol: &str, bound: io::Result<()>) {
+        match bound {
+            Ok(()) => self.line("port", ok(format!("{port} is free for {protocol}"))),
+            Err(err) if err.kind() == io::ErrorKind::AddrInUse => {
+                let text = format!("{port} is in use: by runsd, where it runs here already");
+                self.line("port", ok(text));
+            }
+            Err(err) => self.note(
+                "port",
+                &format!(
+                    "{port} cannot be bound for {protocol}{}; {INSTEAD}",
+                    because_unbound(&err)
+                ),
+            ),
+        }
+    }
+}
+
+fn ok<T>(text: T) -> Result<T, String> {
+    Ok(text)
+}
+
+fn print(mark: &str, what: &str, text: &str) {
+    // Not println, which panics when nobody reads.
+    let _ = writeln!(io::stdout(), "{mark:<6}{what:<12}{text}");
 }
 
 fn ms(since: Instant) -> String {
@@ -218,5 +226,7 @@ fn ms(since: Instant) -> String {
     format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
 }
 
+/// What runsd does where ports or resolv.conf are refused.
+const INSTEAD: &str = "runsd serves through http_proxy instead";
 /// How long a service may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);

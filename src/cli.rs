@@ -1,10 +1,11 @@
 //! The command line: argv and `RUNSD_*` become [`Args`], or a text to print.
 //!
-//! The only place that knows the names of flags. They are read by hand, as Go's
-//! `flag` package reads them: one dash or two, `-flag=x` or `-flag x`, switches
-//! bare or with `=true`, and everything from the first word that is no flag on
-//! belongs to the application. Argument parsers in GNU style see `-v=5` as a
-//! row of short options, and an old Dockerfile must work as it is.
+//! The only place that knows the names of flags, and lexopt. Flags are spelled
+//! as Go's `flag` package spells them, because old Dockerfiles must work as
+//! they are: one dash or two, `-flag=x` or `-flag x`, switches bare or with
+//! `=true`, and everything from the first word that is not a flag on belongs to
+//! the application. lexopt reads `-flag=x` as the short option `f` with the
+//! rest of the word as its value; the two are put together again here.
 
 mod flags;
 mod values;
@@ -13,10 +14,12 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use lexopt::{Arg, Parser};
+
 use crate::destination::Route;
 use crate::logger::Format;
 use crate::service;
-use flags::{FLAGS, Flag, HELP, IGNORED_SWITCHES, IGNORED_VALUES, Kind, ignored};
+use flags::{FLAGS, Flag, HELP, IGNORED_SWITCHES, IGNORED_VALUES, Kind, closest, ignored};
 
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,59 +112,189 @@ impl Default for Args {
 pub const VARIABLES: &str = "RUNSD_";
 
 /// Reads the arguments after the program's name, and [`VARIABLES`], named
-/// without that beginning, for the flags that are not among them. An error is
-/// one sentence for the user.
+/// without that beginning, for the flags that are not among them.
+///
+/// # Errors
+/// One sentence for the user.
 pub fn parse(
     args: impl Iterator<Item = OsString>,
     variables: &[(OsString, OsString)],
 ) -> Result<Cli, String> {
-    let mut words = args.peekable();
-    let mut typed: Vec<(&'static Flag, String)> = Vec::new();
-    let mut check = None;
-    while let Some(word) = words.next_if(|word| is_flag(word)) {
-        if word == "--" {
-            break;
-        }
-        let word = word
-            .into_string()
-            .map_err(|word| format!("the flag {word:?} is not UTF-8"))?;
-        let bare = word.strip_prefix("--").unwrap_or(&word[1..]);
-        let (name, value) = match bare.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (bare, None),
+    let typed = match read_argv(args)? {
+        Argv::Typed(typed) => typed,
+        Argv::Print(text) => return Ok(Cli::Print(text)),
+    };
+    let mut parsed = Args::default();
+    apply_variables(&mut parsed, variables, &typed.flags)?;
+    for (flag, value) in &typed.flags {
+        flag.apply(&mut parsed, value)
+            .map_err(|err| format!("-{}={value:?}: {err}", flag.name))?;
+    }
+    // Only now is it known which zone the names may end in.
+    let zone = parsed.domain.clone();
+    for route in &mut parsed.routes {
+        route.name = service::relative(&route.name, &zone);
+    }
+    for name in parsed.only.iter_mut().flatten() {
+        *name = service::relative(name, &zone);
+    }
+    parsed.command = typed.command;
+    match typed.check {
+        Some(name) => Ok(Cli::Check(parsed, name)),
+        None if parsed.command.is_empty() => Err(NO_COMMAND.to_owned()),
+        None => Ok(Cli::Run(parsed)),
+    }
+}
+
+/// What argv asks for.
+enum Argv {
+    Typed(Typed),
+    /// `-help`, `-version`: this text, whatever stands behind it.
+    Print(String),
+}
+
+/// The flags as typed, in their order, and what follows them.
+#[derive(Default)]
+struct Typed {
+    flags: Vec<(&'static Flag, String)>,
+    /// `-check`, and the name it is to check.
+    check: Option<Option<String>>,
+    command: Vec<OsString>,
+}
+
+fn read_argv(args: impl Iterator<Item = OsString>) -> Result<Argv, String> {
+    let mut parser = Parser::from_args(args);
+    // The `=` of `-v=5` stays in the value, so that `-v=5` and `-va=5` differ.
+    parser.set_short_equals(false);
+    let mut typed = Typed::default();
+    loop {
+        let (name, value) = match next_flag(&mut parser)? {
+            Next::Flag(name, value) => (name, value),
+            Next::Command(command) => {
+                typed.command = command;
+                break;
+            }
         };
-        let flag = FLAGS
-            .iter()
-            .find(|flag| flag.name == name)
-            .or_else(|| ignored(name))
-            .or((name == "h").then_some(&HELP)) // as Go has it
-            .ok_or_else(|| format!("there is no flag -{name}; `runsd -help` lists them all"))?;
+        let flag = find_flag(&name)?;
         let value = match (&flag.kind, value) {
-            (Kind::Help, _) => return Ok(Cli::Print(help())),
-            (Kind::Version, _) => return Ok(Cli::Print(version())),
+            (Kind::Help, _) => return Ok(Argv::Print(help())),
+            (Kind::Version, _) => return Ok(Argv::Print(version())),
             (Kind::Check, name) => {
-                check = Some(name.filter(|name| !name.is_empty()));
+                let name = match name {
+                    Some(name) => Some(name),
+                    None => next_word(&mut parser)?,
+                };
+                typed.check = Some(name.map(|name| values::host(&name)).transpose()?.flatten());
                 continue;
             }
             (_, Some(value)) => value,
             (Kind::Switch(_) | Kind::Ignored, None) => "true".to_owned(),
-            (Kind::Value(wanted, _), None) => match words.next() {
-                Some(value) => value
-                    .into_string()
-                    .map_err(|value| format!("-{name}: {value:?} is not UTF-8"))?,
-                None => return Err(format!("-{name} needs a value: {wanted}")),
-            },
+            (Kind::Value(wanted, _), None) => parser
+                .value()
+                .map_err(|_| format!("-{name} needs a value: {wanted}"))?
+                .into_string()
+                .map_err(|value| format!("-{name}: {value:?} is not UTF-8"))?,
         };
-        typed.push((flag, value));
+        typed.flags.push((flag, value));
     }
+    // A path is the application of the Dockerfile, which `-check` leaves alone.
+    let names = !typed.command.first().is_some_and(is_path);
+    match (&typed.check, &typed.command[..]) {
+        (Some(Some(_)), [word, ..]) if names => {
+            return Err(format!("-check takes one name; got {word:?}, too"));
+        }
+        // `-check -v=5 hello`
+        (Some(None), [word]) if names => {
+            let name = word.to_str().ok_or_else(|| no_name(word))?;
+            typed.check = Some(values::host(name)?);
+            typed.command.clear();
+        }
+        _ => {}
+    }
+    Ok(Argv::Typed(typed))
+}
 
-    let mut parsed = Args::default();
-    // Mostly there are none, and their names need not be made.
-    let flags = match variables {
-        [] => &[],
-        _ => &FLAGS[..],
+enum Next {
+    /// Its name without dashes, and what follows its `=`.
+    Flag(String, Option<String>),
+    /// The application; empty where argv ends.
+    Command(Vec<OsString>),
+}
+
+fn next_flag(parser: &mut Parser) -> Result<Next, String> {
+    let dashed = match parser.next().map_err(|err| err.to_string())? {
+        None => return Ok(Next::Command(Vec::new())),
+        Some(Arg::Value(program)) => {
+            let mut command = vec![program];
+            command.extend(parser.raw_args().map_err(|err| err.to_string())?);
+            return Ok(Next::Command(command));
+        }
+        Some(Arg::Long(name)) => {
+            let name = name.to_owned();
+            let value = parser.optional_value().map(|value| {
+                let not_utf8 = |value| format!("the flag \"--{name}\": {value:?} is not UTF-8");
+                value.into_string().map_err(not_utf8)
+            });
+            return Ok(Next::Flag(name.clone(), value.transpose()?));
+        }
+        Some(Arg::Short(first)) => first.to_string(),
     };
-    for flag in flags {
+    let rest = parser.optional_value().unwrap_or_default();
+    let rest = rest.into_string().map_err(|rest| {
+        format!("the flag \"-{dashed}\" goes on with {rest:?}, which is not UTF-8")
+    })?;
+    let word = dashed + &rest;
+    Ok(match word.split_once('=') {
+        Some((name, value)) => Next::Flag(name.to_owned(), Some(value.to_owned())),
+        None => Next::Flag(word, None),
+    })
+}
+
+/// The word after `-check`, unless it is a flag or the `--` before a command.
+fn next_word(parser: &mut Parser) -> Result<Option<String>, String> {
+    let mut words = parser.raw_args().map_err(|err| err.to_string())?;
+    let word = words.next_if(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    word.map(OsString::into_string)
+        .transpose()
+        .map_err(|word| no_name(&word))
+}
+
+fn is_path(word: &OsString) -> bool {
+    word.as_encoded_bytes().starts_with(b"/")
+}
+
+fn no_name(word: &OsStr) -> String {
+    format!("-check takes a name, which {word:?} is not")
+}
+
+fn find_flag(name: &str) -> Result<&'static Flag, String> {
+    FLAGS
+        .iter()
+        .find(|flag| flag.name == name)
+        .or_else(|| ignored(name))
+        .or((name == "h").then_some(&HELP)) // as Go has it
+        .ok_or_else(|| {
+            let meant = match closest(name) {
+                Some(meant) => format!("did you mean -{meant}? "),
+                None => String::new(),
+            };
+            // Escaped: a line feed in it would make two lines of one.
+            let name = name.escape_debug();
+            format!("there is no flag -{name}; {meant}`runsd -help` lists them all")
+        })
+}
+
+/// Sets what the environment says of the flags that were not typed.
+fn apply_variables(
+    args: &mut Args,
+    variables: &[(OsString, OsString)],
+    typed: &[(&'static Flag, String)],
+) -> Result<(), String> {
+    // Mostly there are none, and the flags' names need not be made.
+    if variables.is_empty() {
+        return Ok(());
+    }
+    for flag in &FLAGS {
         // Not even read where a flag was typed: a flag also mends a bad variable.
         if typed.iter().any(|(given, _)| given.name == flag.name) {
             continue;
@@ -175,41 +308,10 @@ pub fn parse(
         let value = value
             .to_str()
             .ok_or_else(|| format!("{VARIABLES}{name}: {value:?} is not UTF-8"))?;
-        flag.apply(&mut parsed, value)
+        flag.apply(args, value)
             .map_err(|err| format!("{VARIABLES}{name}={value:?}: {err}"))?;
     }
-    for (flag, value) in &typed {
-        flag.apply(&mut parsed, value)
-            .map_err(|err| format!("-{}={value:?}: {err}", flag.name))?;
-    }
-    // Only now is it known which zone the names may end in.
-    let zone = parsed.domain.clone();
-    for route in &mut parsed.routes {
-        route.name = service::relative(&route.name, &zone);
-    }
-    for name in parsed.only.iter_mut().flatten() {
-        *name = service::relative(name, &zone);
-    }
-    parsed.command = words.collect();
-    // `-check hello`, too: nobody asks what an application's name is to them.
-    let named = match &check {
-        Some(None) if parsed.command.len() == 1 => parsed.command[0].to_str(),
-        _ => None,
-    };
-    if let Some(name) = named.filter(|name| !name.contains('/')) {
-        check = Some(Some(name.to_owned()));
-        parsed.command.clear();
-    }
-    match check {
-        Some(name) => Ok(Cli::Check(parsed, name)),
-        None if parsed.command.is_empty() => Err(NO_COMMAND.to_owned()),
-        None => Ok(Cli::Run(parsed)),
-    }
-}
-
-/// A lone dash is a word, as it is in Go.
-fn is_flag(word: &OsStr) -> bool {
-    word.len() > 1 && word.as_encoded_bytes()[0] == b'-'
+    Ok(())
 }
 
 const NO_COMMAND: &str =
@@ -218,8 +320,14 @@ const NO_COMMAND: &str =
 fn help() -> String {
     let mut text = String::from(
         "runsd: reach every Cloud Run service of your project as http://NAME, authenticated\n\n\
-         usage: runsd [FLAGS] [--] COMMAND [ARGUMENTS]\n\n",
+         usage: runsd [FLAGS] [--] COMMAND [ARGUMENTS]\n\n\
+         in a Dockerfile:      ENTRYPOINT [\"/runsd\", \"--\", \"/app\"]\n\
+         as an ordinary user:  ENTRYPOINT [\"/runsd\", \"-user=65532:65532\", \"--\", \"/app\"]\n\
+         look at one name:     /runsd -check hello\n\
+         and more:             ",
     );
+    text.push_str(env!("CARGO_PKG_REPOSITORY"));
+    text.push_str("#readme\n\n");
     for flag in &FLAGS {
         let value = match flag.kind {
             Kind::Value(wanted, _) => format!("={wanted}"),

@@ -24,7 +24,6 @@ pub enum Format {
 /// Logs from here on; `verbosity` is the N of `-v=N`.
 pub fn init(verbosity: u8, format: Format) {
     let logger = LOGGER.get_or_init(|| Logger {
-        others: verbosity >= 6,
         format,
         warned: Mutex::default(),
     });
@@ -74,19 +73,15 @@ pub fn request(request: &Request<'_>) {
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 struct Logger {
-    /// Whether other crates are heard, too.
-    others: bool,
     format: Format,
     warned: Mutex<Repeats>,
 }
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let krate = metadata.target().split("::").next().unwrap_or_default();
-        match krate {
-            "runsd" => true,
-            _ => self.others,
-        }
+        // Never another crate: at its finest ureq logs the bytes of a response,
+        // and those of the metadata server are the token.
+        metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"))
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -385,14 +380,14 @@ mod tests {
     }
 
     #[test]
-    fn other_crates_only_when_asked() {
-        for (target, others, want) in [
-            ("runsd::dns", false, true),
-            ("rustls::client", false, false),
-            ("rustls::client", true, true),
+    fn other_crates_are_not_heard() {
+        for (target, want) in [
+            ("runsd::dns", true),
+            ("rustls::client", false),
+            ("ureq::run", false),
+            ("runsd_other", false),
         ] {
             let logger = Logger {
-                others,
                 format: Format::Text,
                 warned: Mutex::default(),
             };

@@ -9,6 +9,7 @@
 
 #![cfg_attr(not(test), no_main)] // it is in sys::start
 
+mod authority;
 mod check;
 mod cli;
 mod config;

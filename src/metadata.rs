@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use self::client::split;
-
-use self::client::NoAnswer;
+use self::client::Client;
 use crate::destination::Place;
 use crate::dns::resolve::Resolver;
 use crate::secret::Secret;
@@ -20,8 +18,7 @@ use crate::service::{is_project_number, is_region};
 
 /// The metadata server of this instance.
 pub struct Metadata {
-    host: String,
-    resolver: Arc<Resolver>,
+    client: Client,
     patience: Patience,
     sleep: fn(Duration),
 }
@@ -37,8 +34,7 @@ impl Metadata {
     /// name. Nothing is asked of either before a question.
     pub fn new(host: String, resolver: Arc<Resolver>) -> Metadata {
         Metadata {
-            host,
-            resolver,
+            client: Client::new(host, resolver),
             patience: PATIENCE,
             sleep: thread::sleep,
         }
@@ -46,7 +42,7 @@ impl Metadata {
 
     /// Where it is: `host[:port]`.
     pub fn host(&self) -> &str {
-        &self.host
+        self.client.host()
     }
 
     /// Region and project number of this instance.
@@ -121,7 +117,7 @@ impl Metadata {
 
     fn ask(&self, path: &str, time: Duration) -> Result<String, Failure> {
         let full = format!("/computeMetadata/v1/instance/{path}");
-        let answer = client::get(&self.resolver, &self.host, &full, time).map_err(failure)?;
+        let answer = self.client.get(&full, time).map_err(failure)?;
         let (what, _) = path.split_once('?').unwrap_or((path, ""));
         let status = answer.status;
         if !answer.flavored {
@@ -177,18 +173,17 @@ impl Failure {
     }
 }
 
-fn failure(err: NoAnswer) -> Failure {
+fn failure(err: client::Error) -> Failure {
     let sentence = err.to_string();
     match err {
-        NoAnswer::NoAddress(_)
-        | NoAnswer::TimedOut
-        | NoAnswer::Unreachable(_)
-        | NoAnswer::CutShort => Failure::Passing(sentence),
+        client::Error::Unresolved(_)
+        | client::Error::TimedOut
+        | client::Error::Unreachable(_)
+        | client::Error::Incomplete => Failure::Passing(sentence),
         // The next answer would be no other.
-        NoAnswer::NotAHost(_)
-        | NoAnswer::BadHead(_)
-        | NoAnswer::BadBody(_)
-        | NoAnswer::TooLarge(_) => Failure::Final(sentence),
+        client::Error::NotAHost(_) | client::Error::NotHttp(_) | client::Error::TooLarge(_) => {
+            Failure::Final(sentence)
+        }
     }
 }
 

@@ -89,17 +89,16 @@ impl Ports {
                 ));
             }
             let bound = proxy::bind(port);
-            self.proxy = Some(
-                bound
-                    .map_err(|err| format!("cannot serve HTTP on port {port}{}", because(&err)))?,
-            );
+            self.proxy = Some(bound.map_err(|err| {
+                format!("cannot serve HTTP on port {port}{}", because_unbound(&err))
+            })?);
         }
         if args.skip_dns_hijack {
             return Ok(None);
         }
         let port = args.dns_port;
         let bound = dns::bind(port)
-            .map_err(|err| format!("cannot serve DNS on port {port}{}", because(&err)))?;
+            .map_err(|err| format!("cannot serve DNS on port {port}{}", because_unbound(&err)))?;
         let ours = found.render(&bound.addresses(), &args.domain, args.ndots);
         self.dns = Some(bound);
         let path = &args.resolv_conf_file;
@@ -187,11 +186,21 @@ pub fn give_back(rewritten: Option<&Rewritten>) {
 }
 
 /// As the end of a sentence that says what cannot be done.
-fn because(err: &io::Error) -> String {
+pub fn because(err: &io::Error) -> String {
     let why = reason(err);
     match err.kind() {
         io::ErrorKind::PermissionDenied => format!(" as uid {}: {why}", sys::ids().0),
         _ => format!(": {why}"),
+    }
+}
+
+/// The same for a port that cannot be bound.
+pub fn because_unbound(err: &io::Error) -> String {
+    match (err.kind(), sys::ids().0) {
+        (io::ErrorKind::PermissionDenied, 0) => {
+            format!(" without CAP_NET_BIND_SERVICE: {}", reason(err))
+        }
+        _ => because(err),
     }
 }
 

@@ -59,7 +59,7 @@ fn an_image_that_is_not_root_somewhere_else() {
         .env("RUNSD_GCP_PROJECT_HASH", "abcdefghij")
         .run(&["/runsd", "-check"]);
     assert_eq!(out.status, 1, "{out:?}");
-    let refused = "Permission denied (os error 13); runsd would serve through http_proxy";
+    let refused = "as uid 65532: permission denied; runsd serves through http_proxy instead";
     let want = format!(
         "\
 WRONG platform    not Cloud Run: none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is \
@@ -68,13 +68,32 @@ ok    region      us-east1
 ok    project     the one of hash abcdefghij
 ok    account     123456789012-compute@developer.gserviceaccount.com
 ok    nameserver  169.254.169.254:53 answers, T ms
-WRONG port        53 cannot be bound for DNS: {refused}
-WRONG port        80 cannot be bound for HTTP: {refused}
-WRONG resolv.conf /etc/resolv.conf cannot be written: {refused}
+note  port        53 cannot be bound for DNS {refused}
+note  port        80 cannot be bound for HTTP {refused}
+note  resolv.conf /etc/resolv.conf cannot be written {refused}
 ok    TLS roots   1 of /etc/ssl/cloudrun-ca.pem
 "
     );
     assert_eq!(untimed(&out), want);
+}
+
+#[test]
+fn an_ordinary_user_is_served_through_http_proxy_which_is_not_wrong() {
+    let out = CloudRun::new().uid(65532).run(&["/runsd", "-check"]);
+    assert_eq!(out.status, 0, "{out:?}");
+    assert_eq!(marks(&out, "WRONG"), [""; 0], "{out:?}");
+    assert_eq!(marks(&out, "note"), ["port", "port", "resolv.conf"]);
+}
+
+#[test]
+fn root_without_the_capability_for_port_80_is_told_its_name() {
+    let drop = ["setpriv", "--bounding-set=-net_bind_service"];
+    let out = CloudRun::new().run(&[&drop[..], &["/runsd", "-check"]].concat());
+    let want = "80 cannot be bound for HTTP without CAP_NET_BIND_SERVICE: permission denied;";
+    assert!(out.stdout.contains(want), "{out:?}");
+    let out = CloudRun::new().run(&[&drop[..], &["/runsd", "--", "true"]].concat());
+    let want = "cannot serve HTTP on port 80 without CAP_NET_BIND_SERVICE: permission denied; ";
+    assert!(out.stderr.contains(want), "{out:?}");
 }
 
 #[test]

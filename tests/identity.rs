@@ -233,3 +233,20 @@ fn a_place_that_is_none_is_refused_with_its_reason() {
         assert_eq!(caller.status("http://hello"), "200", "{settings}");
     }
 }
+
+#[test]
+fn a_proxy_of_the_environment_is_never_asked_for_a_token() {
+    let mut miniature = CloudRun::new();
+    for name in [
+        "http_proxy",
+        "HTTP_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+        "https_proxy",
+    ] {
+        miniature = miniature.env(name, "http://127.0.0.1:1");
+    }
+    let out = miniature.sh("curl -sS --noproxy '*' http://hello");
+    let want = "Hello from hello in us-east1, project 123456789012\n";
+    assert_eq!(out.stdout, want, "{}", out.stderr);
+}

@@ -95,3 +95,14 @@ fn a_warning_is_given_once_then_counted() {
     assert_eq!(tenth, format!("{first} (10 times so far)"));
     assert_eq!(hundredth, format!("{first} (100 times so far)"));
 }
+
+#[test]
+fn no_byte_of_a_token_shows_however_much_is_logged() {
+    // The token is spelled in ways a library could log it: as text, and as bytes.
+    for flags in [&["-v=9"][..], &["-v=9", "-log_format=json"]] {
+        let stderr = said(flags);
+        for other in ["ureq", "eyJ", "101, 121, 74", "65 79 4a", "65794a"] {
+            assert!(!stderr.contains(other), "{flags:?}: {other:?} in {stderr}");
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod names;
 mod pid1;
 mod plain;
 mod programs;
+mod readme;
 mod refusals;
 mod resolv_conf;
 mod resolvers;

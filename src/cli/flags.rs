@@ -55,6 +55,9 @@ pub static FLAGS: [Flag; 23] = [
     Flag {
         name: "route",
         kind: Kind::Value("NAME=URL[,audience=AUD]", |args, text| {
+            if text.trim_ascii().is_empty() {
+                return Err("expected NAME=URL[,audience=AUD]".to_owned());
+            }
             for text in text.split_ascii_whitespace() {
                 let route = route(text)?;
                 args.routes.retain(|other| other.name != route.name);
@@ -68,10 +71,7 @@ pub static FLAGS: [Flag; 23] = [
     Flag {
         name: "only",
         kind: Kind::Value("NAME,NAME…", |args, text| {
-            let mut names = Vec::new();
-            for text in list(text) {
-                names.push(dns_name(text)?);
-            }
+            let names: Vec<_> = list(text).map(dns_name).collect::<Result<_, _>>()?;
             args.only = (!names.is_empty()).then_some(names);
             Ok(())
         }),
@@ -138,7 +138,7 @@ pub static FLAGS: [Flag; 23] = [
         name: "check",
         kind: Kind::Check,
         default: "",
-        about: "say what runsd would do here, or with the name of -check=NAME, and exit",
+        about: "say what runsd would do here, or with a name (also -check NAME), and exit",
     },
     Flag {
         name: "gcp_region",
@@ -290,6 +290,21 @@ pub fn ignored(name: &str) -> Option<&'static Flag> {
     } else {
         None
     }
+}
+
+/// The flag whose name is nearest to `name`, if any is near: one slip of the
+/// finger in a short name, two in a longer one, `-` for `_` free.
+pub fn closest(name: &str) -> Option<&'static str> {
+    let name = name.trim_start_matches('-').replace('-', "_");
+    let name = name.to_ascii_lowercase();
+    let distance = |flag: &&'static str| strsim::osa_distance(&name, flag);
+    let nearest = FLAGS.iter().map(|flag| flag.name).min_by_key(distance)?;
+    let most = match nearest.len() {
+        0..=2 => 0,
+        3..=5 => 1,
+        _ => 2,
+    };
+    (distance(&nearest) <= most).then_some(nearest)
 }
 
 pub const IGNORED_SWITCHES: [&str; 6] = [

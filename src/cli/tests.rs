@@ -143,7 +143,15 @@ fn one_sentence_names_what_is_wrong() {
         ),
         (
             "---v=1 app",
-            "there is no flag --v; `runsd -help` lists them all",
+            "there is no flag --v; did you mean -v? `runsd -help` lists them all",
+        ),
+        (
+            "-gcp-regoin=x app",
+            "there is no flag -gcp-regoin; did you mean -gcp_region? `runsd -help` lists them all",
+        ),
+        (
+            "--USER x app",
+            "there is no flag -USER; did you mean -user? `runsd -help` lists them all",
         ),
         ("-v", "-v needs a value: N"),
         (
@@ -183,6 +191,28 @@ fn one_sentence_names_what_is_wrong() {
             "-nameserver=\"x\": \"x\" is neither IP nor IP:PORT",
         ),
         (
+            "-nameserver=1.2.3.4:0 app",
+            "-nameserver=\"1.2.3.4:0\": \"1.2.3.4:0\" is neither IP nor IP:PORT",
+        ),
+        ("-only=a,,b app", "-only=\"a,,b\": \"\" is no DNS name"),
+        ("-only=a, app", "-only=\"a,\": \"\" is no DNS name"),
+        (
+            "-route= app",
+            "-route=\"\": expected NAME=URL[,audience=AUD]",
+        ),
+        (
+            "-check hello/x",
+            "-check takes a name, which \"hello/x\" is not; try -check hello",
+        ),
+        (
+            "-check hello other",
+            "-check takes one name; got \"other\", too",
+        ),
+        (
+            "-check http:///x",
+            "-check takes a name, which \"http:///x\" is not",
+        ),
+        (
             "-log_format=xml app",
             "-log_format=\"xml\": expected text or json",
         ),
@@ -193,9 +223,21 @@ fn one_sentence_names_what_is_wrong() {
     ] {
         assert_eq!(typed(line), Err(want.to_owned()), "{line}");
     }
-    let odd = OsString::from_vec(b"-v=\xff".to_vec());
-    let got = parse([odd].into_iter(), &[]);
-    assert_eq!(got, Err("the flag \"-v=\\xFF\" is not UTF-8".to_owned()));
+    for (word, want) in [
+        (
+            &b"-v=\xff"[..],
+            "the flag \"-v\" goes on with \"=\\xFF\", which is not UTF-8",
+        ),
+        (b"--v=\xff", "the flag \"--v\": \"\\xFF\" is not UTF-8"),
+        // One line, whatever stands in it.
+        (
+            b"-x\ny",
+            "there is no flag -x\\ny; `runsd -help` lists them all",
+        ),
+    ] {
+        let odd = OsString::from_vec(word.to_vec());
+        assert_eq!(parse([odd].into_iter(), &[]), Err(want.to_owned()));
+    }
 }
 
 #[test]
@@ -311,6 +353,10 @@ fn routes() {
             "\"https://u@x\" holds no HOST or HOST:PORT",
         ),
         ("b=https://x.y,audience=", "the audience is empty"),
+        (
+            "b=https://x.y,aud=x",
+            "got \"aud=x\" after the URL; expected audience=AUD",
+        ),
     ] {
         let want = format!("-route={text:?}: {want}");
         assert_eq!(typed(&format!("-route={text} app")), Err(want), "{text}");
@@ -327,8 +373,38 @@ fn routes() {
 #[test]
 fn things_to_do_instead_of_running() {
     let args = Args::default();
+    let verbose = Args {
+        verbosity: 5,
+        ..args.clone()
+    };
+    let application = Args {
+        command: vec!["/app".into()],
+        ..args.clone()
+    };
     for (line, want) in [
         ("-check", Cli::Check(args.clone(), None)),
+        ("-check=", Cli::Check(args.clone(), None)),
+        ("-check -- /app", Cli::Check(application.clone(), None)),
+        (
+            "-check hello -- /app",
+            Cli::Check(application, Some("hello".to_owned())),
+        ),
+        (
+            "-check hello -v=5",
+            Cli::Check(verbose.clone(), Some("hello".to_owned())),
+        ),
+        (
+            "-check -v=5 hello",
+            Cli::Check(verbose, Some("hello".to_owned())),
+        ),
+        (
+            "-check http://hello/",
+            Cli::Check(args.clone(), Some("hello".to_owned())),
+        ),
+        (
+            "-check=HTTPS://hello.us-east1?x=y",
+            Cli::Check(args.clone(), Some("hello.us-east1".to_owned())),
+        ),
         (
             "-check hello",
             Cli::Check(args.clone(), Some("hello".to_owned())),
@@ -349,6 +425,14 @@ fn things_to_do_instead_of_running() {
             "{}",
             flag.name
         );
+    }
+    for want in [
+        r#"ENTRYPOINT ["/runsd", "--", "/app"]"#,
+        "-user=65532:65532",
+        "-check hello",
+        "https://github.com/ahmetb/runsd#readme",
+    ] {
+        assert!(help().contains(want), "{want}");
     }
     assert!(version().starts_with("runsd 1."));
 }

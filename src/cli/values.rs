@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use crate::authority::Authority;
 use crate::destination::Route;
 use crate::service;
 
@@ -20,10 +21,36 @@ pub fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// The entries of `a,b`; none of an empty text. An empty entry is handed on, so
+/// that its reader refuses it: it may be a variable that was never set.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
+    let text = Some(text).filter(|text| !text.trim().is_empty());
+    text.into_iter()
+        .flat_map(|text| text.split(','))
         .map(str::trim)
-        .filter(|text| !text.is_empty())
+}
+
+/// The host of `-check`'s word, which may be typed as a URL; `None` of an empty
+/// word, which is a variable that was never set.
+pub fn host(text: &str) -> Result<Option<String>, String> {
+    let stripped = strip_scheme(text, "http://").or_else(|| strip_scheme(text, "https://"));
+    let is_url = stripped.is_some();
+    let host = stripped.unwrap_or(text);
+    let host = match host.split_once(['/', '?', '#']) {
+        None => host,
+        Some((host, _)) if is_url => host,
+        Some(("", _)) => "",
+        Some((host, _)) => {
+            return Err(format!(
+                "-check takes a name, which {text:?} is not; try -check {host}"
+            ));
+        }
+    };
+    match host {
+        "" if text.is_empty() => Ok(None),
+        "" => Err(format!("-check takes a name, which {text:?} is not")),
+        host => Ok(Some(host.to_owned())),
+    }
 }
 
 /// The largest values are the types' own: 255, 65535.
@@ -73,7 +100,10 @@ pub fn nameserver(text: &str) -> Result<SocketAddr, String> {
     text.parse::<IpAddr>()
         .map(|ip| SocketAddr::new(ip, 53))
         .or_else(|_| text.parse())
-        .map_err(|_| format!("{text:?} is neither IP nor IP:PORT"))
+        .ok()
+        // Nothing can be sent to port 0.
+        .filter(|address| address.port() != 0)
+        .ok_or_else(|| format!("{text:?} is neither IP nor IP:PORT"))
 }
 
 /// `NAME=URL[,audience=AUD]`.
@@ -85,9 +115,17 @@ pub fn route(text: &str) -> Result<Route, String> {
     if service::RESERVED.contains(&name.as_str()) {
         return Err(format!("the name {name:?} has a meaning of its own"));
     }
-    let (url, audience) = match target.split_once(",audience=") {
-        Some((_, "")) => return Err("the audience is empty".to_owned()),
-        Some((url, audience)) => (url, Some(audience)),
+    // Only the first comma counts: an audience may have others.
+    let (url, audience) = match target.split_once(',') {
+        Some((url, option)) => match option.strip_prefix("audience=") {
+            Some("") => return Err("the audience is empty".to_owned()),
+            Some(audience) => (url, Some(audience)),
+            None => {
+                return Err(format!(
+                    "got {option:?} after the URL; expected audience=AUD"
+                ));
+            }
+        },
         None => (target, None),
     };
     let (tls, authority) = if let Some(rest) = strip_scheme(url, "https://") {
@@ -137,14 +175,10 @@ fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
 
 /// The host in lower case, an IPv6 address in its brackets, and the port.
 fn host_and_port(authority: &str, default: u16) -> Option<(String, u16)> {
-    let bracketed = authority.ends_with(']');
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !bracketed => (host, number(port).ok().filter(|port| *port > 0)?),
-        _ => (authority, default),
-    };
-    if let Some(ip) = host.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')) {
-        let ip: Ipv6Addr = ip.parse().ok()?;
+    let authority = Authority::parse(authority.as_bytes()).ok()?;
+    let port = authority.port.unwrap_or(default);
+    if let Ok(ip) = authority.host.parse::<Ipv6Addr>() {
         return Some((format!("[{ip}]"), port));
     }
-    Some((dns_name(host).ok()?, port))
+    Some((dns_name(authority.host).ok()?, port))
 }

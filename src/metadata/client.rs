@@ -1,94 +1,193 @@
-//! One question to an HTTP server, on a connection of its own: GET, and the
-//! whole answer within a time and a size.
+//! One request to the metadata server: GET on a connection of its own, and the
+//! whole response within a time and a size. The only file that knows ureq.
 //!
-//! Redirects are answers like others, and no proxy is ever asked.
+//! Cleartext only; a redirect is a response like others, and no proxy of the
+//! environment is ever asked. The name is looked up by the proxy's own resolver,
+//! because the system's would ask runsd.
 
+use std::error;
 use std::fmt;
-use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
+use ureq::Agent;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver as UreqResolver};
+use ureq::unversioned::transport::{NextTimeout, TcpConnector};
+
+use crate::authority::Authority;
 use crate::dns::resolve::{ResolveError, Resolver};
-use crate::proxy::http1::body::{BadChunk, Body};
-use crate::proxy::http1::head::{BadHead, Head};
 use crate::resolv_conf;
 
 /// What came back.
-pub struct Answer {
+pub struct Response {
+    /// 200 to 599.
     pub status: u16,
     /// Whether it has `Metadata-Flavor: Google`.
     pub flavored: bool,
+    /// At most [`MAX_BODY_LEN`] bytes.
     pub body: Vec<u8>,
 }
 
-/// Why nothing came back. None of these has a byte of the answer in it, which
+/// Why nothing came back. None of these has a byte of the response in it, which
 /// could be the token itself.
 #[derive(Debug)]
-pub enum NoAnswer {
+pub enum Error {
+    /// What was configured is not `host[:port]`.
     NotAHost(String),
-    NoAddress(ResolveError),
+    /// The name has no address.
+    Unresolved(ResolveError),
+    /// The time was over.
     TimedOut,
+    /// It could not be connected to, or the connection broke.
     Unreachable(io::Error),
-    /// It closed before the answer was whole.
-    CutShort,
-    BadHead(BadHead),
-    BadBody(BadChunk),
+    /// It closed before the response was whole.
+    Incomplete,
+    /// ureq's word for what is wrong, without what came.
+    NotHttp(String),
     /// The body has more than this many bytes.
-    TooLarge(usize),
+    TooLarge(u64),
 }
 
-/// Asks `host[:port]` for `path`, and waits no longer than `time`.
-pub fn get(
-    resolver: &Resolver,
-    host: &str,
-    path: &str,
-    time: Duration,
-) -> Result<Answer, NoAnswer> {
-    let deadline = Instant::now() + time;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n\
-         Metadata-Flavor: Google\r\nConnection: close\r\n\r\n"
-    );
-    let mut last = NoAnswer::TimedOut;
-    for address in addresses(resolver, host)? {
-        match TcpStream::connect_timeout(&address, left(deadline)?) {
-            Ok(tcp) => return converse(&tcp, request.as_bytes(), deadline),
-            Err(err) => last = no_answer(err),
+/// Asks one `host[:port]`.
+pub struct Client {
+    host: String,
+    agent: Agent,
+}
+
+impl Client {
+    /// Nothing is resolved or connected to before [`Client::get`].
+    pub fn new(host: String, resolver: Arc<Resolver>) -> Client {
+        let config = Config::builder()
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_idle_connections(0) // it would be stale when the CPU comes back
+            .max_response_header_size(MAX_HEAD_LEN)
+            .user_agent(USER_AGENT)
+            .accept_encoding("")
+            .build();
+        let agent = Agent::with_parts(config, TcpConnector::default(), Addresses(resolver));
+        Client { host, agent }
+    }
+
+    /// Where it is: `host[:port]`.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Asks for `path`, which begins with a slash.
+    ///
+    /// Blocks: until the whole response is there, `timeout` at most.
+    ///
+    /// # Errors
+    /// [`Error`] says which step failed.
+    pub fn get(&self, path: &str, timeout: Duration) -> Result<Response, Error> {
+        let uri = format!("http://{}{path}", self.host);
+        let uri: Uri = uri.parse().map_err(|_| self.not_a_host())?;
+        let request = self
+            .agent
+            .get(uri)
+            .header("Metadata-Flavor", FLAVOR)
+            .header("Connection", "close")
+            .config()
+            .timeout_global(Some(timeout))
+            .build();
+        let mut response = request.call().map_err(|err| self.error(err))?;
+        let flavor = response.headers().get("metadata-flavor");
+        let flavored =
+            flavor.is_some_and(|flavor| flavor.as_bytes().eq_ignore_ascii_case(FLAVOR.as_bytes()));
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(MAX_BODY_LEN);
+        Ok(Response {
+            status,
+            flavored,
+            body: body.read_to_vec().map_err(|err| self.error(err))?,
+        })
+    }
+
+    fn not_a_host(&self) -> Error {
+        Error::NotAHost(self.host.clone())
+    }
+
+    fn error(&self, err: ureq::Error) -> Error {
+        match err {
+            ureq::Error::Timeout(_) => Error::TimedOut,
+            ureq::Error::Other(other) => match other.downcast::<Unresolved>() {
+                Ok(unresolved) => match unresolved.0 {
+                    ResolveError::NotAName(_) => self.not_a_host(),
+                    err => Error::Unresolved(err),
+                },
+                Err(_) => Error::NotHttp("an error without a name".to_owned()),
+            },
+            ureq::Error::Io(err) => match err.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::TimedOut,
+                io::ErrorKind::UnexpectedEof => Error::Incomplete,
+                _ => Error::Unreachable(err),
+            },
+            ureq::Error::BodyStalled => Error::Incomplete, // an end inside a chunk-size line
+            ureq::Error::BodyExceedsLimit(limit) => Error::TooLarge(limit),
+            ureq::Error::LargeResponseHeader(..) => {
+                Error::NotHttp("a head larger than 64 KiB".to_owned())
+            }
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => self.not_a_host(),
+            other => Error::NotHttp(without_data(&other.to_string())),
         }
     }
-    Err(last)
 }
 
-fn addresses(resolver: &Resolver, host: &str) -> Result<Vec<SocketAddr>, NoAnswer> {
-    let not_a_host = || NoAnswer::NotAHost(host.to_owned());
-    let (name, port) = split(host).ok_or_else(not_a_host)?;
-    if bare(name).parse::<IpAddr>().is_err() {
-        // The system's resolver would ask us, so its file is read here.
+/// ureq says `protocol: WHAT` or `protocol: WHAT: BYTES`, where the bytes may
+/// be those of the response; only httparse's are a fixed phrase.
+fn without_data(text: &str) -> String {
+    let mut parts = text.trim_start_matches("protocol: ").splitn(2, ": ");
+    let what = parts.next().unwrap_or_default();
+    match parts.next() {
+        Some(why) if what == "http parse fail" => why.to_owned(),
+        _ => what.to_owned(),
+    }
+}
+
+/// ureq's way to our resolver.
+struct Addresses(Arc<Resolver>);
+
+impl fmt::Debug for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Addresses")
+    }
+}
+
+impl UreqResolver for Addresses {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _: &Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let unresolved = |err| ureq::Error::Other(Box::new(Unresolved(err)));
+        let text = uri.authority().map_or("", |authority| authority.as_str());
+        let authority = Authority::parse(text.as_bytes())
+            .map_err(|_| unresolved(ResolveError::NotAName(text.to_owned())))?;
+        let found = lookup(&self.0, authority.host, authority.port.unwrap_or(80));
+        let mut addresses = self.empty();
+        for address in found.map_err(unresolved)?.into_iter().take(MAX_ADDRESSES) {
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
+}
+
+fn lookup(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
+    if host.parse::<IpAddr>().is_err() {
         let hosts = resolv_conf::read(Path::new("/etc/hosts")).unwrap_or_default();
-        if let Some(ip) = listed(&String::from_utf8_lossy(&hosts), name) {
+        if let Some(ip) = listed(&String::from_utf8_lossy(&hosts), host) {
             return Ok(vec![(ip, port).into()]);
         }
     }
-    match resolver.resolve(name, port) {
-        Err(ResolveError::NotAName(_)) => Err(not_a_host()),
-        asked => asked.map_err(NoAnswer::NoAddress),
-    }
-}
-
-/// Splits `host[:port]`; an IPv6 address keeps its brackets.
-pub fn split(host: &str) -> Option<(&str, u16)> {
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, "")) => (name, HTTP),
-        Some((name, port)) if !port.contains(']') => (name, port.parse().ok()?),
-        _ => (host, HTTP),
-    };
-    let is_plain = name.bytes().all(|b| b.is_ascii_graphic());
-    (is_plain && !name.is_empty()).then_some((name, port))
-}
-
-fn bare(name: &str) -> &str {
-    name.trim_matches(['[', ']'])
+    resolver.resolve(host, port)
 }
 
 /// The address that an /etc/hosts has for a name.
@@ -103,118 +202,49 @@ fn listed(hosts: &str, name: &str) -> Option<IpAddr> {
     })
 }
 
-fn converse(mut tcp: &TcpStream, request: &[u8], deadline: Instant) -> Result<Answer, NoAnswer> {
-    tcp.set_write_timeout(Some(left(deadline)?))
-        .map_err(no_answer)?;
-    tcp.write_all(request).map_err(no_answer)?;
-    let mut head = Head::default();
-    let mut input = Vec::new();
-    let end = loop {
-        match head.read_response(&input).map_err(NoAnswer::BadHead)? {
-            // Word that an answer is coming, and no more.
-            Some(end) if head.status(&input) < 200 => {
-                input.drain(..end);
-            }
-            Some(end) => break end,
-            None if more(tcp, &mut input, deadline)? == 0 => return Err(NoAnswer::CutShort),
-            None => {}
-        }
-    };
-    let framing = head.response_framing(&input, false);
-    let framing = framing.map_err(NoAnswer::BadHead)?;
-    let flavor = head.get(&input, "metadata-flavor");
-    let mut answer = Answer {
-        status: head.status(&input),
-        flavored: flavor.is_some_and(|flavor| flavor.eq_ignore_ascii_case(b"google")),
-        body: Vec::new(),
-    };
-    input.drain(..end);
-    let Some(mut body) = Body::new(framing) else {
-        return Ok(answer);
-    };
-    loop {
-        let carried = |data: &[u8]| answer.body.extend_from_slice(data);
-        let (_, done) = body.take(&input, carried).map_err(NoAnswer::BadBody)?;
-        if answer.body.len() > LARGEST_BODY {
-            return Err(NoAnswer::TooLarge(LARGEST_BODY));
-        }
-        input.clear();
-        if done {
-            return Ok(answer);
-        }
-        if more(tcp, &mut input, deadline)? == 0 {
-            return match body {
-                Body::Close => Ok(answer),
-                Body::Length(_) | Body::Chunked(_) => Err(NoAnswer::CutShort),
-            };
-        }
+/// A [`ResolveError`] on its way through ureq.
+#[derive(Debug)]
+struct Unresolved(ResolveError);
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
-/// One read, added to `input`; 0 at the end.
-fn more(mut tcp: &TcpStream, input: &mut Vec<u8>, deadline: Instant) -> Result<usize, NoAnswer> {
-    let held = input.len();
-    input.resize(held + READ, 0);
-    let n = loop {
-        tcp.set_read_timeout(Some(left(deadline)?))
-            .map_err(no_answer)?;
-        match tcp.read(&mut input[held..]) {
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            done => break done.map_err(no_answer)?,
-        }
-    };
-    input.truncate(held + n);
-    Ok(n)
-}
+impl error::Error for Unresolved {}
 
-/// Never zero, which sockets would not take for a time.
-fn left(deadline: Instant) -> Result<Duration, NoAnswer> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    match left.is_zero() {
-        true => Err(NoAnswer::TimedOut),
-        false => Ok(left),
-    }
-}
-
-fn no_answer(err: io::Error) -> NoAnswer {
-    match err.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => NoAnswer::TimedOut,
-        _ => NoAnswer::Unreachable(err),
-    }
-}
-
-impl fmt::Display for NoAnswer {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoAnswer::NotAHost(host) => write!(
+            Error::NotAHost(host) => write!(
                 f,
                 "the metadata server is said to be at {host:?}, which is no host[:port]"
             ),
-            NoAnswer::NoAddress(err) => {
+            Error::Unresolved(err) => {
                 write!(f, "the metadata server's name has no address: {err}")
             }
-            NoAnswer::TimedOut => f.write_str("the metadata server did not answer in time"),
-            NoAnswer::Unreachable(err) => write!(f, "cannot reach the metadata server: {err}"),
-            NoAnswer::CutShort => {
+            Error::TimedOut => f.write_str("the metadata server did not answer in time"),
+            Error::Unreachable(err) => write!(f, "cannot reach the metadata server: {err}"),
+            Error::Incomplete => {
                 f.write_str("the metadata server closed before its answer was whole")
             }
-            NoAnswer::BadHead(bad) => not_http(f, bad),
-            NoAnswer::BadBody(bad) => not_http(f, bad),
-            NoAnswer::TooLarge(limit) => {
+            Error::NotHttp(what) => write!(f, "the metadata server's answer is not HTTP: {what}"),
+            Error::TooLarge(limit) => {
                 write!(f, "the metadata server's answer is over {limit} bytes")
             }
         }
     }
 }
 
-fn not_http(f: &mut fmt::Formatter<'_>, bad: &dyn fmt::Display) -> fmt::Result {
-    write!(f, "the metadata server's answer is not HTTP: {bad}")
-}
-
+const FLAVOR: &str = "Google";
 const USER_AGENT: &str = concat!("runsd/", env!("CARGO_PKG_VERSION"));
-const HTTP: u16 = 80;
-const LARGEST_BODY: usize = 64 * 1024;
-const READ: usize = 4 * 1024;
+/// Bytes; a token has some 1,000, other answers fewer.
+const MAX_BODY_LEN: u64 = 64 * 1024;
+/// Bytes, as for the heads that the proxy reads.
+const MAX_HEAD_LEN: usize = 64 * 1024;
+/// As many as ureq has room for.
+const MAX_ADDRESSES: usize = 16;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ mod room;
 pub mod route;
 mod seats;
 mod seen;
+pub mod syntax;
 mod trace;
 pub mod upstream;
 
@@ -33,7 +34,7 @@ use crate::destination::{Destination, Form, Needs, Place};
 use crate::dns::nameservers::Nameservers;
 use crate::dns::resolve::Resolver;
 use crate::here::Here;
-use crate::metadata::{self, Metadata};
+use crate::metadata::Metadata;
 use crate::secret::Secret;
 use crate::sys;
 use crate::sys::net::{Wait, Waiting};
@@ -262,7 +263,8 @@ impl Proxy {
     /// Where the requests for a `Host` go; waits for the metadata server where
     /// the name leaves something open.
     pub fn goal(&self, host: &str) -> Result<Goal, Refusal> {
-        let destination = match self.router.lookup(host, self.port) {
+        let authority = syntax::authority(host.as_bytes())?;
+        let destination = match self.router.lookup(authority, self.port) {
             Some(Target::Service(service)) => {
                 let needs = Needs::of(&service, &self.form);
                 let place = self.here.place(needs, &self.metadata).map_err(|err| {
@@ -283,7 +285,14 @@ impl Proxy {
             }
             Some(Target::Route(route)) => Destination::of_route(route),
             Some(Target::Metadata) => return foreign(self.metadata.host(), host),
-            None if self.open => return foreign(host, host),
+            Some(Target::OtherPort(_)) | None if self.open => return foreign(host, host),
+            Some(Target::OtherPort(port)) => {
+                let host = authority.host;
+                return Err(Refusal::new(
+                    Kind::DestinationNotFound,
+                    format!("nothing is served at port {port} of {host:?}; ask for http://{host}"),
+                ));
+            }
             None => {
                 return Err(Refusal::new(
                     Kind::DestinationNotFound,
@@ -379,16 +388,11 @@ impl Proxy {
 
 /// A plain-HTTP host that is none of ours; `asked` is what the client called it.
 fn foreign(host: &str, asked: &str) -> Result<Goal, Refusal> {
-    let bad = || Refusal::new(Kind::HttpRequestError(400), format!("{asked:?} is no host"));
-    let (name, port) = metadata::split(host).ok_or_else(bad)?;
-    let name = name.trim_matches(['[', ']']);
-    if name.is_empty() {
-        return Err(bad());
-    }
+    let host = syntax::authority(host.as_bytes())?;
     Ok(Goal {
         destination: Destination {
-            host: name.to_ascii_lowercase(),
-            port,
+            host: host.host.to_ascii_lowercase(),
+            port: host.port.unwrap_or(80),
             tls: false,
             audience: None,
         },

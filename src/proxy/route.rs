@@ -4,6 +4,7 @@
 //! Pure. What is not ours is `None` here, and what to do about that is the
 //! business of the one who asks.
 
+use crate::authority::Authority;
 use crate::cli::AuthHeader;
 use crate::config::{Named, Names};
 use crate::destination::{Destination, Route};
@@ -24,6 +25,8 @@ pub enum Target<'a> {
     Route(&'a Route),
     /// The metadata server, as on Compute Engine.
     Metadata,
+    /// One of our names, at a port where nothing is served.
+    OtherPort(u16),
 }
 
 impl Router {
@@ -32,22 +35,16 @@ impl Router {
     ///
     /// The port may be given when it says nothing new: 80, or the one the
     /// proxy listens on.
-    pub fn lookup(&self, host: &str, proxy_port: u16) -> Option<Target<'_>> {
-        let (name, port) = match host.split_once(':') {
-            Some((name, port)) => (name, port),
-            None => (host, ""),
+    pub fn lookup(&self, host: Authority<'_>, proxy_port: u16) -> Option<Target<'_>> {
+        let named = match self.names.find(host.host) {
+            Some(Named::Service(service)) => Target::Service(service),
+            Some(Named::Route(route)) => Target::Route(route),
+            None if is_metadata(&relative(host.host, &self.names.zone)) => Target::Metadata,
+            None => return None,
         };
-        // RFC 9110 lets the colon stand without a port.
-        if !port.is_empty() {
-            let port = port_number(port)?;
-            if port != 80 && port != proxy_port {
-                return None;
-            }
-        }
-        match self.names.find(name) {
-            Some(Named::Service(service)) => Some(Target::Service(service)),
-            Some(Named::Route(route)) => Some(Target::Route(route)),
-            None => is_metadata(&relative(name, &self.names.zone)).then_some(Target::Metadata),
+        match host.port {
+            Some(port) if port != 80 && port != proxy_port => Some(Target::OtherPort(port)),
+            _ => Some(named),
         }
     }
 
@@ -236,9 +233,10 @@ pub fn location_back(location: &str, destination: &Destination, asked: &str) -> 
     let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let usual = if tls { 443 } else { 80 };
-    let (host, port) = split_port(authority, usual)?;
-    let same_host = host
-        .trim_matches(['[', ']'])
+    let authority = Authority::parse(authority.as_bytes()).ok()?;
+    let port = authority.port.unwrap_or(usual);
+    let same_host = authority
+        .host
         .eq_ignore_ascii_case(destination.host.trim_matches(['[', ']']));
     let same_port = match tls == destination.tls {
         true => port == destination.port,
@@ -246,21 +244,6 @@ pub fn location_back(location: &str, destination: &Destination, asked: &str) -> 
         false => destination.tls && destination.port == 443 && port == 80,
     };
     (same_host && same_port).then(|| format!("http://{asked}{path}"))
-}
-
-/// Splits `host:port`; an IPv6 address keeps its brackets.
-fn split_port(authority: &str, usual: u16) -> Option<(&str, u16)> {
-    match authority.rsplit_once(':') {
-        Some((host, "")) => Some((host, usual)),
-        Some((host, port)) if !port.ends_with(']') => Some((host, port_number(port)?)),
-        _ => Some((authority, usual)),
-    }
-}
-
-fn port_number(text: &str) -> Option<u16> {
-    // parse() would let a "+" through.
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
 }
 
 #[cfg(test)]

@@ -343,7 +343,7 @@ fn bad_answer(asked: &Asked, bad: BadHead) -> Refusal {
     let host = &asked.goal.destination.host;
     let kind = match bad {
         BadHead::TooLarge => Kind::HttpResponseHeaderSectionSize,
-        BadHead::TransferEncoding => Kind::HttpResponseTransferCoding,
+        BadHead::TransferEncoding | BadHead::TransferCoding => Kind::HttpResponseTransferCoding,
         _ => Kind::HttpProtocolError,
     };
     Refusal::new(kind, format!("{host} answered with {bad}"))

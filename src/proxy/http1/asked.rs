@@ -8,6 +8,7 @@ use super::{Session, rewrite};
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::route::Sent;
 use crate::proxy::seen::Seen;
+use crate::proxy::syntax::{self, Malformed, Scheme, Target};
 use crate::proxy::{Goal, Proxy};
 use crate::secret::Secret;
 
@@ -119,19 +120,28 @@ impl Session<'_> {
         let framing = head.request_framing(input).map_err(bad_head)?;
         let header = head.host(input).map_err(bad_head)?;
         let method = head.method(input);
-        let target = head.target(input);
-        if method == b"CONNECT" {
-            let authority = text(target)?;
-            // To one of our names, the tunnel leads right here; the others
-            // would make a proxy for everything.
-            self.proxy.goal(authority)?;
-            self.tunnelled = Some(authority.to_owned());
-            return Ok(Request::Tunnelled);
-        }
-        let (host, path) = match target.strip_prefix(b"/") {
-            Some(_) => (header.unwrap_or_default(), target),
-            None if target == b"*" && method == b"OPTIONS" => (header.unwrap_or_default(), target),
-            None => absolute(target).ok_or_else(|| bad_head(BadHead::StartLine))?,
+        let (host, path) = match syntax::target(method, head.target(input)) {
+            Ok(Target::Path(path)) => (header.unwrap_or_default(), path),
+            Ok(Target::Url {
+                scheme: Scheme::Http,
+                authority,
+                path,
+            }) => {
+                // It says nothing here, and is malformed all the same.
+                let header = header.filter(|host| !host.is_empty());
+                header.map(syntax::authority).transpose()?;
+                (authority.text.as_bytes(), path)
+            }
+            Ok(Target::Url { authority, .. }) => return Err(encrypted(authority.text)),
+            Ok(Target::Authority(authority)) => {
+                // To one of our names, the tunnel leads right here; the others
+                // would make a proxy for everything.
+                self.proxy.goal(authority.text)?;
+                self.tunnelled = Some(authority.text.to_owned());
+                return Ok(Request::Tunnelled);
+            }
+            Err(Malformed::Scheme) => return Err(other_scheme(head.target(input))),
+            Err(bad) => return Err(bad.into()),
         };
         let host = match &self.tunnelled {
             Some(authority) if host.is_empty() => authority.as_bytes(),
@@ -140,7 +150,7 @@ impl Session<'_> {
         let (host, goal) = match &self.last {
             Some((last, goal)) if last.as_bytes() == host => (last.clone(), goal.clone()),
             _ => {
-                let host: Arc<str> = text(host)?.into();
+                let host: Arc<str> = syntax::authority(host)?.text.into();
                 let goal = Arc::new(self.proxy.goal(&host)?);
                 self.last = Some((host.clone(), goal.clone()));
                 (host, goal)
@@ -196,37 +206,31 @@ impl Session<'_> {
     }
 }
 
-/// Host and path of an absolute-form target (RFC 9112 section 3.2.2).
-fn absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (scheme, rest) = target.split_at_checked(7)?;
-    if !scheme.eq_ignore_ascii_case(b"http://") {
-        return None;
-    }
-    let end = rest.iter().position(|&b| b == b'/' || b == b'?');
-    match rest.split_at(end.unwrap_or(rest.len())) {
-        (b"", _) => None,
-        (host, b"") => Some((host, b"/")),
-        (host, path) => Some((host, path)),
-    }
+/// The client wants TLS where it would have to speak it itself.
+fn encrypted(host: &str) -> Refusal {
+    Refusal::new(
+        Kind::HttpRequestError(400),
+        format!(
+            "the request is for https://{host}; ask for http://{host}: \
+             runsd adds the TLS on the way to a service"
+        ),
+    )
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Refusal> {
-    std::str::from_utf8(bytes).map_err(|_| {
-        Refusal::new(
-            Kind::HttpRequestError(400),
-            "a host that is not of letters, digits and dashes",
-        )
-    })
+fn other_scheme(target: &[u8]) -> Refusal {
+    let scheme = target.split(|&b| b == b':').next().unwrap_or_default();
+    Refusal::new(
+        Kind::HttpRequestError(Malformed::Scheme.status()),
+        format!(
+            "the request is for {:?}, a scheme other than http",
+            String::from_utf8_lossy(scheme)
+        ),
+    )
 }
 
 pub fn bad_head(bad: BadHead) -> Refusal {
-    let status = match bad {
-        BadHead::TooLarge => 431,
-        BadHead::Version => 505,
-        _ => 400,
-    };
     Refusal::new(
-        Kind::HttpRequestError(status),
+        Kind::HttpRequestError(bad.status()),
         format!("the request has {bad}"),
     )
 }

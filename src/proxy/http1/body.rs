@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::head::Framing;
+use crate::proxy::syntax::is_token;
 
 /// Follows one body through its bytes.
 #[derive(Debug)]
@@ -179,7 +180,7 @@ impl Chunks {
             (State::DataCr | State::DataLf, _) => Err(BadChunk::DataEnd),
             (State::LineStart, b'\r') => Ok(State::LastLf),
             (State::LastLf, b'\n') => Ok(State::Done),
-            (State::LineStart | State::Name, _) if is_name(byte) => Ok(State::Name),
+            (State::LineStart | State::Name, _) if is_token(byte) => Ok(State::Name),
             (State::Name, b':') => Ok(State::Value),
             (State::Value, b'\r') => Ok(State::LineLf),
             (State::Value, b'\t' | 0x20..=0x7e | 0x80..) => Ok(State::Value),
@@ -194,10 +195,6 @@ impl Chunks {
             _ => Err(BadChunk::Trailer),
         }
     }
-}
-
-fn is_name(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
 /// The longest chunk line or trailer line, in bytes.

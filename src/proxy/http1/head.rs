@@ -7,6 +7,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::proxy::syntax::{self, Malformed, is_token};
+
 /// The head of a request or a response; its parts are places in its bytes.
 ///
 /// One value serves all the heads of a connection, one after the other.
@@ -56,9 +58,32 @@ pub enum BadHead {
     NoHost,
     TwoHosts,
     BothLengths,
-    TwoLengths,
-    Length,
+    /// Not "chunked", or not at its end: nobody knows where the body ends.
     TransferEncoding,
+    /// Another coding before "chunked".
+    TransferCoding,
+    /// What HTTP/2 would not say either.
+    Malformed(Malformed),
+}
+
+impl BadHead {
+    /// The status that answers such a request.
+    pub fn status(self) -> u16 {
+        match self {
+            BadHead::TooLarge => 431,
+            // RFC 9112 section 6.1.
+            BadHead::TransferCoding => 501,
+            BadHead::Version => 505,
+            BadHead::Malformed(bad) => bad.status(),
+            _ => 400,
+        }
+    }
+}
+
+impl From<Malformed> for BadHead {
+    fn from(bad: Malformed) -> BadHead {
+        BadHead::Malformed(bad)
+    }
 }
 
 impl fmt::Display for BadHead {
@@ -66,7 +91,7 @@ impl fmt::Display for BadHead {
         f.write_str(match self {
             BadHead::TooLarge => "a head larger than 64 KiB",
             BadHead::StartLine => "a first line that is not of HTTP/1",
-            BadHead::Version => "an HTTP version other than 1.0 and 1.1",
+            BadHead::Version => "an HTTP version other than 1.0, 1.1 and 2",
             BadHead::BareCr => "a carriage return that does not end a line",
             BadHead::BareLf => "a line feed without its carriage return",
             BadHead::FieldName => "a header name with a character that none may have",
@@ -75,9 +100,9 @@ impl fmt::Display for BadHead {
             BadHead::NoHost => "no Host header",
             BadHead::TwoHosts => "more than one Host header",
             BadHead::BothLengths => "Content-Length and Transfer-Encoding at once",
-            BadHead::TwoLengths => "two different Content-Length headers",
-            BadHead::Length => "a Content-Length that is no number",
-            BadHead::TransferEncoding => "a Transfer-Encoding other than chunked",
+            BadHead::TransferEncoding => "a Transfer-Encoding that does not end in chunked",
+            BadHead::TransferCoding => "a Transfer-Encoding other than chunked",
+            BadHead::Malformed(bad) => return bad.fmt(f),
         })
     }
 }
@@ -86,25 +111,28 @@ impl Head {
     /// Reads a request's head at the start of `input`.
     ///
     /// `Ok(Some(n))`: it ends before byte `n`. `Ok(None)`: it is not all here
-    /// yet.
+    /// yet. The target is whatever stands there: [`syntax::target`] reads it.
     pub fn read_request(&mut self, input: &[u8]) -> Result<Option<usize>, BadHead> {
-        let Some((line, end)) = self.read(input)? else {
-            return Ok(None);
+        let Some((line, end)) = self.read(input, Malformed::TargetTooLong.into())? else {
+            // Seen at its first byte: a TLS handshake has no line to wait for.
+            let first = input.iter().find(|&&b| b != b'\r' && b != b'\n');
+            return match first.is_none_or(|&b| is(b, TOKEN)) {
+                true => Ok(None),
+                false => Err(BadHead::StartLine),
+            };
         };
         let text = &input[line.clone()];
-        let mut spaces = (0..text.len()).filter(|&at| text[at] == b' ');
-        let (Some(one), Some(two), None) = (spaces.next(), spaces.next(), spaces.next()) else {
+        let one = text.iter().position(|&b| b == b' ');
+        let two = text.iter().rposition(|&b| b == b' ');
+        let (Some(one), Some(two)) = (one, two) else {
             return Err(BadHead::StartLine);
         };
-        let method = &text[..one];
-        let target = &text[one + 1..two];
-        if method.is_empty() || !method.iter().all(|&b| is(b, TOKEN)) {
-            return Err(BadHead::StartLine);
-        }
-        if target.is_empty() || !target.iter().all(|b| (0x21..0x7f).contains(b)) {
+        // Spaces between the two are in the target, which may have none.
+        if one == two {
             return Err(BadHead::StartLine);
         }
         self.minor = version(&text[two + 1..])?;
+        syntax::method(&text[..one])?;
         self.first = line.start..line.start + one;
         self.second = line.start + one + 1..line.start + two;
         Ok(Some(end))
@@ -117,7 +145,7 @@ impl Head {
         if !b"HTTP/1.".starts_with(start) {
             return Err(BadHead::StartLine);
         }
-        let Some((line, end)) = self.read(input)? else {
+        let Some((line, end)) = self.read(input, BadHead::TooLarge)? else {
             return Ok(None);
         };
         let text = &input[line.clone()];
@@ -266,34 +294,34 @@ impl Head {
 
     fn chunked(&self, input: &[u8]) -> Result<bool, BadHead> {
         let mut codings = self.all(input, "transfer-encoding").flat_map(members);
+        let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
         match (codings.next(), codings.next()) {
             // The header may be there and list nothing; who knows what that means?
             (None, _) if self.get(input, "transfer-encoding").is_none() => Ok(false),
-            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(true),
+            (Some(only), None) if is_chunked(only) => Ok(true),
+            // Once, and last: the end of such a body could be found.
+            (Some(first), Some(second)) if !is_chunked(first) => {
+                let mut rest = [second].into_iter().chain(codings);
+                match rest.find(|coding| is_chunked(coding)) {
+                    Some(_) if rest.next().is_none() => Err(BadHead::TransferCoding),
+                    _ => Err(BadHead::TransferEncoding),
+                }
+            }
             _ => Err(BadHead::TransferEncoding),
         }
     }
 
     fn length(&self, input: &[u8]) -> Result<Option<u64>, BadHead> {
-        let mut length = None;
-        for value in self.all(input, "content-length") {
-            // Not str::parse, which would let a "+" through.
-            if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
-                return Err(BadHead::Length);
-            }
-            let found = value
-                .iter()
-                .fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
-            if length.is_some_and(|length| length != found) {
-                return Err(BadHead::TwoLengths);
-            }
-            length = Some(found);
-        }
-        Ok(length)
+        Ok(syntax::content_length(self.all(input, "content-length"))?)
     }
 
     /// Finds the first line and reads the header lines after it.
-    fn read(&mut self, input: &[u8]) -> Result<Option<(Range<usize>, usize)>, BadHead> {
+    /// `long` is what a first line without an end is.
+    fn read(
+        &mut self,
+        input: &[u8],
+        long: BadHead,
+    ) -> Result<Option<(Range<usize>, usize)>, BadHead> {
         self.fields.clear();
         self.lengths = 0;
         // Empty lines before a request are to be overlooked (RFC 9112, 2.2).
@@ -302,8 +330,16 @@ impl Head {
             at += 2;
         }
         let Some(first) = line(input, at)? else {
-            return Ok(None);
+            // A line feed is all that ends a line, so a bare one is found at
+            // once, and a bare carriage return no later than the line's end.
+            return match input.len() > LARGEST {
+                true => Err(long),
+                false => Ok(None),
+            };
         };
+        if first.len() > LARGEST {
+            return Err(long);
+        }
         at = first.end + 2;
         loop {
             match field(input, at)? {
@@ -330,12 +366,7 @@ fn length_bit(length: usize) -> u64 {
 fn line(input: &[u8], start: usize) -> Result<Option<Range<usize>>, BadHead> {
     let rest = &input[start..];
     let Some(length) = rest.iter().position(|&b| b == b'\n') else {
-        // A line feed is all that ends a line, so a bare one is found at once,
-        // and a bare carriage return no later than the line's end.
-        return match input.len() > LARGEST {
-            true => Err(BadHead::TooLarge),
-            false => Ok(None),
-        };
+        return Ok(None);
     };
     if length == 0 || rest[length - 1] != b'\r' {
         return Err(BadHead::BareLf);
@@ -415,9 +446,10 @@ pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn version(text: &[u8]) -> Result<u8, BadHead> {
     match text {
-        b"HTTP/1.1" => Ok(1),
         b"HTTP/1.0" => Ok(0),
-        _ if text.starts_with(b"HTTP/") => Err(BadHead::Version),
+        // A higher minor version says no less than HTTP/1.1 (RFC 9110 section 2.5).
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(1),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(BadHead::Version),
         _ => Err(BadHead::StartLine),
     }
 }
@@ -448,9 +480,7 @@ const fn classes() -> [u8; 256] {
     let mut classes = [0; 256];
     let mut b = 0_u8;
     loop {
-        if b.is_ascii_alphanumeric()
-            || matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
-        {
+        if is_token(b) {
             classes[b as usize] |= TOKEN;
         }
         if b == b'\t' || (b >= 0x20 && b != 0x7f) {

@@ -17,7 +17,8 @@ pub enum Kind {
     TlsProtocolError,
     TlsCertificateError,
     TlsAlertReceived,
-    /// With its status: the client's fault comes in several kinds.
+    /// With its status: a 4xx, or a 5xx that says what runsd does not take
+    /// (501, 505).
     HttpRequestError(u16),
     HttpResponseIncomplete,
     HttpResponseHeaderSectionSize,
@@ -90,7 +91,7 @@ impl Kind {
                 "check the clock, and SSL_CERT_FILE or -ca_file",
             ),
             Kind::TlsAlertReceived => ("tls_alert_received", 502, "check the host's name"),
-            Kind::HttpRequestError(status) => ("http_request_error", client_error(status), ""),
+            Kind::HttpRequestError(status) => ("http_request_error", status, ""),
             Kind::HttpResponseIncomplete => (
                 "http_response_incomplete",
                 502,
@@ -129,13 +130,5 @@ impl Kind {
                 "give the name another URL with -route",
             ),
         }
-    }
-}
-
-/// A client's error is a 4xx, whatever the caller says.
-fn client_error(status: u16) -> u16 {
-    match status {
-        400..=499 => status,
-        _ => 400,
     }
 }

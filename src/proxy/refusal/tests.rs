@@ -82,7 +82,7 @@ fn types_statuses_and_sentences() {
             "check the host's name",
         ),
         (Kind::HttpRequestError(421), "http_request_error", 421, ""),
-        (Kind::HttpRequestError(200), "http_request_error", 400, ""),
+        (Kind::HttpRequestError(505), "http_request_error", 505, ""),
         (
             Kind::HttpResponseIncomplete,
             "http_response_incomplete",

@@ -25,6 +25,16 @@ fn a_request_is_read_aloud() {
 }
 
 #[test]
+fn a_higher_minor_version_is_read_as_1_1() {
+    for (version, minor) in [("1.0", 0), ("1.1", 1), ("1.2", 1), ("1.9", 1)] {
+        let text = format!("GET / HTTP/{version}\r\n\r\n");
+        let mut head = Head::default();
+        assert_eq!(head.read_request(text.as_bytes()), Ok(Some(text.len())));
+        assert_eq!(head.minor, minor, "{version}");
+    }
+}
+
+#[test]
 fn every_cut_wants_more() {
     let text = "GET / HTTP/1.1\r\nHost: hello\r\nA: b\r\n\r\n";
     for cut in 0..text.len() {
@@ -41,17 +51,20 @@ fn every_cut_wants_more() {
 #[test]
 fn what_is_refused() {
     let large = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(LARGEST));
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(LARGEST));
     let endless = "x".repeat(LARGEST + 1);
     for (text, want) in [
         ("GET /\r\n\r\n", BadHead::StartLine),
-        ("GET  / HTTP/1.1\r\n\r\n", BadHead::StartLine),
         ("GET / HTTP/1.1 \r\n\r\n", BadHead::StartLine),
-        (" GET / HTTP/1.1\r\n\r\n", BadHead::StartLine),
-        ("G(T / HTTP/1.1\r\n\r\n", BadHead::StartLine),
-        ("GET /\x01 HTTP/1.1\r\n\r\n", BadHead::StartLine),
+        (" GET / HTTP/1.1\r\n\r\n", Malformed::Method.into()),
+        ("G(T / HTTP/1.1\r\n\r\n", Malformed::Method.into()),
         ("GET / http/1.1\r\n\r\n", BadHead::StartLine),
         ("GET / HTTP/2.0\r\n\r\n", BadHead::Version),
-        ("GET / HTTP/1.2\r\n\r\n", BadHead::Version),
+        ("GET / HTTP/0.9\r\n\r\n", BadHead::Version),
+        ("GET / HTTP/1.10\r\n\r\n", BadHead::StartLine),
+        ("GET / HTTP/1\r\n\r\n", BadHead::StartLine),
+        ("\x16\x03\x01\x02", BadHead::StartLine),
+        ("\r\n\x16", BadHead::StartLine),
         ("GET / HTTP/1.1\n\n", BadHead::BareLf),
         ("GET / HTTP/1.1\r\nA: b\n\r\n", BadHead::BareLf),
         ("GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", BadHead::BareCr),
@@ -62,7 +75,8 @@ fn what_is_refused() {
         ("GET / HTTP/1.1\r\n A: b\r\n\r\n", BadHead::FoldedLine),
         ("GET / HTTP/1.1\r\nA: b\0\r\n\r\n", BadHead::FieldValue),
         (&large, BadHead::TooLarge),
-        (&endless, BadHead::TooLarge),
+        (&endless, Malformed::TargetTooLong.into()),
+        (&long, Malformed::TargetTooLong.into()),
     ] {
         let shown = &text[..text.len().min(60)];
         assert_eq!(request(text), Err(want), "{shown:?}");
@@ -81,16 +95,31 @@ fn request_bodies() {
         ("Transfer-Encoding: Chunked\r\n", Ok(Framing::Chunked)),
         (
             "Content-Length: 5\r\nContent-Length: 6\r\n",
-            Err(BadHead::TwoLengths),
+            Err(BadHead::Malformed(Malformed::TwoLengths)),
         ),
-        ("Content-Length: 5, 5\r\n", Err(BadHead::Length)),
-        ("Content-Length: +5\r\n", Err(BadHead::Length)),
-        ("Content-Length: -5\r\n", Err(BadHead::Length)),
-        ("Content-Length: 0x5\r\n", Err(BadHead::Length)),
-        ("Content-Length:\r\n", Err(BadHead::Length)),
+        (
+            "Content-Length: 5, 5\r\n",
+            Err(BadHead::Malformed(Malformed::Length)),
+        ),
+        (
+            "Content-Length: +5\r\n",
+            Err(BadHead::Malformed(Malformed::Length)),
+        ),
+        (
+            "Content-Length: -5\r\n",
+            Err(BadHead::Malformed(Malformed::Length)),
+        ),
+        (
+            "Content-Length: 0x5\r\n",
+            Err(BadHead::Malformed(Malformed::Length)),
+        ),
+        (
+            "Content-Length:\r\n",
+            Err(BadHead::Malformed(Malformed::Length)),
+        ),
         (
             "Content-Length: 9999999999999999999\r\n",
-            Err(BadHead::Length),
+            Err(BadHead::Malformed(Malformed::Length)),
         ),
         (
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -98,6 +127,26 @@ fn request_bodies() {
         ),
         (
             "Transfer-Encoding: gzip, chunked\r\n",
+            Err(BadHead::TransferCoding),
+        ),
+        (
+            "Transfer-Encoding: gzip\r\nTransfer-Encoding: br,, Chunked\r\n",
+            Err(BadHead::TransferCoding),
+        ),
+        (
+            "Transfer-Encoding: chunked, gzip\r\n",
+            Err(BadHead::TransferEncoding),
+        ),
+        (
+            "Transfer-Encoding: gzip, chunked, chunked\r\n",
+            Err(BadHead::TransferEncoding),
+        ),
+        (
+            "Transfer-Encoding: gzip\r\n",
+            Err(BadHead::TransferEncoding),
+        ),
+        (
+            "Transfer-Encoding: chunked;q=1\r\n",
             Err(BadHead::TransferEncoding),
         ),
         (

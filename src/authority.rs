@@ -1,0 +1,173 @@
+//! `host[:port]`, as `Host`, `:authority`, URLs and flags have it (RFC 3986
+//! section 3.2, RFC 9110 section 7.2): one reader for all of them. Pure.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+/// A host and its port. What else a URL may have before its path is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authority<'a> {
+    /// As it was written.
+    pub text: &'a str,
+    /// A name or an address; an IPv6 address without its brackets.
+    pub host: &'a str,
+    /// `None` where none was written; the colon may stand without one.
+    pub port: Option<u16>,
+    pub is_ipv6: bool,
+}
+
+/// Why a text is not an [`Authority`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthorityError {
+    Empty,
+    UserInfo,
+    Path,
+    PercentEncoding,
+    Character,
+    Port,
+    Ipv6,
+}
+
+impl fmt::Display for AuthorityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AuthorityError::Empty => "an empty host",
+            AuthorityError::UserInfo => "a host with a user name before it",
+            AuthorityError::Path => "a host with a path after it",
+            AuthorityError::PercentEncoding => "a host with percent-encoding",
+            AuthorityError::Character => {
+                "a host with a character other than letters, digits, dots, dashes and underscores"
+            }
+            AuthorityError::Port => "a port that is not a number from 1 to 65535",
+            AuthorityError::Ipv6 => "an IPv6 address that is malformed or not in brackets",
+        })
+    }
+}
+
+impl<'a> Authority<'a> {
+    /// Reads `host[:port]`.
+    ///
+    /// # Errors
+    ///
+    /// Stricter than RFC 3986, which allows in a host what no DNS name has.
+    pub fn parse(text: &'a [u8]) -> Result<Authority<'a>, AuthorityError> {
+        for &octet in text {
+            match octet {
+                b'@' => return Err(AuthorityError::UserInfo),
+                b'/' | b'?' | b'#' | b'\\' => return Err(AuthorityError::Path),
+                b'%' => return Err(AuthorityError::PercentEncoding),
+                b':' | b'[' | b']' | b'.' | b'-' | b'_' => {}
+                _ if octet.is_ascii_alphanumeric() => {}
+                _ => return Err(AuthorityError::Character),
+            }
+        }
+        let text = std::str::from_utf8(text).map_err(|_| AuthorityError::Character)?;
+        let (host, port, is_ipv6) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, after) = rest.split_once(']').ok_or(AuthorityError::Ipv6)?;
+                if host.parse::<Ipv6Addr>().is_err() {
+                    return Err(AuthorityError::Ipv6);
+                }
+                let port = match after.strip_prefix(':') {
+                    Some(port) => port,
+                    None if after.is_empty() => "",
+                    None => return Err(AuthorityError::Port),
+                };
+                (host, port, true)
+            }
+            None => {
+                let (host, port) = text.split_once(':').unwrap_or((text, ""));
+                if port.contains(':') {
+                    return Err(AuthorityError::Ipv6);
+                }
+                if host.contains(']') || host.contains('[') {
+                    return Err(AuthorityError::Character);
+                }
+                (host, port, false)
+            }
+        };
+        if host.is_empty() {
+            return Err(AuthorityError::Empty);
+        }
+        Ok(Authority {
+            text,
+            host,
+            port: read_port(port)?,
+            is_ipv6,
+        })
+    }
+}
+
+fn read_port(text: &str) -> Result<Option<u16>, AuthorityError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    // parse() would let a "+" through.
+    let is_number = text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse() {
+        Ok(port) if is_number && port > 0 => Ok(Some(port)),
+        _ => Err(AuthorityError::Port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports() {
+        for (text, want) in [
+            ("hello", Ok(("hello", None, false))),
+            (
+                "Hello.us-east1.42.",
+                Ok(("Hello.us-east1.42.", None, false)),
+            ),
+            ("my_db:8080", Ok(("my_db", Some(8080), false))),
+            ("hello:", Ok(("hello", None, false))),
+            ("hello:0080", Ok(("hello", Some(80), false))),
+            ("127.0.0.1:65535", Ok(("127.0.0.1", Some(65535), false))),
+            ("[::1]", Ok(("::1", None, true))),
+            (
+                "[::ffff:127.0.0.1]:80",
+                Ok(("::ffff:127.0.0.1", Some(80), true)),
+            ),
+            ("", Err(AuthorityError::Empty)),
+            (":80", Err(AuthorityError::Empty)),
+            ("u@hello", Err(AuthorityError::UserInfo)),
+            ("u:p@hello:80", Err(AuthorityError::UserInfo)),
+            ("@", Err(AuthorityError::UserInfo)),
+            ("hello/x", Err(AuthorityError::Path)),
+            ("hello?x", Err(AuthorityError::Path)),
+            ("hello#x", Err(AuthorityError::Path)),
+            ("hello\\x", Err(AuthorityError::Path)),
+            ("http://hello", Err(AuthorityError::Path)),
+            ("hell%6f", Err(AuthorityError::PercentEncoding)),
+            ("[fe80::1%25eth0]", Err(AuthorityError::PercentEncoding)),
+            ("hello world", Err(AuthorityError::Character)),
+            ("hello,world", Err(AuthorityError::Character)),
+            ("h\u{e9}llo", Err(AuthorityError::Character)),
+            ("hello\0", Err(AuthorityError::Character)),
+            ("he[llo]", Err(AuthorityError::Character)),
+            ("hello:80abc", Err(AuthorityError::Port)),
+            ("hello:0", Err(AuthorityError::Port)),
+            ("hello:65536", Err(AuthorityError::Port)),
+            ("hello:-1", Err(AuthorityError::Port)),
+            ("[::1]80", Err(AuthorityError::Port)),
+            ("[::1]:x", Err(AuthorityError::Port)),
+            ("::1", Err(AuthorityError::Ipv6)),
+            ("hello:80:80", Err(AuthorityError::Ipv6)),
+            ("[::1", Err(AuthorityError::Ipv6)),
+            ("[1::2::3]", Err(AuthorityError::Ipv6)),
+            ("[]", Err(AuthorityError::Ipv6)),
+            ("[127.0.0.1]", Err(AuthorityError::Ipv6)),
+            ("[v1.x]", Err(AuthorityError::Ipv6)),
+        ] {
+            let got = Authority::parse(text.as_bytes());
+            let got = got.map(|got| (got.host, got.port, got.is_ipv6));
+            assert_eq!(got, want, "{text:?}");
+        }
+        // "+" is among the characters that no host has.
+        let got = Authority::parse(b"hello:+80");
+        assert_eq!(got, Err(AuthorityError::Character));
+    }
+}

@@ -1,0 +1,334 @@
+//! What a request may say of itself, in HTTP/1 as in HTTP/2: its method, its
+//! target, its authority and the length of its body. Pure.
+//!
+//! Both protocols read these here, so that what one refuses the other refuses,
+//! too: what HTTP/2 passes on may become a line of HTTP/1 behind the next hop.
+
+use std::fmt;
+
+use super::refusal::{Kind, Refusal};
+use crate::authority::{Authority, AuthorityError};
+
+/// Why a request is malformed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    Method,
+    /// Neither a path nor a URL.
+    Target,
+    TargetNotAscii,
+    /// A space or a control character.
+    TargetCharacter,
+    TargetFragment,
+    TargetTooLong,
+    /// `*` with another method than OPTIONS.
+    Asterisk,
+    /// CONNECT without `host:port`.
+    ConnectTarget,
+    Scheme,
+    Authority(AuthorityError),
+    Length,
+    TwoLengths,
+}
+
+impl Malformed {
+    /// The status that answers it in HTTP/1.
+    pub fn status(self) -> u16 {
+        match self {
+            Malformed::TargetTooLong => 414,
+            _ => 400,
+        }
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Malformed::Method => "a method with a character that none may have",
+            Malformed::Target => "a target that is neither a path nor a URL",
+            Malformed::TargetNotAscii => {
+                "a path with characters outside of ASCII; percent-encode the path"
+            }
+            Malformed::TargetCharacter => {
+                "a path with a space or a control character; percent-encode the path"
+            }
+            Malformed::TargetFragment => "a path with a \"#\"; percent-encode it, or leave it out",
+            Malformed::TargetTooLong => "a target longer than 64 KiB",
+            Malformed::Asterisk => "the target \"*\", which only OPTIONS may have",
+            Malformed::ConnectTarget => "a target of CONNECT that is not HOST:PORT",
+            Malformed::Scheme => "a scheme other than http and https",
+            Malformed::Authority(bad) => return bad.fmt(f),
+            Malformed::Length => "a Content-Length that is no number",
+            Malformed::TwoLengths => "two different Content-Length headers",
+        })
+    }
+}
+
+impl From<AuthorityError> for Malformed {
+    fn from(bad: AuthorityError) -> Malformed {
+        Malformed::Authority(bad)
+    }
+}
+
+impl From<Malformed> for Refusal {
+    fn from(bad: Malformed) -> Refusal {
+        Refusal::new(
+            Kind::HttpRequestError(bad.status()),
+            format!("the request has {bad}"),
+        )
+    }
+}
+
+/// Reads `Host`, `:authority` or the authority of a target.
+///
+/// # Errors
+///
+/// A refusal that shows it.
+pub fn authority(text: &[u8]) -> Result<Authority<'_>, Refusal> {
+    Authority::parse(text).map_err(|bad| {
+        let shown = String::from_utf8_lossy(text);
+        Refusal::new(
+            Kind::HttpRequestError(Malformed::from(bad).status()),
+            format!("the request has {bad}: {shown:?}"),
+        )
+    })
+}
+
+/// A method is a token (RFC 9110 section 9.1).
+pub fn method(text: &[u8]) -> Result<(), Malformed> {
+    match !text.is_empty() && text.iter().all(|&b| is_token(b)) {
+        true => Ok(()),
+        false => Err(Malformed::Method),
+    }
+}
+
+/// What an HTTP/1 request is for (RFC 9112 section 3.2).
+#[derive(Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// origin-form or asterisk-form: what `:path` is in HTTP/2.
+    Path(&'a [u8]),
+    /// absolute-form; `path` may begin with its query.
+    Url {
+        scheme: Scheme,
+        authority: Authority<'a>,
+        path: &'a [u8],
+    },
+    /// authority-form: CONNECT.
+    Authority(Authority<'a>),
+}
+
+/// The scheme of a URL; names of others are not known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+/// Reads the target of an HTTP/1 request.
+pub fn target<'a>(method: &[u8], text: &'a [u8]) -> Result<Target<'a>, Malformed> {
+    if method == b"CONNECT" {
+        // Without a port, or with an empty one: RFC 9110 section 9.3.6.
+        let authority = Authority::parse(text)?;
+        return match authority.port {
+            Some(_) => Ok(Target::Authority(authority)),
+            None => Err(Malformed::ConnectTarget),
+        };
+    }
+    if text.starts_with(b"/") || text == b"*" {
+        return path(method, text).map(|()| Target::Path(text));
+    }
+    characters(text)?;
+    let colon = text.iter().position(|&b| b == b':');
+    let (named, rest) = text.split_at(colon.ok_or(Malformed::Target)?);
+    let rest = rest.strip_prefix(b"://").ok_or(Malformed::Target)?;
+    let scheme = scheme(named)?;
+    let end = rest.iter().position(|&b| b == b'/' || b == b'?');
+    let (authority, path) = rest.split_at(end.unwrap_or(rest.len()));
+    Ok(Target::Url {
+        scheme,
+        authority: Authority::parse(authority)?,
+        path: match path {
+            // RFC 9112 section 3.2.4: the last proxy sends the asterisk.
+            b"" if method == b"OPTIONS" => b"*",
+            b"" => b"/",
+            path => path,
+        },
+    })
+}
+
+/// Checks a path with its query: `:path`, or origin-form and asterisk-form.
+pub fn path(method: &[u8], text: &[u8]) -> Result<(), Malformed> {
+    match text {
+        b"*" if method == b"OPTIONS" => Ok(()),
+        b"*" => Err(Malformed::Asterisk),
+        [b'/', ..] => characters(text),
+        _ => Err(Malformed::Target),
+    }
+}
+
+/// Reads `:scheme`, or what a URL begins with, in any case.
+pub fn scheme(text: &[u8]) -> Result<Scheme, Malformed> {
+    if text.eq_ignore_ascii_case(b"http") {
+        Ok(Scheme::Http)
+    } else if text.eq_ignore_ascii_case(b"https") {
+        Ok(Scheme::Https)
+    } else {
+        Err(Malformed::Scheme)
+    }
+}
+
+/// The length that all `Content-Length` values of a message agree on; `None`
+/// without any (RFC 9110 section 8.6).
+pub fn content_length<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Option<u64>, Malformed> {
+    let mut length = None;
+    for value in values {
+        // Not str::parse, which would let a "+" through.
+        if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
+            return Err(Malformed::Length);
+        }
+        let found = value
+            .iter()
+            .fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
+        if length.is_some_and(|length| length != found) {
+            return Err(Malformed::TwoLengths);
+        }
+        length = Some(found);
+    }
+    Ok(length)
+}
+
+/// Visible ASCII, but for "#": a fragment is never sent, and readers differ in
+/// whether it belongs to the path. What else RFC 3986 leaves out of a path
+/// (`"<>[]^{|}` and others) is common, and read alike by all.
+fn characters(text: &[u8]) -> Result<(), Malformed> {
+    if text.len() > MAX_TARGET_LEN {
+        return Err(Malformed::TargetTooLong);
+    }
+    match text
+        .iter()
+        .find(|&&b| !matches!(b, 0x21..=0x7e) || b == b'#')
+    {
+        None => Ok(()),
+        Some(b'#') => Err(Malformed::TargetFragment),
+        Some(0x80..) => Err(Malformed::TargetNotAscii),
+        Some(_) => Err(Malformed::TargetCharacter),
+    }
+}
+
+/// What may be in a token: a method, a header's name (RFC 9110 section 5.6.2).
+pub const fn is_token(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric()
+        || matches!(
+            octet,
+            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~'
+        )
+}
+
+/// The longest target, in octets: all of what a head may have.
+pub const MAX_TARGET_LEN: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods() {
+        for (text, is_one) in [
+            ("GET", true),
+            ("get", true),
+            ("M-SEARCH", true),
+            ("", false),
+            ("GET ", false),
+            ("GET /admin", false),
+            ("G(T", false),
+            ("GET\r\nX:", false),
+            ("G\u{e9}T", false),
+        ] {
+            assert_eq!(method(text.as_bytes()).is_ok(), is_one, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn targets() {
+        let long = format!("/{}", "x".repeat(MAX_TARGET_LEN));
+        for (method, text, want) in [
+            ("GET", "/", Ok("/")),
+            ("GET", "/a?b=c|{\"}", Ok("/a?b=c|{\"}")),
+            ("GET", "//evil/", Ok("//evil/")),
+            ("OPTIONS", "*", Ok("*")),
+            ("OPTIONS", "/", Ok("/")),
+            ("GET", "*", Err(Malformed::Asterisk)),
+            ("GET", "http://f/x", Ok("http f /x")),
+            ("GET", "HTTPS://F:8080", Ok("https F:8080 /")),
+            ("GET", "http://[::1]:80?x", Ok("http [::1]:80 ?x")),
+            ("OPTIONS", "http://f", Ok("http f *")),
+            ("OPTIONS", "http://f/", Ok("http f /")),
+            ("OPTIONS", "http://f?x", Ok("http f ?x")),
+            ("CONNECT", "f:80", Ok("to f:80")),
+            ("CONNECT", "f", Err(Malformed::ConnectTarget)),
+            ("CONNECT", "f:", Err(Malformed::ConnectTarget)),
+            ("CONNECT", "/", Err(AuthorityError::Path.into())),
+            ("CONNECT", "http://f/", Err(AuthorityError::Path.into())),
+            ("GET", "", Err(Malformed::Target)),
+            ("GET", "x", Err(Malformed::Target)),
+            ("GET", "@evil/", Err(Malformed::Target)),
+            ("GET", "f:80", Err(Malformed::Target)),
+            ("GET", "http:/f/", Err(Malformed::Target)),
+            ("GET", "ftp://f/", Err(Malformed::Scheme)),
+            ("GET", "://f/", Err(Malformed::Scheme)),
+            ("GET", "http://u@f/", Err(AuthorityError::UserInfo.into())),
+            ("GET", "http:///x", Err(AuthorityError::Empty.into())),
+            ("GET", "http://f:0/", Err(AuthorityError::Port.into())),
+            ("GET", "/a b", Err(Malformed::TargetCharacter)),
+            ("GET", "/a HTTP/1.1", Err(Malformed::TargetCharacter)),
+            ("GET", "/a\r\nX: y", Err(Malformed::TargetCharacter)),
+            ("GET", "/\x7f", Err(Malformed::TargetCharacter)),
+            ("GET", "/caf\u{e9}", Err(Malformed::TargetNotAscii)),
+            ("GET", "/a#b", Err(Malformed::TargetFragment)),
+            ("GET", "http://f#b", Err(Malformed::TargetFragment)),
+            ("GET", &long, Err(Malformed::TargetTooLong)),
+        ] {
+            let got = target(method.as_bytes(), text.as_bytes()).map(|got| match got {
+                Target::Path(path) => String::from_utf8_lossy(path).into_owned(),
+                Target::Authority(authority) => format!("to {}", authority.text),
+                Target::Url {
+                    scheme,
+                    authority,
+                    path,
+                } => {
+                    let scheme = format!("{scheme:?}").to_lowercase();
+                    let path = String::from_utf8_lossy(path);
+                    format!("{scheme} {} {path}", authority.text)
+                }
+            });
+            let shown = &text[..text.len().min(60)];
+            assert_eq!(got, want.map(str::to_owned), "{method} {shown:?}");
+        }
+        assert_eq!(Malformed::TargetTooLong.status(), 414);
+        // HTTP/2 has a path, and nothing else, where HTTP/1 has the others.
+        for text in ["", "x", "@evil/", "http://evil/x", "f:80"] {
+            let got = path(b"GET", text.as_bytes());
+            assert_eq!(got, Err(Malformed::Target), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lengths() {
+        for (values, want) in [
+            (&[][..], Ok(None)),
+            (&["5"], Ok(Some(5))),
+            (&["5", "05"], Ok(Some(5))),
+            (&["5", "6"], Err(Malformed::TwoLengths)),
+            (&["5, 5"], Err(Malformed::Length)),
+            (&["+5"], Err(Malformed::Length)),
+            (&["-5"], Err(Malformed::Length)),
+            (&["0x5"], Err(Malformed::Length)),
+            (&[""], Err(Malformed::Length)),
+            (&["9999999999999999999"], Err(Malformed::Length)),
+        ] {
+            let got = content_length(values.iter().map(|value| value.as_bytes()));
+            assert_eq!(got, want, "{values:?}");
+        }
+    }
+}
