@@ -13,6 +13,7 @@ mod http1;
 mod http2;
 mod identity;
 mod logs;
+mod loops;
 mod miniature;
 mod names;
 mod pid1;

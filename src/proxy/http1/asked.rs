@@ -136,7 +136,9 @@ impl Session<'_> {
             Ok(Target::Authority(authority)) => {
                 // To one of our names, the tunnel leads right here; the others
                 // would make a proxy for everything.
-                self.proxy.goal(authority.text)?;
+                let goal = self.proxy.goal(authority.text)?;
+                // Refused here already where it leads back to runsd.
+                self.proxy.upstream.addresses(&goal.destination)?;
                 self.tunnelled = Some(authority.text.to_owned());
                 return Ok(Request::Tunnelled);
             }
