@@ -95,7 +95,7 @@ pub fn authority(text: &[u8]) -> Result<Authority<'_>, Refusal> {
 
 /// A method is a token (RFC 9110 section 9.1).
 pub fn method(text: &[u8]) -> Result<(), Malformed> {
-    match !text.is_empty() && text.iter().all(|&b| is_token(b)) {
+    match !text.is_empty() && text.iter().all(|&b| is(b, TOKEN)) {
         true => Ok(()),
         false => Err(Malformed::Method),
     }
@@ -216,13 +216,42 @@ fn characters(text: &[u8]) -> Result<(), Malformed> {
     }
 }
 
+/// Whether an octet is of a class.
+pub fn is(byte: u8, class: u8) -> bool {
+    CLASSES[usize::from(byte)] & class != 0
+}
+
 /// What may be in a token: a method, a header's name (RFC 9110 section 5.6.2).
-pub const fn is_token(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric()
-        || matches!(
-            octet,
-            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~'
-        )
+pub const TOKEN: u8 = 1;
+/// What may be in a value (section 5.5): no controls but the tab; others as
+/// they come.
+pub const TEXT: u8 = 2;
+/// What may be around a value.
+pub const BLANK: u8 = 4;
+
+/// The classes of each byte.
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut b = 0_u8;
+    loop {
+        if b.is_ascii_alphanumeric()
+            || matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+        {
+            classes[b as usize] |= TOKEN;
+        }
+        if b == b'\t' || (b >= 0x20 && b != 0x7f) {
+            classes[b as usize] |= TEXT;
+        }
+        if b == b'\t' || b == b' ' {
+            classes[b as usize] |= BLANK;
+        }
+        if b == u8::MAX {
+            return classes;
+        }
+        b += 1;
+    }
 }
 
 /// The longest target, in octets: all of what a head may have.
@@ -329,6 +358,17 @@ mod tests {
         ] {
             let got = content_length(values.iter().map(|value| value.as_bytes()));
             assert_eq!(got, want, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn classes_are_those_of_the_rfc() {
+        for b in 0..=255_u8 {
+            let token = b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+            assert_eq!(is(b, TOKEN), token, "{b:#x}");
+            let text = b == b'\t' || (0x20..0x7f).contains(&b) || b >= 0x80;
+            assert_eq!(is(b, TEXT), text, "{b:#x}");
+            assert_eq!(is(b, BLANK), b == b' ' || b == b'\t', "{b:#x}");
         }
     }
 }
