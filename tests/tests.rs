@@ -5,6 +5,7 @@ mod check;
 mod containers;
 mod degrade;
 mod dns;
+mod early_answers;
 mod grpc;
 mod harness;
 mod headers;
