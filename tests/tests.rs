@@ -21,6 +21,7 @@ mod pid1;
 mod plain;
 mod programs;
 mod refusals;
+mod requests;
 mod resolv_conf;
 mod resolvers;
 mod sentences;
