@@ -18,7 +18,6 @@ pub enum Malformed {
     TargetNotAscii,
     /// A space or a control character.
     TargetCharacter,
-    TargetFragment,
     TargetTooLong,
     /// `*` with another method than OPTIONS.
     Asterisk,
@@ -51,7 +50,6 @@ impl fmt::Display for Malformed {
             Malformed::TargetCharacter => {
                 "a path with a space or a control character; percent-encode the path"
             }
-            Malformed::TargetFragment => "a path with a \"#\"; percent-encode it, or leave it out",
             Malformed::TargetTooLong => "a target longer than 64 KiB",
             Malformed::Asterisk => "the target \"*\", which only OPTIONS may have",
             Malformed::ConnectTarget => "a target of CONNECT that is not HOST:PORT",
@@ -205,12 +203,8 @@ fn characters(text: &[u8]) -> Result<(), Malformed> {
     if text.len() > MAX_TARGET_LEN {
         return Err(Malformed::TargetTooLong);
     }
-    match text
-        .iter()
-        .find(|&&b| !matches!(b, 0x21..=0x7e) || b == b'#')
-    {
+    match text.iter().find(|b| !matches!(b, 0x21..=0x7e)) {
         None => Ok(()),
-        Some(b'#') => Err(Malformed::TargetFragment),
         Some(0x80..) => Err(Malformed::TargetNotAscii),
         Some(_) => Err(Malformed::TargetCharacter),
     }
@@ -314,8 +308,8 @@ mod tests {
             ("GET", "/a\r\nX: y", Err(Malformed::TargetCharacter)),
             ("GET", "/\x7f", Err(Malformed::TargetCharacter)),
             ("GET", "/caf\u{e9}", Err(Malformed::TargetNotAscii)),
-            ("GET", "/a#b", Err(Malformed::TargetFragment)),
-            ("GET", "http://f#b", Err(Malformed::TargetFragment)),
+            ("GET", "/a#b", Ok("/a#b")),
+            ("GET", "http://f#b", Err(AuthorityError::Path.into())),
             ("GET", &long, Err(Malformed::TargetTooLong)),
         ] {
             let got = target(method.as_bytes(), text.as_bytes()).map(|got| match got {

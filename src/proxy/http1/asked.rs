@@ -132,9 +132,10 @@ impl Session<'_> {
                 return Ok(Request::Tunnelled);
             }
         };
-        let host = match &self.tunnelled {
-            Some(authority) if host.is_empty() => authority.as_bytes(),
-            _ => host,
+        let host = match (host, &self.tunnelled) {
+            (None | Some(b""), Some(authority)) => authority.as_bytes(),
+            (None, None) => return Err(bad_head(BadHead::NoHost)),
+            (Some(host), _) => host,
         };
         let (host, goal) = lead(&mut self.last, self.proxy, host)?;
         let sent = Sent::of(head.fields(input));
@@ -198,16 +199,16 @@ fn upgrades(head: &Head, input: &[u8], framing: Framing) -> bool {
 
 /// What a request is for.
 enum Resource<'a> {
-    /// The host may be empty: inside a tunnel it is known.
+    /// Inside a tunnel the host is known.
     At {
-        host: &'a [u8],
+        host: Option<&'a [u8]>,
         path: &'a [u8],
     },
     Tunnel(&'a str),
 }
 
 fn resource<'a>(head: &Head, input: &'a [u8]) -> Result<Resource<'a>, Refusal> {
-    let header = head.host(input).map_err(bad_head)?.unwrap_or_default();
+    let header = head.host(input).map_err(bad_head)?;
     let target = head.target(input);
     match syntax::target(head.method(input), target) {
         Ok(Target::Path(path)) => Ok(Resource::At { host: header, path }),
@@ -218,14 +219,18 @@ fn resource<'a>(head: &Head, input: &'a [u8]) -> Result<Resource<'a>, Refusal> {
         }) => {
             // It says nothing here, and is refused all the same where it could
             // not be one (RFC 9112 section 3.2).
-            if !header.is_empty() {
+            if let Some(header) = header.filter(|header| !header.is_empty()) {
                 syntax::authority(header)?;
             }
-            let host = authority.text.as_bytes();
+            let host = Some(authority.text.as_bytes());
             Ok(Resource::At { host, path })
         }
         Ok(Target::Url { authority, .. }) => Err(encrypted(authority.text)),
-        Ok(Target::Authority(authority)) => Ok(Resource::Tunnel(authority.text)),
+        Ok(Target::Authority(authority)) => match framing(head, input)? {
+            Framing::None | Framing::Length(0) => Ok(Resource::Tunnel(authority.text)),
+            // What follows is the tunnel's: where would a body end?
+            _ => Err(bad_head(BadHead::ConnectBody)),
+        },
         Err(Malformed::Scheme) => Err(other_scheme(target)),
         Err(bad) => Err(bad.into()),
     }

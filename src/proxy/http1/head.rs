@@ -58,6 +58,7 @@ pub enum BadHead {
     NoHost,
     TwoHosts,
     BothLengths,
+    ConnectBody,
     /// Not "chunked", or not at its end: nobody knows where the body ends.
     TransferEncoding,
     /// Another coding before "chunked".
@@ -100,6 +101,7 @@ impl fmt::Display for BadHead {
             BadHead::NoHost => "no Host header",
             BadHead::TwoHosts => "more than one Host header",
             BadHead::BothLengths => "Content-Length and Transfer-Encoding at once",
+            BadHead::ConnectBody => "a body, which CONNECT never has",
             BadHead::TransferEncoding => "a Transfer-Encoding that does not end in chunked",
             BadHead::TransferCoding => "a Transfer-Encoding other than chunked",
             BadHead::Malformed(bad) => return bad.fmt(f),
