@@ -132,10 +132,9 @@ impl Session<'_> {
                 return Ok(Request::Tunnelled);
             }
         };
-        let host = match (host, &self.tunnelled) {
-            (None | Some(b""), Some(authority)) => authority.as_bytes(),
-            (None, None) => return Err(bad_head(BadHead::NoHost)),
-            (Some(host), _) => host,
+        let host = match &self.tunnelled {
+            Some(authority) if host.is_none_or(<[u8]>::is_empty) => Some(authority.as_bytes()),
+            _ => host,
         };
         let (host, goal) = lead(&mut self.last, self.proxy, host)?;
         let sent = Sent::of(head.fields(input));
@@ -240,8 +239,11 @@ fn resource<'a>(head: &Head, input: &'a [u8]) -> Result<Resource<'a>, Refusal> {
 fn lead(
     last: &mut Option<(Arc<str>, Arc<Goal>)>,
     proxy: &Proxy,
-    host: &[u8],
+    host: Option<&[u8]>,
 ) -> Result<(Arc<str>, Arc<Goal>), Refusal> {
+    // Correct in HTTP/1.0, but it leads nowhere.
+    let host = host
+        .ok_or_else(|| Refusal::new(Kind::DestinationNotFound, "the request has no Host header"))?;
     if let Some((last, goal)) = last
         && last.as_bytes() == host
     {
