@@ -92,6 +92,7 @@ ask(b"GET / HTTP/1.1\r\n\r\n", 400, "no Host header")
 ask(b"GET / HTTP/1.0\r\n\r\n", 500, "no Host header")
 ask(b"GET http://hello/ HTTP/1.1\r\nHost: u@f\r\n\r\n", 400, "a host with a user name before it")
 ask(host(b"hello:8080"), 500, 'nothing is served at port 8080 of "hello"; ask for http://hello')
+ask(host(b"x" * 60000), 400, "a host longer than any DNS name")
 ask(host(b"[::1]"), 500, "is not the name of a service")
 "#,
     );

@@ -83,7 +83,7 @@ impl From<Malformed> for Refusal {
 /// A refusal that shows it.
 pub fn authority(text: &[u8]) -> Result<Authority<'_>, Refusal> {
     Authority::parse(text).map_err(|bad| {
-        let shown = String::from_utf8_lossy(text);
+        let shown = String::from_utf8_lossy(&text[..text.len().min(MAX_SHOWN)]);
         Refusal::new(
             Kind::HttpRequestError(Malformed::from(bad).status()),
             format!("the request has {bad}: {shown:?}"),
@@ -91,7 +91,7 @@ pub fn authority(text: &[u8]) -> Result<Authority<'_>, Refusal> {
     })
 }
 
-/// A method is a token (RFC 9110 section 9.1).
+/// Checks a method, which is a token (RFC 9110 section 9.1).
 pub fn method(text: &[u8]) -> Result<(), Malformed> {
     match !text.is_empty() && text.iter().all(|&b| is(b, TOKEN)) {
         true => Ok(()),
@@ -247,6 +247,9 @@ const fn classes() -> [u8; 256] {
         b += 1;
     }
 }
+
+/// How much of what came in a sentence shows, in octets.
+pub const MAX_SHOWN: usize = 100;
 
 /// The longest target, in octets: all of what a head may have.
 pub const MAX_TARGET_LEN: usize = 64 * 1024;

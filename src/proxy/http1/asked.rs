@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::head::{BadHead, Framing, Head};
 use super::{Session, rewrite};
+use crate::authority::Authority;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::route::Sent;
 use crate::proxy::seen::Seen;
@@ -78,11 +79,10 @@ impl To {
     /// Whoever wrote a head that can be read, but not carried out.
     pub fn head(head: &Head, input: &[u8]) -> To {
         let text = |value| String::from_utf8_lossy(value).into_owned();
-        let name = head.host(input).ok().flatten().map(text);
+        let host = head.host(input).ok().flatten().map(Authority::parse);
+        let name = host.and_then(Result::ok).map(|host| host.text.to_owned());
         To {
-            name: name
-                .filter(|name| !name.is_empty())
-                .unwrap_or_else(|| To::default().name),
+            name: name.unwrap_or_else(|| To::default().name),
             accept: head.get(input, "accept").map(text),
             head_only: head.method(input) == b"HEAD",
             keep: head.keeps_alive(input)
@@ -267,6 +267,7 @@ fn encrypted(host: &str) -> Refusal {
 
 fn other_scheme(target: &[u8]) -> Refusal {
     let scheme = target.split(|&b| b == b':').next().unwrap_or_default();
+    let scheme = &scheme[..scheme.len().min(syntax::MAX_SHOWN)];
     Refusal::new(
         Kind::HttpRequestError(Malformed::Scheme.status()),
         format!(
