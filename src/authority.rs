@@ -20,6 +20,7 @@ pub struct Authority<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthorityError {
     Empty,
+    TooLong,
     UserInfo,
     Path,
     PercentEncoding,
@@ -32,6 +33,7 @@ impl fmt::Display for AuthorityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             AuthorityError::Empty => "an empty host",
+            AuthorityError::TooLong => "a host longer than any DNS name",
             AuthorityError::UserInfo => "a host with a user name before it",
             AuthorityError::Path => "a host with a path after it",
             AuthorityError::PercentEncoding => "a host with percent-encoding",
@@ -51,6 +53,9 @@ impl<'a> Authority<'a> {
     ///
     /// Stricter than RFC 3986, which allows in a host what no DNS name has.
     pub fn parse(text: &'a [u8]) -> Result<Authority<'a>, AuthorityError> {
+        if text.len() > MAX_LEN {
+            return Err(AuthorityError::TooLong);
+        }
         for &octet in text {
             match octet {
                 b'@' => return Err(AuthorityError::UserInfo),
@@ -110,6 +115,9 @@ fn read_port(text: &str) -> Result<Option<u16>, AuthorityError> {
     }
 }
 
+/// The longest, in octets: a DNS name (RFC 1035 section 2.3.4) and a port.
+const MAX_LEN: usize = 255 + ":65535".len();
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +174,9 @@ mod tests {
             let got = got.map(|got| (got.host, got.port, got.is_ipv6));
             assert_eq!(got, want, "{text:?}");
         }
+        let long = "x".repeat(MAX_LEN + 1);
+        let got = Authority::parse(long.as_bytes());
+        assert_eq!(got, Err(AuthorityError::TooLong));
         // "+" is among the characters that no host has.
         let got = Authority::parse(b"hello:+80");
         assert_eq!(got, Err(AuthorityError::Character));

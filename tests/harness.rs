@@ -126,6 +126,19 @@ impl CloudRun {
             .run(&[&["/runsd", "--"], command].concat())
     }
 
+    /// Runs a Python program under runsd, with the words of
+    /// `tests/scripted.py`; what it printed. It has to succeed.
+    #[track_caller]
+    pub fn conversation(self, program: &str) -> String {
+        let program = format!(
+            "import sys; sys.dont_write_bytecode = True; sys.path.insert(0, '/tests')\n\
+             from scripted import *\n{program}"
+        );
+        let out = self.run(&["/runsd", "--", "python3", "-c", &program]);
+        assert_eq!(out.status, 0, "{program}: {}{}", out.stdout, out.stderr);
+        out.stdout
+    }
+
     /// Starts `command` as the entrypoint and lets it run.
     #[track_caller]
     pub fn start(self, command: &[&str]) -> Running {

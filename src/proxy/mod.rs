@@ -249,6 +249,7 @@ impl Proxy {
                 Settings {
                     ca_file: config.ca_file.clone(),
                     address: config.args.upstream_addr,
+                    own_port: port,
                     seats: seats.clone(),
                 },
                 resolver,
@@ -280,7 +281,7 @@ impl Proxy {
             Some(Target::Route(route)) if !route.tls && route.port == self.port => {
                 return Err(Refusal::new(
                     Kind::ProxyLoopDetected,
-                    format!("{host:?} leads back to runsd"),
+                    format!("{host:?} leads back to runsd; give the name another URL with -route"),
                 ));
             }
             Some(Target::Route(route)) => Destination::of_route(route),

@@ -246,5 +246,52 @@ pub fn location_back(location: &str, destination: &Destination, asked: &str) -> 
     (same_host && same_port).then(|| format!("http://{asked}{path}"))
 }
 
+/// A `Set-Cookie` for a client that knows the upstream by another name, and
+/// without TLS: `None` when it stays as it is.
+///
+/// A `Domain` that names the upstream, or what it is a part of, would make the
+/// client drop the cookie (RFC 6265 section 5.3), and so would `Secure`, which
+/// holds all the same: from here on the cookie travels over TLS only. What a
+/// client takes with `Secure` alone goes with it.
+pub fn cookie_back(value: &[u8], destination: &Destination) -> Option<Vec<u8>> {
+    let mut parts = value.split(|&b| b == b';');
+    // Clients end the value at the first ";", within quotes, too.
+    let mut kept = parts.next()?.to_vec();
+    for part in parts {
+        let (name, value) = match part.iter().position(|&b| b == b'=') {
+            Some(at) => (&part[..at], &part[at + 1..]),
+            None => (part, &b""[..]),
+        };
+        let name = name.trim_ascii().to_ascii_lowercase();
+        let left_out = match name.as_slice() {
+            b"domain" => is_domain_of(value, destination),
+            b"secure" | b"partitioned" => destination.tls,
+            b"samesite" => destination.tls && value.trim_ascii().eq_ignore_ascii_case(b"none"),
+            _ => false,
+        };
+        if !left_out {
+            kept.push(b';');
+            kept.extend_from_slice(part);
+        }
+    }
+    (kept.len() < value.len()).then_some(kept)
+}
+
+/// Whether a cookie's `Domain` is the upstream's host or has it below.
+fn is_domain_of(value: &[u8], destination: &Destination) -> bool {
+    let domain = value.trim_ascii();
+    let domain = domain
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+        .unwrap_or(domain);
+    let domain = domain.strip_prefix(b".").unwrap_or(domain);
+    let host = destination.host.trim_matches(['[', ']']).as_bytes();
+    let Some(at) = host.len().checked_sub(domain.len()) else {
+        return false;
+    };
+    let is_below = at == 0 || host[at - 1] == b'.';
+    !domain.is_empty() && is_below && host[at..].eq_ignore_ascii_case(domain)
+}
+
 #[cfg(test)]
 mod tests;

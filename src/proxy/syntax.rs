@@ -18,7 +18,6 @@ pub enum Malformed {
     TargetNotAscii,
     /// A space or a control character.
     TargetCharacter,
-    TargetFragment,
     TargetTooLong,
     /// `*` with another method than OPTIONS.
     Asterisk,
@@ -51,7 +50,6 @@ impl fmt::Display for Malformed {
             Malformed::TargetCharacter => {
                 "a path with a space or a control character; percent-encode the path"
             }
-            Malformed::TargetFragment => "a path with a \"#\"; percent-encode it, or leave it out",
             Malformed::TargetTooLong => "a target longer than 64 KiB",
             Malformed::Asterisk => "the target \"*\", which only OPTIONS may have",
             Malformed::ConnectTarget => "a target of CONNECT that is not HOST:PORT",
@@ -85,7 +83,7 @@ impl From<Malformed> for Refusal {
 /// A refusal that shows it.
 pub fn authority(text: &[u8]) -> Result<Authority<'_>, Refusal> {
     Authority::parse(text).map_err(|bad| {
-        let shown = String::from_utf8_lossy(text);
+        let shown = String::from_utf8_lossy(&text[..text.len().min(MAX_SHOWN)]);
         Refusal::new(
             Kind::HttpRequestError(Malformed::from(bad).status()),
             format!("the request has {bad}: {shown:?}"),
@@ -93,9 +91,9 @@ pub fn authority(text: &[u8]) -> Result<Authority<'_>, Refusal> {
     })
 }
 
-/// A method is a token (RFC 9110 section 9.1).
+/// Checks a method, which is a token (RFC 9110 section 9.1).
 pub fn method(text: &[u8]) -> Result<(), Malformed> {
-    match !text.is_empty() && text.iter().all(|&b| is_token(b)) {
+    match !text.is_empty() && text.iter().all(|&b| is(b, TOKEN)) {
         true => Ok(()),
         false => Err(Malformed::Method),
     }
@@ -205,25 +203,53 @@ fn characters(text: &[u8]) -> Result<(), Malformed> {
     if text.len() > MAX_TARGET_LEN {
         return Err(Malformed::TargetTooLong);
     }
-    match text
-        .iter()
-        .find(|&&b| !matches!(b, 0x21..=0x7e) || b == b'#')
-    {
+    match text.iter().find(|b| !matches!(b, 0x21..=0x7e)) {
         None => Ok(()),
-        Some(b'#') => Err(Malformed::TargetFragment),
         Some(0x80..) => Err(Malformed::TargetNotAscii),
         Some(_) => Err(Malformed::TargetCharacter),
     }
 }
 
-/// What may be in a token: a method, a header's name (RFC 9110 section 5.6.2).
-pub const fn is_token(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric()
-        || matches!(
-            octet,
-            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~'
-        )
+/// Whether an octet is of a class.
+pub fn is(byte: u8, class: u8) -> bool {
+    CLASSES[usize::from(byte)] & class != 0
 }
+
+/// What may be in a token: a method, a header's name (RFC 9110 section 5.6.2).
+pub const TOKEN: u8 = 1;
+/// What may be in a value (section 5.5): no controls but the tab; others as
+/// they come.
+pub const TEXT: u8 = 2;
+/// What may be around a value.
+pub const BLANK: u8 = 4;
+
+/// The classes of each byte.
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut b = 0_u8;
+    loop {
+        if b.is_ascii_alphanumeric()
+            || matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+        {
+            classes[b as usize] |= TOKEN;
+        }
+        if b == b'\t' || (b >= 0x20 && b != 0x7f) {
+            classes[b as usize] |= TEXT;
+        }
+        if b == b'\t' || b == b' ' {
+            classes[b as usize] |= BLANK;
+        }
+        if b == u8::MAX {
+            return classes;
+        }
+        b += 1;
+    }
+}
+
+/// How much of what came in a sentence shows, in octets.
+pub const MAX_SHOWN: usize = 100;
 
 /// The longest target, in octets: all of what a head may have.
 pub const MAX_TARGET_LEN: usize = 64 * 1024;
@@ -285,8 +311,8 @@ mod tests {
             ("GET", "/a\r\nX: y", Err(Malformed::TargetCharacter)),
             ("GET", "/\x7f", Err(Malformed::TargetCharacter)),
             ("GET", "/caf\u{e9}", Err(Malformed::TargetNotAscii)),
-            ("GET", "/a#b", Err(Malformed::TargetFragment)),
-            ("GET", "http://f#b", Err(Malformed::TargetFragment)),
+            ("GET", "/a#b", Ok("/a#b")),
+            ("GET", "http://f#b", Err(AuthorityError::Path.into())),
             ("GET", &long, Err(Malformed::TargetTooLong)),
         ] {
             let got = target(method.as_bytes(), text.as_bytes()).map(|got| match got {
@@ -329,6 +355,17 @@ mod tests {
         ] {
             let got = content_length(values.iter().map(|value| value.as_bytes()));
             assert_eq!(got, want, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn classes_are_those_of_the_rfc() {
+        for b in 0..=255_u8 {
+            let token = b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+            assert_eq!(is(b, TOKEN), token, "{b:#x}");
+            let text = b == b'\t' || (0x20..0x7f).contains(&b) || b >= 0x80;
+            assert_eq!(is(b, TEXT), text, "{b:#x}");
+            assert_eq!(is(b, BLANK), b == b' ' || b == b'\t', "{b:#x}");
         }
     }
 }

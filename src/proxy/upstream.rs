@@ -37,6 +37,8 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// Every connection goes here instead (for tests).
     pub address: Option<SocketAddr>,
+    /// The port of loopback where runsd itself serves.
+    pub own_port: u16,
     /// For those we dial for: each may have one connection, beside the idle ones.
     pub seats: Arc<Seats>,
 }
@@ -187,12 +189,39 @@ impl Upstream {
 
     /// The addresses dialling would try, in order.
     pub fn addresses(&self, to: &Destination) -> Result<Vec<SocketAddr>, Refusal> {
-        if let Some(address) = self.settings.address {
-            return Ok(vec![address]);
+        let addresses = match self.settings.address {
+            Some(address) => Ok(vec![address]),
+            None => self.resolver.resolve(&to.host, to.port),
+        };
+        self.without_own(to, addresses.map_err(|err| resolve_refusal(&err))?)
+    }
+
+    /// Without those of runsd itself: a request sent there would come back
+    /// again and again, whatever name led to it.
+    fn without_own(
+        &self,
+        to: &Destination,
+        found: Vec<SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, Refusal> {
+        let is_own = |address: &&SocketAddr| is_own(address, self.settings.own_port);
+        let Some(own) = found.iter().copied().find(|address| is_own(&address)) else {
+            return Ok(found);
+        };
+        let others: Vec<_> = found
+            .into_iter()
+            .filter(|address| !is_own(&address))
+            .collect();
+        match others.is_empty() {
+            true => Err(Refusal::new(
+                Kind::ProxyLoopDetected,
+                format!(
+                    "{} at {own} leads back to runsd; ask for a service by its name, or give the \
+                     name another URL with -route",
+                    to.host
+                ),
+            )),
+            false => Ok(others),
         }
-        self.resolver
-            .resolve(&to.host, to.port)
-            .map_err(|err| resolve_refusal(&err))
     }
 
     /// By IPv6 where there is no IPv4 address, or all of them refuse.
@@ -210,7 +239,10 @@ impl Upstream {
         }
         // What IPv4 met says more, if this fails too.
         let others = self.resolver.resolve_v6(&to.host, to.port);
-        Self::connect_any(to, &others).map_err(|_| refusal)
+        match self.without_own(to, others) {
+            Ok(others) => Self::connect_any(to, &others).map_err(|_| refusal),
+            Err(_) => Err(refusal),
+        }
     }
 
     fn connect_any(to: &Destination, addresses: &[SocketAddr]) -> Result<TcpStream, Refusal> {
@@ -331,6 +363,14 @@ impl Connection {
 
 fn key(to: &Destination) -> Key {
     (to.host.clone(), to.port, to.tls)
+}
+
+/// Whether runsd's listeners on loopback have this address, in any of its
+/// spellings. All of 127.0.0.0/8 is taken for them, and what is bound to no
+/// address in particular leads to loopback.
+fn is_own(address: &SocketAddr, own_port: u16) -> bool {
+    let ip = address.ip().to_canonical();
+    address.port() == own_port && (ip.is_loopback() || ip.is_unspecified())
 }
 
 fn resolve_refusal(err: &ResolveError) -> Refusal {

@@ -4,7 +4,10 @@
 //! - `GET /stats`: everything seen (`world.rs` says what is counted).
 //! - `POST /forget`: nothing was seen.
 //! - `GET /wait?what=requests&which=HOST&times=2`: answers when it was.
-//! - `POST /ROOM` with JSON: new settings of metadata, dns, frontend, service.
+//! - `GET /recorded`: what the services of `scripted.rs` received.
+//! - `POST /cue {"name": NAME}`: a sign that somebody waits for, counted as `cues`.
+//! - `POST /ROOM` with JSON: new settings of metadata, dns, frontend, service,
+//!   scripted.
 //! - `POST /frontend {"revoke": true}`: no token issued so far is good any more.
 
 use std::sync::Arc;
@@ -24,6 +27,7 @@ pub async fn answer(world: Arc<World>, doors: Arc<Doors>, request: Request<Incom
     let path = request.uri().path().trim_matches('/').to_owned();
     match (request.method(), path.as_str()) {
         (&Method::GET, "stats") => body::json(&world.stats()),
+        (&Method::GET, "recorded") => body::json(&world.recorded()),
         (&Method::GET, "wait") => {
             let part = |key| query(request.uri(), key).unwrap_or_default();
             let times = part("times").parse().unwrap_or(1);
@@ -60,6 +64,10 @@ async fn order(
         .to_bytes();
     let mut new: Value =
         serde_json::from_slice(&whole).map_err(|err| format!("that is not JSON: {err}"))?;
+    if room == "cue" {
+        world.count("cues", new["name"].as_str().unwrap_or_default());
+        return Ok(());
+    }
     if new["revoke"] == true {
         new["revoke"] = json!(identity::issued());
     }

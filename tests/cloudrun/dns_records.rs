@@ -154,6 +154,8 @@ const ZONE: &[(&str, &str, &str)] = &[
     ("alias.example.com", "CNAME", "alias2.example.com"),
     ("alias2.example.com", "CNAME", "several.example.com"),
     ("unreachable.example.com", "A", "198.51.100.1"),
+    ("loopback.example", "A", "127.0.0.1"),
+    ("alias.loopback.example", "CNAME", "loopback.example"),
     ("external.example", "A", "192.0.2.3"),
     ("external.example", "AAAA", "2001:db8::3"),
     (

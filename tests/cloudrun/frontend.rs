@@ -22,7 +22,7 @@ use crate::body::{self, Answer};
 use crate::hosts::{self, Host};
 use crate::identity;
 use crate::world::World;
-use crate::{handmade, services};
+use crate::{handmade, scripted, services};
 
 /// One connection. `billing` is a server of somebody else that happens to be
 /// served here: no services, no tokens, it only says what it got.
@@ -64,6 +64,9 @@ pub async fn serve(
     world.count("handshakes", if is_new { "full" } else { "resumed" });
     let is_h2 = session.alpn_protocol() == Some(b"h2");
     world.count("protocols", if is_h2 { "h2" } else { "http/1.1" });
+    if let Some(service) = scripted::called(&world, session.server_name()) {
+        return scripted::serve(&world, &service, stream).await;
+    }
 
     let service = {
         let world = world.clone();

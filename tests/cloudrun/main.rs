@@ -25,6 +25,7 @@ mod mounts;
 mod nameserver;
 mod namespaces;
 mod options;
+mod scripted;
 mod servers;
 mod services;
 mod tunnel;

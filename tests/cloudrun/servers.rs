@@ -26,7 +26,7 @@ use crate::namespaces::{
 };
 use crate::options::Options;
 use crate::world::World;
-use crate::{certificates, control, frontend, metadata, nameserver};
+use crate::{certificates, control, frontend, metadata, nameserver, scripted};
 
 /// Serves until the keeper goes. The authority's certificate on stdout says
 /// that all is open.
@@ -96,7 +96,10 @@ impl Doors {
                 // There may be no IPv6 here.
                 .filter(|door| door.is_ok() || tcp(OVER_IPV6, 0).is_ok())
                 .collect::<io::Result<_>>()?,
-            "external" => vec![self.listen(EXTERNAL, 80, "external")?],
+            "external" => vec![
+                self.listen(EXTERNAL, 80, "external")?,
+                self.listen(EXTERNAL, 81, "plain")?,
+            ],
             "control" => vec![self.listen(CONTROL, 80, "control")?],
             _ => Vec::new(),
         };
@@ -195,6 +198,7 @@ async fn connection(doors: Arc<Doors>, stream: net::TcpStream, from: SocketAddr,
             .await;
         }
         "external" => plain(stream, move |request| external(world.clone(), request)).await,
+        "plain" => scripted::serve(&world, site, stream).await,
         "cleartext" => plain(stream, frontend::to_https).await,
         "billing" => frontend::serve(world, doors.tls.clone(), stream, from, true).await,
         _ => frontend::serve(world, doors.tls.clone(), stream, from, false).await,

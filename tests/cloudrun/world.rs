@@ -20,6 +20,16 @@ struct State {
     counts: BTreeMap<&'static str, BTreeMap<String, u64>>,
     last: BTreeMap<String, Value>,
     settings: BTreeMap<String, Map<String, Value>>,
+    recorded: Vec<Recorded>,
+}
+
+/// What a connection of `scripted.rs` received.
+#[derive(Debug)]
+struct Recorded {
+    service: String,
+    bytes: Vec<u8>,
+    /// How it ended.
+    ended: Option<String>,
 }
 
 impl World {
@@ -31,6 +41,10 @@ impl World {
     }
 
     pub fn count(&self, what: &'static str, which: &str) {
+        self.add(what, which, 1);
+    }
+
+    fn add(&self, what: &'static str, which: &str, n: usize) {
         {
             let mut state = self.state();
             *state
@@ -38,9 +52,57 @@ impl World {
                 .entry(what)
                 .or_default()
                 .entry(which.to_owned())
-                .or_default() += 1;
+                .or_default() += n as u64;
         }
         self.moved.send_modify(|moves| *moves += 1);
+    }
+
+    pub fn has_script(&self, service: &str) -> bool {
+        self.setting("scripted", "services")[service].is_array()
+    }
+
+    /// The steps for the service's next connection, and the number under
+    /// which it is recorded.
+    pub fn next_script(&self, service: &str) -> (usize, Vec<Value>) {
+        let scripts = self.setting("scripted", "services")[service].take();
+        let mut state = self.state();
+        let earlier = &state.recorded;
+        let before = earlier.iter().filter(|one| one.service == service).count();
+        let number = earlier.len();
+        state.recorded.push(Recorded {
+            service: service.to_owned(),
+            bytes: Vec::new(),
+            ended: None,
+        });
+        let scripts = scripts.as_array().map(Vec::as_slice).unwrap_or_default();
+        let script = scripts.get(before).or(scripts.last());
+        let steps = script.and_then(Value::as_array).cloned();
+        (number, steps.unwrap_or_default())
+    }
+
+    pub fn record(&self, service: &str, number: usize, bytes: &[u8]) {
+        // First what can be asked for, then the count somebody may wait for.
+        if let Some(one) = self.state().recorded.get_mut(number) {
+            one.bytes.extend_from_slice(bytes);
+        }
+        self.add("recorded", service, bytes.len());
+    }
+
+    pub fn record_end(&self, service: &str, number: usize, how: &str) {
+        if let Some(one) = self.state().recorded.get_mut(number) {
+            one.ended.get_or_insert_with(|| how.to_owned());
+        }
+        self.count("ended", service);
+    }
+
+    /// All connections of `scripted.rs`, in the order they came.
+    pub fn recorded(&self) -> Value {
+        let all = &self.state().recorded;
+        let all = all.iter().map(|one| {
+            let text: String = one.bytes.iter().map(|&b| char::from(b)).collect();
+            json!({ "service": one.service, "bytes": text, "ended": one.ended })
+        });
+        all.collect()
     }
 
     /// Remembers the latest request of a host.
@@ -90,6 +152,9 @@ impl World {
             ));
         }
         let mut state = self.state();
+        if room == "scripted" {
+            state.recorded.clear();
+        }
         let settings = state.settings.entry(room.to_owned()).or_default();
         settings.extend(new.iter().map(|(key, value)| (key.clone(), value.clone())));
         Ok(())
@@ -133,6 +198,9 @@ const COUNTED: &[&str] = &[
     "dns_tcp",       // the same, of those that came over TCP
     "gone",          // host: the client left before the answer was over
     "received",      // host: bodies that came whole
+    "cues",          // name: as a test said
+    "recorded",      // service of scripted.rs: bytes that came
+    "ended",         // service of scripted.rs: connections that are over
 ];
 
 const SETTINGS: &[(&str, &[&str])] = &[
@@ -145,6 +213,7 @@ const SETTINGS: &[(&str, &[&str])] = &[
     ("dns", &["mode", "delay_ms", "front", "only"]),
     ("frontend", &["mode", "delay_ms", "cut", "revoke"]),
     ("service", &["delay_ms"]),
+    ("scripted", &["services"]),
 ];
 
 /// Less than a test's own patience, so that a test can say what it waited for.

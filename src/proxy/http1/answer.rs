@@ -13,7 +13,7 @@ use super::upload::Upload;
 use super::{Failed, Next, Session};
 use crate::proxy::Refused;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::route::{is_invalid_token, location_back};
+use crate::proxy::route::is_invalid_token;
 use crate::proxy::upstream::{Reader, send};
 use crate::sys::{self, Peer};
 
@@ -70,7 +70,7 @@ impl Session<'_> {
                     framing: Framing::None,
                     minor: asked.minor,
                     keep: true,
-                    location: None,
+                    renamed: None,
                 };
                 response.write(&mut self.out);
                 self.send_down(reader)?;
@@ -111,11 +111,6 @@ impl Session<'_> {
         let through = upload.is_none_or(Upload::is_complete);
         let unchunk = asked.minor == 0 && framing == Framing::Chunked;
         let keep = asked.keep && through && framing != Framing::Close && !unchunk;
-        let location = head
-            .get(&self.answer, "location")
-            .filter(|_| !asked.goal.foreign)
-            .and_then(|location| std::str::from_utf8(location).ok())
-            .and_then(|location| location_back(location, &asked.goal.destination, &asked.host));
         self.out.clear();
         let response = Response {
             head,
@@ -123,7 +118,7 @@ impl Session<'_> {
             framing,
             minor: asked.minor,
             keep,
-            location,
+            renamed: (!asked.goal.foreign).then_some((&asked.goal.destination, &asked.host)),
         };
         response.write(&mut self.out);
         let reusable = through && framing != Framing::Close && head.keeps_alive(&self.answer);

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::head::{BadHead, Framing, Head};
 use super::{Session, rewrite};
+use crate::authority::Authority;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::route::Sent;
 use crate::proxy::seen::Seen;
@@ -78,7 +79,8 @@ impl To {
     /// Whoever wrote a head that can be read, but not carried out.
     pub fn head(head: &Head, input: &[u8]) -> To {
         let text = |value| String::from_utf8_lossy(value).into_owned();
-        let name = head.host(input).ok().flatten().map(text);
+        let host = head.host(input).ok().flatten().map(Authority::parse);
+        let name = host.and_then(Result::ok).map(|host| host.text.to_owned());
         To {
             name: name.unwrap_or_else(|| To::default().name),
             accept: head.get(input, "accept").map(text),
@@ -117,73 +119,43 @@ impl Session<'_> {
     pub fn understand(&mut self) -> Result<Request, Refusal> {
         let input = self.input.bytes();
         let head = &self.head;
-        let framing = head.request_framing(input).map_err(bad_head)?;
-        let header = head.host(input).map_err(bad_head)?;
         let method = head.method(input);
-        let (host, path) = match syntax::target(method, head.target(input)) {
-            Ok(Target::Path(path)) => (header.unwrap_or_default(), path),
-            Ok(Target::Url {
-                scheme: Scheme::Http,
-                authority,
-                path,
-            }) => {
-                // It says nothing here, and is malformed all the same.
-                let header = header.filter(|host| !host.is_empty());
-                header.map(syntax::authority).transpose()?;
-                (authority.text.as_bytes(), path)
-            }
-            Ok(Target::Url { authority, .. }) => return Err(encrypted(authority.text)),
-            Ok(Target::Authority(authority)) => {
-                // To one of our names, the tunnel leads right here; the others
-                // would make a proxy for everything.
-                self.proxy.goal(authority.text)?;
-                self.tunnelled = Some(authority.text.to_owned());
+        let framing = framing(head, input)?;
+        let (host, path) = match resource(head, input)? {
+            Resource::At { host, path } => (host, path),
+            Resource::Tunnel(authority) => {
+                // Its other end is here; the others would make a proxy for all.
+                let goal = self.proxy.goal(authority)?;
+                // Refused here already where it leads back to runsd.
+                self.proxy.upstream.addresses(&goal.destination)?;
+                self.tunnelled = Some(authority.to_owned());
                 return Ok(Request::Tunnelled);
             }
-            Err(Malformed::Scheme) => return Err(other_scheme(head.target(input))),
-            Err(bad) => return Err(bad.into()),
         };
         let host = match &self.tunnelled {
-            Some(authority) if host.is_empty() => authority.as_bytes(),
+            Some(authority) if host.is_none_or(<[u8]>::is_empty) => Some(authority.as_bytes()),
             _ => host,
         };
-        let (host, goal) = match &self.last {
-            Some((last, goal)) if last.as_bytes() == host => (last.clone(), goal.clone()),
-            _ => {
-                let host: Arc<str> = syntax::authority(host)?.text.into();
-                let goal = Arc::new(self.proxy.goal(&host)?);
-                self.last = Some((host.clone(), goal.clone()));
-                (host, goal)
-            }
-        };
+        let (host, goal) = lead(&mut self.last, self.proxy, host)?;
         let sent = Sent::of(head.fields(input));
         let bearer = match goal.foreign {
             true => None,
             false => self.proxy.bearer(&goal, &sent, SystemTime::now())?,
         };
+        let accept = head.get(input, "accept");
         let asked = Asked {
             head_only: method == b"HEAD",
             idempotent: IDEMPOTENT.contains(&method),
-            accept: head
-                .get(input, "accept")
-                .map(|accept| String::from_utf8_lossy(accept).into_owned()),
+            accept: accept.map(|accept| String::from_utf8_lossy(accept).into_owned()),
             minor: head.minor,
             keep: head.keeps_alive(input),
             framing,
             expects: head.lists(input, "expect", "100-continue"),
-            upgrade: head.minor == 1
-                && framing == Framing::None
-                && head.lists(input, "connection", "upgrade")
-                && head.get(input, "upgrade").is_some()
-                // A correct answer in HTTP/1.1 is allowed (RFC 7540, 3.2),
-                // and HTTP/2 is spoken here without asking first.
-                && !head.lists(input, "upgrade", "h2c"),
+            upgrade: upgrades(head, input, framing),
             bearer,
             goal,
             again: false,
-            seen: Seen::new(head.method(input), &host, path, |name| {
-                head.get(input, name)
-            }),
+            seen: Seen::new(method, &host, path, |name| head.get(input, name)),
             host,
         };
         let changes = match asked.goal.foreign {
@@ -206,6 +178,82 @@ impl Session<'_> {
     }
 }
 
+/// How the body ends on its way up.
+fn framing(head: &Head, input: &[u8]) -> Result<Framing, Refusal> {
+    match head.request_framing(input).map_err(bad_head)? {
+        // RFC 9110 section 8.6; some servers answer 411 without one.
+        Framing::None if EXPECT_CONTENT.contains(&head.method(input)) => Ok(Framing::Length(0)),
+        framing => Ok(framing),
+    }
+}
+
+/// Whether it asks for another protocol that the upstream may speak. A length
+/// of 0 is no body: many clients send one along.
+fn upgrades(head: &Head, input: &[u8], framing: Framing) -> bool {
+    head.minor == 1
+        && matches!(framing, Framing::None | Framing::Length(0))
+        && head.lists(input, "connection", "upgrade")
+        && rewrite::protocols(head, input).next().is_some()
+}
+
+/// What a request is for.
+enum Resource<'a> {
+    /// Inside a tunnel the host is known.
+    At {
+        host: Option<&'a [u8]>,
+        path: &'a [u8],
+    },
+    Tunnel(&'a str),
+}
+
+fn resource<'a>(head: &Head, input: &'a [u8]) -> Result<Resource<'a>, Refusal> {
+    let header = head.host(input).map_err(bad_head)?;
+    let target = head.target(input);
+    match syntax::target(head.method(input), target) {
+        Ok(Target::Path(path)) => Ok(Resource::At { host: header, path }),
+        Ok(Target::Url {
+            scheme: Scheme::Http,
+            authority,
+            path,
+        }) => {
+            // It says nothing here, and is refused all the same where it could
+            // not be one (RFC 9112 section 3.2).
+            if let Some(header) = header.filter(|header| !header.is_empty()) {
+                syntax::authority(header)?;
+            }
+            let host = Some(authority.text.as_bytes());
+            Ok(Resource::At { host, path })
+        }
+        Ok(Target::Url { authority, .. }) => Err(encrypted(authority.text)),
+        Ok(Target::Authority(authority)) => match framing(head, input)? {
+            Framing::None | Framing::Length(0) => Ok(Resource::Tunnel(authority.text)),
+            // What follows is the tunnel's: where would a body end?
+            _ => Err(bad_head(BadHead::ConnectBody)),
+        },
+        Err(Malformed::Scheme) => Err(other_scheme(target)),
+        Err(bad) => Err(bad.into()),
+    }
+}
+
+/// The host as text, and where it leads: nearly always where the last one did.
+fn lead(
+    last: &mut Option<(Arc<str>, Arc<Goal>)>,
+    proxy: &Proxy,
+    host: Option<&[u8]>,
+) -> Result<(Arc<str>, Arc<Goal>), Refusal> {
+    // Correct in HTTP/1.0, but it leads nowhere.
+    let host = host
+        .ok_or_else(|| Refusal::new(Kind::DestinationNotFound, "the request has no Host header"))?;
+    if let Some((last, goal)) = last
+        && last.as_bytes() == host
+    {
+        return Ok((last.clone(), goal.clone()));
+    }
+    let host: Arc<str> = syntax::authority(host)?.text.into();
+    let goal = Arc::new(proxy.goal(&host)?);
+    Ok(last.insert((host, goal)).clone())
+}
+
 /// The client wants TLS where it would have to speak it itself.
 fn encrypted(host: &str) -> Refusal {
     Refusal::new(
@@ -219,6 +267,7 @@ fn encrypted(host: &str) -> Refusal {
 
 fn other_scheme(target: &[u8]) -> Refusal {
     let scheme = target.split(|&b| b == b':').next().unwrap_or_default();
+    let scheme = &scheme[..scheme.len().min(syntax::MAX_SHOWN)];
     Refusal::new(
         Kind::HttpRequestError(Malformed::Scheme.status()),
         format!(
@@ -235,5 +284,7 @@ pub fn bad_head(bad: BadHead) -> Refusal {
     )
 }
 
+/// The methods that anticipate content.
+const EXPECT_CONTENT: [&[u8]; 3] = [b"POST", b"PUT", b"PATCH"];
 /// The methods that may be sent twice without harm (RFC 9110 section 9.2.2).
 const IDEMPOTENT: [&[u8]; 6] = [b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"];

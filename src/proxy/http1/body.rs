@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::head::Framing;
-use crate::proxy::syntax::is_token;
+use crate::proxy::syntax::{TEXT, TOKEN, is};
 
 /// Follows one body through its bytes.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Chunks {
 enum State {
     SizeStart,
     Size,
-    Extension,
+    Extension(Extension),
     SizeLf,
     Data,
     DataCr,
@@ -47,6 +47,49 @@ enum State {
     Done,
 }
 
+/// Where in a chunk's extensions the next byte stands (RFC 9112 section 7.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extension {
+    /// After ";".
+    NameStart,
+    Name,
+    /// After a name and blanks.
+    NameEnd,
+    /// After "=".
+    ValueStart,
+    Token,
+    Quoted,
+    /// After the backslash in a quoted string.
+    Escaped,
+    /// After the size, a value in quotes, or blanks.
+    End,
+}
+
+impl Extension {
+    /// The next place; `None` where the line ends.
+    fn step(self, byte: u8) -> Result<Option<Extension>, BadChunk> {
+        use Extension::{End, Escaped, Name, NameEnd, NameStart, Quoted, Token, ValueStart};
+        Ok(Some(match (self, byte) {
+            // "BAD" white space is allowed around the signs, and common after
+            // a size that was padded.
+            (NameStart | NameEnd | ValueStart | End, b' ' | b'\t') => self,
+            (Name, b' ' | b'\t') => NameEnd,
+            (Token, b' ' | b'\t') => End,
+            (Name | NameEnd | Token | End, b';') => NameStart,
+            (Name | NameEnd, b'=') => ValueStart,
+            (Name | NameEnd | Token | End, b'\r') => return Ok(None),
+            (NameStart | Name, _) if is(byte, TOKEN) => Name,
+            (ValueStart | Token, _) if is(byte, TOKEN) => Token,
+            (ValueStart, b'"') => Quoted,
+            (Quoted, b'"') => End,
+            (Quoted, b'\\') => Escaped,
+            (Quoted | Escaped, _) if is(byte, TEXT) => Quoted,
+            (_, b'\r' | b'\n') => return Err(BadChunk::LineEnd),
+            _ => return Err(BadChunk::Extension),
+        }))
+    }
+}
+
 /// Why a chunked body is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadChunk {
@@ -54,6 +97,7 @@ pub enum BadChunk {
     SizeTooLarge,
     LineTooLong,
     LineEnd,
+    Extension,
     DataEnd,
     Trailer,
 }
@@ -65,6 +109,7 @@ impl fmt::Display for BadChunk {
             BadChunk::SizeTooLarge => "a chunk size above 2^60",
             BadChunk::LineTooLong => "a chunk line longer than 4 KiB",
             BadChunk::LineEnd => "a chunk line that does not end in CRLF",
+            BadChunk::Extension => "a chunk extension that is not well-formed",
             BadChunk::DataEnd => "a chunk longer than its size",
             BadChunk::Trailer => "a trailer section that is not well-formed",
         })
@@ -159,11 +204,9 @@ impl Chunks {
                 self.left = self.left << 4 | u64::from(digit);
                 Ok(State::Size)
             }
-            (State::Size, b'\r') | (State::Extension, b'\r') => Ok(State::SizeLf),
-            // "BAD" white space is allowed before an extension only.
-            (State::Size, b';' | b' ' | b'\t') => Ok(State::Extension),
+            (State::Size, b'\r' | b';' | b' ' | b'\t') => extension(Extension::End, byte),
             (State::SizeStart | State::Size, _) => Err(BadChunk::SizeNotHex),
-            (State::Extension, b'\t' | 0x20..=0x7e | 0x80..) => Ok(State::Extension),
+            (State::Extension(at), _) => extension(at, byte),
             (State::SizeLf, b'\n') => {
                 self.line = 0;
                 match self.left {
@@ -171,7 +214,7 @@ impl Chunks {
                     _ => Ok(State::Data),
                 }
             }
-            (State::Extension | State::SizeLf, _) => Err(BadChunk::LineEnd),
+            (State::SizeLf, _) => Err(BadChunk::LineEnd),
             (State::DataCr, b'\r') => Ok(State::DataLf),
             (State::DataLf, b'\n') => {
                 self.line = 0;
@@ -180,10 +223,10 @@ impl Chunks {
             (State::DataCr | State::DataLf, _) => Err(BadChunk::DataEnd),
             (State::LineStart, b'\r') => Ok(State::LastLf),
             (State::LastLf, b'\n') => Ok(State::Done),
-            (State::LineStart | State::Name, _) if is_token(byte) => Ok(State::Name),
+            (State::LineStart | State::Name, _) if is(byte, TOKEN) => Ok(State::Name),
             (State::Name, b':') => Ok(State::Value),
             (State::Value, b'\r') => Ok(State::LineLf),
-            (State::Value, b'\t' | 0x20..=0x7e | 0x80..) => Ok(State::Value),
+            (State::Value, _) if is(byte, TEXT) => Ok(State::Value),
             (State::LineLf, b'\n') => {
                 self.trailers += self.line;
                 self.line = 0;
@@ -195,6 +238,11 @@ impl Chunks {
             _ => Err(BadChunk::Trailer),
         }
     }
+}
+
+fn extension(at: Extension, byte: u8) -> Result<State, BadChunk> {
+    let next = at.step(byte)?;
+    Ok(next.map_or(State::SizeLf, State::Extension))
 }
 
 /// The longest chunk line or trailer line, in bytes.
@@ -222,6 +270,10 @@ mod tests {
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
             (
                 "0005;a=\"b\"\r\nhello\r\n6 ;x\r\n world\r\n0\r\n\r\n",
+                "hello world",
+            ),
+            (
+                "5 \t\r\nhello\r\n6 ; a = \"\\\"; \u{e9}\t\" ;b=c ; d \r\n world\r\n0;end\r\n\r\n",
                 "hello world",
             ),
             (
@@ -255,6 +307,22 @@ mod tests {
             ("\r\n", BadChunk::SizeNotHex),
             ("5\n", BadChunk::SizeNotHex),
             ("5;a\nb", BadChunk::LineEnd),
+            ("5;\r\n", BadChunk::LineEnd),
+            ("5; \r\n", BadChunk::LineEnd),
+            ("5;a=\r\n", BadChunk::LineEnd),
+            ("5;a=\"open\r\n", BadChunk::LineEnd),
+            ("5;a=\"open\\\r\n", BadChunk::LineEnd),
+            ("5 5\r\n", BadChunk::Extension),
+            ("5 x\r\n", BadChunk::Extension),
+            ("5\t;a b\r\n", BadChunk::Extension),
+            ("5;;\r\n", BadChunk::Extension),
+            ("5;=a\r\n", BadChunk::Extension),
+            ("5;\"a\"\r\n", BadChunk::Extension),
+            ("5;a==b\r\n", BadChunk::Extension),
+            ("5;a=b=c\r\n", BadChunk::Extension),
+            ("5;a=\"b\"c\r\n", BadChunk::Extension),
+            ("5;a=\"b\0\"\r\n", BadChunk::Extension),
+            ("5;a(\r\n", BadChunk::Extension),
             ("5\rx", BadChunk::LineEnd),
             ("fffffffffffffffff\r\n", BadChunk::SizeTooLarge),
             ("1\r\nab", BadChunk::DataEnd),

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::proxy::syntax::{self, Malformed, is_token};
+use crate::proxy::syntax::{self, BLANK, Malformed, TEXT, TOKEN, is};
 
 /// The head of a request or a response; its parts are places in its bytes.
 ///
@@ -58,6 +58,7 @@ pub enum BadHead {
     NoHost,
     TwoHosts,
     BothLengths,
+    ConnectBody,
     /// Not "chunked", or not at its end: nobody knows where the body ends.
     TransferEncoding,
     /// Another coding before "chunked".
@@ -100,6 +101,7 @@ impl fmt::Display for BadHead {
             BadHead::NoHost => "no Host header",
             BadHead::TwoHosts => "more than one Host header",
             BadHead::BothLengths => "Content-Length and Transfer-Encoding at once",
+            BadHead::ConnectBody => "a body, which CONNECT never has",
             BadHead::TransferEncoding => "a Transfer-Encoding that does not end in chunked",
             BadHead::TransferCoding => "a Transfer-Encoding other than chunked",
             BadHead::Malformed(bad) => return bad.fmt(f),
@@ -459,41 +461,6 @@ fn trim(text: &[u8]) -> &[u8] {
     let text = &text[lead..];
     let tail = text.iter().rev().take_while(|b| is(**b, BLANK)).count();
     &text[..text.len() - tail]
-}
-
-fn is(byte: u8, class: u8) -> bool {
-    CLASSES[usize::from(byte)] & class != 0
-}
-
-/// What may be in a name (RFC 9110 section 5.6.2).
-const TOKEN: u8 = 1;
-/// What may be in a value (section 5.5): no controls but the tab; others as
-/// they come.
-const TEXT: u8 = 2;
-/// What may be around a value.
-const BLANK: u8 = 4;
-
-/// The classes of each byte.
-static CLASSES: [u8; 256] = classes();
-
-const fn classes() -> [u8; 256] {
-    let mut classes = [0; 256];
-    let mut b = 0_u8;
-    loop {
-        if is_token(b) {
-            classes[b as usize] |= TOKEN;
-        }
-        if b == b'\t' || (b >= 0x20 && b != 0x7f) {
-            classes[b as usize] |= TEXT;
-        }
-        if b == b'\t' || b == b' ' {
-            classes[b as usize] |= BLANK;
-        }
-        if b == u8::MAX {
-            return classes;
-        }
-        b += 1;
-    }
 }
 
 /// The largest head, in bytes.

@@ -124,11 +124,7 @@ impl Kind {
                 502,
                 "check the metadata server and the service account",
             ),
-            Kind::ProxyLoopDetected => (
-                "proxy_loop_detected",
-                502,
-                "give the name another URL with -route",
-            ),
+            Kind::ProxyLoopDetected => ("proxy_loop_detected", 502, ""),
         }
     }
 }

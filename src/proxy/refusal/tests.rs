@@ -125,12 +125,7 @@ fn types_statuses_and_sentences() {
             502,
             "check the metadata server and the service account",
         ),
-        (
-            Kind::ProxyLoopDetected,
-            "proxy_loop_detected",
-            502,
-            "give the name another URL with -route",
-        ),
+        (Kind::ProxyLoopDetected, "proxy_loop_detected", 502, ""),
     ] {
         let refusal = Refusal::new(kind, "x");
         assert_eq!(refusal.status(), status, "{kind:?}");

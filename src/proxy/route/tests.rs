@@ -229,6 +229,64 @@ fn what_a_401_says() {
 }
 
 #[test]
+fn cookies() {
+    let service = Destination {
+        host: "hello-1.us-east1.run.app".to_owned(),
+        port: 443,
+        tls: true,
+        audience: None,
+    };
+    for (cookie, want) in [
+        ("a=b", "a=b"),
+        ("a=b; Path=/; HttpOnly", "a=b; Path=/; HttpOnly"),
+        (
+            "a=b; Domain=hello-1.us-east1.run.app; Path=/",
+            "a=b; Path=/",
+        ),
+        ("a=b; domain=.Hello-1.US-east1.run.app", "a=b"),
+        ("a=b;DOMAIN = run.app ;Path=/", "a=b;Path=/"),
+        ("a=b; Domain=\"us-east1.run.app\"", "a=b"),
+        ("a=b; Domain=app", "a=b"),
+        ("a=b; Domain=example.com", "a=b; Domain=example.com"),
+        (
+            "a=b; Domain=ello-1.us-east1.run.app",
+            "a=b; Domain=ello-1.us-east1.run.app",
+        ),
+        (
+            "a=b; Domain=x.hello-1.us-east1.run.app",
+            "a=b; Domain=x.hello-1.us-east1.run.app",
+        ),
+        ("a=b; Domain=", "a=b; Domain="),
+        ("a=b; Domain", "a=b; Domain"),
+        ("a=b; Domain=.", "a=b; Domain=."),
+        ("a=b; Secure; HttpOnly", "a=b; HttpOnly"),
+        ("a=b;secure", "a=b"),
+        ("a=b; SECURE ;Path=/;", "a=b;Path=/;"),
+        ("a=b; Secure=1", "a=b"),
+        ("a=b; Secured", "a=b; Secured"),
+        ("a=b; SameSite=None; Secure; Partitioned", "a=b"),
+        ("a=b; SameSite=Lax; Secure", "a=b; SameSite=Lax"),
+        ("a=\"x; Secure\"; Path=/", "a=\"x; Secure\"; Path=/"),
+        ("Secure", "Secure"),
+        ("Domain=run.app", "Domain=run.app"),
+        ("a=Domain=run.app; Secure", "a=Domain=run.app"),
+        ("", ""),
+    ] {
+        let got = cookie_back(cookie.as_bytes(), &service);
+        let want = (want != cookie).then(|| want.as_bytes().to_vec());
+        assert_eq!(got, want, "{cookie:?}");
+    }
+    let local = Destination {
+        host: "127.0.0.1".to_owned(),
+        port: 8080,
+        tls: false,
+        audience: None,
+    };
+    let got = cookie_back(b"a=b; Domain=127.0.0.1; Secure", &local);
+    assert_eq!(got.as_deref(), Some(&b"a=b; Secure"[..]));
+}
+
+#[test]
 fn locations() {
     let service = Destination {
         host: "hello-1.us-east1.run.app".to_owned(),

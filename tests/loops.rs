@@ -1,0 +1,85 @@
+//! Requests that would lead from runsd to runsd again.
+
+use crate::harness::CloudRun;
+
+/// What curl prints of each answer.
+const SHOWN: &str = "-sS -m 10 -o /dev/null -w '%{http_code} %header{proxy-status}\\n'";
+
+#[test]
+fn a_request_to_the_proxys_own_address_is_refused_at_once() {
+    // As root, only the port is refused: then 0.0.0.0 and ::1 are there, too.
+    let script = format!(
+        "port=${{http_proxy##*:}}; port=${{port%/}}
+         proxy=http://127.0.0.1:$port
+         for host in 127.0.0.1 localhost LOCALHOST. 127.0.0.2 0.0.0.0 '[::1]' '[::]' \
+                     '[::ffff:127.0.0.1]' '[::ffff:7f00:2]' loopback.example alias.loopback.example; do
+             curl {SHOWN} --noproxy '' -x $proxy http://$host:$port/
+         done
+         echo itself
+         curl {SHOWN} $proxy/ --noproxy '*'
+         echo tunnels
+         for host in 127.0.0.1 localhost loopback.example; do
+             curl -sS -m 10 -o /dev/null -w '%{{http_connect}}\\n' --noproxy '' -p -x $proxy \
+                 http://$host:$port/ 2>/dev/null
+         done
+         echo http2
+         curl {SHOWN} --http2-prior-knowledge --noproxy '*' http://localhost:$port/
+         echo others
+         python3 -m http.server --bind 127.0.0.1 8181 2>/dev/null & served=$!
+         until curl -sS -o /dev/null http://127.0.0.1:8181/ --noproxy '*' 2>/dev/null; do :; done
+         curl -sS -m 10 -o /dev/null -w '%{{http_code}}\\n' --noproxy '' -x $proxy http://localhost:8181/
+         kill $served
+         curl -sS -m 10 http://hello/
+         grep Threads /proc/$PPID/status"
+    );
+    let out = CloudRun::new().env("PORT", "80").sh(&script);
+    let mut lines = out.stdout.lines();
+    let refused = "502 runsd; error=proxy_loop_detected; details=\"";
+    for case in 0..11 {
+        let line = lines.next().unwrap_or_default();
+        assert!(line.starts_with(refused), "{case}: {line}\n{out:?}");
+        assert!(line.contains("leads back to runsd"), "{case}: {line}");
+    }
+    assert_eq!(lines.next(), Some("itself"), "{out:?}");
+    let line = lines.next().unwrap_or_default();
+    assert!(line.starts_with(refused), "{line}\n{out:?}");
+    assert_eq!(lines.next(), Some("tunnels"), "{out:?}");
+    assert_eq!([lines.next(); 3], [Some("502"); 3], "{out:?}");
+    let mut lines = lines.skip(2);
+    assert_eq!(lines.next(), Some("http2"), "{out:?}");
+    let line = lines.next().unwrap_or_default();
+    assert!(line.starts_with(refused), "{line}\n{out:?}");
+    // Another server on loopback is still reached.
+    let hello = "Hello from hello in us-east1, project 123456789012";
+    let rest: Vec<&str> = lines.by_ref().take(3).collect();
+    assert_eq!(rest, ["others", "200", hello], "{out:?}");
+    let threads = lines.next().unwrap_or_default();
+    let threads: u32 = threads
+        .rsplit('\t')
+        .next()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or_else(|| panic!("{out:?}"));
+    assert!(threads < 20, "{threads} threads");
+}
+
+#[test]
+fn a_route_or_an_upstream_address_that_is_runsd_itself() {
+    for (flags, name) in [
+        ("-route=loop=http://127.0.0.1", "loop"),
+        ("-route=loop=http://localhost:80", "loop"),
+        ("-route=loop=https://localhost:80", "loop"),
+        ("-route=loop=https://loopback.example:80", "loop"),
+        ("-upstream_addr=127.0.0.1:80", "hello"),
+        ("-upstream_addr=[::1]:80", "hello"),
+    ] {
+        let script = format!(
+            "curl {SHOWN} http://{name}/; curl {SHOWN} --http2-prior-knowledge http://{name}/"
+        );
+        let out = CloudRun::new().run(&["/runsd", flags, "--", "sh", "-c", &script]);
+        for line in out.stdout.lines() {
+            let want = "502 runsd; error=proxy_loop_detected; details=\"";
+            assert!(line.starts_with(want), "{flags}: {line}");
+        }
+        assert_eq!(out.stdout.lines().count(), 2, "{flags}: {out:?}");
+    }
+}
