@@ -98,7 +98,12 @@ impl Client {
             .timeout_global(Some(timeout))
             .build();
         let mut response = request.call().map_err(|err| self.error(err))?;
-        let flavor = response.headers().get("metadata-flavor");
+        let headers = response.headers();
+        if headers.contains_key("content-length") && headers.contains_key("transfer-encoding") {
+            let what = "Content-Length and Transfer-Encoding at once";
+            return Err(Error::NotHttp(what.to_owned()));
+        }
+        let flavor = headers.get("metadata-flavor");
         let flavored =
             flavor.is_some_and(|flavor| flavor.as_bytes().eq_ignore_ascii_case(FLAVOR.as_bytes()));
         let status = response.status().as_u16();
