@@ -15,6 +15,7 @@ mod identity;
 mod logs;
 mod miniature;
 mod names;
+mod nameservers;
 mod pid1;
 mod plain;
 mod programs;

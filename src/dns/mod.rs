@@ -222,9 +222,9 @@ impl<'a> Loop<'a> {
                 Read::Ignored => {}
                 Read::Bad(code) => outbox.push(from, |out| message::refuse(wire, code, out)),
                 Read::Query(query) => match self.house.decide(&query) {
-                    Verdict::Forward { under_search } => {
+                    Verdict::Forward(otherwise) => {
                         self.forwarder
-                            .ask(Client { via, at }, &query, under_search, now);
+                            .ask(Client { via, at }, &query, otherwise, now);
                     }
                     verdict => outbox.push(from, |out| message::reply(&query, &verdict, out)),
                 },
