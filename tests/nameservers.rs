@@ -71,3 +71,28 @@ fn a_name_of_ours_is_there_whatever_is_asked_of_it() {
     let out = CloudRun::new().run(&["/runsd", route, "--", "sh", "-c", script]);
     assert_eq!(out.stdout, "127.0.0.1\n10 mail.external.example.\n");
 }
+
+#[test]
+fn a_nameserver_that_drops_one_question_is_not_taken_for_dead() {
+    let told = json!({ "mode": "silent", "only": "www.external.example", "type": "AAAA" });
+    // Between two names that are answered, one that is dropped, twice.
+    let script = "dig +short external.example
+                  dig +tries=1 +time=20 +short www.external.example AAAA
+                  dig +tries=1 +time=20 +short www.external.example AAAA
+                  dig +short external.example";
+    let out = with_nameservers("nameserver 169.254.169.254\n", &told, script);
+    assert_eq!(out.stdout, "192.0.2.3\n192.0.2.3\n");
+    let want = "runsd: warning: dns: nameserver 169.254.169.254:53 did not answer AAAA of \
+                www.external.example\n";
+    assert_eq!(out.stderr, want);
+}
+
+#[test]
+fn a_nameserver_that_is_dead_is_named_with_the_question() {
+    let conf = "nameserver 192.0.2.98\nnameserver 169.254.169.254\n";
+    let out = with_nameservers(conf, &json!({}), "dig +short external.example");
+    assert_eq!(out.stdout, "192.0.2.3\n");
+    let want = "runsd: warning: dns: nameserver 192.0.2.98:53 does not answer, last asked for A \
+                of external.example\n";
+    assert_eq!(out.stderr, want);
+}

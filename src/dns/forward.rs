@@ -225,8 +225,7 @@ impl Forwarder {
             return;
         }
         self.servers[server].last_heard = Some(now);
-        if self.nameservers.is_silent(server) {
-            self.nameservers.note(server, false);
+        if self.nameservers.note(server, false) {
             self.servers[server].probe_at = None;
         }
         if message::settles(answer) {
@@ -277,7 +276,8 @@ impl Forwarder {
                     "dns: cannot ask nameserver {}: {err}",
                     self.nameservers.address(server)
                 );
-                self.leave_alone(server, now);
+                self.nameservers.note_failure(server, &err);
+                self.probe_later(server, now);
                 return false;
             }
         };
@@ -318,15 +318,17 @@ impl Forwarder {
         let Some(&server) = flight.turn.checked_sub(1).and_then(|t| flight.order.get(t)) else {
             return;
         };
-        // One that has answered others since then lost a datagram, no more.
         let heard = self.servers[server].last_heard;
-        if heard.is_none_or(|heard| heard < flight.begun) {
-            self.leave_alone(server, now);
+        let answers_others = heard.is_some_and(|heard| heard >= flight.begun);
+        let name = message::read_name(&flight.query, message::HEADER, false);
+        let name = name.map_or_else(String::new, |(name, _)| name);
+        let silent = &self.nameservers;
+        if silent.note_silence(server, &name, flight.kind(), answers_others) {
+            self.probe_later(server, now);
         }
     }
 
-    fn leave_alone(&mut self, server: usize, now: Instant) {
-        self.nameservers.note(server, true);
+    fn probe_later(&mut self, server: usize, now: Instant) {
         self.servers[server]
             .probe_at
             .get_or_insert(now + self.patience.silent);
@@ -342,7 +344,8 @@ impl Forwarder {
             "dns: nameserver {}: {err}",
             self.nameservers.address(server)
         );
-        self.leave_alone(server, now);
+        self.nameservers.note_failure(server, err);
+        self.probe_later(server, now);
         self.upstreams.retire(number);
         for index in 0..self.flights.len() {
             let flight = &mut self.flights[index];
@@ -414,6 +417,13 @@ impl Flight {
             kept: Vec::new(),
             live: false,
         }
+    }
+
+    /// The type asked for.
+    fn kind(&self) -> u16 {
+        let at = self.end.saturating_sub(4);
+        let kind = self.query.get(at..).and_then(<[u8]>::first_chunk);
+        kind.map_or(0, |kind| u16::from_be_bytes(*kind))
     }
 }
 

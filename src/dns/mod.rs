@@ -129,7 +129,8 @@ impl House {
             kind: query.kind,
             class: query.class,
         });
-        trace!("dns: {} type {}: {verdict:?}", query.name, query.kind);
+        let kind = message::kind_name(query.kind);
+        trace!("dns: {} {kind}: {verdict}", query.name);
         verdict
     }
 }
