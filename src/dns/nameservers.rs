@@ -45,11 +45,7 @@ impl Nameservers {
     pub fn new(addresses: &[SocketAddr], own: &[SocketAddr]) -> Nameservers {
         let mut others = Vec::new();
         for address in addresses {
-            let is_own = own.iter().any(|own| {
-                own.port() == address.port()
-                    && (own.ip() == address.ip() || address.ip().is_unspecified())
-            });
-            if is_own {
+            if is_own(*address, own) {
                 warn!("dns: nameserver {address} is runsd itself; it is not asked");
             } else if !others.contains(address) {
                 others.push(*address);
@@ -139,6 +135,13 @@ impl Nameservers {
     pub fn is_silent(&self, server: usize) -> bool {
         self.seen[server].silent.load(Ordering::Relaxed)
     }
+}
+
+/// Whether one of our `own` sockets is at this address.
+pub fn is_own(address: SocketAddr, own: &[SocketAddr]) -> bool {
+    own.iter().any(|own| {
+        own.port() == address.port() && (own.ip() == address.ip() || address.ip().is_unspecified())
+    })
 }
 
 /// How long to wait for the nameservers.
