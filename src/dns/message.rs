@@ -69,15 +69,20 @@ pub fn read(wire: &[u8]) -> Read<'_> {
     })
 }
 
-/// Appends the reply to something that has no readable question.
+/// Appends the reply to something that is no query we take, with its question
+/// where that can be read.
 pub fn refuse(wire: &[u8], code: u8, out: &mut Vec<u8>) {
     let Some(header) = wire.get(..HEADER) else {
         return;
     };
+    let end = read_name(wire, HEADER, false).map_or(0, |(_, end)| end + 4);
+    let is_one = number(wire, 4) == Some(1);
+    let question = wire.get(HEADER..end).filter(|_| is_one).unwrap_or_default();
     out.extend_from_slice(&header[..2]);
     out.push(QR | header[2] & (OPCODE | RD));
     out.push(code);
-    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&[0, u8::from(!question.is_empty()), 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(question);
 }
 
 /// The answer to a question.

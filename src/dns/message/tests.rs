@@ -84,6 +84,32 @@ fn what_is_no_plain_query() {
 }
 
 #[test]
+fn what_we_do_not_take_comes_back_with_its_question() {
+    let mut wire = DIG.to_vec();
+    wire[2] = 0x21; // NOTIFY, RD
+    for (end, with_question) in [(DIG.len(), true), (36, true), (35, false), (HEADER, false)] {
+        let mut out = Vec::new();
+        refuse(&wire[..end], NOTIMP, &mut out);
+        let header = [
+            0x12,
+            0x34,
+            0xa1,
+            NOTIMP,
+            0,
+            u8::from(with_question),
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ];
+        let question = if with_question { &DIG[HEADER..36] } else { &[] };
+        assert_eq!(out, [&header, question].concat(), "{end}");
+    }
+}
+
+#[test]
 fn our_address() {
     let mut out = vec![0xee]; // replies are appended
     let (v4, v6) = (Some(Ipv4Addr::LOCALHOST), None);
