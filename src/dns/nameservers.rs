@@ -169,10 +169,13 @@ impl Patience {
         }
     }
 
-    /// For the `turn`th of `count` turns: after the first the rest is shared.
+    /// For the `turn`th of `count` turns: after the first the rest is shared,
+    /// and a single one has it all.
     pub fn for_turn(&self, turn: usize, count: usize) -> Duration {
-        if turn == 0 {
-            return self.first;
+        match (turn, count) {
+            (_, ..=1) => return self.all,
+            (0, _) => return self.first,
+            _ => {}
         }
         let others = u32::try_from(count).unwrap_or(u32::MAX).max(2) - 1;
         (self.all.saturating_sub(self.first) / others).min(self.first)
@@ -241,6 +244,7 @@ mod tests {
             let patience = Patience::within(Duration::from_secs(timeout));
             let got = (patience.first.as_millis(), patience.all.as_millis());
             assert_eq!(got, (first, all), "timeout:{timeout}");
+            assert_eq!(patience.for_turn(0, 1), patience.all);
             for count in 2..=10 {
                 let turns = (0..count).map(|turn| patience.for_turn(turn, count));
                 let sum: Duration = turns.sum();
