@@ -23,7 +23,7 @@ use crate::resolv_conf::{self, ResolvConf};
 pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
     let found = resolv_conf::read(&config.args.resolv_conf_file);
     let parsed = ResolvConf::parse(found.as_deref().unwrap_or_default());
-    let nameservers = config.dns(&parsed).nameservers;
+    let nameservers = config.dns(&parsed, &[]).nameservers;
     let asked = Arc::new(Nameservers::new(&nameservers, &[]));
     let proxy = Proxy::new(config, asked, config.args.http_proxy_port, false);
     let mut report = Report { failed: false };

@@ -6,8 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use log::warn;
+
 use crate::cli::Args;
 use crate::destination::{Form, Route};
+use crate::dns::nameservers::is_own;
 use crate::resolv_conf::ResolvConf;
 use crate::secret::Secret;
 use crate::service::{self, Service};
@@ -66,14 +69,21 @@ impl Config {
     }
 
     /// What the DNS server works with, once resolv.conf was read; where that
-    /// names no nameserver, the platform's is asked.
-    pub fn dns(&self, resolv_conf: &ResolvConf) -> DnsConfig {
-        let from_file = resolv_conf.nameservers.iter();
-        let mut nameservers = match self.args.nameservers.is_empty() {
-            true => from_file.map(|&ip| (ip, 53).into()).collect(),
-            false => self.args.nameservers.clone(),
-        };
+    /// names no nameserver but `own`, the platform's is asked.
+    pub fn dns(&self, resolv_conf: &ResolvConf, own: &[SocketAddr]) -> DnsConfig {
+        let mut nameservers = self.args.nameservers.clone();
         if nameservers.is_empty() {
+            for nameserver in &resolv_conf.nameservers {
+                match nameserver.address() {
+                    Ok(address) => nameservers.push(address),
+                    Err(why) => warn!("nameserver {nameserver} is not asked: {why}"),
+                }
+            }
+        }
+        if nameservers.iter().all(|&address| is_own(address, own)) {
+            if !nameservers.is_empty() {
+                warn!("runsd is the only nameserver named; asking {METADATA_ADDRESS} instead");
+            }
             nameservers.push((METADATA_ADDRESS, 53).into());
         }
         DnsConfig {

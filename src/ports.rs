@@ -153,7 +153,7 @@ impl Ports {
         proxy: impl FnOnce(Arc<Nameservers>, u16, bool) -> Proxy,
     ) -> Option<Arc<Proxy>> {
         let own = self.dns.as_ref().map(dns::Sockets::own).unwrap_or_default();
-        let dns_config = config.dns(&self.found);
+        let dns_config = config.dns(&self.found, &own);
         let nameservers = Arc::new(Nameservers::new(&dns_config.nameservers, &own));
         if let Some(dns) = self.dns {
             dns.serve(dns::House {

@@ -4,18 +4,23 @@
 //! the original gets past runsd. The file is written in place: on Cloud Run it
 //! may be a bind mount, which cannot be renamed over.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _};
-use std::net::IpAddr;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+mod file;
+mod nameserver;
+mod original;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
+
+use log::warn;
+
+pub use file::{Found, Rewritten, find, read};
+pub use nameserver::Nameserver;
 
 /// What a resolv.conf says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResolvConf {
-    /// In their order; a zone (`%eth0`) is left out.
-    pub nameservers: Vec<IpAddr>,
+    /// In their order.
+    pub nameservers: Vec<Nameserver>,
     /// Of the last `search` or `domain` line, lower case, without outer dots.
     pub search: Vec<String>,
     /// All of them, in their order, `ndots` among them.
@@ -38,8 +43,7 @@ impl ResolvConf {
             match words.next() {
                 Some("nameserver") => {
                     let word = words.next().unwrap_or_default();
-                    let ip = word.split(['%', '#', ';']).next().unwrap_or_default();
-                    conf.nameservers.extend(ip.parse::<IpAddr>().ok());
+                    conf.nameservers.extend(Nameserver::parse(word));
                 }
                 Some(keyword @ ("search" | "domain")) => {
                     let limit = if keyword == "domain" { 1 } else { usize::MAX };
@@ -49,7 +53,10 @@ impl ResolvConf {
                         .peekable();
                     // An empty line says nothing, in glibc.
                     if domains.peek().is_some() {
-                        conf.search = domains.filter(|domain| !domain.is_empty()).collect();
+                        // `.#2` is one only with its dot: without it, a comment.
+                        conf.search = domains
+                            .filter(|domain| !domain.is_empty() && !domain.starts_with(['#', ';']))
+                            .collect();
                     }
                 }
                 Some("options") => conf.options.extend(words.map(str::to_owned)),
@@ -60,7 +67,8 @@ impl ResolvConf {
         conf
     }
 
-    /// The file that sends resolvers to `own` nameservers, for names in `zone` first.
+    /// The file that sends resolvers to `own` nameservers, for names in `zone`
+    /// first, where the search list has room for it.
     pub fn render(&self, own: &[IpAddr], zone: &str, ndots: u8) -> Vec<u8> {
         let mut file = Vec::new();
         for line in &self.other {
@@ -70,20 +78,28 @@ impl ResolvConf {
         for ip in own {
             file.extend_from_slice(format!("nameserver {ip}\n").as_bytes());
         }
-        let mut search = String::from(zone);
-        for domain in self.search.iter().filter(|domain| *domain != zone) {
-            search.push(' ');
-            search.push_str(domain);
-        }
+        let others = self.search.iter().map(String::as_str);
+        let mut search = vec![zone];
+        search.extend(others.clone().filter(|domain| *domain != zone));
         // `hello.us-east1.123456789012` has two dots and must go through the
         // search list first.
-        let ndots = ndots.max(self.ndots()).max(3);
-        let mut options = format!("ndots:{ndots}");
-        for option in self.options.iter().filter(|option| !is_ndots(option)) {
-            options.push(' ');
-            options.push_str(option);
+        let mut ndots = ndots.max(self.ndots()).max(3);
+        let length = search.iter().map(|domain| domain.len() + 1).sum::<usize>();
+        if "search".len() + length > LINE || search.len() > DOMAINS {
+            // Nor has `hello.us-east1` to go through it when it is not there.
+            search = others.collect();
+            ndots = self.ndots();
+            warn!(
+                "the search list of resolv.conf is too long to put {zone} before it: a service \
+                 is found where no search domain has its name; in full, as in hello.{zone}, at once"
+            );
         }
-        file.extend_from_slice(format!("search {search}\noptions {options}\n").as_bytes());
+        push_lines("search", &search, usize::MAX, &mut file);
+        let ndots = format!("ndots:{ndots}");
+        let mut options = vec![ndots.as_str()];
+        let others = self.options.iter().map(String::as_str);
+        options.extend(others.filter(|option| !is_ndots(option)));
+        push_lines("options", &options, LINE, &mut file);
         file
     }
 
@@ -112,136 +128,46 @@ impl ResolvConf {
     }
 }
 
+/// Appends a line with these words, or several, each of `limit` octets at most.
+fn push_lines(keyword: &str, words: &[&str], limit: usize, file: &mut Vec<u8>) {
+    let mut line = keyword.to_owned();
+    for word in words {
+        if line.len() > keyword.len() && line.len() + 1 + word.len() > limit {
+            file.extend_from_slice(format!("{line}\n").as_bytes());
+            line.truncate(keyword.len());
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    if line.len() > keyword.len() {
+        file.extend_from_slice(format!("{line}\n").as_bytes());
+    }
+}
+
 fn is_ndots(option: &str) -> bool {
     option.starts_with("ndots:")
 }
 
-/// The file's bytes: of a regular file only, and of one of at most 64 KiB.
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    contents(&open(File::options().read(true), path)?)
+/// Whether a file names runsd as a nameserver, or none, which is the same: what
+/// a resolver asks then is at 127.0.0.1.
+fn names_us(file: &[u8]) -> bool {
+    let nameservers = ResolvConf::parse(file).nameservers;
+    nameservers.is_empty() || nameservers.iter().any(|at| OWN.contains(&at.ip))
 }
 
-/// Opens without waiting: a pipe in its place would wait for a writer.
-fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    options.custom_flags(libc::O_NONBLOCK).open(path)
-}
+/// Where runsd's nameservers are.
+const OWN: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
 
-fn contents(mut file: &File) -> io::Result<Vec<u8>> {
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    if found.len() > LARGEST {
-        return Err(io::Error::other("larger than 64 KiB"));
-    }
-    // With room to spare, one read takes it all, and another sees its end.
-    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0) + 64);
-    file.rewind()?;
-    file.take(LARGEST).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
+/// Octets of a line, without its end, and the most that every resolver reads:
+/// musl drops lines that do not fit its buffer of 256.
+const LINE: usize = 254;
 
-/// A file as it was found, opened once for all that is done with it.
-#[derive(Debug)]
-pub struct Found<'a> {
-    path: &'a Path,
-    /// Where it may be written to.
-    file: Option<File>,
-    /// What [`read`] gives.
-    pub text: io::Result<Vec<u8>>,
-}
-
-/// Reads a file that may be rewritten.
-pub fn find(path: &Path) -> Found<'_> {
-    let file = open(File::options().read(true).write(true), path).ok();
-    let text = match &file {
-        Some(file) => contents(file),
-        None => read(path),
-    };
-    Found { path, file, text }
-}
-
-impl Found<'_> {
-    /// Puts `ours` into the file in place. Where it could not be read there
-    /// must be nothing at all at that path, and a file is made.
-    pub fn rewrite(self, ours: Vec<u8>) -> io::Result<Rewritten> {
-        let mut options = File::options();
-        options.read(true).write(true);
-        let original = self.text.ok();
-        let file = match (&original, self.file) {
-            (Some(_), Some(file)) => file,
-            // Once more, to learn why it may not.
-            (Some(_), None) => open(&mut options, self.path)?,
-            // Whatever else stands there is not ours to write to, or to remove.
-            (None, _) => open(options.create_new(true), self.path).map_err(|err| {
-                match self.path.is_dir() {
-                    true => io::ErrorKind::IsADirectory.into(),
-                    false => err,
-                }
-            })?,
-        };
-        let rewritten = Rewritten {
-            path: self.path.to_owned(),
-            file,
-            original,
-            ours,
-        };
-        let before = rewritten.original.as_ref().map_or(0, Vec::len);
-        if let Err(err) = overwrite(&rewritten.file, &rewritten.ours, before) {
-            // Half a file, as on a full disk, would be worse than the old one.
-            let _ = rewritten.put_back();
-            return Err(err);
-        }
-        Ok(rewritten)
-    }
-}
-
-/// A file that was rewritten, and what it takes to put it back.
-#[derive(Debug)]
-pub struct Rewritten {
-    path: PathBuf,
-    file: File,
-    original: Option<Vec<u8>>,
-    ours: Vec<u8>,
-}
-
-impl Rewritten {
-    /// Gives the file its original content back, unless someone else wrote it
-    /// since, or put another in its place.
-    pub fn restore(&self) -> io::Result<()> {
-        if contents(&self.file)? == self.ours {
-            self.put_back()?;
-        }
-        Ok(())
-    }
-
-    fn put_back(&self) -> io::Result<()> {
-        match &self.original {
-            Some(original) => overwrite(&self.file, original, self.ours.len()),
-            None if same_file(&self.file, &self.path)? => fs::remove_file(&self.path),
-            None => Ok(()),
-        }
-    }
-}
-
-fn same_file(file: &File, path: &Path) -> io::Result<bool> {
-    let (one, other) = (file.metadata()?, fs::symlink_metadata(path)?);
-    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
-}
-
-/// Writes first and cuts then, where there were more bytes before: nobody ever
-/// reads an empty file, and no file system takes it for a replacement that has
-/// to reach the disk at once. Cutting nothing off takes longer than writing.
-fn overwrite(file: &File, bytes: &[u8], before: usize) -> io::Result<()> {
-    file.write_all_at(bytes, 0)?;
-    match bytes.len() {
-        len if len >= before => Ok(()),
-        len => file.set_len(len as u64),
-    }
-}
-
-/// The largest file that is read, in bytes.
-const LARGEST: u64 = 64 * 1024;
+/// Search domains, and the most that every resolver takes: glibc before 2.26
+/// drops the others.
+const DOMAINS: usize = 6;
 
 #[cfg(test)]
 mod tests;

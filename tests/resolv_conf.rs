@@ -104,3 +104,73 @@ fn a_second_runsd_makes_no_ring() {
     let out = CloudRun::new().run(&["/runsd", "--", "/runsd", "--", "sh", "-c", LOOKUP]);
     assert_eq!(out.stdout.lines().last(), Some("192.0.2.3"), "{out:?}");
 }
+
+#[test]
+fn a_start_after_sigkill_knows_the_originals() {
+    // Twice in the same files: as PID 1 that a supervisor of the image ends
+    // and starts again. What a service's name and another one come to, and
+    // what is there in the end.
+    let kill = "/runsd -- sh -c 'kill -9 $PPID'";
+    let again = "/runsd -- sh -c \"$LOOKUP\"";
+    for original in [
+        "nameserver 169.254.169.254\nsearch google.internal\n",
+        // What would be lost with 169.254.169.254 for a guess.
+        "# by hand\nnameserver 169.254.169.253\noptions timeout:3",
+        "nameserver fd00::53\nsearch miniature.internal\n",
+    ] {
+        for option in ["--job", "--plain-resolv-conf"] {
+            let script = format!("{kill}; {kill}; {again}; cat /etc/resolv.conf");
+            let run = CloudRun::new().resolv_conf(original).option(option);
+            let out = run.env("LOOKUP", LOOKUP).run(&["sh", "-c", &script]);
+            assert_eq!(out.stdout, format!("{FOUND}{original}"), "{}", out.stderr);
+            let warnings = out.stderr.matches("warning").count();
+            assert_eq!(warnings, 0, "{}", out.stderr);
+        }
+    }
+    // Where there was none, there is none.
+    let script =
+        format!("rm /etc/resolv.conf; {kill}; {again}; test -e /etc/resolv.conf || echo no");
+    let run = CloudRun::new().option("--plain-resolv-conf");
+    let out = run.env("LOOKUP", LOOKUP).run(&["sh", "-c", &script]);
+    assert_eq!(out.stdout, format!("{FOUND}no\n"), "{}", out.stderr);
+}
+
+#[test]
+fn a_file_that_names_runsd_alone_leaves_the_platforms_nameserver() {
+    // As a runsd wrote it that kept nothing.
+    let conf = "nameserver 127.0.0.1\nnameserver ::1\nsearch run.internal google.internal\n\
+                options ndots:3\n";
+    let out = CloudRun::new()
+        .resolv_conf(conf)
+        .sh(&format!("{LOOKUP}; curl -s http://hello"));
+    let hello = "Hello from hello in us-east1, project 123456789012\n";
+    assert_eq!(out.stdout, format!("{FOUND}{hello}"), "{}", out.stderr);
+}
+
+#[test]
+fn a_second_runsd_beside_one_that_runs_leaves_the_file_alone() {
+    let script = "cp /etc/resolv.conf /tmp/first; /runsd -- sh -c \
+                  'cmp /tmp/first /etc/resolv.conf && curl -s http://hello'; \
+                  cmp /tmp/first /etc/resolv.conf && echo the same";
+    let out = CloudRun::new().sh(script);
+    let want = "Hello from hello in us-east1, project 123456789012\nthe same\n";
+    assert_eq!(out.stdout, want, "{}", out.stderr);
+}
+
+#[test]
+fn a_nameserver_on_one_link() {
+    let script = "dig +short external.example; dig +short +tcp external.example; \
+                  curl -s http://hello";
+    let want = "192.0.2.3\n192.0.2.3\nHello from hello in us-east1, project 123456789012\n";
+    for conf in ["nameserver fe80::53%lo\n", "nameserver fe80::53%1\n"] {
+        let out = CloudRun::new().resolv_conf(conf).sh(script);
+        assert_eq!(out.stdout, want, "{conf}: {}", out.stderr);
+    }
+    // An interface that is not there is said, and the others are asked.
+    let conf = "nameserver fe80::53%eth9\nnameserver 169.254.169.254\n";
+    let out = CloudRun::new().resolv_conf(conf).sh(script);
+    assert_eq!(out.stdout, want, "{}", out.stderr);
+    let said = "runsd: warning: nameserver fe80::53%eth9 is not asked: there is no interface \
+                \"eth9\"\n";
+    assert_eq!(out.stderr, said);
+}

@@ -107,6 +107,47 @@ fn metadata_and_services_without_any_search_domain() {
 }
 
 #[test]
+fn a_search_list_without_room_for_our_zone() {
+    // musl reads 254 octets of a line, old glibc six domains.
+    let long = |len: usize| {
+        let domains = "search google.internal miniature.internal ";
+        let of_label = |at| if at % 48 == 47 { '.' } else { 'x' };
+        let domain: String = (domains.len()..len).map(of_label).collect();
+        domains.to_owned() + &domain
+    };
+    let six = "search google.internal miniature.internal c.example d.example e.example f.example";
+    let table = [
+        ("hello", "127.0.0.1"),
+        ("hello.us-east1", "127.0.0.1"),
+        ("hello.us-east1.123456789012", "127.0.0.1"),
+        ("hello.run.internal", "127.0.0.1"),
+        ("metadata", "169.254.169.254"),
+        ("external.example", "192.0.2.3"),
+        ("vm.c", "192.0.2.3"),
+        ("no.such.example", "NONAME"),
+    ];
+    for (search, has_room) in [
+        (long(241), true),
+        (long(242), false),
+        (long(254), false),
+        (six.to_owned(), false),
+    ] {
+        // Found under a search domain, as it is without runsd: more dots than
+        // that are looked up as they are first.
+        let conf = format!("nameserver 169.254.169.254\n{search}\noptions ndots:2\n");
+        for compiler in COMPILERS {
+            let command = [&["/runsd", "--", "/lookup"], &names(&table)[..]].concat();
+            let out = with_lookup(compiler, &conf).run(&command);
+            check(compiler, &out, &table);
+            let said = out
+                .stderr
+                .contains("too long to put run.internal before it");
+            assert_eq!(said, !has_room, "{compiler}: {}", out.stderr);
+        }
+    }
+}
+
+#[test]
 fn a_search_domain_that_fails_does_not_stop_the_walk() {
     let table = [
         ("external.example", "192.0.2.3"),

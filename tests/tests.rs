@@ -17,6 +17,7 @@ mod logs;
 mod loops;
 mod miniature;
 mod names;
+mod nameservers;
 mod pid1;
 mod plain;
 mod programs;

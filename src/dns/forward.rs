@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use log::debug;
 
-use super::message::{self, NXDOMAIN, Query, REFUSED, SERVFAIL};
+use super::message::{self, Otherwise, Query};
 use super::nameservers::{Nameservers, Patience, Random};
 use super::upstreams::{SOCKET_AGE, Upstreams};
 use crate::sys::net::{Inbox, Outbox, Wait};
@@ -60,7 +60,7 @@ struct Flight {
     end: usize,
     /// Its id on our way to the nameservers.
     id: u16,
-    under_search: bool,
+    otherwise: Otherwise,
     begun: Instant,
     deadline: Instant,
     /// The nameservers to ask, of which `turn` were asked.
@@ -93,7 +93,7 @@ impl Forwarder {
 
     /// Takes on a query. It leaves with the next [`Forwarder::flush`]; a
     /// reply comes in any case.
-    pub fn ask(&mut self, client: Client, query: &Query<'_>, under_search: bool, now: Instant) {
+    pub fn ask(&mut self, client: Client, query: &Query<'_>, otherwise: Otherwise, now: Instant) {
         if self.flights.len() - self.free.len() >= MOST_FLIGHTS {
             self.end_oldest();
         }
@@ -115,7 +115,7 @@ impl Forwarder {
         flight.query.extend_from_slice(query.wire);
         flight.end = query.end;
         flight.id = id;
-        flight.under_search = under_search;
+        flight.otherwise = otherwise;
         flight.begun = now;
         flight.turn = 0;
         flight.kept.clear();
@@ -225,13 +225,11 @@ impl Forwarder {
             return;
         }
         self.servers[server].last_heard = Some(now);
-        if self.nameservers.is_silent(server) {
-            self.nameservers.note(server, false);
+        if self.nameservers.note(server, false) {
             self.servers[server].probe_at = None;
         }
-        if !matches!(message::code(answer), SERVFAIL | REFUSED) {
-            self.reply(index, answer);
-            self.end(index);
+        if message::settles(answer) {
+            self.conclude(index, Some(answer));
             return;
         }
         // The next one may know more: a resolver would ask it, too.
@@ -278,7 +276,8 @@ impl Forwarder {
                     "dns: cannot ask nameserver {}: {err}",
                     self.nameservers.address(server)
                 );
-                self.leave_alone(server, now);
+                self.nameservers.note_failure(server, &err);
+                self.probe_later(server, now);
                 return false;
             }
         };
@@ -319,15 +318,17 @@ impl Forwarder {
         let Some(&server) = flight.turn.checked_sub(1).and_then(|t| flight.order.get(t)) else {
             return;
         };
-        // One that has answered others since then lost a datagram, no more.
         let heard = self.servers[server].last_heard;
-        if heard.is_none_or(|heard| heard < flight.begun) {
-            self.leave_alone(server, now);
+        let answers_others = heard.is_some_and(|heard| heard >= flight.begun);
+        let name = message::read_name(&flight.query, message::HEADER, false);
+        let name = name.map_or_else(String::new, |(name, _)| name);
+        let silent = &self.nameservers;
+        if silent.note_silence(server, &name, flight.kind(), answers_others) {
+            self.probe_later(server, now);
         }
     }
 
-    fn leave_alone(&mut self, server: usize, now: Instant) {
-        self.nameservers.note(server, true);
+    fn probe_later(&mut self, server: usize, now: Instant) {
         self.servers[server]
             .probe_at
             .get_or_insert(now + self.patience.silent);
@@ -343,7 +344,8 @@ impl Forwarder {
             "dns: nameserver {}: {err}",
             self.nameservers.address(server)
         );
-        self.leave_alone(server, now);
+        self.nameservers.note_failure(server, err);
+        self.probe_later(server, now);
         self.upstreams.retire(number);
         for index in 0..self.flights.len() {
             let flight = &mut self.flights[index];
@@ -360,21 +362,8 @@ impl Forwarder {
     }
 
     fn give_up(&mut self, index: usize) {
-        let flight = &mut self.flights[index];
-        let kept = std::mem::take(&mut flight.kept);
-        if kept.is_empty() || flight.under_search {
-            let code = if flight.under_search {
-                NXDOMAIN
-            } else {
-                SERVFAIL
-            };
-            let Flight { client, query, .. } = flight;
-            self.replies[client.via]
-                .push(Some(client.at), |out| message::failure(query, code, out));
-        } else {
-            self.reply(index, &kept);
-        }
-        self.end(index);
+        let kept = std::mem::take(&mut self.flights[index].kept);
+        self.conclude(index, (!kept.is_empty()).then_some(&kept));
     }
 
     fn end_oldest(&mut self) {
@@ -384,13 +373,14 @@ impl Forwarder {
         }
     }
 
-    /// Gives an answer to the client, with the id the client chose.
-    fn reply(&mut self, index: usize, answer: &[u8]) {
-        let Flight { client, query, .. } = &self.flights[index];
-        self.replies[client.via].push(Some(client.at), |out| {
-            out.extend_from_slice(&query[..2]);
-            out.extend_from_slice(&answer[2..]);
+    /// Gives the client what nameservers said, or what that comes to.
+    fn conclude(&mut self, index: usize, said: Option<&[u8]>) {
+        let flight = &self.flights[index];
+        let (query, end) = (&flight.query, flight.end);
+        self.replies[flight.client.via].push(Some(flight.client.at), |out| {
+            message::conclude(query, end, flight.otherwise, said, out);
         });
+        self.end(index);
     }
 
     fn end(&mut self, index: usize) {
@@ -418,7 +408,7 @@ impl Flight {
             query: Vec::new(),
             end: 0,
             id: 0,
-            under_search: false,
+            otherwise: Otherwise::Failure,
             begun: now,
             deadline: now,
             order: Vec::new(),
@@ -427,6 +417,13 @@ impl Flight {
             kept: Vec::new(),
             live: false,
         }
+    }
+
+    /// The type asked for.
+    fn kind(&self) -> u16 {
+        let at = self.end.saturating_sub(4);
+        let kind = self.query.get(at..).and_then(<[u8]>::first_chunk);
+        kind.map_or(0, |kind| u16::from_be_bytes(*kind))
     }
 }
 

@@ -1,10 +1,18 @@
 //! DNS messages (RFC 1035): bytes → query, query and verdict → the bytes of a
-//! reply, and what the resolver reads from answers.
+//! reply; what nameservers say is read in [`response`].
 //!
 //! Read by hand: what is not ours is passed on whatever it is, so that all
 //! that is wanted of a query is its name and two numbers.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod name;
+mod response;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+pub use name::read_name;
+pub use response::{addresses, answers, code, conclude, is_truncated, settles};
 
 /// What a message that came to us is.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,15 +69,20 @@ pub fn read(wire: &[u8]) -> Read<'_> {
     })
 }
 
-/// Appends the reply to something that has no readable question.
+/// Appends the reply to something that is no query we take, with its question
+/// where that can be read.
 pub fn refuse(wire: &[u8], code: u8, out: &mut Vec<u8>) {
     let Some(header) = wire.get(..HEADER) else {
         return;
     };
+    let end = read_name(wire, HEADER, false).map_or(0, |(_, end)| end + 4);
+    let is_one = number(wire, 4) == Some(1);
+    let question = wire.get(HEADER..end).filter(|_| is_one).unwrap_or_default();
     out.extend_from_slice(&header[..2]);
     out.push(QR | header[2] & (OPCODE | RD));
     out.push(code);
-    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&[0, u8::from(!question.is_empty()), 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(question);
 }
 
 /// The answer to a question.
@@ -87,11 +100,36 @@ pub enum Verdict {
     /// Ours, but nothing we talk about.
     Refused,
     /// Not ours: the original nameservers know.
-    Forward {
-        /// Whether their silence, or SERVFAIL, means that there is no such
-        /// name: so that a resolver walks on along its search list.
-        under_search: bool,
-    },
+    Forward(Otherwise),
+}
+
+/// What a client is told where no nameserver knows its question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    /// How they failed: SERVFAIL for silence, or the first refusal.
+    Failure,
+    /// NXDOMAIN, so that a resolver walks on along its search list.
+    NoSuchName,
+    /// As [`Verdict::Empty`]: the name is ours, and a name that has addresses
+    /// is there for every type. A cache would keep the nameservers' NXDOMAIN
+    /// for the whole name (RFC 2308, section 5).
+    Empty { apex: usize },
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Answer { v4, v6 } => {
+                let v4 = v4.iter().map(ToString::to_string);
+                let all: Vec<_> = v4.chain(v6.iter().map(ToString::to_string)).collect();
+                f.write_str(&all.join(" "))
+            }
+            Verdict::NoSuchName { .. } => f.write_str("no such name"),
+            Verdict::Empty { .. } => f.write_str("no such record"),
+            Verdict::Refused => f.write_str("refused"),
+            Verdict::Forward(_) => f.write_str("passed on to the nameservers"),
+        }
+    }
 }
 
 /// Appends the reply that gives `verdict`; nothing for [`Verdict::Forward`].
@@ -102,7 +140,7 @@ pub fn reply(query: &Query<'_>, verdict: &Verdict, out: &mut Vec<u8>) {
         Verdict::Answer { .. } | Verdict::Empty { .. } => (AA, 0),
         Verdict::NoSuchName { .. } => (AA, NXDOMAIN),
         Verdict::Refused => (0, REFUSED),
-        Verdict::Forward { .. } => return,
+        Verdict::Forward(_) => return,
     };
     let start = begin(query, flags, code, out);
     match verdict {
@@ -124,7 +162,7 @@ pub fn reply(query: &Query<'_>, verdict: &Verdict, out: &mut Vec<u8>) {
             authorities += 1;
             soa(query, *apex, out);
         }
-        Verdict::Refused | Verdict::Forward { .. } => {}
+        Verdict::Refused | Verdict::Forward(_) => {}
     }
     end(query, start, [answers, authorities], out);
 }
@@ -137,40 +175,6 @@ pub fn failure(wire: &[u8], code: u8, out: &mut Vec<u8>) {
         let start = begin(&query, 0, code, out);
         end(&query, start, [0, 0], out);
     }
-}
-
-/// Whether `reply` has this id and answers the question of `query`, which ends
-/// at `end` there: same name in any case, same type and class.
-pub fn answers(reply: &[u8], id: u16, query: &[u8], end: usize) -> bool {
-    let (Some(header), Some(asked)) = (reply.get(..HEADER), query.get(..end)) else {
-        return false;
-    };
-    if header[..2] != id.to_be_bytes() || header[2] & QR == 0 {
-        return false;
-    }
-    match number(reply, 4) {
-        Some(1) => {
-            let Some(question) = reply.get(HEADER..end) else {
-                return false;
-            };
-            let (name, numbers) = question.split_at(question.len() - 4);
-            let (asked_name, asked_numbers) = asked[HEADER..].split_at(question.len() - 4);
-            name.eq_ignore_ascii_case(asked_name) && numbers == asked_numbers
-        }
-        // Some servers refuse with a bare header.
-        Some(0) => !matches!(code(reply), 0 | NXDOMAIN),
-        _ => false,
-    }
-}
-
-/// The code of a reply (the four bits of its header).
-pub fn code(reply: &[u8]) -> u8 {
-    reply.get(3).map_or(SERVFAIL, |byte| byte & 0x0f)
-}
-
-/// Whether a reply was cut to fit its datagram.
-pub fn is_truncated(reply: &[u8]) -> bool {
-    reply.get(2).is_some_and(|byte| byte & TC != 0)
 }
 
 /// A query for `name`, which must have passed [`can_be_asked`].
@@ -197,146 +201,6 @@ pub fn can_be_asked(name: &str) -> bool {
         })
 }
 
-/// What an answer says about a name.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Its addresses, of the kind asked for, in the order given.
-    pub addresses: Vec<IpAddr>,
-    /// The name at the end of the CNAMEs, where that is another.
-    pub alias: Option<String>,
-    /// For how many seconds this is true.
-    pub ttl: u32,
-}
-
-/// Reads the addresses of `name` (lower case) from an answer, along its
-/// CNAMEs; `None` when it cannot be read.
-pub fn addresses(reply: &[u8], name: &str, kind: u16) -> Option<Found> {
-    let mut at = HEADER;
-    for _ in 0..number(reply, 4)? {
-        at = read_name(reply, at, true)?.1 + 4;
-    }
-    let mut records = Vec::new();
-    for _ in 0..number(reply, 6)? {
-        // What is cut off or broken further on does not spoil what came before.
-        let Some((record, next)) = read_record(reply, at) else {
-            break;
-        };
-        records.push(record);
-        at = next;
-    }
-    let mut found = Found {
-        addresses: Vec::new(),
-        alias: None,
-        ttl: u32::MAX,
-    };
-    // Each step uses up a record at least: CNAMEs in a ring end here.
-    for _ in 0..=records.len() {
-        let current = found.alias.as_deref().unwrap_or(name);
-        for record in records.iter().filter(|r| r.owner == current) {
-            let ip = match (record.kind, record.data) {
-                (A, data) if kind == A => <[u8; 4]>::try_from(data).ok().map(IpAddr::from),
-                (AAAA, data) if kind == AAAA => <[u8; 16]>::try_from(data).ok().map(IpAddr::from),
-                _ => None,
-            };
-            if let Some(ip) = ip {
-                found.ttl = found.ttl.min(record.ttl);
-                found.addresses.push(ip);
-            }
-        }
-        if !found.addresses.is_empty() {
-            break;
-        }
-        let cname = records
-            .iter()
-            .find(|r| r.owner == current && r.kind == CNAME);
-        let Some(cname) = cname else { break };
-        found.ttl = found.ttl.min(cname.ttl);
-        found.alias = Some(read_name(reply, cname.data_at, true)?.0);
-    }
-    Some(found)
-}
-
-struct Record<'a> {
-    owner: String,
-    kind: u16,
-    ttl: u32,
-    data_at: usize,
-    data: &'a [u8],
-}
-
-fn read_record(wire: &[u8], at: usize) -> Option<(Record<'_>, usize)> {
-    let (owner, at) = read_name(wire, at, true)?;
-    let kind = number(wire, at)?;
-    let ttl = wire.get(at + 4..at + 8)?;
-    let len = usize::from(number(wire, at + 8)?);
-    let data = wire.get(at + 10..at + 10 + len)?;
-    // RFC 2181, section 8: a TTL with its highest bit set is 0.
-    let ttl = u32::try_from(i32::from_be_bytes(ttl.try_into().ok()?)).unwrap_or(0);
-    let record = Record {
-        owner,
-        kind,
-        ttl,
-        data_at: at + 10,
-        data,
-    };
-    Some((record, at + 10 + len))
-}
-
-/// Reads the name at `at`: its text in lower case without the trailing dot,
-/// and where it ends.
-///
-/// A byte that would be mistaken in text (a dot within a label, a backslash,
-/// anything not visible) is written as three decimal digits after a backslash:
-/// such a name is like no other, and never a service. Queries have no
-/// compression; where it is allowed, pointers only lead backwards.
-pub fn read_name(wire: &[u8], at: usize, compressed: bool) -> Option<(String, usize)> {
-    let mut text = String::with_capacity(64);
-    let mut octets = 1;
-    let mut at = at;
-    let mut end = None;
-    let mut lowest = at;
-    loop {
-        let len = usize::from(*wire.get(at)?);
-        match len {
-            0 => return Some((text, end.unwrap_or(at + 1))),
-            1..=63 => {
-                octets += len + 1;
-                if octets > 255 {
-                    return None;
-                }
-                if !text.is_empty() {
-                    text.push('.');
-                }
-                for &byte in wire.get(at + 1..at + 1 + len)? {
-                    push_byte(byte, &mut text);
-                }
-                at += len + 1;
-            }
-            0xc0.. if compressed => {
-                let target = usize::from(number(wire, at)? & 0x3fff);
-                end.get_or_insert(at + 2);
-                if target >= lowest {
-                    return None;
-                }
-                lowest = target;
-                at = target;
-            }
-            _ => return None,
-        }
-    }
-}
-
-fn push_byte(byte: u8, text: &mut String) {
-    if byte.is_ascii_graphic() && byte != b'.' && byte != b'\\' {
-        text.push(char::from(byte.to_ascii_lowercase()));
-    } else {
-        text.push('\\');
-        for digit in [byte / 100, byte / 10 % 10, byte % 10] {
-            text.push(char::from(b'0' + digit));
-        }
-    }
-}
-
 /// Header and question of a reply; counts come with [`end`].
 fn begin(query: &Query<'_>, flags: u8, code: u8, out: &mut Vec<u8>) -> usize {
     let start = out.len();
@@ -353,7 +217,7 @@ fn begin(query: &Query<'_>, flags: u8, code: u8, out: &mut Vec<u8>) -> usize {
 fn end(query: &Query<'_>, start: usize, counts: [u8; 2], out: &mut Vec<u8>) {
     out[start + 7] = counts[0];
     out[start + 9] = counts[1];
-    let Some(version) = edns_version(query) else {
+    let Some([_, version]) = response::opt(query.wire, query.end) else {
         return;
     };
     out[start + 11] = 1;
@@ -366,26 +230,6 @@ fn end(query: &Query<'_>, start: usize, counts: [u8; 2], out: &mut Vec<u8>) {
     out.extend_from_slice(&OPT.to_be_bytes());
     out.extend_from_slice(&EDNS_SIZE.to_be_bytes());
     out.extend_from_slice(&[extended, 0, 0, 0, 0, 0]);
-}
-
-/// The EDNS version of a query; `None` without EDNS, or where the records
-/// after the question cannot be read.
-fn edns_version(query: &Query<'_>) -> Option<u8> {
-    let wire = query.wire;
-    let count = [6, 8, 10]
-        .into_iter()
-        .filter_map(|at| number(wire, at))
-        .map(u32::from)
-        .sum::<u32>();
-    let mut at = query.end;
-    for _ in 0..count {
-        let (_, numbers) = read_name(wire, at, true)?;
-        if number(wire, numbers)? == OPT {
-            return wire.get(numbers + 5).copied();
-        }
-        at = numbers + 10 + usize::from(number(wire, numbers + 8)?);
-    }
-    None
 }
 
 /// Everything of a record before its data's length; its name is a pointer.
@@ -410,6 +254,15 @@ fn soa(query: &Query<'_>, apex: usize, out: &mut Vec<u8>) {
     for number in [1, 3600, 600, 86_400, TTL] {
         out.extend_from_slice(&number.to_be_bytes());
     }
+}
+
+/// What a type is called: `AAAA`, or `TYPE65280` (RFC 3597, section 5).
+pub fn kind_name(kind: u16) -> Cow<'static, str> {
+    let known = KINDS.iter().find(|(number, _)| *number == kind);
+    known.map_or_else(
+        || format!("TYPE{kind}").into(),
+        |(_, name)| Cow::Borrowed(*name),
+    )
 }
 
 fn number(wire: &[u8], at: usize) -> Option<u16> {
@@ -445,6 +298,18 @@ pub const SERVFAIL: u8 = 2;
 pub const NXDOMAIN: u8 = 3;
 pub const NOTIMP: u8 = 4;
 pub const REFUSED: u8 = 5;
+
+const KINDS: [(u16, &str); 9] = [
+    (A, "A"),
+    (CNAME, "CNAME"),
+    (SOA, "SOA"),
+    (15, "MX"),
+    (16, "TXT"),
+    (AAAA, "AAAA"),
+    (33, "SRV"),
+    (HTTPS, "HTTPS"),
+    (ANY, "ANY"),
+];
 
 // The third octet of the header, and the fourth.
 const QR: u8 = 0x80;

@@ -129,7 +129,8 @@ impl House {
             kind: query.kind,
             class: query.class,
         });
-        trace!("dns: {} type {}: {verdict:?}", query.name, query.kind);
+        let kind = message::kind_name(query.kind);
+        trace!("dns: {} {kind}: {verdict}", query.name);
         verdict
     }
 }
@@ -222,9 +223,9 @@ impl<'a> Loop<'a> {
                 Read::Ignored => {}
                 Read::Bad(code) => outbox.push(from, |out| message::refuse(wire, code, out)),
                 Read::Query(query) => match self.house.decide(&query) {
-                    Verdict::Forward { under_search } => {
+                    Verdict::Forward(otherwise) => {
                         self.forwarder
-                            .ask(Client { via, at }, &query, under_search, now);
+                            .ask(Client { via, at }, &query, otherwise, now);
                     }
                     verdict => outbox.push(from, |out| message::reply(&query, &verdict, out)),
                 },

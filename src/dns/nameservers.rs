@@ -13,16 +13,31 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use log::{debug, warn};
+
+use super::message::kind_name;
 
 /// What is known of the nameservers, by everyone who asks them.
 #[derive(Debug)]
 pub struct Nameservers {
     addresses: Vec<SocketAddr>,
-    silent: Vec<AtomicBool>,
+    seen: Vec<Seen>,
+    /// For the hashes of questions.
+    questions: RandomState,
+}
+
+/// What everyone who asks a nameserver has seen of it. Written and read by all
+/// of their threads; no more depends on it than the order of asking.
+#[derive(Debug, Default)]
+struct Seen {
+    silent: AtomicBool,
+    /// Whether it has answered since it was silent, or at all.
+    heard: AtomicBool,
+    /// The hash of the question it left without an answer since, or 0.
+    missed: AtomicU64,
 }
 
 impl Nameservers {
@@ -30,18 +45,15 @@ impl Nameservers {
     pub fn new(addresses: &[SocketAddr], own: &[SocketAddr]) -> Nameservers {
         let mut others = Vec::new();
         for address in addresses {
-            let is_own = own.iter().any(|own| {
-                own.port() == address.port()
-                    && (own.ip() == address.ip() || address.ip().is_unspecified())
-            });
-            if is_own {
+            if is_own(*address, own) {
                 warn!("dns: nameserver {address} is runsd itself; it is not asked");
             } else if !others.contains(address) {
                 others.push(*address);
             }
         }
         Nameservers {
-            silent: others.iter().map(|_| AtomicBool::new(false)).collect(),
+            seen: others.iter().map(|_| Seen::default()).collect(),
+            questions: RandomState::default(),
             addresses: others,
         }
     }
@@ -66,11 +78,52 @@ impl Nameservers {
 
     /// Notes that a nameserver answered, or did not; true when that is news.
     pub fn note(&self, server: usize, silent: bool) -> bool {
-        let before = self.silent[server].swap(silent, Ordering::Relaxed);
+        if !silent {
+            self.seen[server].missed.store(0, Ordering::Relaxed);
+        }
+        self.set(server, silent, "")
+    }
+
+    /// Notes that a nameserver cannot be asked, for this reason.
+    pub fn note_failure(&self, server: usize, err: &io::Error) {
+        self.set(server, true, &format!(": {err}"));
+    }
+
+    /// Notes that a nameserver did not answer a question in time; true when it
+    /// counts as silent by that.
+    ///
+    /// One that `answers_others` drops this question, or a datagram was lost:
+    /// nameservers and firewalls are known that drop AAAA, or one zone's names.
+    /// So is one taken for that has answered before, until another question
+    /// has no answer either.
+    pub fn note_silence(&self, server: usize, name: &str, kind: u16, answers_others: bool) -> bool {
+        let seen = &self.seen[server];
+        // Zero is for none.
+        let question = self.questions.hash_one((name, kind)) | 1;
+        let missed = seen.missed.swap(question, Ordering::Relaxed);
+        let is_alone = seen.heard.load(Ordering::Relaxed) && [0, question].contains(&missed);
+        if !answers_others && !is_alone {
+            let last = format!(", last asked for {} of {name}", kind_name(kind));
+            self.set(server, true, &last);
+            return true;
+        }
+        // The log says it once.
+        let kind = kind_name(kind);
+        warn!(
+            "dns: nameserver {} did not answer {kind} of {name}",
+            self.addresses[server]
+        );
+        false
+    }
+
+    fn set(&self, server: usize, silent: bool, more: &str) -> bool {
+        let seen = &self.seen[server];
+        seen.heard.store(!silent, Ordering::Relaxed);
+        let before = seen.silent.swap(silent, Ordering::Relaxed);
         if before != silent {
             let address = self.addresses[server];
             if silent {
-                warn!("dns: nameserver {address} does not answer");
+                warn!("dns: nameserver {address} does not answer{more}");
             } else {
                 debug!("dns: nameserver {address} answers again");
             }
@@ -80,8 +133,15 @@ impl Nameservers {
 
     /// Whether it did not answer of late.
     pub fn is_silent(&self, server: usize) -> bool {
-        self.silent[server].load(Ordering::Relaxed)
+        self.seen[server].silent.load(Ordering::Relaxed)
     }
+}
+
+/// Whether one of our `own` sockets is at this address.
+pub fn is_own(address: SocketAddr, own: &[SocketAddr]) -> bool {
+    own.iter().any(|own| {
+        own.port() == address.port() && (own.ip() == address.ip() || address.ip().is_unspecified())
+    })
 }
 
 /// How long to wait for the nameservers.
@@ -109,10 +169,13 @@ impl Patience {
         }
     }
 
-    /// For the `turn`th of `count` turns: after the first the rest is shared.
+    /// For the `turn`th of `count` turns: after the first the rest is shared,
+    /// and a single one has it all.
     pub fn for_turn(&self, turn: usize, count: usize) -> Duration {
-        if turn == 0 {
-            return self.first;
+        match (turn, count) {
+            (_, ..=1) => return self.all,
+            (0, _) => return self.first,
+            _ => {}
         }
         let others = u32::try_from(count).unwrap_or(u32::MAX).max(2) - 1;
         (self.all.saturating_sub(self.first) / others).min(self.first)
@@ -181,6 +244,7 @@ mod tests {
             let patience = Patience::within(Duration::from_secs(timeout));
             let got = (patience.first.as_millis(), patience.all.as_millis());
             assert_eq!(got, (first, all), "timeout:{timeout}");
+            assert_eq!(patience.for_turn(0, 1), patience.all);
             for count in 2..=10 {
                 let turns = (0..count).map(|turn| patience.for_turn(turn, count));
                 let sum: Duration = turns.sum();
@@ -189,6 +253,43 @@ mod tests {
                     "{count} of timeout:{timeout}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn one_question_without_an_answer_is_not_silence() {
+        let here = [(Ipv4Addr::LOCALHOST, 53).into()];
+        for (steps, want) in [
+            // Never heard of: silent at once.
+            ("a", "s"),
+            // It dropped one, often.
+            ("+a", "."),
+            ("+aaa", "..."),
+            // And another one.
+            ("+ab", ".s"),
+            ("+aab", "..s"),
+            // But it was heard in between.
+            ("+a+b+a+b", "...."),
+            // After silence it is as a new one.
+            ("+ab+a", ".s."),
+            ("+abb", ".ss"),
+            // It answered others meanwhile.
+            ("ABAB", "...."),
+            ("+aB", ".."),
+        ] {
+            let nameservers = Nameservers::new(&here, &[]);
+            let mut got = String::new();
+            for step in steps.chars() {
+                if step == '+' {
+                    nameservers.note(0, false);
+                    continue;
+                }
+                let name = step.to_ascii_lowercase().to_string();
+                let silent = nameservers.note_silence(0, &name, 28, step.is_ascii_uppercase());
+                got.push(if silent { 's' } else { '.' });
+            }
+            assert_eq!(got, want, "{steps}");
+            assert_eq!(nameservers.is_silent(0), want.ends_with('s'), "{steps}");
         }
     }
 }

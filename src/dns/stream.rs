@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 
 use super::House;
-use super::message::{self, AXFR, IXFR, NXDOMAIN, Query, REFUSED, Read, SERVFAIL, Verdict};
+use super::message::{self, AXFR, IXFR, Otherwise, Query, Read, SERVFAIL, Verdict};
 use super::nameservers::{Nameservers, Patience, Random};
 use crate::sys::held;
 
@@ -61,12 +61,12 @@ fn converse(client: TcpStream, house: &Arc<House>, queries: &Arc<AtomicUsize>) -
             Read::Ignored => return Ok(()),
             Read::Bad(code) => message::refuse(&wire, code, &mut out),
             Read::Query(query) => match house.decide(&query) {
-                Verdict::Forward { under_search } => {
+                Verdict::Forward(otherwise) => {
                     if let Some(counted) = Counted::one_more(queries) {
                         let (house, writing) = (Arc::clone(house), Arc::clone(&writing));
                         let wire = wire.clone();
                         spawn(move || {
-                            pass_on(&wire, under_search, &house, &writing);
+                            pass_on(&wire, otherwise, &house, &writing);
                             drop(counted);
                         });
                     } else {
@@ -83,46 +83,51 @@ fn converse(client: TcpStream, house: &Arc<House>, queries: &Arc<AtomicUsize>) -
     Ok(())
 }
 
-/// Asks the nameservers, and gives the client what they say.
-fn pass_on(wire: &[u8], under_search: bool, house: &House, writing: &Mutex<TcpStream>) {
+/// Asks the nameservers, and gives the client what they say, or what that
+/// comes to.
+fn pass_on(wire: &[u8], otherwise: Otherwise, house: &House, writing: &Mutex<TcpStream>) {
     let Read::Query(query) = message::read(wire) else {
         return;
     };
-    let give = |answer: &[u8]| {
+    let give = |said: &[u8]| {
         let mut client = lock(writing);
-        if send(&mut client, answer).is_err() {
+        if send(&mut client, said).is_err() {
             // Half an answer may be out: nothing can follow it.
             let _ = client.shutdown(Shutdown::Both);
         }
     };
-    let (mut kept, done) = ask_all(&query, &house.nameservers, house.patience, give);
-    if done {
-        return;
+    let conclude = |said: Option<&[u8]>| {
+        let mut out = Vec::new();
+        message::conclude(wire, query.end, otherwise, said, &mut out);
+        give(&out);
+    };
+    match ask_all(&query, &house.nameservers, house.patience) {
+        Said::Settled(first, rest) => {
+            conclude(Some(&first));
+            rest.into_iter().flatten().for_each(|more| give(&more));
+        }
+        Said::Refused(refusal) => conclude(Some(&refusal)),
+        Said::Nothing => conclude(None),
     }
-    if under_search || kept.is_empty() {
-        kept.clear();
-        let code = if under_search { NXDOMAIN } else { SERVFAIL };
-        message::failure(wire, code, &mut kept);
-    }
-    give(&kept);
 }
 
 /// Asks one nameserver, for its answer whatever it says.
 pub fn exchange(query: &Query<'_>, address: SocketAddr, wait: Duration) -> io::Result<Vec<u8>> {
-    let mut whole = Vec::new();
-    let refusal = ask(query, address, wait, &mut |answer| whole = answer.to_vec())?;
-    Ok(if whole.is_empty() { refusal } else { whole })
+    ask(query, address, wait).map(|(said, _)| said)
 }
 
-/// Asks the nameservers in turn, and gives the first answer that says
-/// something to `give`. If there is none: one that does not, and false.
-fn ask_all(
-    query: &Query<'_>,
-    nameservers: &Nameservers,
-    patience: Patience,
-    mut give: impl FnMut(&[u8]),
-) -> (Vec<u8>, bool) {
-    let mut kept = Vec::new();
+/// What the nameservers had to say.
+enum Said {
+    /// This, and from a zone more to come.
+    Settled(Vec<u8>, Option<Rest>),
+    /// No more than this; of the first of them.
+    Refused(Vec<u8>),
+    Nothing,
+}
+
+/// Asks the nameservers in turn, until one settles the query.
+fn ask_all(query: &Query<'_>, nameservers: &Nameservers, patience: Patience) -> Said {
+    let mut said = Said::Nothing;
     let order = nameservers.order();
     let begun = Instant::now();
     for (turn, &(server, address)) in order.iter().enumerate() {
@@ -131,27 +136,26 @@ fn ask_all(
         if wait.is_zero() {
             break;
         }
-        match ask(query, address, wait, &mut give) {
-            Ok(answer) if answer.is_empty() => {
+        match ask(query, address, wait) {
+            Ok((answer, rest)) if message::settles(&answer) => {
                 nameservers.note(server, false);
-                return (kept, true);
+                let is_zone = matches!(query.kind, AXFR | IXFR);
+                return Said::Settled(answer, is_zone.then_some(rest));
             }
-            Ok(answer) => kept = answer,
+            Ok((answer, _)) => {
+                if matches!(said, Said::Nothing) {
+                    said = Said::Refused(answer);
+                }
+            }
             // Not noted as silence: there are nameservers without TCP.
             Err(err) => debug!("dns: {}: {address} by TCP: {err}", query.name),
         }
     }
-    (kept, false)
+    said
 }
 
-/// Asks one nameserver: its answer where that says nothing, else empty, and
-/// `give` has it.
-fn ask(
-    query: &Query<'_>,
-    address: SocketAddr,
-    wait: Duration,
-    give: &mut impl FnMut(&[u8]),
-) -> io::Result<Vec<u8>> {
+/// Asks one nameserver: its answer, and what may follow that.
+fn ask(query: &Query<'_>, address: SocketAddr, wait: Duration) -> io::Result<(Vec<u8>, Rest)> {
     let deadline = Instant::now() + wait;
     let mut stream = TcpStream::connect_timeout(&address, wait)?;
     let _ = stream.set_nodelay(true);
@@ -167,28 +171,34 @@ fn ask(
         }
         stream.set_read_timeout(Some(left))?;
         let mut answer = receive(&mut stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        if !message::answers(&answer, id, query.wire, query.end) {
-            continue;
+        if message::answers(&answer, id, query.wire, query.end) {
+            let client = [query.wire[0], query.wire[1]];
+            answer[..2].copy_from_slice(&client);
+            return Ok((answer, Rest { stream, id, client }));
         }
-        answer[..2].copy_from_slice(&query.wire[..2]);
-        if matches!(message::code(&answer), SERVFAIL | REFUSED) {
-            return Ok(answer);
+    }
+}
+
+/// What follows the first message of a zone: as many as its server likes.
+///
+/// Only who reads the records knows the last one. Until silence, then.
+struct Rest {
+    stream: TcpStream,
+    id: u16,
+    client: [u8; 2],
+}
+
+impl Iterator for Rest {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        self.stream.set_read_timeout(Some(IDLE)).ok()?;
+        let mut more = receive(&mut self.stream).ok()??;
+        if more.len() < message::HEADER || more[..2] != self.id.to_be_bytes() {
+            return None;
         }
-        give(&answer);
-        if !matches!(query.kind, AXFR | IXFR) {
-            return Ok(Vec::new());
-        }
-        // A zone comes in as many messages as its server likes; only who
-        // reads the records knows the last one. Until silence, then.
-        stream.set_read_timeout(Some(IDLE))?;
-        while let Ok(Some(mut more)) = receive(&mut stream) {
-            if more.len() < message::HEADER || more[..2] != id.to_be_bytes() {
-                break;
-            }
-            more[..2].copy_from_slice(&query.wire[..2]);
-            give(&more);
-        }
-        return Ok(Vec::new());
+        more[..2].copy_from_slice(&self.client);
+        Some(more)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The server with real sockets; the test is the client and the nameservers.
 
+mod codes;
 mod silence;
 mod tcp;
 

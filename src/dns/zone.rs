@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::message::{A, AAAA, ANY, HTTPS, IN, Verdict};
+use super::message::{A, AAAA, ANY, CNAME, HTTPS, IN, Otherwise, Verdict};
 use crate::config::Names;
 
 /// A question, as far as it matters here.
@@ -51,20 +51,26 @@ impl Zones<'_> {
         }
         // Names asked for as they are, with a dot at their end or by a
         // resolver without a search list. Only what an HTTP client asks is
-        // ours there: a mail exchanger `mail.` would not be.
-        if question.class == IN && matches!(question.kind, A | AAAA | HTTPS) {
-            if name == METADATA {
-                return metadata(question.kind, name.len());
-            }
-            if self.names.find(name).is_some() {
-                return self.loopback(question.kind, name.len());
-            }
-        }
-        Verdict::Forward {
-            under_search: self
-                .search
-                .iter()
-                .any(|domain| under(name, domain).is_some_and(|relative| !relative.is_empty())),
+        // ours there: a mail exchanger `mail.` would not be. Nor is there an
+        // alias beside addresses (RFC 1034, section 3.6.2).
+        let is_ours = matches!(question.kind, A | AAAA | HTTPS | CNAME | ANY);
+        let apex = name.len();
+        Verdict::Forward(match () {
+            () if question.class != IN => self.searched(name),
+            () if name == METADATA && is_ours => return metadata(question.kind, apex),
+            () if name == METADATA => Otherwise::Empty { apex },
+            () if self.names.find(name).is_none() => self.searched(name),
+            () if is_ours => return self.loopback(question.kind, apex),
+            () => Otherwise::Empty { apex },
+        })
+    }
+
+    /// What a name elsewhere is, where no nameserver knows it.
+    fn searched(&self, name: &str) -> Otherwise {
+        let is_below = |domain: &String| under(name, domain).is_some_and(|rest| !rest.is_empty());
+        match self.search.iter().any(is_below) {
+            true => Otherwise::NoSuchName,
+            false => Otherwise::Failure,
         }
     }
 

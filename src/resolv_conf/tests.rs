@@ -1,9 +1,8 @@
-use super::*;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
-const OWN: [IpAddr; 2] = [
-    IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-    IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
-];
+use super::*;
 
 #[test]
 fn files_in_and_out() {
@@ -61,6 +60,11 @@ fn files_in_and_out() {
             "; one\n# two\nsortlist 10.0.0.0\nnonsense x\n\
              nameserver 127.0.0.1\nnameserver ::1\nsearch run.internal a\noptions ndots:3\n",
         ),
+        // Without its dot it would be a comment.
+        (
+            "search .#2 a ;3\n",
+            "search run.internal a\noptions ndots:3\n",
+        ),
         // Go's resolver reads indented lines.
         (
             "  nameserver 10.0.0.1\n\tsearch a # b\n",
@@ -112,7 +116,9 @@ fn nameservers() {
     for (input, want) in [
         ("nameserver 169.254.169.254\n", vec!["169.254.169.254"]),
         ("nameserver\t::1 # ours\n", vec!["::1"]),
-        ("nameserver fe80::1%eth0\n", vec!["fe80::1"]),
+        ("nameserver fe80::1%eth0\n", vec!["fe80::1%eth0"]),
+        ("nameserver fe80::1%2 # x\n", vec!["fe80::1%2"]),
+        ("nameserver fd00::1%eth0;x\n", vec!["fd00::1"]),
         ("nameserver 10.0.0.1;x\n", vec!["10.0.0.1"]),
         ("nameserver\nnameserver x\nnameserver 1.2.3\n", vec![]),
         ("#nameserver 10.0.0.1\nnameserverx 10.0.0.2\n", vec![]),
@@ -127,7 +133,7 @@ fn nameservers() {
         let got: Vec<String> = ResolvConf::parse(input.as_bytes())
             .nameservers
             .iter()
-            .map(IpAddr::to_string)
+            .map(Nameserver::to_string)
             .collect();
         assert_eq!(got, want, "{input:?}");
     }
@@ -146,7 +152,8 @@ fn what_we_write_reads_as_it_was_meant() {
     let original = ResolvConf::parse(b"# x\nnameserver 10.0.0.1\nsearch a b\noptions rotate\n");
     let once = original.render(&OWN, "run.internal", 3);
     let again = ResolvConf::parse(&once);
-    assert_eq!(again.nameservers, OWN);
+    let nameservers: Vec<_> = again.nameservers.iter().map(|at| at.ip).collect();
+    assert_eq!(nameservers, OWN);
     assert_eq!(again.search, ["run.internal", "a", "b"]);
     assert_eq!(again.render(&OWN, "run.internal", 3), once);
 }
@@ -157,7 +164,7 @@ fn a_file_is_rewritten_and_restored() {
     fs::write(&path, "search original-and-much-longer-than-ours\n").unwrap();
     let original = read(&path).unwrap();
     let rewritten = find(&path).rewrite(b"ours\n".to_vec()).unwrap();
-    assert_eq!(fs::read(&path).unwrap(), b"ours\n");
+    assert!(fs::read(&path).unwrap().starts_with(b"ours\n"));
     rewritten.restore().unwrap();
     assert_eq!(fs::read(&path).unwrap(), original);
 
@@ -182,7 +189,7 @@ fn a_missing_file_comes_and_goes() {
     let path = scratch("missing");
     assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
     let rewritten = find(&path).rewrite(b"ours\n".to_vec()).unwrap();
-    assert_eq!(fs::read(&path).unwrap(), b"ours\n");
+    assert!(fs::read(&path).unwrap().starts_with(b"ours\n"));
     rewritten.restore().unwrap();
     assert!(!path.exists());
 
@@ -206,4 +213,163 @@ fn scratch(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("runsd-test-{name}-{}", std::process::id()));
     let _ = fs::remove_file(&path);
     path
+}
+
+#[test]
+fn a_runsd_that_was_killed_leaves_what_stood_there_before() {
+    let path = scratch("killed");
+    let long = format!("search {}\n", "x".repeat(3000));
+    let first = [
+        &b"nameserver 10.0.0.1\nsearch a\n"[..],
+        b"",
+        b"\n",
+        b"nameserver 10.0.0.1",
+        long.as_bytes(),
+    ];
+    for original in first {
+        fs::write(&path, original).unwrap();
+        let mut lengths = Vec::new();
+        for ours in [
+            "nameserver 127.0.0.1\n",
+            "nameserver 127.0.0.1\nsearch longer\n",
+        ] {
+            for _ in 0..3 {
+                // Each is killed in its turn, and nothing is put back.
+                let found = find(&path);
+                assert_eq!(found.text.as_deref().unwrap(), original);
+                drop(found.rewrite(ours.as_bytes().to_vec()).unwrap());
+                let now = fs::read(&path).unwrap();
+                assert!(now.starts_with(ours.as_bytes()), "{ours}");
+                lengths.push(now.len());
+            }
+            assert_eq!(lengths[lengths.len() - 1], lengths[lengths.len() - 3]);
+        }
+        // The last one comes to its end.
+        let ours = b"nameserver 127.0.0.1\n".to_vec();
+        find(&path).rewrite(ours).unwrap().restore().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), original);
+    }
+    // Where there was none, there is none in the end.
+    fs::remove_file(&path).unwrap();
+    drop(find(&path).rewrite(b"search a\n".to_vec()).unwrap());
+    let found = find(&path);
+    let err = found.text.as_ref().unwrap_err();
+    assert_eq!(err.kind(), io::ErrorKind::NotFound);
+    found
+        .rewrite(b"search a\n".to_vec())
+        .unwrap()
+        .restore()
+        .unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_runsd_that_was_killed_while_it_wrote() {
+    let path = scratch("cut");
+    for original in [
+        "nameserver 10.0.0.1\n",
+        "nameserver 10.0.0.1\nsearch a b c\nno end",
+    ] {
+        for ours in ["nameserver 127.0.0.1\nsearch z\n", "nameserver ::1\n"] {
+            fs::write(&path, original).unwrap();
+            drop(find(&path).rewrite(ours.into()).unwrap());
+            let written = fs::read(&path).unwrap();
+            // What is behind the original came first, what is over it second.
+            let at = original.len().max(ours.len());
+            let gap = vec![b'\n'; at - original.len()];
+            let whole = [original.as_bytes(), &gap, &written[at..]].concat();
+            let mut steps: Vec<_> = (original.len()..=whole.len())
+                .map(|cut| whole[..cut].to_vec())
+                .collect();
+            // Less than a page is over it whole, or not at all.
+            steps.push(written.clone());
+            // And back, before what is behind is cut off.
+            steps.push([original.as_bytes(), &written[original.len()..]].concat());
+            for step in steps {
+                fs::write(&path, &step).unwrap();
+                let text = find(&path).text.unwrap();
+                let text = String::from_utf8(text).unwrap();
+                let step = String::from_utf8_lossy(&step);
+                // The beginning of a comment more is not seen by anyone.
+                let more = text.strip_prefix(original.trim_end()).expect(&step);
+                let more = more.trim_start();
+                assert!(more.is_empty() || more.starts_with('#'), "{step}");
+            }
+        }
+    }
+    fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn what_cannot_be_made_is_said_in_words() {
+    let path = scratch("link");
+    std::os::unix::fs::symlink(scratch("nowhere"), &path).unwrap();
+    for (path, want) in [
+        (
+            path.as_path(),
+            "a symbolic link to a file that is not there",
+        ),
+        (Path::new("/dev/null"), "not a regular file"),
+        (&std::env::temp_dir(), "is a directory"),
+    ] {
+        let err = find(path).rewrite(Vec::new()).unwrap_err();
+        assert_eq!(err.to_string(), want);
+    }
+    fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn search_lines_that_every_resolver_reads() {
+    let of = |len: usize| format!("search {}\n", "x".repeat(len - 7));
+    let seven = |count: usize| format!("search {}\n", vec!["a"; count].join(" "));
+    let zone = "search run.internal ";
+    for (conf, with_zone) in [
+        // As long as it can be: musl reads 255 octets, of which a line feed is one.
+        (of(241), true),
+        (of(242), false),
+        (of(255), false),
+        (of(2000), false),
+        // A line of its own that is longer, and fits.
+        (of(241).replace("search ", "search \t   "), true),
+        (seven(5), true),
+        (seven(6), false),
+        (seven(40), false),
+        // It is there already.
+        (format!("{} run.internal\n", seven(5).trim_end()), true),
+        (format!("{} run.internal\n", of(242).trim_end()), false),
+    ] {
+        let conf = format!("{conf}options ndots:2\n");
+        let file = ResolvConf::parse(conf.as_bytes()).render(&OWN, "run.internal", 3);
+        let file = String::from_utf8(file).unwrap();
+        let search = file
+            .lines()
+            .find(|line| line.starts_with("search"))
+            .unwrap();
+        let search = format!("{search}\n");
+        assert_eq!(search.starts_with(zone), with_zone, "{conf}{file}");
+        assert!(!with_zone || search.len() <= 255, "{file}");
+        // Without it nothing is looked up otherwise than before.
+        assert!(with_zone || conf.contains(&search), "{conf}{file}");
+        let ndots = if with_zone { 3 } else { 2 };
+        assert!(
+            file.ends_with(&format!("\noptions ndots:{ndots}\n")),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn options_that_every_resolver_reads() {
+    let many: Vec<String> = (0..40).map(|n| format!("option-{n}")).collect();
+    let conf = format!(
+        "options {}\noptions {}\n",
+        many[..20].join(" "),
+        many[20..].join(" ")
+    );
+    let file = ResolvConf::parse(conf.as_bytes()).render(&OWN, "run.internal", 3);
+    let file = String::from_utf8(file).unwrap();
+    assert!(file.lines().all(|line| line.len() <= 254), "{file}");
+    let mut want = vec!["ndots:3".to_owned()];
+    want.extend(many);
+    assert_eq!(ResolvConf::parse(file.as_bytes()).options, want);
 }

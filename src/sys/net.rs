@@ -5,6 +5,7 @@
 // Lengths of C structures and of batches: all of them are small.
 #![allow(clippy::cast_possible_truncation)]
 
+use std::ffi::CString;
 use std::io;
 use std::mem;
 use std::net::{
@@ -107,6 +108,14 @@ pub fn poll(waits: &mut [Wait], timeout: Option<Duration>) -> io::Result<()> {
         return Err(err);
     }
     Ok(())
+}
+
+/// The number of an interface, as an address of one link has it for its scope.
+pub fn interface_index(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a C string that outlives the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index != 0).then_some(index)
 }
 
 /// Why there is no socket on ::1, where there is no IPv6: switched off, or not

@@ -89,6 +89,14 @@ impl Query<'_> {
         bytes
     }
 
+    /// A refusal without the question, as some nameservers have it.
+    pub fn header(&self, code: u8) -> Vec<u8> {
+        let mut reply = self.reply(code, &[], false);
+        reply.truncate(12);
+        reply[4..].fill(0);
+        reply
+    }
+
     /// The same as another id's answer, for a test of who checks.
     pub fn with_wrong_id(&self, mut reply: Vec<u8>) -> Vec<u8> {
         reply[0] ^= 0xff;

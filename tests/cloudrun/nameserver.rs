@@ -22,7 +22,9 @@ pub async fn udp(world: Arc<World>, socket: UdpSocket) {
         let (world, socket) = (world.clone(), socket.clone());
         // Each on its own, so that a slow answer holds nobody up.
         tokio::spawn(async move {
-            let Some(reply) = reply(&world, &message, false).await else {
+            let at = socket.local_addr().map(|at| at.ip().to_string());
+            let at = at.unwrap_or_default();
+            let Some(reply) = reply(&world, &message, &at, false).await else {
                 return;
             };
             let _ = match world.mode("dns").as_str() {
@@ -56,10 +58,11 @@ pub async fn tcp(world: Arc<World>, listener: TcpListener) {
 }
 
 async fn conversation(world: Arc<World>, mut stream: TcpStream) -> io::Result<()> {
+    let at = stream.local_addr()?.ip().to_string();
     loop {
         let mut message = vec![0; usize::from(stream.read_u16().await?)];
         stream.read_exact(&mut message).await?;
-        let Some(reply) = reply(&world, &message, true).await else {
+        let Some(reply) = reply(&world, &message, &at, true).await else {
             continue;
         };
         let length = u16::try_from(reply.len()).unwrap_or(u16::MAX);
@@ -69,7 +72,8 @@ async fn conversation(world: Arc<World>, mut stream: TcpStream) -> io::Result<()
     }
 }
 
-async fn reply(world: &World, message: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
+/// The answer of the nameserver at the address `at`.
+async fn reply(world: &World, message: &[u8], at: &str, over_tcp: bool) -> Option<Vec<u8>> {
     let query = Query::read(message)?;
     let asked = format!("{} {}", query.name, kind_name(query.kind));
     world.count("dns", &asked);
@@ -79,8 +83,16 @@ async fn reply(world: &World, message: &[u8], over_tcp: bool) -> Option<Vec<u8>>
     if !query.is_ordinary() {
         return Some(query.reply(NOTIMP, &[], false));
     }
-    let only = world.setting("dns", "only");
-    let is_meant = only.as_str().is_none_or(|only| query.name.ends_with(only));
+    let is_meant = [
+        ("only", query.name.as_str()),
+        ("type", &kind_name(query.kind)),
+        ("at", at),
+    ]
+    .iter()
+    .all(|(key, its)| {
+        let told = world.setting("dns", key);
+        told.as_str().is_none_or(|told| its.ends_with(told))
+    });
     let mode = if is_meant {
         world.mode("dns")
     } else {
@@ -98,6 +110,8 @@ async fn reply(world: &World, message: &[u8], over_tcp: bool) -> Option<Vec<u8>>
         "nxdomain" => Some(query.reply(NXDOMAIN, &[], false)),
         "nodata" => Some(query.reply(NOERROR, &[], false)),
         "refused" => Some(query.reply(REFUSED, &[], false)),
+        "notimp" => Some(query.reply(NOTIMP, &[], false)),
+        "bare" => Some(query.header(NOTIMP)),
         "garbage" => Some(message.iter().map(|byte| !byte).collect()),
         "short" => Some(message[..2].to_vec()),
         "wrong-id" => Some(query.with_wrong_id(whole)),

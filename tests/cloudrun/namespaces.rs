@@ -22,6 +22,8 @@ pub const SECOND_NAMESERVER: &str = "169.254.169.253";
 /// A nameserver, and a server that is not on Cloud Run, with IPv6 where that
 /// exists.
 pub const OVER_IPV6: &str = "fd00::53";
+/// The same nameserver on one link, which is the loopback here.
+pub const LINK_LOCAL: &str = "fe80::53";
 /// The front end of `*.run.app`.
 pub const FRONT_END: &str = "192.0.2.1";
 /// `billing.example.com`, a server that is not on Cloud Run.
@@ -61,7 +63,9 @@ pub fn enter(options: &Options) -> Result<(), String> {
     addresses()?;
     if Path::new("/proc/net/if_inet6").exists() && !options.no_ipv6 {
         // Without "nodad" it could not be bound for a second or so.
-        ip(&format!("addr add {OVER_IPV6}/128 dev lo nodad\n"))?;
+        ip(&format!(
+            "addr add {OVER_IPV6}/128 dev lo nodad\naddr add {LINK_LOCAL}/64 dev lo nodad\n"
+        ))?;
     }
     Ok(())
 }

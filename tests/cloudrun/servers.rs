@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::body::{self, Answer, Problem};
 use crate::namespaces::{
-    self, BILLING, CONTROL, EXTERNAL, FRONT_END, METADATA, OVER_IPV6, SECOND_NAMESERVER,
+    self, BILLING, CONTROL, EXTERNAL, FRONT_END, LINK_LOCAL, METADATA, OVER_IPV6, SECOND_NAMESERVER,
 };
 use crate::options::Options;
 use crate::world::World;
@@ -149,10 +149,10 @@ impl Doors {
 
     fn nameservers(self: &Arc<Self>) -> io::Result<Vec<JoinHandle<()>>> {
         let mut doors = Vec::new();
-        for address in [METADATA, SECOND_NAMESERVER, OVER_IPV6] {
+        for address in [METADATA, SECOND_NAMESERVER, OVER_IPV6, LINK_LOCAL] {
             let socket = match UdpSocket::bind(socket_address(address, 53)?) {
                 // There is no IPv6 here.
-                Err(_) if address == OVER_IPV6 => continue,
+                Err(_) if [OVER_IPV6, LINK_LOCAL].contains(&address) => continue,
                 bound => bound?,
             };
             socket.set_nonblocking(true)?;
@@ -239,9 +239,17 @@ fn tcp(address: &str, port: u16) -> io::Result<net::TcpListener> {
     net::TcpListener::from_std(listener)
 }
 
+/// The number of the one interface there is.
+const LOOPBACK: u32 = 1;
+
 fn socket_address(address: &str, port: u16) -> io::Result<SocketAddr> {
-    let address = address.parse().map_err(io::Error::other)?;
-    Ok(SocketAddr::new(address, port))
+    let mut address = SocketAddr::new(address.parse().map_err(io::Error::other)?, port);
+    if let SocketAddr::V6(on_a_link) = &mut address
+        && on_a_link.ip().is_unicast_link_local()
+    {
+        on_a_link.set_scope_id(LOOPBACK);
+    }
+    Ok(address)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -210,7 +210,7 @@ const SETTINGS: &[(&str, &[&str])] = &[
             "mode", "text", "delay_ms", "cut", "exp_in", "region", "project", "audience", "times",
         ],
     ),
-    ("dns", &["mode", "delay_ms", "front", "only"]),
+    ("dns", &["mode", "delay_ms", "front", "only", "type", "at"]),
     ("frontend", &["mode", "delay_ms", "cut", "revoke"]),
     ("service", &["delay_ms"]),
     ("scripted", &["services"]),

@@ -1,3 +1,6 @@
+use std::net::IpAddr;
+
+use super::response::Record;
 use super::*;
 
 /// A query for `hello.run.internal` as dig sends it, with a cookie.
@@ -26,7 +29,7 @@ fn a_query_is_read() {
     let query = query(DIG);
     assert_eq!(query.name, "hello.run.internal");
     assert_eq!((query.kind, query.class, query.end), (A, IN, 36));
-    assert_eq!(edns_version(&query), Some(0));
+    assert_eq!(response::opt(query.wire, query.end), Some([0, 0]));
 }
 
 #[test]
@@ -81,6 +84,32 @@ fn what_is_no_plain_query() {
 }
 
 #[test]
+fn what_we_do_not_take_comes_back_with_its_question() {
+    let mut wire = DIG.to_vec();
+    wire[2] = 0x21; // NOTIFY, RD
+    for (end, with_question) in [(DIG.len(), true), (36, true), (35, false), (HEADER, false)] {
+        let mut out = Vec::new();
+        refuse(&wire[..end], NOTIMP, &mut out);
+        let header = [
+            0x12,
+            0x34,
+            0xa1,
+            NOTIMP,
+            0,
+            u8::from(with_question),
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ];
+        let question = if with_question { &DIG[HEADER..36] } else { &[] };
+        assert_eq!(out, [&header, question].concat(), "{end}");
+    }
+}
+
+#[test]
 fn our_address() {
     let mut out = vec![0xee]; // replies are appended
     let (v4, v6) = (Some(Ipv4Addr::LOCALHOST), None);
@@ -105,12 +134,13 @@ fn no_such_name_has_the_zones_soa() {
     let wire = question(7, "nothing.there.run.internal", A);
     reply(&query(&wire), &Verdict::NoSuchName { apex: 12 }, &mut out);
     assert_eq!(out[2..12], [0x85, 0x80 | NXDOMAIN, 0, 1, 0, 0, 0, 1, 0, 0]);
-    let (soa, end) = read_record(&out, wire.len()).unwrap();
+    let soa = Record::read(&out, wire.len()).unwrap();
+    let end = soa.until;
     assert_eq!(
         (soa.owner.as_str(), soa.kind, soa.ttl),
         ("run.internal", SOA, 10)
     );
-    let (server, at) = read_name(&out, soa.data_at, true).unwrap();
+    let (server, at) = read_name(&out, end - soa.data().len(), true).unwrap();
     let (mail, at) = read_name(&out, at, true).unwrap();
     assert_eq!((server.as_str(), mail.as_str()), ("run.internal", ""));
     assert_eq!(
@@ -324,5 +354,115 @@ fn garbage_is_never_fatal() {
         refuse(&wire, FORMERR, &mut out);
         addresses(&wire, "hello.run.internal", A);
         answers(&wire, 0x1234, DIG, 36);
+    }
+}
+
+#[test]
+fn only_records_of_the_internet_are_addresses() {
+    let asked = question(9, "a", A);
+    let b = name("b");
+    for (kind, data, of_it) in [(A, &[10, 0, 0, 1][..], 1), (CNAME, &b, 0)] {
+        for class in [IN, 0, 2, 3, 4, 254, 255, 0x101] {
+            let mut wire = answer(&asked, &[("a", kind, 60, data)]);
+            let at = asked.len() + 3 + 2;
+            wire[at..at + 2].copy_from_slice(&class.to_be_bytes());
+            let found = addresses(&wire, "a", A).unwrap();
+            let got = (found.addresses.len(), found.alias.is_some());
+            let want = if class == IN {
+                (of_it, of_it == 0)
+            } else {
+                (0, false)
+            };
+            assert_eq!(got, want, "type {kind}, class {class}");
+        }
+    }
+}
+
+#[test]
+fn a_name_ends_where_its_record_does() {
+    let asked = question(9, "a", A);
+    let b = name("b");
+    for (data, want) in [
+        (&b[..], Some("b")),
+        // A pointer to the question.
+        (&[0xc0, 12], Some("a")),
+        // Cut: the next record's first octet is 1, and would be taken for a label.
+        (&[1, b'b'], None),
+        (&[1], None),
+        (&[], None),
+        (&[0xc0], None),
+        // And something behind it.
+        (&[1, b'b', 0, 0], None),
+        (&[0xc0, 12, 0], None),
+    ] {
+        let after = ("a", A, 60, &[10, 0, 0, 1][..]);
+        for records in [
+            &[("a", CNAME, 60, data)][..],
+            &[("a", CNAME, 60, data), ("x", A, 60, after.3)],
+        ] {
+            let mut wire = answer(&asked, records);
+            wire.extend_from_slice(&[1, b'c', 0]);
+            let alias = addresses(&wire, "a", A).and_then(|found| found.alias);
+            assert_eq!(alias.as_deref(), want, "{data:?}");
+        }
+    }
+}
+
+#[test]
+fn garbage_of_a_nameserver_is_never_fatal() {
+    let asked = question(0x1234, "hello", A);
+    let (alias, ip) = (name("b.hello"), [10, 0, 0, 1]);
+    let mut whole = answer(
+        &asked,
+        &[("hello", CNAME, 60, &alias), ("b.hello", A, 60, &ip)],
+    );
+    whole.extend_from_slice(b"\0\0\x29\x04\xd0\x01\0\0\0\0\0");
+    whole[11] = 1;
+    let pieces = [
+        &b"\xc0\x0c"[..],
+        b"\x3f",
+        b"\0",
+        b"\xc0\x1f\0\x05\0\x01",
+        &whole[..12],
+    ];
+    let mut state = 7_u32;
+    let mut below = |limit: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % limit
+    };
+    for _ in 0..20_000 {
+        let mut wire = whole[..1 + below(whole.len())].to_vec();
+        for _ in 0..below(6) {
+            let at = below(wire.len());
+            match below(3) {
+                0 => wire[at] = whole[below(whole.len())],
+                1 => wire[at] ^= 1 << below(8),
+                _ => {
+                    let piece = pieces[below(pieces.len())];
+                    wire.splice(at..at, piece.iter().copied());
+                }
+            }
+        }
+        settles(&wire);
+        is_truncated(&wire);
+        if let Some(found) = addresses(&wire, "hello", A) {
+            assert!(found.addresses.len() < wire.len());
+        }
+        if !answers(&wire, 0x1234, &asked, asked.len()) {
+            continue;
+        }
+        for otherwise in [
+            Otherwise::Failure,
+            Otherwise::NoSuchName,
+            Otherwise::Empty { apex: 5 },
+        ] {
+            let mut out = Vec::new();
+            conclude(&asked, asked.len(), otherwise, Some(&wire), &mut out);
+            assert!(answers(&out, 0x1234, &asked, asked.len()), "{wire:?}");
+            assert_eq!(
+                out[HEADER..asked.len()].to_ascii_lowercase(),
+                asked[HEADER..]
+            );
+        }
     }
 }

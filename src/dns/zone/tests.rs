@@ -4,6 +4,7 @@ use crate::dns::message::CNAME;
 
 const MX: u16 = 15;
 const TXT: u16 = 16;
+const SRV: u16 = 33;
 const CHAOS: u16 = 3;
 
 const V4: Verdict = Verdict::Answer {
@@ -22,10 +23,8 @@ const SERVER: Verdict = Verdict::Answer {
     v4: Some(METADATA_SERVER),
     v6: None,
 };
-const FORWARD: Verdict = Verdict::Forward {
-    under_search: false,
-};
-const SEARCHED: Verdict = Verdict::Forward { under_search: true };
+const FORWARD: Verdict = Verdict::Forward(Otherwise::Failure);
+const SEARCHED: Verdict = Verdict::Forward(Otherwise::NoSuchName);
 
 fn none(apex: &str) -> Verdict {
     Verdict::NoSuchName { apex: apex.len() }
@@ -33,6 +32,11 @@ fn none(apex: &str) -> Verdict {
 
 fn empty(apex: &str) -> Verdict {
     Verdict::Empty { apex: apex.len() }
+}
+
+/// Asked of the nameservers; where they do not know it, there is no such record.
+fn asked(apex: &str) -> Verdict {
+    Verdict::Forward(Otherwise::Empty { apex: apex.len() })
 }
 
 fn names(only: Option<&[&str]>) -> Names {
@@ -87,7 +91,7 @@ fn whose_is_a_name() {
         ("_grpc._tcp.hello.run.internal", 33, none(run)),
         (r"x\046run.internal", A, FORWARD),
         ("notrun.internal", A, FORWARD),
-        ("internal", MX, FORWARD),
+        ("internal", MX, asked("internal")),
         ("metadata.google.internal", A, SERVER),
         ("metadata.google.internal", ANY, SERVER),
         ("metadata.google.internal", AAAA, empty(google)),
@@ -97,15 +101,24 @@ fn whose_is_a_name() {
         ("google.internal", A, empty(google)),
         ("metadata", A, SERVER),
         ("metadata", AAAA, empty("metadata")),
-        ("metadata", TXT, FORWARD),
+        ("metadata", TXT, asked("metadata")),
+        ("metadata", ANY, SERVER),
+        ("metadata", CNAME, empty("metadata")),
         ("hello", A, V4),
         ("hello", AAAA, V6),
         ("hello", HTTPS, empty("hello")),
-        ("hello", MX, FORWARD),
+        ("hello", MX, asked("hello")),
+        ("hello", TXT, asked("hello")),
+        ("hello", SRV, asked("hello")),
+        ("hello", ANY, BOTH),
+        ("hello", CNAME, empty("hello")),
+        ("hello.us-east1", SRV, asked("hello.us-east1")),
+        ("canary---hello", TXT, asked("canary---hello")),
         ("hello.us-east1", A, V4),
         ("hello.us-east1.123456789012", A, V4),
         ("billing.example.com", A, V4),
-        ("billing.example.com", TXT, FORWARD),
+        ("billing.example.com", TXT, asked("billing.example.com")),
+        ("mail.billing.example.com", MX, FORWARD),
         ("bill_ing", A, V4),
         ("localhost", A, FORWARD),
         ("", 2, FORWARD),

@@ -1,0 +1,71 @@
+//! Names on the wire (RFC 1035, section 4.1.4), as text and as something to
+//! step over.
+
+use super::number;
+
+/// Reads the name at `at`: its text in lower case without the trailing dot,
+/// and where it ends.
+///
+/// A byte that would be mistaken in text (a dot within a label, a backslash,
+/// anything not visible) is written as three decimal digits after a backslash:
+/// such a name is like no other, and never a service. Queries have no
+/// compression; where it is allowed, pointers only lead backwards.
+pub fn read_name(wire: &[u8], at: usize, compressed: bool) -> Option<(String, usize)> {
+    let mut text = String::with_capacity(64);
+    let mut octets = 1;
+    let mut at = at;
+    let mut end = None;
+    let mut lowest = at;
+    loop {
+        let len = usize::from(*wire.get(at)?);
+        match len {
+            0 => return Some((text, end.unwrap_or(at + 1))),
+            1..=63 => {
+                octets += len + 1;
+                if octets > 255 {
+                    return None;
+                }
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                for &byte in wire.get(at + 1..at + 1 + len)? {
+                    push_byte(byte, &mut text);
+                }
+                at += len + 1;
+            }
+            0xc0.. if compressed => {
+                let target = usize::from(number(wire, at)? & 0x3fff);
+                end.get_or_insert(at + 2);
+                if target >= lowest {
+                    return None;
+                }
+                lowest = target;
+                at = target;
+            }
+            _ => return None,
+        }
+    }
+}
+
+fn push_byte(byte: u8, text: &mut String) {
+    if byte.is_ascii_graphic() && byte != b'.' && byte != b'\\' {
+        text.push(char::from(byte.to_ascii_lowercase()));
+    } else {
+        text.push('\\');
+        for digit in [byte / 100, byte / 10 % 10, byte % 10] {
+            text.push(char::from(b'0' + digit));
+        }
+    }
+}
+
+/// Where the name at `at` ends; what it says is not looked at.
+pub fn skip_name(wire: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match usize::from(*wire.get(at)?) {
+            0 => return Some(at + 1),
+            len @ 1..=63 => at += len + 1,
+            0xc0.. => return Some(at + 2),
+            _ => return None,
+        }
+    }
+}
