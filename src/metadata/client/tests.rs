@@ -84,7 +84,7 @@ fn no_answers() {
             &[length, b"6\r\nTransfer-Encoding: chunked\r\n\r\nsecret"],
             "is not HTTP: Content-Length and Transfer-Encoding at once",
         ),
-        (&[b"secret\r\n\r\n"], "is not HTTP: a first line that is"),
+        (&[b"secret\r\n\r\n"], "is not HTTP: invalid HTTP version"),
         (&[b"HTTP/1.1 200 OK\r\nA: ", &long], "a head larger than"),
         (&[b"HTTP/1.0 200 OK\r\n\r\n", &long], "is over 65536 bytes"),
         (&[length, b"70000\r\n\r\n", &long], "is over 65536 bytes"),
