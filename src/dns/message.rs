@@ -221,7 +221,10 @@ pub fn addresses(reply: &[u8], name: &str, kind: u16) -> Option<Found> {
         let Some((record, next)) = read_record(reply, at) else {
             break;
         };
-        records.push(record);
+        // Others (CH, HS) have types of the same numbers, with other data.
+        if record.class == IN {
+            records.push(record);
+        }
         at = next;
     }
     let mut found = Found {
@@ -251,7 +254,13 @@ pub fn addresses(reply: &[u8], name: &str, kind: u16) -> Option<Found> {
             .find(|r| r.owner == current && r.kind == CNAME);
         let Some(cname) = cname else { break };
         found.ttl = found.ttl.min(cname.ttl);
-        found.alias = Some(read_name(reply, cname.data_at, true)?.0);
+        // It ends where its record does: what follows is not of it.
+        let end = cname.data_at + cname.data.len();
+        let (alias, name_end) = read_name(&reply[..end], cname.data_at, true)?;
+        if name_end != end {
+            return None;
+        }
+        found.alias = Some(alias);
     }
     Some(found)
 }
@@ -259,6 +268,7 @@ pub fn addresses(reply: &[u8], name: &str, kind: u16) -> Option<Found> {
 struct Record<'a> {
     owner: String,
     kind: u16,
+    class: u16,
     ttl: u32,
     data_at: usize,
     data: &'a [u8],
@@ -267,6 +277,7 @@ struct Record<'a> {
 fn read_record(wire: &[u8], at: usize) -> Option<(Record<'_>, usize)> {
     let (owner, at) = read_name(wire, at, true)?;
     let kind = number(wire, at)?;
+    let class = number(wire, at + 2)?;
     let ttl = wire.get(at + 4..at + 8)?;
     let len = usize::from(number(wire, at + 8)?);
     let data = wire.get(at + 10..at + 10 + len)?;
@@ -275,6 +286,7 @@ fn read_record(wire: &[u8], at: usize) -> Option<(Record<'_>, usize)> {
     let record = Record {
         owner,
         kind,
+        class,
         ttl,
         data_at: at + 10,
         data,

@@ -254,6 +254,41 @@ fn whom_anyone_found_silent_is_asked_last() {
 }
 
 #[test]
+fn only_records_of_the_internet_are_addresses() {
+    let query = message::question(1, "a", A);
+    let mut chaos = answer(&query, &[("a", A, 60, &[6, 6, 6, 6])]);
+    let class_at = query.len() + 3 + 3;
+    assert_eq!(chaos[class_at], 1);
+    chaos[class_at] = 3;
+    let found = message::addresses(&chaos, "a", A).unwrap();
+    assert!(found.addresses.is_empty(), "{found:?}");
+}
+
+#[test]
+fn a_name_ends_where_its_record_does() {
+    let query = message::question(1, "a", A);
+    let long = name("longer.example");
+    for (len, is_read) in [
+        (long.len(), true),
+        (long.len() - 1, false),
+        (long.len() - 4, false),
+        (1, false),
+        (0, false),
+    ] {
+        // What the record lacks follows it, as the beginning of another one.
+        let mut wire = answer(&query, &[("a", CNAME, 5, &long)]);
+        let len_at = wire.len() - long.len() - 1;
+        wire[len_at] = u8::try_from(len).unwrap();
+        let found = message::addresses(&wire, "a", A);
+        assert_eq!(found.is_some(), is_read, "{len} of {}", long.len());
+    }
+    let mut padded = answer(&query, &[("a", CNAME, 5, &[&long[..], b"x"].concat())]);
+    assert_eq!(message::addresses(&padded, "a", A), None);
+    padded.truncate(padded.len() - 1);
+    assert!(message::addresses(&padded, "a", A).is_some_and(|found| found.alias.is_none()));
+}
+
+#[test]
 fn only_the_answer_is_taken() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
