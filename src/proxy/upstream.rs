@@ -7,14 +7,14 @@
 mod crypto;
 mod handshake;
 mod incoming;
+mod pool;
 mod record;
 mod stream;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
@@ -25,6 +25,7 @@ use rustls::{AlertDescription, ClientConfig, RootCertStore};
 
 pub use stream::{Aborter, Reader, Writer, send};
 
+use self::pool::{Key, Pool};
 use super::refusal::{Kind, Refusal};
 use super::seats::Seats;
 use crate::destination::Destination;
@@ -46,7 +47,7 @@ pub struct Upstream {
     settings: Settings,
     resolver: Arc<Resolver>,
     tls: OnceLock<[Arc<ClientConfig>; 2]>,
-    idle: Mutex<HashMap<Key, Vec<Idle>>>,
+    idle: Pool<Connection>,
 }
 
 /// The protocol asked for by ALPN.
@@ -65,15 +66,6 @@ pub struct Connection {
     key: Key,
 }
 
-/// One certificate may cover all services, so only the very same host shares
-/// a connection.
-type Key = (String, u16, bool);
-
-struct Idle {
-    connection: Connection,
-    since: Instant,
-}
-
 impl Upstream {
     /// Reads nothing and asks nobody; the first dial or [`Upstream::warm`] does.
     pub fn new(settings: Settings, resolver: Arc<Resolver>) -> Upstream {
@@ -81,7 +73,7 @@ impl Upstream {
             settings,
             resolver,
             tls: OnceLock::new(),
-            idle: Mutex::new(HashMap::new()),
+            idle: Pool::new(),
         }
     }
 
@@ -92,15 +84,13 @@ impl Upstream {
 
     /// An idle connection to `to` that is still alive, the youngest first.
     pub fn take(&self, to: &Destination) -> Option<Connection> {
+        // By reference would need a borrowed key type; a request comes here
+        // only when its client has no connection in hand.
+        let key = key(to);
         loop {
-            let idle = {
-                let mut pool = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-                // By reference would need a borrowed key type; a request
-                // comes here only when its client has no connection in hand.
-                pool.get_mut(&key(to))?.pop()?
-            };
-            if idle.since.elapsed() < IDLE && idle.connection.is_quiet() {
-                return Some(idle.connection);
+            let connection = self.idle.take(&key, Instant::now())?;
+            if connection.is_quiet() {
+                return Some(connection);
             }
             debug!("upstream: {}: an idle connection was closed", to.host);
         }
@@ -109,29 +99,17 @@ impl Upstream {
     /// Keeps a connection on which nothing is under way.
     pub fn put(&self, mut connection: Connection) {
         connection.reader.rest();
-        let mut dead = Vec::new();
-        let mut pool = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = Instant::now();
-        // Nothing may depend on a timer here (the CPU is taken away between
-        // requests), so each arrival sweeps out what has grown old.
-        for kept in pool.values_mut() {
-            let old = kept.partition_point(|idle| since.duration_since(idle.since) > IDLE);
-            dead.extend(kept.drain(..old));
-        }
-        let kept = pool.entry(connection.key.clone()).or_default();
-        if kept.len() == MOST_IDLE {
-            dead.push(kept.remove(0));
-        }
-        kept.push(Idle { connection, since });
-        // Closing takes system calls, which nobody should wait for.
-        drop(pool);
+        self.idle
+            .put(connection.key.clone(), connection, Instant::now());
     }
 
     /// Dials `to`: address, connection, TLS, in this order.
     ///
     /// Each failure is a [`Refusal`] that says which of them it was.
     pub fn dial(&self, to: &Destination, alpn: Alpn) -> Result<Connection, Refusal> {
-        self.make_room();
+        // Those in use and those still idle together are no more than there
+        // are seats, and descriptors for them.
+        self.idle.shrink(self.settings.seats.free());
         let started = Instant::now();
         let tcp = self.connect(to)?;
         let connected = started.elapsed();
@@ -167,22 +145,6 @@ impl Upstream {
             used: false,
             key: key(to),
         })
-    }
-
-    /// Closes idle connections, so that those in use and those still idle
-    /// together are no more than there are seats, and descriptors for them.
-    fn make_room(&self) {
-        let free = self.settings.seats.free();
-        let mut closed = Vec::new();
-        let mut pool = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = pool.values().map(Vec::len).sum();
-        let mut more = all.saturating_sub(free);
-        for kept in pool.values_mut() {
-            let some = more.min(kept.len());
-            closed.extend(kept.drain(..some));
-            more -= some;
-        }
-        drop(pool);
     }
 
     /// The addresses dialling would try, in order.
@@ -376,10 +338,6 @@ fn tls_refusal(to: &Destination, err: &io::Error) -> Refusal {
     Refusal::new(kind, format!("{}: {what}", to.host))
 }
 
-/// How long an idle connection is kept.
-const IDLE: Duration = Duration::from_secs(90);
-/// How many idle connections one host may have.
-const MOST_IDLE: usize = 128;
 /// How long the only, or the last, address may take to accept.
 const CONNECT: Duration = Duration::from_secs(75);
 /// How long an address may take while there is another to try.
