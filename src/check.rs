@@ -93,12 +93,7 @@ fn check_network(report: &mut Report, config: &Config, proxy: &Proxy, nameserver
         )),
     };
     report.line("resolv.conf", outcome);
-    let trusted = proxy.upstream.trusted();
-    let whose = match &config.ca_file {
-        Some(path) => format!("of {}", path.display()),
-        None => "of Mozilla, built in".to_owned(),
-    };
-    report.line("TLS roots", Ok::<_, String>(format!("{trusted} {whose}")));
+    report.line("TLS roots", proxy.upstream.trusted());
 }
 
 /// A port in use is all right when runsd runs here already, and that is what

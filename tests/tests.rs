@@ -24,4 +24,5 @@ mod resolvers;
 mod sentences;
 mod sse;
 mod supervision;
+mod upstreams;
 mod websocket;

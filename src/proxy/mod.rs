@@ -246,7 +246,7 @@ impl Proxy {
             tokens,
             upstream: Upstream::new(
                 Settings {
-                    ca_file: config.ca_file.clone(),
+                    trust: config.trust.clone(),
                     address: config.args.upstream_addr,
                     seats: seats.clone(),
                 },

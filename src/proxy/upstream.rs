@@ -10,17 +10,17 @@ mod incoming;
 mod pool;
 mod record;
 mod stream;
+mod trust;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
+use log::{debug, error};
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
 
 pub use stream::{Aborter, Reader, Writer, send};
@@ -28,14 +28,15 @@ pub use stream::{Aborter, Reader, Writer, send};
 use self::pool::{Key, Pool};
 use super::refusal::{Kind, Refusal};
 use super::seats::Seats;
+use crate::config::Trust;
 use crate::destination::Destination;
 use crate::dns::resolve::{ResolveError, Resolver};
 use crate::sys;
 
 /// What dialling needs to know.
 pub struct Settings {
-    /// PEM file whose certificates replace the built-in roots.
-    pub ca_file: Option<PathBuf>,
+    /// Whose certificates are trusted.
+    pub trust: Trust,
     /// Every connection goes here instead (for tests).
     pub address: Option<SocketAddr>,
     /// For those we dial for: each may have one connection, beside the idle ones.
@@ -235,48 +236,29 @@ impl Upstream {
 
     fn tls(&self) -> &[Arc<ClientConfig>; 2] {
         self.tls.get_or_init(|| {
-            let roots = self.roots();
-            let provider = Arc::new(crypto::provider());
-            let mut http1 = ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .expect("ring has suites for TLS 1.2 and 1.3")
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-            // By our own records, which are made with them.
-            http1.enable_secret_extraction = true;
-            // Clones share the store of sessions, so either resumes both.
-            let mut http2 = http1.clone();
-            http1.alpn_protocols = vec![b"http/1.1".to_vec()];
-            http2.alpn_protocols = vec![b"h2".to_vec()];
-            [Arc::new(http1), Arc::new(http2)]
+            // It was looked at before the application started, and is gone now.
+            let roots = trust::roots(&self.settings.trust).unwrap_or_else(|sentence| {
+                error!("{sentence}; no certificate is trusted");
+                (RootCertStore::empty(), String::new())
+            });
+            trust::configs(roots.0)
         })
     }
 
-    /// How many roots are trusted.
-    pub fn trusted(&self) -> usize {
-        self.roots().len()
+    /// How many roots are trusted, and whose they are.
+    pub fn trusted(&self) -> Result<String, String> {
+        let (roots, whose) = trust::roots(&self.settings.trust)?;
+        Ok(format!("{} {whose}", roots.len()))
     }
+}
 
-    fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        if let Some(path) = &self.settings.ca_file {
-            match CertificateDer::pem_file_iter(path) {
-                Ok(certificates) => {
-                    roots.add_parsable_certificates(certificates.flatten());
-                }
-                Err(err) => warn!("cannot read the certificates of {}: {err}", path.display()),
-            }
-            if !roots.is_empty() {
-                return roots;
-            }
-            warn!(
-                "no certificate in {}; trusting the built-in roots",
-                path.display()
-            );
-        }
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        roots
-    }
+/// Looks whether a file has certificates to trust, before anything depends on
+/// them.
+///
+/// # Errors
+/// A sentence that says what is wrong with it.
+pub fn check_ca_file(path: &Path) -> Result<(), String> {
+    trust::read(path).map(drop)
 }
 
 impl Connection {
