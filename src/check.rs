@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Config, Platform};
+use crate::context::Background;
 use crate::destination::{Form, Needs};
 use crate::dns::nameservers::Nameservers;
 use crate::dns::resolve::{ResolveError, Resolver};
 use crate::metadata::Metadata;
 use crate::proxy::route::Sent;
-use crate::proxy::upstream::Alpn;
+use crate::proxy::upstream::{Alpn, DialError};
 use crate::proxy::{Goal, Proxy, hint, http1};
 use crate::resolv_conf::{self, ResolvConf};
 
@@ -130,7 +131,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     );
     let started = Instant::now();
     let addresses = proxy.upstream.addresses(to);
-    let outcome = addresses.map_err(|refusal| refusal.reason()).map(|found| {
+    let outcome = addresses.map_err(DialError::reason).map(|found| {
         let found: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
         format!("{}, {}", found.join(" "), ms(started))
     });
@@ -152,9 +153,9 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         );
     }
     let started = Instant::now();
-    let mut connection = match proxy.upstream.dial(to, Alpn::Http1) {
+    let mut connection = match proxy.upstream.dial(to, Alpn::Http1, &mut Background) {
         Ok(connection) => connection,
-        Err(refusal) => return report.line("TLS", Err::<String, _>(refusal.reason())),
+        Err(err) => return report.line("TLS", Err::<String, _>(err.reason())),
     };
     let version = connection.reader.version().unwrap_or("none");
     report.line(

@@ -12,6 +12,7 @@
 mod check;
 mod cli;
 mod config;
+mod context;
 mod destination;
 mod dns;
 mod here;

@@ -107,13 +107,6 @@ fn pass_on(wire: &[u8], under_search: bool, house: &House, writing: &Mutex<TcpSt
     give(&kept);
 }
 
-/// Asks one nameserver, for its answer whatever it says.
-pub fn exchange(query: &Query<'_>, address: SocketAddr, wait: Duration) -> io::Result<Vec<u8>> {
-    let mut whole = Vec::new();
-    let refusal = ask(query, address, wait, &mut |answer| whole = answer.to_vec())?;
-    Ok(if whole.is_empty() { refusal } else { whole })
-}
-
 /// Asks the nameservers in turn, and gives the first answer that says
 /// something to `give`. If there is none: one that does not, and false.
 fn ask_all(

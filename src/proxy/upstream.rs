@@ -1,10 +1,15 @@
-//! Connections to the far end: dialled, verified, and kept while idle.
+//! Connections to upstreams: dialled, verified, and kept while idle.
 //!
-//! The TLS handshake is in `upstream/handshake.rs`, with what it encrypts in
-//! `crypto.rs`, and what happens on a connection once it stands in `stream.rs`
-//! beside it. Nobody else knows rustls.
+//! `upstream/dial.rs` connects, to the addresses in the order of
+//! `addresses.rs`; the TLS handshake is in `handshake.rs`, with what it
+//! encrypts in `crypto.rs` and what it trusts in `trust.rs`; `failure.rs` says
+//! why one of these failed. What happens on a connection once it stands is in
+//! `stream.rs`, and the idle ones are in `pool.rs`. No other room knows rustls.
 
+mod addresses;
 mod crypto;
+mod dial;
+mod failure;
 mod handshake;
 mod incoming;
 mod pool;
@@ -12,25 +17,28 @@ mod record;
 mod stream;
 mod trust;
 
-use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use log::{debug, error};
+
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 
+pub use failure::DialError;
 pub use stream::{Aborter, Reader, Writer, send};
 
+use self::dial::Dialer;
 use self::pool::{Key, Pool};
 use super::refusal::{Kind, Refusal};
 use super::seats::Seats;
 use crate::config::Trust;
+use crate::context::Context;
 use crate::destination::Destination;
-use crate::dns::resolve::{ResolveError, Resolver};
+use crate::dns::resolve::Resolver;
 use crate::sys;
 
 /// What dialling needs to know.
@@ -43,10 +51,11 @@ pub struct Settings {
     pub seats: Arc<Seats>,
 }
 
-/// Dials far ends, and keeps the connections that are idle.
+/// Dials upstreams, and keeps the connections that are idle.
 pub struct Upstream {
     settings: Settings,
     resolver: Arc<Resolver>,
+    dialer: Dialer,
     tls: OnceLock<[Arc<ClientConfig>; 2]>,
     idle: Pool<Connection>,
 }
@@ -72,6 +81,7 @@ impl Upstream {
     pub fn new(settings: Settings, resolver: Arc<Resolver>) -> Upstream {
         Upstream {
             settings,
+            dialer: Dialer::new(resolver.clone()),
             resolver,
             tls: OnceLock::new(),
             idle: Pool::new(),
@@ -106,26 +116,51 @@ impl Upstream {
 
     /// Dials `to`: address, connection, TLS, in this order.
     ///
-    /// Each failure is a [`Refusal`] that says which of them it was.
-    pub fn dial(&self, to: &Destination, alpn: Alpn) -> Result<Connection, Refusal> {
+    /// Blocks: until it is there, or `context` is cancelled.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that says which of them failed; nothing of the request was
+    /// sent then.
+    pub fn dial(
+        &self,
+        to: &Destination,
+        alpn: Alpn,
+        context: &mut dyn Context,
+    ) -> Result<Connection, DialError> {
         // Those in use and those still idle together are no more than there
         // are seats, and descriptors for them.
         self.idle.shrink(self.settings.seats.free());
+        let dialed = self.dial_now(to, alpn, context);
+        if let Err(DialError::Cancelled) = dialed {
+            debug!("upstream: {}: given up, because the client left", to.host);
+        }
+        dialed
+    }
+
+    fn dial_now(
+        &self,
+        to: &Destination,
+        alpn: Alpn,
+        context: &mut dyn Context,
+    ) -> Result<Connection, DialError> {
         let started = Instant::now();
-        let tcp = self.connect(to)?;
+        let tcp = match self.settings.address {
+            Some(address) => self.dialer.connect_to(&to.host, address, context)?,
+            None => self.dialer.connect(&to.host, to.port, context)?,
+        };
         let connected = started.elapsed();
         // Small writes are gathered by us; Nagle would only hold them back.
         let _ = tcp.set_nodelay(true);
         let (reader, writer) = match to.tls {
             true => {
                 let session = self.session(to, alpn)?;
-                let (reader, writer, got) = handshake::handshake(tcp, session, HANDSHAKE)
-                    .map_err(|err| tls_refusal(to, &err))?;
+                let (reader, writer, got) = handshake::handshake(tcp, session, HANDSHAKE, context)
+                    .map_err(|err| failure::of_handshake(to, err, HANDSHAKE))?;
                 if alpn == Alpn::Http2 && got.as_deref() != Some(b"h2") {
-                    return Err(Refusal::new(
+                    return Err(DialError::Refused(Refusal::new(
                         Kind::TlsProtocolError,
                         format!("{} does not offer HTTP/2 (h2) by ALPN", to.host),
-                    ));
+                    )));
                 }
                 (reader, writer)
             }
@@ -148,74 +183,12 @@ impl Upstream {
         })
     }
 
-    /// The addresses dialling would try, in order.
-    pub fn addresses(&self, to: &Destination) -> Result<Vec<SocketAddr>, Refusal> {
-        if let Some(address) = self.settings.address {
-            return Ok(vec![address]);
+    /// The addresses dialling would try first, in order.
+    pub fn addresses(&self, to: &Destination) -> Result<Vec<SocketAddr>, DialError> {
+        match self.settings.address {
+            Some(address) => Ok(vec![address]),
+            None => Ok(self.resolver.resolve(&to.host, to.port)?),
         }
-        self.resolver
-            .resolve(&to.host, to.port)
-            .map_err(|err| resolve_refusal(&err))
-    }
-
-    /// By IPv6 where there is no IPv4 address, or all of them refuse.
-    fn connect(&self, to: &Destination) -> Result<TcpStream, Refusal> {
-        let addresses = self.addresses(to)?;
-        let refusal = match Self::connect_any(to, &addresses) {
-            Ok(tcp) => return Ok(tcp),
-            Err(refusal) => refusal,
-        };
-        // After silence there is no time left to try others.
-        let is_refused = refusal.kind != Kind::ConnectionTimeout;
-        if self.settings.address.is_some() || !is_refused || addresses.iter().any(|at| at.is_ipv6())
-        {
-            return Err(refusal);
-        }
-        // What IPv4 met says more, if this fails too.
-        let others = self.resolver.resolve_v6(&to.host, to.port);
-        Self::connect_any(to, &others).map_err(|_| refusal)
-    }
-
-    fn connect_any(to: &Destination, addresses: &[SocketAddr]) -> Result<TcpStream, Refusal> {
-        let mut refusal = None;
-        for (at, address) in addresses.iter().enumerate() {
-            // A first connect can take a minute after a cold start with
-            // Direct VPC egress, so the last address is given that long.
-            let limit = match at + 1 == addresses.len() {
-                true => CONNECT,
-                false => CONNECT_NEXT,
-            };
-            match TcpStream::connect_timeout(address, limit) {
-                Ok(tcp) => return Ok(tcp),
-                Err(err) => {
-                    let (kind, what) = match err.kind() {
-                        io::ErrorKind::ConnectionRefused => {
-                            (Kind::ConnectionRefused, "refused the connection".to_owned())
-                        }
-                        // Accepted and ended before we could look.
-                        io::ErrorKind::ConnectionReset => {
-                            (Kind::ConnectionRefused, "reset the connection".to_owned())
-                        }
-                        io::ErrorKind::TimedOut => (
-                            Kind::ConnectionTimeout,
-                            format!("did not answer within {} s", limit.as_secs()),
-                        ),
-                        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => (
-                            Kind::DestinationIpUnroutable,
-                            "cannot be reached from here".to_owned(),
-                        ),
-                        _ => (
-                            Kind::DestinationUnavailable,
-                            format!("cannot be connected to: {err}"),
-                        ),
-                    };
-                    let details = format!("{} at {address} {what}", to.host);
-                    refusal = Some(Refusal::new(kind, details));
-                }
-            }
-        }
-        Err(refusal
-            .unwrap_or_else(|| Refusal::new(Kind::DnsError, format!("{} has no address", to.host))))
     }
 
     fn session(&self, to: &Destination, alpn: Alpn) -> Result<UnbufferedClientConnection, Refusal> {
@@ -277,53 +250,6 @@ fn key(to: &Destination) -> Key {
     (to.host.clone(), to.port, to.tls)
 }
 
-fn resolve_refusal(err: &ResolveError) -> Refusal {
-    let kind = match err {
-        ResolveError::TimedOut { .. } => Kind::DnsTimeout,
-        _ => Kind::DnsError,
-    };
-    Refusal::new(kind, err.to_string())
-}
-
-/// rustls reports through `io::Error`; what it said is inside.
-fn tls_refusal(to: &Destination, err: &io::Error) -> Refusal {
-    let inner = err
-        .get_ref()
-        .and_then(|err| err.downcast_ref::<rustls::Error>());
-    let (kind, what) = match inner {
-        Some(rustls::Error::InvalidCertificate(why)) => (
-            Kind::TlsCertificateError,
-            format!("its certificate is not valid: {why:?}"),
-        ),
-        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => (
-            Kind::TlsAlertReceived,
-            "it does not offer the HTTP/2 or HTTP/1.1 that was asked for, by ALPN".to_owned(),
-        ),
-        Some(rustls::Error::AlertReceived(alert)) => (
-            Kind::TlsAlertReceived,
-            format!("it ended the TLS handshake with {alert:?}"),
-        ),
-        Some(other) => (Kind::TlsProtocolError, other.to_string()),
-        None if err.kind() == io::ErrorKind::TimedOut => (
-            Kind::ConnectionReadTimeout,
-            format!("silence in the TLS handshake for {} s", HANDSHAKE.as_secs()),
-        ),
-        None if err.kind() == io::ErrorKind::UnexpectedEof => (
-            Kind::ConnectionTerminated,
-            "it closed the connection in the TLS handshake".to_owned(),
-        ),
-        None => (
-            Kind::ConnectionTerminated,
-            format!("the TLS handshake broke off: {err}"),
-        ),
-    };
-    Refusal::new(kind, format!("{}: {what}", to.host))
-}
-
-/// How long the only, or the last, address may take to accept.
-const CONNECT: Duration = Duration::from_secs(75);
-/// How long an address may take while there is another to try.
-const CONNECT_NEXT: Duration = Duration::from_secs(3);
 /// How long the whole TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(9);
 /// How long a read waits before the reader looks whether its client is
