@@ -216,6 +216,30 @@ fn a_client_that_leaves_while_its_upstream_is_dialled_leaves_nothing_behind() {
 }
 
 #[test]
+fn clients_that_give_up_on_a_black_hole_do_not_take_the_seats_of_others() {
+    // 64 descriptors are for 16 connections.
+    let leave = "import socket, time
+for i in range(200):
+    s = socket.create_connection(('blackhole', 80))
+    s.sendall(b'GET / HTTP/1.1\\r\\nHost: blackhole\\r\\n\\r\\n')
+    s.close()
+start = time.monotonic()
+for i in range(50):
+    s = socket.create_connection(('hello', 80))
+    s.sendall(b'GET / HTTP/1.1\\r\\nHost: hello\\r\\n\\r\\n')
+    print(s.recv(12).decode())
+    s.close()
+print('in time' if time.monotonic() - start < 30 else 'late')";
+    let script = format!(
+        "ulimit -n 64; exec /runsd {} -- python3 -c \"{leave}\"",
+        route("blackhole")
+    );
+    let out = CloudRun::new().run(&["sh", "-c", &script]);
+    let want = "HTTP/1.1 200\n".repeat(50) + "in time\n";
+    assert_eq!(out.stdout, want, "{}", out.stderr);
+}
+
+#[test]
 fn a_client_that_half_closed_gets_its_response() {
     let script = "printf 'GET / HTTP/1.1\\r\\nHost: hello\\r\\nConnection: close\\r\\n\\r\\n' \
                   | busybox nc hello 80 | head -n 1";

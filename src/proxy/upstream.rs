@@ -80,8 +80,8 @@ impl Upstream {
     /// Reads nothing and asks nobody; the first dial or [`Upstream::warm`] does.
     pub fn new(settings: Settings, resolver: Arc<Resolver>) -> Upstream {
         Upstream {
+            dialer: Dialer::new(resolver.clone(), settings.seats.clone()),
             settings,
-            dialer: Dialer::new(resolver.clone()),
             resolver,
             tls: OnceLock::new(),
             idle: Pool::new(),

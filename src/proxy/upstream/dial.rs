@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use log::debug;
@@ -19,12 +19,16 @@ use super::failure::{self, DialError};
 use crate::context::{Cancelled, Context};
 use crate::dns::resolve::Resolver;
 use crate::proxy::refusal::{Kind, Refusal};
+use crate::proxy::seats::Seats;
 use crate::sys::connect;
 use crate::sys::net::Wait;
 
 /// Connects, and remembers which addresses did not answer.
 pub struct Dialer {
     resolver: Arc<Resolver>,
+    seats: Arc<Seats>,
+    /// Attempts under way beside another one of the same race.
+    spares: AtomicUsize,
     failures: Failures,
     /// Some connection through the egress was established.
     is_warm: AtomicBool,
@@ -32,9 +36,11 @@ pub struct Dialer {
 
 impl Dialer {
     /// One that has not connected to anything yet.
-    pub fn new(resolver: Arc<Resolver>) -> Dialer {
+    pub fn new(resolver: Arc<Resolver>, seats: Arc<Seats>) -> Dialer {
         Dialer {
             resolver,
+            seats,
+            spares: AtomicUsize::new(0),
             failures: Failures::default(),
             is_warm: AtomicBool::new(false),
         }
@@ -111,11 +117,28 @@ impl Dialer {
         race.finish()
     }
 
+    /// A descriptor for an attempt beside another one. A seat that is not taken
+    /// has two, of which an idle connection may hold one.
+    fn spare(&self) -> Option<Spare<'_>> {
+        let spare = Spare(&self.spares);
+        let before = self.spares.fetch_add(1, Ordering::Relaxed);
+        (before < self.seats.free()).then_some(spare)
+    }
+
     fn timeout(&self) -> Duration {
         match self.is_warm.load(Ordering::Relaxed) {
             true => TIMEOUT,
             false => COLD_TIMEOUT,
         }
+    }
+}
+
+/// One of the [`Dialer::spares`], until it is dropped.
+struct Spare<'a>(&'a AtomicUsize);
+
+impl Drop for Spare<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -126,7 +149,7 @@ struct Race<'a> {
     context: &'a mut dyn Context,
     untried: VecDeque<SocketAddr>,
     /// Under way, the oldest first.
-    attempts: Vec<Attempt>,
+    attempts: Vec<Attempt<'a>>,
     /// When another one may begin beside them.
     next_at: Instant,
     deadline: Instant,
@@ -137,10 +160,12 @@ struct Race<'a> {
     failure: Option<(SocketAddr, Refusal)>,
 }
 
-struct Attempt {
+struct Attempt<'a> {
     address: SocketAddr,
     tcp: TcpStream,
     begun: Instant,
+    /// Its descriptor, unless that is the one each dial has.
+    spare: Option<Spare<'a>>,
 }
 
 impl<'a> Race<'a> {
@@ -237,20 +262,24 @@ impl<'a> Race<'a> {
                 return None;
             }
             let now = Instant::now();
-            let oldest = self.attempts.first().map(|attempt| attempt.begun);
-            let due = match oldest {
-                // A descriptor each: there is none to spare for more.
-                Some(begun) if self.attempts.len() >= MAX_ATTEMPTS => {
-                    self.next_at.max(begun + MIN_ATTEMPT)
-                }
-                _ => self.next_at,
-            };
-            if now < due {
-                return Some(due);
+            if now < self.next_at {
+                return Some(self.next_at);
             }
-            if self.attempts.len() >= MAX_ATTEMPTS {
-                let silent = self.attempts.remove(0);
-                self.fail(silent.address, &timed_out(), silent.begun);
+            let dialer = self.dialer;
+            let mut spare = None;
+            if let Some(oldest) = self.attempts.first() {
+                let is_full = self.attempts.len() >= MAX_ATTEMPTS;
+                spare = (!is_full).then(|| dialer.spare()).flatten();
+                if spare.is_none() && now < oldest.begun + MIN_ATTEMPT {
+                    // It waits for the oldest one's end, or a descriptor.
+                    self.next_at = (oldest.begun + MIN_ATTEMPT).min(now + ATTEMPT_DELAY);
+                    return Some(self.next_at);
+                }
+                if spare.is_none() {
+                    let silent = self.attempts.remove(0);
+                    self.fail(silent.address, &timed_out(), silent.begun);
+                    spare = silent.spare;
+                }
             }
             let address = self.untried.pop_front()?;
             match connect::begin(address) {
@@ -259,6 +288,7 @@ impl<'a> Race<'a> {
                         address,
                         tcp,
                         begun: now,
+                        spare,
                     });
                     self.next_at = now + ATTEMPT_DELAY;
                 }
@@ -267,7 +297,7 @@ impl<'a> Race<'a> {
         }
     }
 
-    fn win(&mut self, attempt: Attempt, pending: &[Attempt]) {
+    fn win(&mut self, attempt: Attempt<'_>, pending: &[Attempt<'_>]) {
         let now = Instant::now();
         self.dialer.failures.remove(attempt.address);
         // These had more time and did not answer: they are not tried first

@@ -8,7 +8,7 @@ const LONG: Duration = Duration::from_secs(5);
 
 fn dialer() -> Dialer {
     let nameservers = Arc::new(Nameservers::new(&[], &[]));
-    Dialer::new(Arc::new(Resolver::new(nameservers)))
+    Dialer::new(Arc::new(Resolver::new(nameservers)), Seats::new(2))
 }
 
 /// A port on which only this address listens.
@@ -86,4 +86,21 @@ fn nothing_is_waited_for_when_the_client_has_left() {
     let dialed = dialer.connect_to("host", address, &mut Left);
     assert!(matches!(dialed, Err(DialError::Cancelled)), "{dialed:?}");
     assert!(dialer.connect_to("host", address, &mut Background).is_ok());
+}
+
+#[test]
+fn no_more_attempts_beside_others_than_there_are_descriptors_for() {
+    let dialer = dialer();
+    let (one, two) = (dialer.spare(), dialer.spare());
+    assert!(one.is_some() && two.is_some());
+    assert!(dialer.spare().is_none());
+    drop(one);
+    let one = dialer.spare();
+    assert!(one.is_some());
+    drop((one, two));
+    let seat = dialer.seats.take(|_| ());
+    let one = dialer.spare();
+    assert!(one.is_some() && dialer.spare().is_none());
+    drop((seat, one));
+    assert_eq!(dialer.spares.load(Ordering::Relaxed), 0);
 }
