@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Config, Platform};
+use crate::context::Background;
 use crate::destination::{Form, Needs};
 use crate::dns::nameservers::Nameservers;
 use crate::dns::resolve::{ResolveError, Resolver};
 use crate::metadata::Metadata;
 use crate::ports::{because, because_unbound};
 use crate::proxy::route::Sent;
-use crate::proxy::upstream::Alpn;
+use crate::proxy::upstream::{Alpn, DialError};
 use crate::proxy::{Goal, Proxy, hint, http1};
 use crate::resolv_conf::{self, ResolvConf};
 
@@ -93,12 +94,7 @@ fn check_network(report: &mut Report, config: &Config, proxy: &Proxy, nameserver
             &format!("{shown} cannot be written{}; {INSTEAD}", because(&err)),
         ),
     }
-    let trusted = proxy.upstream.trusted();
-    let whose = match &config.ca_file {
-        Some(path) => format!("of {}", path.display()),
-        None => "of Mozilla, built in".to_owned(),
-    };
-    report.line("TLS roots", ok(format!("{trusted} {whose}")));
+    report.line("TLS roots", proxy.upstream.trusted());
 }
 
 fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
@@ -118,7 +114,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     report.line("audience", ok(audience.unwrap_or("none: no token is sent")));
     let started = Instant::now();
     let addresses = proxy.upstream.addresses(to);
-    let outcome = addresses.map_err(|refusal| refusal.reason()).map(|found| {
+    let outcome = addresses.map_err(DialError::reason).map(|found| {
         let found: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
         format!("{}, {}", found.join(" "), ms(started))
     });
@@ -137,9 +133,9 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         report.line("token", ok(format!("fetched, {}", ms(started))));
     }
     let started = Instant::now();
-    let mut connection = match proxy.upstream.dial(to, Alpn::Http1) {
+    let mut connection = match proxy.upstream.dial(to, Alpn::Http1, &mut Background) {
         Ok(connection) => connection,
-        Err(refusal) => return report.line("TLS", Err::<String, _>(refusal.reason())),
+        Err(err) => return report.line("TLS", Err::<String, _>(err.reason())),
     };
     let version = connection.reader.version().unwrap_or("none");
     report.line("TLS", ok(format!("{version}, {}", ms(started))));

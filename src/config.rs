@@ -25,7 +25,18 @@ pub struct Config {
     /// `CLOUD_RUN_ID_TOKEN`
     pub fixed_token: Option<Secret>,
     pub form: Form,
-    pub ca_file: Option<PathBuf>,
+    pub trust: Trust,
+}
+
+/// Whose certificates upstreams may show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// Those of Mozilla's roots.
+    BuiltIn,
+    /// Those of this file alone (`-ca_file`).
+    Only(PathBuf),
+    /// Those of this file, if it can be read (`SSL_CERT_FILE`).
+    Found(PathBuf),
 }
 
 /// Whether this is Cloud Run, and how that was seen.
@@ -51,10 +62,11 @@ impl Config {
                 Some(hash) => Form::Hash { hash, domain },
                 None => Form::Deterministic { domain },
             },
-            ca_file: args
-                .ca_file
-                .clone()
-                .or_else(|| text("SSL_CERT_FILE").map(PathBuf::from)),
+            trust: match (args.ca_file.clone(), text("SSL_CERT_FILE")) {
+                (Some(path), _) => Trust::Only(path),
+                (None, Some(path)) => Trust::Found(path.into()),
+                (None, None) => Trust::BuiltIn,
+            },
             args,
         }
     }

@@ -13,6 +13,7 @@ mod authority;
 mod check;
 mod cli;
 mod config;
+mod context;
 mod destination;
 mod dns;
 mod here;
@@ -39,6 +40,7 @@ use crate::cli::{Args, Cli};
 use crate::config::{Config, Platform};
 use crate::ports::Ports;
 use crate::proxy::Proxy;
+use crate::proxy::upstream::check_ca_file;
 use crate::supervisor::{Launch, SpawnError};
 use crate::user::User;
 
@@ -71,7 +73,9 @@ fn run(words: Vec<OsString>) -> i32 {
             return not_started(&supervisor::become_app(command));
         }
     }
-    let user = match args.user.as_deref().map(User::lookup).transpose() {
+    // Trust is never wider than was asked for, so this is more than a warning.
+    let trusted = args.ca_file.as_deref().map_or(Ok(()), check_ca_file);
+    let user = match trusted.and_then(|()| args.user.as_deref().map(User::lookup).transpose()) {
         Ok(user) => user,
         Err(sentence) => return fail(2, &sentence),
     };

@@ -9,6 +9,7 @@
 
 pub mod alive;
 mod allocator;
+pub mod connect;
 pub mod environment;
 pub mod memory;
 pub mod net;

@@ -76,7 +76,8 @@ impl Tokens {
         }
     }
 
-    /// `Bearer TOKEN` for an audience, never one that is past its end.
+    /// `Bearer TOKEN` for an audience, never one that is past its end, or would
+    /// be on arrival.
     ///
     /// Waits for a fetch only when there is no such token, and then together
     /// with all who ask for the same audience, and for no other.
@@ -89,7 +90,7 @@ impl Tokens {
         let slot = shelf.slot(audience);
         match slot.token().map(|token| (token.left(now), token.value)) {
             Some((left, value)) if left > FRESH => Ok(value),
-            Some((left, value)) if left > 0 => {
+            Some((left, value)) if left > MARGIN => {
                 if slot.take_off(now) {
                     renew(shelf, &slot, audience, now);
                 }
@@ -134,6 +135,9 @@ impl Tokens {
 /// Above this many seconds before its end a token is simply used. The metadata
 /// server hands out the same one until then, so asking earlier gains nothing.
 const FRESH: u64 = 240;
+/// Seconds before its end from which on a token is not used any more: one for
+/// its way to the front end, and one because clocks are read in whole seconds.
+const MARGIN: u64 = 2;
 /// No token lives longer, in seconds, whatever a slow clock makes of its end.
 const LONGEST: u64 = 3600;
 /// Seconds between two tries to renew a token that is still good.
@@ -194,10 +198,13 @@ impl Shelf {
         let end = jwt::end(token.expose())
             .map_err(|why| format!("the metadata server's token for {audience} {why}"))?;
         let now = self.later(asked);
-        if end <= now.wall {
+        if end <= now.wall + MARGIN {
+            let ends = match now.wall.checked_sub(end) {
+                Some(ago) => format!("ended {ago} s ago"),
+                None => format!("ends within {MARGIN} s"),
+            };
             return Err(format!(
-                "the metadata server's token for {audience} ended {} s ago by this clock",
-                now.wall - end
+                "the metadata server's token for {audience} {ends} by this clock"
             ));
         }
         if let Some(account) = jwt::account(token.expose()) {
@@ -330,7 +337,7 @@ impl Slot {
         loop {
             // It may have landed between the caller's look and ours.
             let now = shelf.later(asked);
-            if let Some(token) = self.token().filter(|token| token.left(now) > 0) {
+            if let Some(token) = self.token().filter(|token| token.left(now) > MARGIN) {
                 return Ok(token.value);
             }
             if !flight.up {

@@ -145,7 +145,7 @@ fn the_step_that_fails() {
             "dns",
             "servfail",
             "address",
-            "; check the name, its region and its domain".to_owned(),
+            "; check the nameservers and the egress settings".to_owned(),
         ),
         (
             "frontend",

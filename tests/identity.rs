@@ -37,7 +37,8 @@ fn a_thousand_at_once_one_fetch() {
 #[test]
 fn after_its_end_a_token_is_fetched_again() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
-    caller.running.post("metadata", &json!({ "exp_in": 2 }));
+    // Two seconds before that it is not used any more.
+    caller.running.post("metadata", &json!({ "exp_in": 4 }));
     let mut requests = 0;
     while caller.fetches()[HELLO] != 2 {
         assert_eq!(caller.status("http://hello"), "200", "request {requests}");

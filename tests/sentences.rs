@@ -78,7 +78,7 @@ fn an_upstream_that_does_not_answer_as_it_should() {
             "servfail",
             "dns_error",
             502,
-            "check the name, its region and its domain",
+            "check the nameservers and the egress settings",
         ),
     ] {
         let mut caller = Caller::new(CloudRun::new(), &[]);

@@ -29,4 +29,5 @@ mod resolvers;
 mod sentences;
 mod sse;
 mod supervision;
+mod upstreams;
 mod websocket;

@@ -1,19 +1,20 @@
 //! The address of an upstream host, for the proxy, through the nameservers of
 //! the original resolv.conf: the system's own resolver would ask us.
 
+mod exchange;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use log::debug;
 
-use super::message::{self, A, AAAA, NXDOMAIN, Read, SERVFAIL};
-use super::nameservers::{self, Nameservers, Patience, Random};
-use super::stream;
+use self::exchange::{NoAnswer, exchange};
+use super::message::{self, A, AAAA, NXDOMAIN, SERVFAIL};
+use super::nameservers::{Nameservers, Patience};
+use crate::context::{Background, Cancelled, Context};
 
 /// Addresses by name, kept for as long as their nameserver said.
 #[derive(Debug)]
@@ -38,22 +39,42 @@ pub enum ResolveError {
     NotAName(String),
     /// The nameservers say that there is none of this name, or no address for it.
     NoSuchName(String),
-    /// A nameserver answered with this code.
-    Refused(String, u8),
-    /// No nameserver answered.
-    TimedOut(String),
+    /// The nameservers answered a query for this name and type with this code.
+    Refused(String, u16, u8),
+    /// No nameserver answered a query for this name and type.
+    TimedOut(String, u16),
     /// There is no nameserver to ask.
     NoNameserver(String),
+    /// Its context was cancelled.
+    Cancelled,
+}
+
+impl From<Cancelled> for ResolveError {
+    fn from(_: Cancelled) -> ResolveError {
+        ResolveError::Cancelled
+    }
 }
 
 /// What is known of one name.
 #[derive(Debug, Default)]
 struct Slot {
+    state: Mutex<State>,
+    /// Notified at the end of each lookup.
+    ended: Condvar,
+}
+
+/// Never locked while anything is asked of a nameserver.
+#[derive(Debug, Default)]
+struct State {
+    /// One of the threads that want this name looks it up: a hundred
+    /// connections to a new host make one lookup, and none of them waits for
+    /// another host.
+    is_busy: bool,
+    /// The threads that wait for it.
+    waiting: usize,
     /// Lookups that came to an end.
-    lookups: AtomicU64,
-    /// Held during a lookup: a hundred connections to a new host make one,
-    /// and none of them waits for another host.
-    last: Mutex<Option<Last>>,
+    lookups: u64,
+    last: Option<Last>,
 }
 
 /// How the last lookup of a name ended, and until when that holds.
@@ -81,23 +102,55 @@ impl Resolver {
 
     /// The addresses to try for `host`, in this order; blocks while asking.
     pub fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
+        self.resolve_in(host, port, &mut Background)
+    }
+
+    /// The same, until `context` is cancelled.
+    pub fn resolve_in(
+        &self,
+        host: &str,
+        port: u16,
+        context: &mut dyn Context,
+    ) -> Result<Vec<SocketAddr>, ResolveError> {
         let addresses = match literal(host) {
             Some(addresses) => addresses,
-            None => self.addresses(host, Kinds::Usual, SystemTime::now())?,
+            None => self.addresses(host, Kinds::Usual, SystemTime::now(), context)?,
         };
         Ok(addresses.into_iter().map(|ip| (ip, port).into()).collect())
     }
 
-    /// IPv6 addresses of a `host` that refuses connections by IPv4; empty if
-    /// there are none.
-    pub fn resolve_v6(&self, host: &str, port: u16) -> Vec<SocketAddr> {
+    /// IPv6 addresses of a `host` that does not answer by IPv4; empty if there
+    /// are none, or `context` was cancelled.
+    pub fn resolve_v6(&self, host: &str, port: u16, context: &mut dyn Context) -> Vec<SocketAddr> {
         let addresses = match literal(host) {
             Some(_) => Vec::new(),
             None => self
-                .addresses(host, Kinds::V6, SystemTime::now())
+                .addresses(host, Kinds::V6, SystemTime::now(), context)
                 .unwrap_or_default(),
         };
         addresses.into_iter().map(|ip| (ip, port).into()).collect()
+    }
+
+    /// None of the addresses of `host` answered: they are asked for again, but
+    /// no sooner than [`DOUBTED`] after the last time. Whether that is now.
+    pub fn doubt(&self, host: &str) -> bool {
+        self.doubt_at(host, SystemTime::now())
+    }
+
+    fn doubt_at(&self, host: &str, now: SystemTime) -> bool {
+        let name = canonical(host);
+        let slots = [Kinds::Usual, Kinds::V6].map(|kinds| {
+            let known = lock(&self.known);
+            known.get(&(name.clone(), kinds)).cloned()
+        });
+        let mut is_stale = false;
+        for slot in slots.into_iter().flatten() {
+            if let Some(last) = &mut lock(&slot.state).last {
+                last.fresh_for = last.fresh_for.min(DOUBTED);
+                is_stale |= !last.is_fresh(now);
+            }
+        }
+        is_stale
     }
 
     fn addresses(
@@ -105,93 +158,172 @@ impl Resolver {
         host: &str,
         kinds: Kinds,
         now: SystemTime,
+        context: &mut dyn Context,
     ) -> Result<Vec<IpAddr>, ResolveError> {
-        let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let name = canonical(host);
         if !message::can_be_asked(&name) {
             return Err(ResolveError::NotAName(host.to_owned()));
         }
-        let (slot, before) = self.slot(&name, kinds);
-        let mut last = lock(&slot.last);
-        if let Some(last) = &*last {
-            // A lookup that ended while we waited for it is as good as ours,
-            // also if it failed: else each waiter would fail in turn.
-            let is_new = slot.lookups.load(Ordering::Acquire) != before;
-            // A clock set back makes an error here: ask again then.
-            let age = now.duration_since(last.asked);
-            if is_new || age.is_ok_and(|age| age < last.fresh_for) {
-                return last.outcome.clone();
-            }
+        let slot = self.slot(&name, kinds);
+        if let Some(outcome) = slot.wait(now, context)? {
+            return outcome;
         }
+        // From here on this thread looks the name up for all that wait.
+        let mut end = EndOfLookup {
+            slot: &slot,
+            last: None,
+        };
+        let mut lookup = Lookup {
+            resolver: self,
+            name: &name,
+            begun: Instant::now(),
+            context,
+        };
         let looked_up = match kinds {
-            Kinds::Usual => self.look_up(&name),
-            Kinds::V6 => self.follow(&name, AAAA, Instant::now()),
+            Kinds::Usual => lookup.usual(),
+            Kinds::V6 => lookup.follow(AAAA),
         };
         let (outcome, ttl) = match looked_up {
             Ok((addresses, ttl)) => (Ok(addresses), ttl),
+            // This says nothing about the name: the next thread looks it up.
+            Err(ResolveError::Cancelled) => return Err(ResolveError::Cancelled),
             Err(err) => (Err(err), 0),
         };
         debug!("dns: upstream {name}: {outcome:?}");
-        *last = Some(Last {
+        end.last = Some(Last {
             outcome: outcome.clone(),
             asked: now,
             fresh_for: Duration::from_secs(ttl.min(LONGEST_TTL).into()),
         });
-        slot.lookups.fetch_add(1, Ordering::Release);
         outcome
     }
 
-    /// The slot of a name, and how many lookups it has seen.
-    fn slot(&self, name: &str, kinds: Kinds) -> (Arc<Slot>, u64) {
+    fn slot(&self, name: &str, kinds: Kinds) -> Arc<Slot> {
         let mut known = lock(&self.known);
         let key = (name.to_owned(), kinds);
         if known.len() >= MOST_NAMES && !known.contains_key(&key) {
-            // Who holds one now has it to the end; the rest is asked again.
+            // Threads that hold one now have it to the end; the rest is asked
+            // again.
             known.clear();
         }
-        let slot = Arc::clone(known.entry(key).or_default());
-        let lookups = slot.lookups.load(Ordering::Acquire);
-        (slot, lookups)
+        Arc::clone(known.entry(key).or_default())
     }
+}
 
+impl Slot {
+    /// What is known; or `None`, and then the caller has to look it up.
+    ///
+    /// Blocks: while another thread looks it up.
+    fn wait(
+        &self,
+        now: SystemTime,
+        context: &mut dyn Context,
+    ) -> Result<Option<Result<Vec<IpAddr>, ResolveError>>, Cancelled> {
+        let mut state = lock(&self.state);
+        let before = state.lookups;
+        loop {
+            // A lookup that ended while we waited for it is as good as ours,
+            // also if it failed: else each waiter would fail in turn.
+            let is_new = state.lookups != before;
+            if let Some(last) = &state.last
+                && (is_new || last.is_fresh(now))
+            {
+                return Ok(Some(last.outcome.clone()));
+            }
+            if !state.is_busy {
+                state.is_busy = true;
+                return Ok(None);
+            }
+            state.waiting += 1;
+            let waited = self.ended.wait_timeout(state, LOOK_AROUND);
+            let (held, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = held;
+            state.waiting -= 1;
+            if timeout.timed_out() {
+                drop(state);
+                context.wait(&mut Vec::new(), Duration::ZERO)?;
+                state = lock(&self.state);
+            }
+        }
+    }
+}
+
+impl Last {
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        // A clock set back makes an error here: ask again then.
+        let age = now.duration_since(self.asked);
+        age.is_ok_and(|age| age < self.fresh_for)
+    }
+}
+
+/// Lets others look up the name, however this lookup ends.
+struct EndOfLookup<'a> {
+    slot: &'a Slot,
+    /// What it came to; without it another thread has to try.
+    last: Option<Last>,
+}
+
+impl Drop for EndOfLookup<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.slot.state);
+        state.is_busy = false;
+        if let Some(last) = self.last.take() {
+            state.last = Some(last);
+            state.lookups += 1;
+        }
+        let is_awaited = state.waiting > 0;
+        drop(state);
+        if is_awaited {
+            self.slot.ended.notify_all();
+        }
+    }
+}
+
+/// One lookup under way.
+struct Lookup<'a> {
+    resolver: &'a Resolver,
+    name: &'a str,
+    begun: Instant,
+    context: &'a mut dyn Context,
+}
+
+impl Lookup<'_> {
     /// IPv6 only where there is no IPv4: the containers' networks have the
     /// latter for sure.
-    fn look_up(&self, name: &str) -> Result<(Vec<IpAddr>, u32), ResolveError> {
-        let begun = Instant::now();
-        let first = self.follow(name, A, begun);
+    fn usual(&mut self) -> Result<(Vec<IpAddr>, u32), ResolveError> {
+        let first = self.follow(A);
         match &first {
             Ok((addresses, _)) if !addresses.is_empty() => return first,
             // No such name, of whatever type; or silence, which is no answer.
             Err(ResolveError::Refused(..)) | Ok(_) => {}
             Err(_) => return first,
         }
-        match self.follow(name, AAAA, begun) {
-            Ok((addresses, ttl)) if !addresses.is_empty() => Ok((addresses, ttl)),
+        match (self.follow(AAAA), first) {
+            (Ok((addresses, ttl)), _) if !addresses.is_empty() => Ok((addresses, ttl)),
+            (Err(ResolveError::Cancelled), _) => Err(ResolveError::Cancelled),
             // What A met says more.
-            _ => match first {
-                Err(err) => Err(err),
-                Ok(_) => Err(ResolveError::NoSuchName(name.to_owned())),
-            },
+            (_, Err(err)) => Err(err),
+            // There is no A; whether there is AAAA is not known.
+            (Err(err), Ok(_)) => Err(err),
+            (Ok(_), Ok(_)) => Err(ResolveError::NoSuchName(self.name.to_owned())),
         }
     }
 
     /// The addresses of one kind, along CNAMEs that lead out of an answer.
-    fn follow(
-        &self,
-        name: &str,
-        kind: u16,
-        begun: Instant,
-    ) -> Result<(Vec<IpAddr>, u32), ResolveError> {
-        let mut current = name.to_owned();
+    fn follow(&mut self, kind: u16) -> Result<(Vec<IpAddr>, u32), ResolveError> {
+        let name = || self.name.to_owned();
+        let mut current = name();
         let mut ttl = u32::MAX;
         for _ in 0..MOST_ALIASES {
-            let answer = self.ask(name, &current, kind, begun)?;
+            let answer = self.ask(&current, kind)?;
+            let name = || self.name.to_owned();
             match message::code(&answer) {
                 0 => {}
-                NXDOMAIN => return Err(ResolveError::NoSuchName(name.to_owned())),
-                code => return Err(ResolveError::Refused(name.to_owned(), code)),
+                NXDOMAIN => return Err(ResolveError::NoSuchName(name())),
+                code => return Err(ResolveError::Refused(name(), kind, code)),
             }
             let found = message::addresses(&answer, &current, kind)
-                .ok_or_else(|| ResolveError::Refused(name.to_owned(), SERVFAIL))?;
+                .ok_or_else(|| ResolveError::Refused(name(), kind, SERVFAIL))?;
             ttl = ttl.min(found.ttl);
             match found.alias {
                 Some(alias) if found.addresses.is_empty() && message::can_be_asked(&alias) => {
@@ -203,83 +335,50 @@ impl Resolver {
         Ok((Vec::new(), 0))
     }
 
-    /// One question, to the nameservers in turn; `name` is for errors.
-    fn ask(
-        &self,
-        name: &str,
-        current: &str,
-        kind: u16,
-        begun: Instant,
-    ) -> Result<Vec<u8>, ResolveError> {
-        let mut order = self.nameservers.order();
+    /// One question, to the nameservers in turn.
+    fn ask(&mut self, current: &str, kind: u16) -> Result<Vec<u8>, ResolveError> {
+        let Resolver {
+            nameservers,
+            patience,
+            ..
+        } = self.resolver;
+        let mut order = nameservers.order();
         match order[..] {
-            [] => return Err(ResolveError::NoNameserver(name.to_owned())),
+            [] => return Err(ResolveError::NoNameserver(self.name.to_owned())),
             // A datagram may be lost.
             [only] => order.push(only),
             _ => {}
         }
         let mut refusal = None;
         for (turn, &(server, address)) in order.iter().enumerate() {
-            let left = self.patience.all.saturating_sub(begun.elapsed());
-            let wait = self.patience.for_turn(turn, order.len()).min(left);
+            let left = patience.all.saturating_sub(self.begun.elapsed());
+            let limit = patience.for_turn(turn, order.len()).min(left);
             // The only nameserver has refused: it need not be asked again.
             let is_done = refusal.is_some() && turn > 0 && order[turn - 1].0 == server;
-            if wait.is_zero() || is_done {
+            if limit.is_zero() || is_done {
                 break;
             }
-            match exchange(current, kind, address, wait) {
+            match exchange((current, kind), address, limit, self.context) {
                 Ok(answer) => {
-                    self.nameservers.note(server, false);
+                    nameservers.note(server, false);
                     match message::code(&answer) {
                         0 | NXDOMAIN => return Ok(answer),
                         _ if refusal.is_none() => refusal = Some(answer),
                         _ => {}
                     }
                 }
-                Err(err) => {
+                Err(NoAnswer::Cancelled) => return Err(ResolveError::Cancelled),
+                Err(NoAnswer::Cut(err)) => {
+                    debug!("dns: upstream {current}: {address} by TCP: {err}");
+                    nameservers.note(server, false);
+                }
+                Err(NoAnswer::Silent(err)) => {
                     debug!("dns: upstream {current}: {address}: {err}");
-                    self.nameservers.note(server, true);
+                    nameservers.note_silence(server, current, kind, false);
                 }
             }
         }
-        refusal.ok_or_else(|| ResolveError::TimedOut(name.to_owned()))
-    }
-}
-
-/// One question to one nameserver: by UDP, or by TCP if the answer is cut.
-fn exchange(name: &str, kind: u16, address: SocketAddr, wait: Duration) -> io::Result<Vec<u8>> {
-    let id = Random::default().id();
-    let wire = message::question(id, name, kind);
-    let Read::Query(query) = message::read(&wire) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let deadline = Instant::now() + wait;
-    let socket = nameservers::connect(address)?;
-    socket.send(&wire)?;
-    // The question has no EDNS: a nameserver says no more than 512 octets.
-    // More is taken nevertheless.
-    let mut room = [0; 4096];
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        socket.set_read_timeout(Some(left))?;
-        let len = match socket.recv(&mut room) {
-            Ok(len) => len,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-            Err(err) => return Err(err),
-        };
-        let answer = &room[..len];
-        if !message::answers(answer, id, &wire, query.end) {
-            continue;
-        }
-        if !message::is_truncated(answer) {
-            return Ok(answer.to_vec());
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        // What was cut is better than nothing, where TCP is not to be had.
-        return Ok(stream::exchange(&query, address, left).unwrap_or_else(|_| answer.to_vec()));
+        refusal.ok_or_else(|| ResolveError::TimedOut(self.name.to_owned(), kind))
     }
 }
 
@@ -304,7 +403,7 @@ impl fmt::Display for ResolveError {
             ResolveError::NoSuchName(host) => {
                 write!(f, "the nameservers know no address of {host:?}")
             }
-            ResolveError::Refused(host, code) => {
+            ResolveError::Refused(host, kind, code) => {
                 let code: &dyn fmt::Display = match code {
                     1 => &"FORMERR",
                     2 => &"SERVFAIL",
@@ -312,17 +411,34 @@ impl fmt::Display for ResolveError {
                     5 => &"REFUSED",
                     code => code,
                 };
-                write!(f, "the nameservers answered {code} for {host:?}")
+                let kind = kind_name(*kind);
+                write!(f, "the nameservers answered {code} for {kind} of {host:?}")
             }
-            ResolveError::TimedOut(host) => write!(f, "no nameserver answered for {host:?}"),
+            ResolveError::TimedOut(host, kind) => {
+                let kind = kind_name(*kind);
+                write!(f, "no nameserver answered for {kind} of {host:?}")
+            }
             ResolveError::NoNameserver(host) => {
                 write!(f, "no nameserver is there to ask for {host:?}")
             }
+            ResolveError::Cancelled => f.write_str("the lookup was cancelled"),
         }
     }
 }
 
 impl std::error::Error for ResolveError {}
+
+fn kind_name(kind: u16) -> &'static str {
+    match kind {
+        AAAA => "AAAA",
+        _ => "A",
+    }
+}
+
+/// As names are compared: lower case, without the final dot.
+fn canonical(host: &str) -> String {
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -336,6 +452,14 @@ const MOST_ALIASES: usize = 8;
 
 /// No address is believed for longer, in seconds.
 const LONGEST_TTL: u32 = 3600;
+
+/// How long an answer is kept at least, though none of its addresses answers:
+/// else each failing request would ask the nameservers.
+const DOUBTED: Duration = Duration::from_secs(1);
+
+/// How often a thread that waits for the lookup of another looks whether its
+/// own context is cancelled.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;

@@ -111,11 +111,6 @@ fn pass_on(wire: &[u8], otherwise: Otherwise, house: &House, writing: &Mutex<Tcp
     }
 }
 
-/// Asks one nameserver, for its answer whatever it says.
-pub fn exchange(query: &Query<'_>, address: SocketAddr, wait: Duration) -> io::Result<Vec<u8>> {
-    ask(query, address, wait).map(|(said, _)| said)
-}
-
 /// What the nameservers had to say.
 enum Said {
     /// This, and from a zone more to come.

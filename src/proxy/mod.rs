@@ -211,7 +211,7 @@ fn serve(mut tcp: &TcpStream, proxy: &Arc<Proxy>) {
 /// each connection of HTTP/1.
 #[inline(never)]
 fn serve_http2(tcp: &TcpStream, first: Vec<u8>, proxy: &Proxy) {
-    if let Err(err) = http2::serve(tcp, first, &Policy::new(proxy)) {
+    if let Err(err) = http2::serve(tcp, first, &Policy::new(proxy, tcp)) {
         debug!("proxy: an HTTP/2 connection ended: {err}");
     }
 }
@@ -247,7 +247,7 @@ impl Proxy {
             tokens,
             upstream: Upstream::new(
                 Settings {
-                    ca_file: config.ca_file.clone(),
+                    trust: config.trust.clone(),
                     address: config.args.upstream_addr,
                     own_port: port,
                     seats: seats.clone(),

@@ -1,8 +1,9 @@
 //! What the proxy decides about requests, as HTTP/2 asks for it.
 
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use log::{Level, log_enabled, warn};
 
@@ -11,13 +12,16 @@ use super::http2::{self, Field};
 use super::refusal::{Kind, Refusal};
 use super::route::{AUTHORIZATION, Change, SERVERLESS, Sent, USER_AGENT, is_invalid_token};
 use super::seen::Seen;
-use super::upstream::{Alpn, Reader, Writer};
+use super::upstream::{Alpn, DialError, Reader, Writer};
 use super::{Goal, Proxy, Refused};
+use crate::context::ClientContext;
 use crate::secret::Secret;
 
 /// The decisions for one connection.
 pub struct Policy<'a> {
     proxy: &'a Proxy,
+    /// The connection itself: a dial ends when the client leaves.
+    client: &'a TcpStream,
     /// The authority of the connection, and where it leads: all its requests
     /// are for the same.
     opened: Mutex<Option<Opened>>,
@@ -28,11 +32,12 @@ struct Opened {
     goal: Arc<Goal>,
 }
 
-impl Policy<'_> {
+impl<'a> Policy<'a> {
     /// For one connection.
-    pub fn new(proxy: &Proxy) -> Policy<'_> {
+    pub fn new(proxy: &'a Proxy, client: &'a TcpStream) -> Policy<'a> {
         Policy {
             proxy,
+            client,
             opened: Mutex::new(None),
         }
     }
@@ -71,7 +76,7 @@ impl Policy<'_> {
 
 impl http2::Policy for Policy<'_> {
     fn open(&self, request: &[Field]) -> Result<http2::Upstream, Refusal> {
-        let open = || {
+        let open = || -> Result<_, DialError> {
             let (asked, goal) = self.goal(request)?;
             // First, because after it a refusal has no room for its sentence,
             // and without it a connection would be for nothing.
@@ -79,7 +84,10 @@ impl http2::Policy for Policy<'_> {
                 self.proxy
                     .bearer(&goal, &sent(request), SystemTime::now())?;
             }
-            let connection = self.proxy.upstream.dial(&goal.destination, Alpn::Http2)?;
+            // FIN is the end of it, as wherever this connection is read.
+            let mut client = ClientContext::new(self.client, Duration::ZERO);
+            let upstream = &self.proxy.upstream;
+            let connection = upstream.dial(&goal.destination, Alpn::Http2, &mut client)?;
             // The thread that reads the client notices when it leaves.
             connection
                 .reader
@@ -96,7 +104,14 @@ impl http2::Policy for Policy<'_> {
                 close: Box::new(move || aborter.abort()),
             })
         };
-        open().map_err(said)
+        open().map_err(|err| match err {
+            DialError::Refused(refusal) => said(refusal),
+            // Read by no one: the status is what nginx logs then.
+            DialError::Cancelled => Refusal::new(
+                Kind::HttpRequestError(499),
+                "the client left while its upstream was dialled",
+            ),
+        })
     }
 
     fn rewrite(&self, request: &mut Vec<Field>) -> Result<Note, Refusal> {

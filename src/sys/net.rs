@@ -16,16 +16,37 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
-/// A descriptor to wait for until it can be read.
+/// A descriptor, and what to wait for on it.
 #[repr(transparent)]
 pub struct Wait(libc::pollfd);
 
 impl Wait {
     /// Waits for bytes, a connection, an end or an error.
     pub fn readable(fd: &impl AsFd) -> Wait {
+        Wait::new(fd, libc::POLLIN)
+    }
+
+    /// Waits until it can be written, or for an error; for a connection that
+    /// was begun, until that is decided.
+    pub fn writable(fd: &impl AsFd) -> Wait {
+        Wait::new(fd, libc::POLLOUT)
+    }
+
+    /// Waits until the other side sends nothing more, whatever of it is still
+    /// to be read, or for an error.
+    pub fn ended(fd: &impl AsFd) -> Wait {
+        Wait::new(fd, libc::POLLRDHUP)
+    }
+
+    /// Waits for an error alone.
+    pub fn broken(fd: &impl AsFd) -> Wait {
+        Wait::new(fd, 0)
+    }
+
+    fn new(fd: &impl AsFd, events: libc::c_short) -> Wait {
         Wait(libc::pollfd {
             fd: fd.as_fd().as_raw_fd(),
-            events: libc::POLLIN,
+            events,
             revents: 0,
         })
     }
@@ -33,6 +54,11 @@ impl Wait {
     /// Whether the last [`poll`] found something there.
     pub fn is_ready(&self) -> bool {
         self.0.revents != 0
+    }
+
+    /// Whether the last [`poll`] found that no bytes go either way any more.
+    pub fn is_broken(&self) -> bool {
+        self.0.revents & (libc::POLLERR | libc::POLLHUP) != 0
     }
 }
 
@@ -361,7 +387,10 @@ fn address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-fn put_address(to: &SocketAddr, storage: &mut libc::sockaddr_storage) -> libc::socklen_t {
+pub(super) fn put_address(
+    to: &SocketAddr,
+    storage: &mut libc::sockaddr_storage,
+) -> libc::socklen_t {
     let len = match to {
         SocketAddr::V4(to) => {
             // SAFETY: the storage is large and aligned enough for every kind.

@@ -182,6 +182,26 @@ fn the_same_token_coming_back_is_no_loop() {
 }
 
 #[test]
+fn a_token_is_never_used_within_a_second_of_its_end() {
+    let server = server();
+    let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
+    server.answers.send(Ok(old.clone())).unwrap();
+    assert_eq!(server.bearer(0), sent(&old));
+    server.answers.send(Err("status 503".to_owned())).unwrap();
+    assert_eq!(server.bearer(3597), sent(&old));
+    server.landed(2);
+    // 3598.99 is less than a second from the time on its way.
+    server.answers.send(Err("status 503".to_owned())).unwrap();
+    assert_eq!(server.bearer(3598), Err("status 503".to_owned()));
+    // Nor is one that comes too late.
+    server.answers.send(Ok(old)).unwrap();
+    let late = "the metadata server's token for https://x ends within 2 s by this clock";
+    assert_eq!(server.bearer(3599), Err(late.to_owned()));
+    server.answers.send(Ok(new.clone())).unwrap();
+    assert_eq!(server.bearer(3599), sent(&new));
+}
+
+#[test]
 fn a_token_is_never_used_past_its_end() {
     let server = server();
     let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
@@ -225,7 +245,7 @@ fn a_clock_set_back() {
     assert_eq!(bearer(3359), sent(&one));
     assert_eq!(server.fetches(), 1);
     server.answers.send(Err("status 503".to_owned())).unwrap();
-    assert_eq!(bearer(3599), sent(&one), "and is renewed before its end");
+    assert_eq!(bearer(3597), sent(&one), "and is renewed before its end");
     server.landed(2);
     server.answers.send(Ok(two.clone())).unwrap();
     assert_eq!(bearer(3600), sent(&two));

@@ -92,6 +92,8 @@ const FRONT_END: &[&str] = &[
 const BILLING: &[&str] = &[
     "billing.example.com",
     "dual.example.com",
+    "hole.example.com",
+    "holes.example.com",
     "six.example.com",
     "several.example.com",
     "alias.example.com",

@@ -145,6 +145,13 @@ const ZONE: &[(&str, &str, &str)] = &[
     ("vm.c.miniature.internal", "A", "192.0.2.3"),
     ("billing.example.com", "A", "192.0.2.2"),
     ("blackhole.example.com", "A", "192.0.2.99"),
+    ("hole.example.com", "A", "192.0.2.99"), // a black hole
+    ("hole.example.com", "AAAA", OVER_IPV6),
+    ("holes.example.com", "A", "192.0.2.96"), // black holes
+    ("holes.example.com", "A", "192.0.2.97"),
+    ("holes.example.com", "A", "192.0.2.98"),
+    ("holes.example.com", "A", "192.0.2.95"),
+    ("holes.example.com", "A", "192.0.2.2"),
     ("refused.example.com", "A", "192.0.2.3"), // nothing listens at its port 443
     ("dual.example.com", "A", "192.0.2.3"),    // as above
     ("dual.example.com", "AAAA", OVER_IPV6),

@@ -106,6 +106,9 @@ async fn reply(world: &World, message: &[u8], at: &str, over_tcp: bool) -> Optio
     let whole = query.reply(code, &records, false);
     match mode.as_str() {
         "silent" => None,
+        // Word that there is more, but none of it where it should be had.
+        "truncated-for-good" if over_tcp => None,
+        "truncated-for-good" => Some(query.reply(code, &records, true)),
         "servfail" => Some(query.reply(SERVFAIL, &[], false)),
         "nxdomain" => Some(query.reply(NXDOMAIN, &[], false)),
         "nodata" => Some(query.reply(NOERROR, &[], false)),

@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
-use crate::dns::message::CNAME;
 use crate::dns::message::tests::{answer, name};
+use crate::dns::message::{CNAME, Read};
 
 const LONG: Duration = Duration::from_secs(60);
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
@@ -94,11 +94,11 @@ fn names_and_their_addresses() {
         ("round", Err(format!("{none} \"round\""))),
         (
             "broken",
-            Err("the nameservers answered SERVFAIL for \"broken\"".to_owned()),
+            Err("the nameservers answered SERVFAIL for A of \"broken\"".to_owned()),
         ),
         (
             "refused",
-            Err("the nameservers answered REFUSED for \"refused\"".to_owned()),
+            Err("the nameservers answered REFUSED for A of \"refused\"".to_owned()),
         ),
         ("", Err("\"\" is not a host name".to_owned())),
         ("a..b", Err("\"a..b\" is not a host name".to_owned())),
@@ -126,7 +126,7 @@ fn ipv6_for_who_refuses_ipv4() {
         ("192.0.2.1", &[]),
         ("localhost", &[]),
     ] {
-        let got = resolver.resolve_v6(host, 443);
+        let got = resolver.resolve_v6(host, 443, &mut Background);
         let got: Vec<_> = got.iter().map(SocketAddr::to_string).collect();
         assert_eq!(got, want, "{host}");
     }
@@ -150,10 +150,104 @@ fn kept_for_as_long_as_said_and_no_longer() {
         ("broken", 1000, true),
         ("broken", 1000, true), // failures are not kept
     ] {
-        let _ = resolver.addresses(host, Kinds::Usual, at(second));
+        let _ = resolver.addresses(host, Kinds::Usual, at(second), &mut Background);
         let asked = heard.try_iter().count() > 0;
         assert_eq!(asked, asks, "{host} at {second}");
     }
+}
+
+#[test]
+fn a_doubted_address_is_asked_for_again_at_most_once_a_second() {
+    let (address, heard) = nameserver(world);
+    let resolver = resolver(&[address], LONG);
+    let at = |millis| NOW + Duration::from_millis(millis);
+    let look_up = |millis| {
+        let _ = resolver.addresses("four", Kinds::Usual, at(millis), &mut Background);
+        heard.try_iter().count()
+    };
+    assert_eq!(look_up(0), 1);
+    for (doubted_at, is_stale, looked_up_at, lookups) in [
+        (0, false, 500, 0),
+        (999, false, 999, 0),
+        (1000, true, 1000, 1),
+        (1001, false, 1999, 0),
+        // Doubted too early to be asked for at once, it is a second later.
+        (1500, false, 2000, 1),
+        // Without doubt it is kept for its time.
+        (2000, false, 2999, 0),
+    ] {
+        let got = resolver.doubt_at("FOUR.", at(doubted_at));
+        assert_eq!(got, is_stale, "doubted at {doubted_at}");
+        assert_eq!(look_up(looked_up_at), lookups, "at {looked_up_at}");
+    }
+    assert!(!resolver.doubt_at("unknown", at(5000)));
+}
+
+#[test]
+fn a_nameserver_that_drops_aaaa_is_not_silent() {
+    let (address, _heard) = nameserver(|name, kind, query| match kind {
+        A => world(name, kind, query),
+        _ => None,
+    });
+    let shared = Arc::new(Nameservers::new(&[address], &[]));
+    let patience = Patience {
+        first: Duration::from_millis(20),
+        all: Duration::from_millis(40),
+        silent: LONG,
+    };
+    let resolver = Resolver::patient(Arc::clone(&shared), patience);
+    assert_eq!(
+        resolver
+            .resolve("empty", 443)
+            .map_err(|err| err.to_string()),
+        Err("no nameserver answered for AAAA of \"empty\"".to_owned())
+    );
+    assert!(!shared.is_silent(0));
+}
+
+/// A context that is cancelled from the start.
+struct Left;
+
+impl Context for Left {
+    fn wait(&mut self, _: &mut Vec<crate::sys::net::Wait>, _: Duration) -> Result<(), Cancelled> {
+        Err(Cancelled)
+    }
+}
+
+#[test]
+fn a_lookup_whose_client_left_is_made_by_the_next_one() {
+    let (ask, asked) = mpsc::channel();
+    let (address, heard) = nameserver(move |name, kind, query| {
+        ask.send(()).unwrap();
+        world(name, kind, query)
+    });
+    let resolver = resolver(&[address], LONG);
+    assert_eq!(
+        resolver.resolve_in("four", 443, &mut Left),
+        Err(ResolveError::Cancelled)
+    );
+    asked.recv().unwrap();
+    assert_eq!(resolver.resolve("four", 443).unwrap().len(), 2);
+    assert_eq!(heard.try_iter().count(), 2);
+}
+
+#[test]
+fn one_whose_client_left_does_not_wait_for_the_lookup_of_another() {
+    let (begin, begun) = mpsc::channel();
+    let (address, _heard) = nameserver(move |_, _, _| {
+        begin.send(()).unwrap();
+        None
+    });
+    let resolver = Arc::new(resolver(&[address], LONG));
+    let slow = Arc::clone(&resolver);
+    thread::spawn(move || slow.resolve("slow", 443));
+    begun.recv().unwrap();
+    let started = Instant::now();
+    assert_eq!(
+        resolver.resolve_in("slow", 443, &mut Left),
+        Err(ResolveError::Cancelled)
+    );
+    assert!(started.elapsed() < LONG / 2);
 }
 
 #[test]
@@ -182,7 +276,7 @@ fn many_askers_make_one_lookup() {
         together.wait();
         begun.recv().unwrap();
         // All of them have the slot, beside the map and this line.
-        while Arc::strong_count(&resolver.slot(host, Kinds::Usual).0) < 8 + 2 {
+        while Arc::strong_count(&resolver.slot(host, Kinds::Usual)) < 8 + 2 {
             thread::yield_now();
         }
         go.send(()).unwrap();
@@ -223,7 +317,7 @@ fn other_nameservers() {
     let (good, _heard) = nameserver(world);
     // The same time is there for who answers.
     let (short, enough) = (Duration::from_millis(20), Duration::from_secs(1));
-    let no_answer = Err("no nameserver answered for \"four\"".to_owned());
+    let no_answer = Err("no nameserver answered for A of \"four\"".to_owned());
     for (nameservers, first, want) in [
         (&[closed, good][..], LONG, Ok(2)),
         (&[failing, good], LONG, Ok(2)),
@@ -254,6 +348,41 @@ fn whom_anyone_found_silent_is_asked_last() {
 }
 
 #[test]
+fn only_records_of_the_internet_are_addresses() {
+    let query = message::question(1, "a", A);
+    let mut chaos = answer(&query, &[("a", A, 60, &[6, 6, 6, 6])]);
+    let class_at = query.len() + 3 + 3;
+    assert_eq!(chaos[class_at], 1);
+    chaos[class_at] = 3;
+    let found = message::addresses(&chaos, "a", A).unwrap();
+    assert!(found.addresses.is_empty(), "{found:?}");
+}
+
+#[test]
+fn a_name_ends_where_its_record_does() {
+    let query = message::question(1, "a", A);
+    let long = name("longer.example");
+    for (len, is_read) in [
+        (long.len(), true),
+        (long.len() - 1, false),
+        (long.len() - 4, false),
+        (1, false),
+        (0, false),
+    ] {
+        // What the record lacks follows it, as the beginning of another one.
+        let mut wire = answer(&query, &[("a", CNAME, 5, &long)]);
+        let len_at = wire.len() - long.len() - 1;
+        wire[len_at] = u8::try_from(len).unwrap();
+        let found = message::addresses(&wire, "a", A);
+        assert_eq!(found.is_some(), is_read, "{len} of {}", long.len());
+    }
+    let mut padded = answer(&query, &[("a", CNAME, 5, &[&long[..], b"x"].concat())]);
+    assert_eq!(message::addresses(&padded, "a", A), None);
+    padded.truncate(padded.len() - 1);
+    assert!(message::addresses(&padded, "a", A).is_some_and(|found| found.alias.is_none()));
+}
+
+#[test]
 fn only_the_answer_is_taken() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -276,6 +405,42 @@ fn only_the_answer_is_taken() {
     });
     let got = resolver(&[address], LONG).resolve("four", 443).unwrap();
     assert_eq!(got[0].to_string(), "192.0.2.1:443");
+}
+
+#[test]
+fn a_cut_answer_is_no_proof_that_there_is_no_address() {
+    // By TCP there is nothing to be had: nobody listens, or nobody answers.
+    for is_silent in [false, true] {
+        let (address, _heard) = nameserver(|name, _, query| {
+            let mut cut = match name {
+                "four" => answer(query, &[]),
+                _ => answer(query, &[("some", A, 60, &[192, 0, 2, 9])]),
+            };
+            cut[2] |= 0x02;
+            Some(cut)
+        });
+        // The kernel gave the number for UDP; another test may have it for TCP.
+        let listener = match is_silent {
+            true => TcpListener::bind(address).ok(),
+            false => None,
+        };
+        let shared = Arc::new(Nameservers::new(&[address], &[]));
+        let patience = Patience {
+            first: Duration::from_millis(50),
+            all: Duration::from_millis(100),
+            silent: LONG,
+        };
+        let resolver = Resolver::patient(Arc::clone(&shared), patience);
+        assert_eq!(
+            resolver.resolve("four", 443),
+            Err(ResolveError::TimedOut("four".to_owned(), A)),
+            "{is_silent}"
+        );
+        // It does answer, and a part is better than nothing.
+        assert!(!shared.is_silent(0), "{is_silent}");
+        assert_eq!(resolver.resolve("some", 443).unwrap().len(), 1);
+        drop(listener);
+    }
 }
 
 #[test]

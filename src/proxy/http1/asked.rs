@@ -10,6 +10,7 @@ use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::route::Sent;
 use crate::proxy::seen::Seen;
 use crate::proxy::syntax::{self, Malformed, Scheme, Target};
+use crate::proxy::upstream::DialError;
 use crate::proxy::{Goal, Proxy};
 use crate::secret::Secret;
 
@@ -127,7 +128,12 @@ impl Session<'_> {
                 // Its other end is here; the others would make a proxy for all.
                 let goal = self.proxy.goal(authority)?;
                 // Refused here already where it leads back to runsd.
-                self.proxy.upstream.addresses(&goal.destination)?;
+                if let Err(DialError::Refused(refusal)) =
+                    self.proxy.upstream.addresses(&goal.destination)
+                    && refusal.kind == Kind::ProxyLoopDetected
+                {
+                    return Err(refusal);
+                }
                 self.tunnelled = Some(authority.to_owned());
                 return Ok(Request::Tunnelled);
             }

@@ -5,6 +5,7 @@ use std::io;
 use std::mem;
 use std::net::Shutdown;
 use std::thread;
+use std::time::Duration;
 
 use log::debug;
 
@@ -14,6 +15,7 @@ use super::body::Body;
 use super::head::Framing;
 use super::upload::{Upload, Uploaded};
 use super::{Failed, Next, Over, ROOM, Session, rewrite, tunnel};
+use crate::context::ClientContext;
 use crate::proxy::STACK;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::upstream::{Alpn, Connection};
@@ -26,7 +28,7 @@ impl Session<'_> {
         let mut request = mem::take(&mut self.request);
         let mut fresh = false;
         let next = loop {
-            let mut connection = self.connection(asked, fresh).map_err(Failed::Refused)?;
+            let mut connection = self.connection(asked, fresh)?;
             self.answer.clear();
             let done = self.attempt(asked, &request, &mut connection);
             match done {
@@ -59,7 +61,7 @@ impl Session<'_> {
         next
     }
 
-    fn connection(&mut self, asked: &Asked, fresh: bool) -> Result<Connection, Refusal> {
+    fn connection(&mut self, asked: &Asked, fresh: bool) -> Result<Connection, Failed> {
         let to = &asked.goal.destination;
         if let Some(held) = self.upstream.take() {
             if held.leads_to(to) && !fresh {
@@ -74,7 +76,8 @@ impl Session<'_> {
         if !fresh && let Some(idle) = self.proxy.upstream.take(to) {
             return Ok(idle);
         }
-        self.proxy.upstream.dial(to, Alpn::Http1)
+        let mut client = ClientContext::new(self.tcp, HALF_CLOSED);
+        Ok(self.proxy.upstream.dial(to, Alpn::Http1, &mut client)?)
     }
 
     /// One try on one connection: what comes next for the client, and whether
@@ -215,5 +218,9 @@ pub fn closed(asked: &Asked) -> Refusal {
     )
 }
 
+/// How long a client that sent FIN is waited with while its upstream is dialled.
+/// One that half-closed its connection in order is rare, and a dial takes
+/// milliseconds; most that do so have given up.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
 /// The largest body that is sent by the thread that reads the answer.
 const SMALL: u64 = 64 * 1024;

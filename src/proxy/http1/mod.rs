@@ -27,7 +27,7 @@ use self::forward::closed;
 use self::head::Head;
 use self::input::Input;
 use super::refusal::{Kind, Refusal};
-use super::upstream::Connection;
+use super::upstream::{Connection, DialError};
 use super::{Goal, Proxy};
 use crate::secret::Secret;
 use crate::sys;
@@ -104,6 +104,15 @@ pub enum Failed {
     /// Its token was not accepted; here is another one.
     Denied(Secret),
     Over,
+}
+
+impl From<DialError> for Failed {
+    fn from(err: DialError) -> Failed {
+        match err {
+            DialError::Cancelled => Failed::Over,
+            DialError::Refused(refusal) => Failed::Refused(refusal),
+        }
+    }
 }
 
 impl From<Over> for Failed {

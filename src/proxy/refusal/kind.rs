@@ -6,13 +6,19 @@
 pub enum Kind {
     DnsTimeout,
     DnsError,
+    /// A dns_error, too, but of the nameservers and not of the name.
+    DnsServerError,
     DestinationNotFound,
     DestinationUnavailable,
     DestinationIpUnroutable,
     ConnectionRefused,
+    /// After the request was sent, or a part of it.
     ConnectionTerminated,
+    /// The same before it.
+    HandshakeTerminated,
+    /// No answer in the TLS handshake, before anything was sent.
+    HandshakeTimeout,
     ConnectionTimeout,
-    ConnectionReadTimeout,
     ConnectionLimitReached,
     TlsProtocolError,
     TlsCertificateError,
@@ -44,6 +50,11 @@ impl Kind {
                 502,
                 "check the name, its region and its domain",
             ),
+            Kind::DnsServerError => (
+                "dns_error",
+                502,
+                "check the nameservers and the egress settings",
+            ),
             Kind::DestinationNotFound => (
                 "destination_not_found",
                 500,
@@ -70,11 +81,8 @@ impl Kind {
                 504,
                 "check the egress and VPC settings",
             ),
-            Kind::ConnectionReadTimeout => (
-                "connection_read_timeout",
-                504,
-                "it may or may not have been carried out",
-            ),
+            Kind::HandshakeTerminated => ("connection_terminated", 502, "the request was not sent"),
+            Kind::HandshakeTimeout => ("connection_read_timeout", 504, "the request was not sent"),
             Kind::ConnectionLimitReached => (
                 "connection_limit_reached",
                 503,

@@ -16,6 +16,12 @@ fn types_statuses_and_sentences() {
             "check the name, its region and its domain",
         ),
         (
+            Kind::DnsServerError,
+            "dns_error",
+            502,
+            "check the nameservers and the egress settings",
+        ),
+        (
             Kind::DestinationNotFound,
             "destination_not_found",
             500,
@@ -52,10 +58,16 @@ fn types_statuses_and_sentences() {
             "check the egress and VPC settings",
         ),
         (
-            Kind::ConnectionReadTimeout,
+            Kind::HandshakeTerminated,
+            "connection_terminated",
+            502,
+            "the request was not sent",
+        ),
+        (
+            Kind::HandshakeTimeout,
             "connection_read_timeout",
             504,
-            "it may or may not have been carried out",
+            "the request was not sent",
         ),
         (
             Kind::ConnectionLimitReached,

@@ -10,15 +10,38 @@ use rustls::unbuffered::{ConnectionState, EncodeError};
 use super::incoming::Incoming;
 use super::record::directions;
 use super::stream::{Reader, Writer, halves, tls_error};
+use crate::context::{Cancelled, Context};
 use crate::proxy::room::lengthen;
+use crate::sys::net::Wait;
 
-/// Goes through the handshake, within `limit` in all, and says which protocol
-/// was agreed on.
+/// Why there is no TLS.
+#[derive(Debug)]
+pub enum HandshakeError {
+    Cancelled,
+    Io(io::Error),
+}
+
+impl From<Cancelled> for HandshakeError {
+    fn from(_: Cancelled) -> HandshakeError {
+        HandshakeError::Cancelled
+    }
+}
+
+impl From<io::Error> for HandshakeError {
+    fn from(err: io::Error) -> HandshakeError {
+        HandshakeError::Io(err)
+    }
+}
+
+/// Goes through the handshake, and says which protocol was agreed on.
+///
+/// Blocks: for `limit` in all, or until `context` is cancelled.
 pub fn handshake(
     tcp: TcpStream,
     mut connection: UnbufferedClientConnection,
     limit: Duration,
-) -> io::Result<(Reader, Writer, Option<Vec<u8>>)> {
+    context: &mut dyn Context,
+) -> Result<(Reader, Writer, Option<Vec<u8>>), HandshakeError> {
     let deadline = Instant::now() + limit;
     let mut incoming = Incoming::default();
     let mut outgoing = Vec::new();
@@ -49,28 +72,16 @@ pub fn handshake(
                 incoming.discard(discard);
                 break;
             }
-            Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => return Err(ended()),
             Err(err) => {
                 // The alert that tells the far end why.
                 farewell(&tcp, &mut connection);
-                return Err(err);
+                return Err(err.into());
             }
         }
         incoming.discard(discard);
         if wants_more {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            tcp.set_read_timeout(Some(left))?;
-            match incoming.receive(&tcp) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) => {}
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                Err(err) => return Err(err),
-            }
+            receive(&tcp, &mut incoming, deadline, context)?;
         }
     }
     let protocol = connection.alpn_protocol().map(<[u8]>::to_vec);
@@ -82,6 +93,27 @@ pub fn handshake(
     incoming.precede(&early);
     let (reader, writer) = halves(tcp, Some((keys, opener, sealer, version)), incoming);
     Ok((reader, writer, protocol))
+}
+
+/// One receive, before the deadline.
+fn receive(
+    tcp: &TcpStream,
+    incoming: &mut Incoming,
+    deadline: Instant,
+    context: &mut dyn Context,
+) -> Result<(), HandshakeError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if !context.wait_for(Wait::readable(tcp), left)? {
+        return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+    }
+    match incoming.receive(tcp)? {
+        0 => Err(ended()),
+        _ => Ok(()),
+    }
+}
+
+fn ended() -> HandshakeError {
+    io::Error::from(io::ErrorKind::UnexpectedEof).into()
 }
 
 /// Calls `f` with some room at the end of `outgoing`, and again with more of
