@@ -66,6 +66,7 @@ impl Client {
             .proxy(None)
             .http_status_as_error(false)
             .max_redirects(0)
+            .no_delay(false) // one write; and a kernel may not have the option
             .max_idle_connections(0) // it would be stale when the CPU comes back
             .max_response_header_size(MAX_HEAD_LEN)
             .user_agent(USER_AGENT)
