@@ -107,7 +107,6 @@ fn run(words: Vec<OsString>) -> i32 {
     };
     let code = app.wait(&signals, questions, serve);
     ports::give_back(rewritten.as_ref());
-    info!("the application ended; exit code {code}");
     code
 }
 

@@ -17,6 +17,7 @@ mod miniature;
 mod names;
 mod pid1;
 mod plain;
+mod process_group;
 mod programs;
 mod refusals;
 mod resolv_conf;

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use super::environment::environ;
+use super::terminal::Terminal;
 use super::{INHERITED, drop_own_sigpipe, set_mask};
 
 /// Whom a process is to become.
@@ -34,8 +35,8 @@ pub struct Command<'a> {
     /// Changes to the environment: a value, or `None` to take one away.
     pub env: Vec<(OsString, Option<OsString>)>,
     pub credentials: Option<Credentials>,
-    /// A process group of its own, and the terminal.
-    pub foreground: bool,
+    /// The terminal that a child is to have the foreground of.
+    pub terminal: Option<Terminal>,
 }
 
 /// Starts the command as it would have started without runsd; the answer is its
@@ -85,10 +86,24 @@ static STACK: Mutex<[u128; 1024]> = Mutex::new([0; 1024]);
 extern "C" fn child(program: *mut c_void) -> c_int {
     // SAFETY: `spawn` gives a program that it only looks at again afterwards.
     let program = unsafe { &*program.cast::<Program<'_>>() };
+    lead_group(program.command.terminal);
     let errno = program.exec().raw_os_error();
     program.failed.store(errno.unwrap_or(libc::EIO), Relaxed);
     // SAFETY: ends the child and runs nothing of the parent's.
     unsafe { libc::_exit(127) }
+}
+
+/// Makes the child the leader of a process group, as PID 1 of a container is:
+/// `kill -- -$$` reaches the application's processes, and `kill 0` not runsd.
+fn lead_group(terminal: Option<Terminal>) {
+    // SAFETY: take no memory, and cannot fail for a process that was just made.
+    let group = unsafe {
+        libc::setpgid(0, 0);
+        libc::getpid()
+    };
+    if let Some(terminal) = terminal {
+        terminal.set_foreground_group(group);
+    }
 }
 
 /// A command as the kernel takes it. The pointers are into the strings.
@@ -140,15 +155,6 @@ impl<'a> Program<'a> {
 
     /// Has it begin as it would have begun without runsd, but as it is asked for.
     fn prepare(&self) -> io::Result<()> {
-        if self.command.foreground {
-            // SIGTTOU is held back: not yet in the foreground, we would be
-            // stopped for asking. A terminal that is gone is no reason to give up.
-            // SAFETY: take no memory.
-            unsafe {
-                libc::setpgid(0, 0);
-                libc::tcsetpgrp(0, libc::getpid());
-            }
-        }
         if INHERITED.child_ignored.load(Relaxed) {
             // SAFETY: sets a disposition that runs no code.
             unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
