@@ -63,17 +63,22 @@ fn run(words: Vec<OsString>) -> i32 {
     };
     logger::init(args.verbosity, args.log_format);
     let command = &args.command;
-    match config::platform(&args, |name| env::var_os(name)) {
-        Platform::CloudRun(sign) => info!("on Cloud Run, by {sign}"),
-        Platform::Elsewhere(why) => {
-            info!("not on Cloud Run ({why}): becoming {:?}", command[0]);
-            return not_started(&supervisor::become_app(command));
-        }
-    }
     let user = match args.user.as_deref().map(User::lookup).transpose() {
         Ok(user) => user,
         Err(sentence) => return fail(2, &sentence),
     };
+    let mut launch = Launch {
+        command,
+        user: user.as_ref(),
+        env: &[],
+    };
+    match config::platform(&args, |name| env::var_os(name)) {
+        Platform::CloudRun(sign) => info!("on Cloud Run, by {sign}"),
+        Platform::Elsewhere(why) => {
+            info!("not on Cloud Run ({why}): becoming {:?}", command[0]);
+            return not_started(&supervisor::become_app(&launch));
+        }
+    }
     let signals = match signals {
         Ok(signals) => signals,
         Err(err) => return fail(1, &format!("cannot catch signals: {err}")),
@@ -82,11 +87,7 @@ fn run(words: Vec<OsString>) -> i32 {
     // All sockets are bound before the application starts, so that it never
     // meets a closed port; nothing is asked of the network before.
     let (ports, rewritten) = ports::bind(&args);
-    let launch = Launch {
-        command,
-        user: user.as_ref(),
-        env: ports.environment(),
-    };
+    launch.env = ports.environment();
     let app = match supervisor::spawn(&launch) {
         Ok(app) => app,
         Err(err) => {

@@ -64,29 +64,11 @@ pub struct Launch<'a> {
 pub fn spawn(launch: &Launch<'_>) -> Result<App, SpawnError> {
     sys::adopt_orphans();
     let terminal = Terminal::find();
-    let mut command = sys::Command {
-        words: launch.command,
+    let command = sys::Command {
         terminal: terminal.filter(|terminal| terminal.foreground_group() == terminal::own_group()),
-        ..sys::Command::default()
+        ..launch.command()
     };
-    let told = launch.env.iter().cloned();
-    command
-        .env
-        .extend(told.map(|(name, value)| (name, Some(value))));
-    if let Some(user) = launch.user {
-        let home = user.home.clone().into();
-        command.env.push(("HOME".into(), Some(home)));
-        for variable in ["USER", "LOGNAME"] {
-            let name = user.name.clone().map(OsString::from);
-            command.env.push((variable.into(), name));
-        }
-        // An ordinary user may name itself.
-        if sys::ids() != (user.uid, user.gid) || user.uid == 0 {
-            command.credentials = Some(user.credentials());
-        }
-    }
-    let pid =
-        sys::spawn(&command).map_err(|err| SpawnError::new(launch.command, launch.user, &err))?;
+    let pid = sys::spawn(&command).map_err(|err| SpawnError::new(launch, &err))?;
     sys::pass_on_libcs(pid);
     info!("started {:?} as process {pid}", launch.command[0]);
     Ok(App {
@@ -97,10 +79,37 @@ pub fn spawn(launch: &Launch<'_>) -> Result<App, SpawnError> {
     })
 }
 
-/// Off Cloud Run: this process becomes the application, and finds everything
-/// as runsd found it. Returns only when that cannot be.
-pub fn become_app(words: &[OsString]) -> SpawnError {
-    SpawnError::new(words, None, &sys::become_command(words))
+/// Off Cloud Run: this process becomes the application, which but for its user
+/// finds everything as runsd found it. Returns only when that cannot be.
+pub fn become_app(launch: &Launch<'_>) -> SpawnError {
+    SpawnError::new(launch, &sys::become_command(&launch.command()))
+}
+
+impl<'a> Launch<'a> {
+    /// What is the same on Cloud Run and off it.
+    fn command(&self) -> sys::Command<'a> {
+        let mut command = sys::Command {
+            words: self.command,
+            ..sys::Command::default()
+        };
+        let told = self.env.iter().cloned();
+        command
+            .env
+            .extend(told.map(|(name, value)| (name, Some(value))));
+        if let Some(user) = self.user {
+            let home = user.home.clone().into();
+            command.env.push(("HOME".into(), Some(home)));
+            for variable in ["USER", "LOGNAME"] {
+                let name = user.name.clone().map(OsString::from);
+                command.env.push((variable.into(), name));
+            }
+            // An ordinary user may name itself.
+            if sys::ids() != (user.uid, user.gid) || user.uid == 0 {
+                command.credentials = Some(user.credentials());
+            }
+        }
+        command
+    }
 }
 
 /// The running application.
@@ -279,10 +288,10 @@ pub struct SpawnError {
 }
 
 impl SpawnError {
-    fn new(words: &[OsString], user: Option<&User>, err: &io::Error) -> SpawnError {
-        let program: &OsStr = &words[0];
+    fn new(launch: &Launch<'_>, err: &io::Error) -> SpawnError {
+        let program: &OsStr = &launch.command[0];
         let is_path = program.as_encoded_bytes().contains(&b'/');
-        let (code, reason) = match (err.raw_os_error(), user) {
+        let (code, reason) = match (err.raw_os_error(), launch.user) {
             (Some(libc::ENOENT), _) if is_path && Path::new(program).exists() => (
                 127,
                 "the file is there, but not the interpreter or dynamic loader it names".to_owned(),
@@ -375,7 +384,12 @@ mod tests {
             ),
         ] {
             let err = io::Error::from_raw_os_error(errno);
-            let got = SpawnError::new(&[program.into()], None, &err);
+            let launch = Launch {
+                command: &[program.into()],
+                user: None,
+                env: &[],
+            };
+            let got = SpawnError::new(&launch, &err);
             assert_eq!((got.code, got.to_string()), (code, want.to_owned()));
         }
     }

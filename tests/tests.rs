@@ -25,4 +25,5 @@ mod resolvers;
 mod sentences;
 mod sse;
 mod supervision;
+mod user;
 mod websocket;

@@ -10,6 +10,7 @@ use std::env;
 use std::ffi::{CString, OsString, c_char, c_int, c_void};
 use std::io;
 use std::iter;
+use std::mem;
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
@@ -67,16 +68,12 @@ pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
     }
 }
 
-/// Becomes the command, which finds everything as runsd found it; returns only
-/// when that cannot be.
-pub fn become_command(words: &[OsString]) -> io::Error {
-    let command = Command {
-        words,
-        ..Command::default()
-    };
+/// Becomes the command, which but for what the command says finds everything as
+/// runsd found it; returns only when that cannot be.
+pub fn become_command(command: &Command<'_>) -> io::Error {
     // A SIGPIPE of ours, for a log line nobody reads, would be the command's end.
     drop_own_sigpipe();
-    Program::new(&command).map_or_else(|err| err, |program| program.exec())
+    Program::new(command).map_or_else(|err| err, |program| program.exec())
 }
 
 /// A stack for the child, larger than PATH_MAX and NAME_MAX, which execvpe puts
@@ -160,9 +157,38 @@ impl<'a> Program<'a> {
             unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
         }
         if let Some(credentials) = &self.command.credentials {
+            give_standard_descriptors(credentials.uid);
             become_user(credentials)?;
         }
         set_mask(libc::SIG_SETMASK, INHERITED.mask.load(Relaxed)).map(drop)
+    }
+}
+
+/// Makes a user the owner of the pipes, sockets and terminals among the
+/// descriptors 0 to 2, who may then open `/dev/stdout` and the others by name,
+/// as nginx and php-fpm do for their logs. Container runtimes do it for the user
+/// of an image. Files, and devices such as `/dev/null`, belong to others, too.
+fn give_standard_descriptors(uid: u32) {
+    const UNCHANGED: libc::gid_t = libc::gid_t::MAX;
+    for fd in 0..=2 {
+        // SAFETY: the structure is valid when zero, and outlives the calls;
+        // they take any number for a descriptor.
+        unsafe {
+            let mut stat: libc::stat = mem::zeroed();
+            if libc::fstat(fd, &raw mut stat) < 0 || stat.st_uid == uid {
+                continue;
+            }
+            let is_for_us = match stat.st_mode & libc::S_IFMT {
+                libc::S_IFIFO | libc::S_IFSOCK => true,
+                libc::S_IFCHR => libc::isatty(fd) == 1,
+                _ => false,
+            };
+            if is_for_us {
+                // Where it is refused, as in a file system that cannot be
+                // written, the application still has the descriptor itself.
+                libc::fchown(fd, uid, UNCHANGED);
+            }
+        }
     }
 }
 
