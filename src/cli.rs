@@ -7,9 +7,11 @@
 //! row of short options, and an old Dockerfile must work as it is.
 
 mod flags;
+mod unknown;
 mod values;
 
 use std::ffi::{OsStr, OsString};
+use std::iter::Peekable;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -59,6 +61,10 @@ pub struct Args {
     pub upstream_addr: Option<SocketAddr>,
     pub log_format: Format,
     pub verbosity: u8,
+    /// Becomes the application wherever it runs.
+    pub disable: bool,
+    /// What is odd but no reason to end: sentences for the log.
+    pub warnings: Vec<String>,
     /// The application and its arguments; empty with `-check` only.
     pub command: Vec<OsString>,
 }
@@ -100,6 +106,8 @@ impl Default for Args {
             upstream_addr: None,
             log_format: Format::Text,
             verbosity: 0,
+            disable: false,
+            warnings: Vec::new(),
             command: Vec::new(),
         }
     }
@@ -108,53 +116,121 @@ impl Default for Args {
 /// What the names of variables that stand for flags begin with.
 pub const VARIABLES: &str = "RUNSD_";
 
+/// Why a command line cannot be followed, and how to say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadCommandLine {
+    /// One sentence for the user.
+    pub sentence: String,
+    /// What the other flags, also those behind the bad one, ask for.
+    pub log_format: Format,
+}
+
 /// Reads the arguments after the program's name, and [`VARIABLES`], named
-/// without that beginning, for the flags that are not among them. An error is
-/// one sentence for the user.
+/// without that beginning, for the flags that are not among them.
 pub fn parse(
     args: impl Iterator<Item = OsString>,
     variables: &[(OsString, OsString)],
-) -> Result<Cli, String> {
+) -> Result<Cli, BadCommandLine> {
     let mut words = args.peekable();
-    let mut typed: Vec<(&'static Flag, String)> = Vec::new();
-    let mut check = None;
-    while let Some(word) = words.next_if(|word| is_flag(word)) {
-        if word == "--" {
-            break;
+    let mut typed = Typed::default();
+    let outcome = match typed.read(&mut words) {
+        Ok(Some(text)) => return Ok(Cli::Print(text)),
+        Ok(None) => understand(&typed, variables, words.collect()),
+        Err(sentence) => {
+            while typed.read(&mut words).is_err() {}
+            Err(sentence)
         }
-        let word = word
-            .into_string()
-            .map_err(|word| format!("the flag {word:?} is not UTF-8"))?;
-        let bare = word.strip_prefix("--").unwrap_or(&word[1..]);
-        let (name, value) = match bare.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (bare, None),
-        };
-        let flag = FLAGS
-            .iter()
-            .find(|flag| flag.name == name)
-            .or_else(|| ignored(name))
-            .or((name == "h").then_some(&HELP)) // as Go has it
-            .ok_or_else(|| format!("there is no flag -{name}; `runsd -help` lists them all"))?;
-        let value = match (&flag.kind, value) {
-            (Kind::Help, _) => return Ok(Cli::Print(help())),
-            (Kind::Version, _) => return Ok(Cli::Print(version())),
-            (Kind::Check, name) => {
-                check = Some(name.filter(|name| !name.is_empty()));
-                continue;
+    };
+    outcome.map_err(|sentence| BadCommandLine {
+        sentence,
+        log_format: typed.log_format(variables),
+    })
+}
+
+/// The flags of a command line.
+#[derive(Default)]
+struct Typed {
+    /// With their values, in their order.
+    flags: Vec<(&'static Flag, String)>,
+    /// `-check`, and its name.
+    check: Option<Option<String>>,
+}
+
+impl Typed {
+    /// Reads up to the application's words; or to what has only to be printed.
+    fn read(
+        &mut self,
+        words: &mut Peekable<impl Iterator<Item = OsString>>,
+    ) -> Result<Option<String>, String> {
+        while let Some(word) = words.next_if(|word| is_flag(word)) {
+            if word == "--" {
+                break;
             }
-            (_, Some(value)) => value,
-            (Kind::Switch(_) | Kind::Ignored, None) => "true".to_owned(),
-            (Kind::Value(wanted, _), None) => match words.next() {
-                Some(value) => value
-                    .into_string()
-                    .map_err(|value| format!("-{name}: {value:?} is not UTF-8"))?,
-                None => return Err(format!("-{name} needs a value: {wanted}")),
-            },
-        };
-        typed.push((flag, value));
+            let word = word
+                .into_string()
+                .map_err(|word| format!("the flag {word:?} is not UTF-8"))?;
+            let bare = word.strip_prefix("--").unwrap_or(&word[1..]);
+            let (name, value) = match bare.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (bare, None),
+            };
+            let flag = FLAGS
+                .iter()
+                .find(|flag| flag.name == name)
+                .or_else(|| ignored(name))
+                .or((name == "h").then_some(&HELP)) // as Go has it
+                .ok_or_else(|| format!("there is no flag -{name}; `runsd -help` lists them all"))?;
+            let value = match (&flag.kind, value) {
+                (Kind::Help, _) => return Ok(Some(help())),
+                (Kind::Version, _) => return Ok(Some(version())),
+                (Kind::Check, name) => {
+                    self.check = Some(name.filter(|name| !name.is_empty()));
+                    continue;
+                }
+                (_, Some(value)) => value,
+                (Kind::Switch(_) | Kind::Ignored, None) => "true".to_owned(),
+                (Kind::Value(wanted, _), None) => match words.next() {
+                    Some(value) => value
+                        .into_string()
+                        .map_err(|value| format!("-{name}: {value:?} is not UTF-8"))?,
+                    None => return Err(format!("-{name} needs a value: {wanted}")),
+                },
+            };
+            self.flags.push((flag, value));
+        }
+        Ok(None)
     }
 
+    /// The format of the log, where something else is wrong.
+    fn log_format(&self, variables: &[(OsString, OsString)]) -> Format {
+        const NAME: &str = "log_format";
+        let mut args = Args::default();
+        let variable = variables
+            .iter()
+            .find(|(name, _)| *name == *NAME.to_ascii_uppercase())
+            .and_then(|(_, value)| value.to_str());
+        let flag = FLAGS.iter().find(|flag| flag.name == NAME);
+        let from_variable = flag.zip(variable);
+        let typed = self.flags.iter().map(|(flag, value)| (*flag, &**value));
+        for (flag, value) in from_variable.into_iter().chain(typed) {
+            if flag.name == NAME {
+                // One that is none changes nothing.
+                let _ = flag.apply(&mut args, value);
+            }
+        }
+        args.log_format
+    }
+}
+
+/// Puts flags and variables together.
+fn understand(
+    Typed {
+        flags: typed,
+        check,
+    }: &Typed,
+    variables: &[(OsString, OsString)],
+    command: Vec<OsString>,
+) -> Result<Cli, String> {
     let mut parsed = Args::default();
     // Mostly there are none, and their names need not be made.
     let flags = match variables {
@@ -178,7 +254,7 @@ pub fn parse(
         flag.apply(&mut parsed, value)
             .map_err(|err| format!("{VARIABLES}{name}={value:?}: {err}"))?;
     }
-    for (flag, value) in &typed {
+    for (flag, value) in typed {
         flag.apply(&mut parsed, value)
             .map_err(|err| format!("-{}={value:?}: {err}", flag.name))?;
     }
@@ -190,8 +266,10 @@ pub fn parse(
     for name in parsed.only.iter_mut().flatten() {
         *name = service::relative(name, &zone);
     }
-    parsed.command = words.collect();
+    parsed.command = command;
+    parsed.warnings = unknown::variables(variables);
     // `-check hello`, too: nobody asks what an application's name is to them.
+    let mut check = check.clone();
     let named = match &check {
         Some(None) if parsed.command.len() == 1 => parsed.command[0].to_str(),
         _ => None,
@@ -235,7 +313,7 @@ fn help() -> String {
     }
     text.push_str(
         "\nEach setting is also read from the environment, as RUNSD_ and its name in upper case\n\
-         (RUNSD_GCP_REGION); flags win. RUNSD_DISABLE=1 runs the command as if runsd were not there.\n",
+         (RUNSD_GCP_REGION); flags win.\n",
     );
     text.push_str(&format!(
         "accepted and ignored: -{} -{}\n",

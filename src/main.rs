@@ -32,10 +32,11 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::thread;
 
-use log::{error, info};
+use log::{error, info, warn};
 
 use crate::cli::{Args, Cli};
 use crate::config::{Config, Platform};
+use crate::logger::Format;
 use crate::ports::Ports;
 use crate::proxy::Proxy;
 use crate::supervisor::{Launch, SpawnError};
@@ -59,13 +60,17 @@ fn run(words: Vec<OsString>) -> i32 {
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             return 0;
         }
-        Err(sentence) => return fail(2, &sentence),
+        Err(bad) => return fail(2, bad.log_format, &bad.sentence),
     };
-    logger::init(args.verbosity, args.log_format);
+    let format = args.log_format;
+    logger::init(args.verbosity, format);
+    for warning in &args.warnings {
+        warn!("{warning}");
+    }
     let command = &args.command;
     let user = match args.user.as_deref().map(User::lookup).transpose() {
         Ok(user) => user,
-        Err(sentence) => return fail(2, &sentence),
+        Err(sentence) => return fail(2, format, &sentence),
     };
     let mut launch = Launch {
         command,
@@ -76,12 +81,12 @@ fn run(words: Vec<OsString>) -> i32 {
         Platform::CloudRun(sign) => info!("on Cloud Run, by {sign}"),
         Platform::Elsewhere(why) => {
             info!("not on Cloud Run ({why}): becoming {:?}", command[0]);
-            return not_started(&supervisor::become_app(&launch));
+            return not_started(format, &supervisor::become_app(&launch));
         }
     }
     let signals = match signals {
         Ok(signals) => signals,
-        Err(err) => return fail(1, &format!("cannot catch signals: {err}")),
+        Err(err) => return fail(1, format, &format!("cannot catch signals: {err}")),
     };
 
     // All sockets are bound before the application starts, so that it never
@@ -92,7 +97,7 @@ fn run(words: Vec<OsString>) -> i32 {
         Ok(app) => app,
         Err(err) => {
             ports::give_back(rewritten.as_ref());
-            return not_started(&err);
+            return not_started(format, &err);
         }
     };
 
@@ -108,6 +113,7 @@ fn run(words: Vec<OsString>) -> i32 {
     };
     let code = app.wait(&signals, questions, serve);
     ports::give_back(rewritten.as_ref());
+    log::logger().flush();
     code
 }
 
@@ -123,12 +129,11 @@ fn serve(args: Args, ports: Ports) {
     sys::memory::forget_code();
 }
 
-fn not_started(err: &SpawnError) -> i32 {
-    fail(err.code, &err.to_string())
+fn not_started(format: Format, err: &SpawnError) -> i32 {
+    fail(err.code, format, &err.to_string())
 }
 
-fn fail(code: i32, sentence: &str) -> i32 {
-    // Where stderr is closed there is no one left to tell.
-    let _ = writeln!(io::stderr(), "runsd: {sentence}");
+fn fail(code: i32, format: Format, sentence: &str) -> i32 {
+    logger::fatal(format, sentence);
     code
 }

@@ -29,7 +29,8 @@ pub fn on_cloud_run(command: &mut Command) {
         .env("K_SERVICE", "tests")
         .env("GCE_METADATA_HOST", "127.0.0.1:1")
         .env("RUNSD_SKIP_DNS_HIJACK", "1")
-        .env("RUNSD_SKIP_HTTP_PROXY", "1");
+        .env("RUNSD_SKIP_HTTP_PROXY", "1")
+        .env_remove("RUNSD_BIN"); // the tests' own, and no setting
 }
 
 pub fn output(mut command: Command) -> Output {
@@ -327,8 +328,8 @@ fn with_a_terminal_ctrl_c_reaches_the_app_once() {
                echo ready; while :; do read x; done";
     let mut command = Command::new("script");
     // util-linux's script gives its child a terminal of its own.
-    command.args(["-qec", "exec \"$RUNSD_BIN\" sh -c \"$APP\"", "/dev/null"]);
-    command.env("RUNSD_BIN", RUNSD).env("APP", app);
+    command.args(["-qec", "exec \"$RUNSD\" sh -c \"$APP\"", "/dev/null"]);
+    command.env("RUNSD", RUNSD).env("APP", app);
     command.env("SHELL", "/bin/sh");
     on_cloud_run(&mut command);
     let mut terminal = Running::start(command);
@@ -353,10 +354,10 @@ fn a_terminal_of_a_script_is_given_back() {
     // In one process group, as scripts are: after us, cat reads the terminal.
     command.args([
         "-qec",
-        "\"$RUNSD_BIN\" true; echo next; read x; echo \"read $x\"",
+        "\"$RUNSD\" true; echo next; read x; echo \"read $x\"",
         "/dev/null",
     ]);
-    command.env("RUNSD_BIN", RUNSD).env("SHELL", "/bin/sh");
+    command.env("RUNSD", RUNSD).env("SHELL", "/bin/sh");
     on_cloud_run(&mut command);
     let mut terminal = Running::start(command);
     assert_eq!(terminal.line(), "next");

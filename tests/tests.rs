@@ -24,6 +24,7 @@ mod resolv_conf;
 mod resolvers;
 mod sentences;
 mod sse;
+mod stderr;
 mod supervision;
 mod user;
 mod websocket;

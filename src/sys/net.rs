@@ -11,7 +11,7 @@ use std::net::{
     Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket,
 };
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -25,6 +25,15 @@ impl Wait {
         Wait(libc::pollfd {
             fd: fd.as_fd().as_raw_fd(),
             events: libc::POLLIN,
+            revents: 0,
+        })
+    }
+
+    /// Waits for room to write, or an error.
+    pub fn writable(fd: &impl AsFd) -> Wait {
+        Wait(libc::pollfd {
+            fd: fd.as_fd().as_raw_fd(),
+            events: libc::POLLOUT,
             revents: 0,
         })
     }
@@ -107,6 +116,22 @@ pub fn poll(waits: &mut [Wait], timeout: Option<Duration>) -> io::Result<()> {
         return Err(err);
     }
     Ok(())
+}
+
+/// Sends on a socket what it takes at once, without changing it for others who
+/// share it; `WouldBlock` where it takes nothing.
+pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the pointer and the length belong to one slice.
+    let sent = unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            flags,
+        )
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 /// Why there is no socket on ::1, where there is no IPv6: switched off, or not
