@@ -232,28 +232,7 @@ fn understand(
     command: Vec<OsString>,
 ) -> Result<Cli, String> {
     let mut parsed = Args::default();
-    // Mostly there are none, and their names need not be made.
-    let flags = match variables {
-        [] => &[],
-        _ => &FLAGS[..],
-    };
-    for flag in flags {
-        // Not even read where a flag was typed: a flag also mends a bad variable.
-        if typed.iter().any(|(given, _)| given.name == flag.name) {
-            continue;
-        }
-        let name = flag.name.to_ascii_uppercase();
-        // Of two the first counts, as in C.
-        let given = variables.iter().find(|(given, _)| *given == *name);
-        let Some((_, value)) = given.filter(|(_, value)| !value.is_empty()) else {
-            continue;
-        };
-        let value = value
-            .to_str()
-            .ok_or_else(|| format!("{VARIABLES}{name}: {value:?} is not UTF-8"))?;
-        flag.apply(&mut parsed, value)
-            .map_err(|err| format!("{VARIABLES}{name}={value:?}: {err}"))?;
-    }
+    apply_variables(&mut parsed, typed, variables)?;
     for (flag, value) in typed {
         flag.apply(&mut parsed, value)
             .map_err(|err| format!("-{}={value:?}: {err}", flag.name))?;
@@ -283,6 +262,37 @@ fn understand(
         None if parsed.command.is_empty() => Err(NO_COMMAND.to_owned()),
         None => Ok(Cli::Run(parsed)),
     }
+}
+
+/// Keeps the variables of the flags that were not typed.
+fn apply_variables(
+    args: &mut Args,
+    typed: &[(&'static Flag, String)],
+    variables: &[(OsString, OsString)],
+) -> Result<(), String> {
+    // Mostly there are none, and their names need not be made.
+    let flags = match variables {
+        [] => &[],
+        _ => &FLAGS[..],
+    };
+    for flag in flags {
+        // Not even read where a flag was typed: a flag also mends a bad variable.
+        if typed.iter().any(|(given, _)| given.name == flag.name) {
+            continue;
+        }
+        let name = flag.name.to_ascii_uppercase();
+        // Of two the first counts, as in C.
+        let given = variables.iter().find(|(given, _)| *given == *name);
+        let Some((_, value)) = given.filter(|(_, value)| !value.is_empty()) else {
+            continue;
+        };
+        let value = value
+            .to_str()
+            .ok_or_else(|| format!("{VARIABLES}{name}: {value:?} is not UTF-8"))?;
+        flag.apply(args, value)
+            .map_err(|err| format!("{VARIABLES}{name}={value:?}: {err}"))?;
+    }
+    Ok(())
 }
 
 /// A lone dash is a word, as it is in Go.

@@ -1,7 +1,7 @@
 //! runsd: put before an application on Cloud Run, it lets `http://NAME` reach
 //! every service of the project, authenticated.
 //!
-//! `run` is the life of the process, in order. The rooms it leads to:
+//! `run` and `run_app` are the life of the process, in order. The rooms it leads to:
 //! `cli`, `config` and `logger` are the front; `supervisor`, `user` and `sys`
 //! look after the application; `dns` answers for our names and passes on the
 //! others; `proxy` takes the requests to where `service` and `destination`
@@ -39,7 +39,7 @@ use crate::config::{Config, Platform};
 use crate::logger::Format;
 use crate::ports::Ports;
 use crate::proxy::Proxy;
-use crate::supervisor::{Launch, SpawnError};
+use crate::supervisor::{Launch, Signals, SpawnError};
 use crate::user::User;
 
 /// From the words of the command line to an exit status.
@@ -50,7 +50,7 @@ fn run(words: Vec<OsString>) -> i32 {
     let args = match cli::parse(words.into_iter().skip(1), &variables) {
         Ok(Cli::Run(args)) => args,
         Ok(Cli::Check(args, name)) => {
-            logger::init(args.verbosity, args.log_format);
+            begin_log(&args);
             let config = Config::new(args, |name| env::var_os(name));
             let platform = config::platform(&config.args, |name| env::var_os(name));
             return check::run(&config, &platform, name.as_deref());
@@ -62,11 +62,22 @@ fn run(words: Vec<OsString>) -> i32 {
         }
         Err(bad) => return fail(2, bad.log_format, &bad.sentence),
     };
-    let format = args.log_format;
-    logger::init(args.verbosity, format);
+    begin_log(&args);
+    let code = run_app(args, signals);
+    log::logger().flush();
+    code
+}
+
+fn begin_log(args: &Args) {
+    logger::init(args.verbosity, args.log_format);
     for warning in &args.warnings {
         warn!("{warning}");
     }
+}
+
+/// From the flags to an exit status.
+fn run_app(args: Args, signals: io::Result<Signals>) -> i32 {
+    let format = args.log_format;
     let command = &args.command;
     let user = match args.user.as_deref().map(User::lookup).transpose() {
         Ok(user) => user,
@@ -113,7 +124,6 @@ fn run(words: Vec<OsString>) -> i32 {
     };
     let code = app.wait(&signals, questions, serve);
     ports::give_back(rewritten.as_ref());
-    log::logger().flush();
     code
 }
 
