@@ -13,7 +13,7 @@ use log::debug;
 
 use super::message::{self, A, AAAA, NXDOMAIN, Read, SERVFAIL};
 use super::nameservers::{self, Nameservers, Patience, Random};
-use super::stream;
+use super::{stream, words};
 
 /// Addresses by name, kept for as long as their nameserver said.
 #[derive(Debug)]
@@ -130,7 +130,10 @@ impl Resolver {
             Ok((addresses, ttl)) => (Ok(addresses), ttl),
             Err(err) => (Err(err), 0),
         };
-        debug!("dns: upstream {name}: {outcome:?}");
+        match &outcome {
+            Ok(found) => debug!("dns: upstream {name}: {}", words::addresses(found)),
+            Err(err) => debug!("dns: upstream {name}: {err}"),
+        }
         *last = Some(Last {
             outcome: outcome.clone(),
             asked: now,

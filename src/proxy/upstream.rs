@@ -9,6 +9,7 @@ mod handshake;
 mod incoming;
 mod record;
 mod stream;
+mod words;
 
 use std::collections::HashMap;
 use std::io;
@@ -349,7 +350,7 @@ fn tls_refusal(to: &Destination, err: &io::Error) -> Refusal {
     let (kind, what) = match inner {
         Some(rustls::Error::InvalidCertificate(why)) => (
             Kind::TlsCertificateError,
-            format!("its certificate is not valid: {why:?}"),
+            format!("its certificate is not valid: {}", words::certificate(why)),
         ),
         Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => (
             Kind::TlsAlertReceived,
@@ -357,7 +358,7 @@ fn tls_refusal(to: &Destination, err: &io::Error) -> Refusal {
         ),
         Some(rustls::Error::AlertReceived(alert)) => (
             Kind::TlsAlertReceived,
-            format!("it ended the TLS handshake with {alert:?}"),
+            format!("it ended the TLS handshake: {}", words::name(alert)),
         ),
         Some(other) => (Kind::TlsProtocolError, other.to_string()),
         None if err.kind() == io::ErrorKind::TimedOut => (
