@@ -7,7 +7,7 @@
 mod stderr;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{Level, LevelFilter, Log, Metadata, Record, log_enabled};
@@ -120,21 +120,29 @@ impl Log for Logger {
     }
 
     fn flush(&self) {
-        write(|stderr| stderr.catch_up(|dropped| dropped_notice(self.format, dropped)));
+        // Where nothing was written, nothing was dropped.
+        if let Some(stderr) = &mut *lock_stderr() {
+            stderr.catch_up(|dropped| dropped_notice(self.format, dropped));
+        }
     }
 }
 
 /// Lets one thread after the other write; none waits for a reader longer than
 /// a moment. Where stderr is closed there is no one left to tell.
 fn write(work: impl FnOnce(&mut Stderr)) {
-    static STDERR: Mutex<Option<Stderr>> = Mutex::new(None);
-    let mut stderr = STDERR.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut stderr = lock_stderr();
     if stderr.is_none() {
         *stderr = Stderr::open();
     }
     if let Some(stderr) = &mut *stderr {
         work(stderr);
     }
+}
+
+/// Opened with the first line.
+fn lock_stderr() -> MutexGuard<'static, Option<Stderr>> {
+    static STDERR: Mutex<Option<Stderr>> = Mutex::new(None);
+    STDERR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn dropped_notice(format: Format, lines: u64) -> String {

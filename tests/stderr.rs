@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::harness::CloudRun;
 use crate::supervision::{RUNSD, Running, on_cloud_run, output, runsd};
 
 /// Prints a line for each of three SIGTERMs, and ends; it has the same stderr.
@@ -206,4 +207,13 @@ fn the_end_is_logged_once() {
         let ends: Vec<&str> = ends.collect();
         assert_eq!(ends, [format!("runsd: info: {want}")], "{stderr}");
     }
+}
+
+#[test]
+fn requests_are_answered_though_nobody_reads_the_log() {
+    // The pipe has a reader, the shell, which does not read.
+    let script = "mkfifo /tmp/log; exec 3<>/tmp/log
+        /runsd -v=5 -- curl -sS -o /dev/null -w 'done\\n' 'http://hello/[1-500]' 2>/tmp/log";
+    let out = CloudRun::new().run(&["sh", "-c", script]);
+    assert_eq!(out.stdout, "done\n".repeat(500), "{}", out.stderr);
 }
