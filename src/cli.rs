@@ -8,9 +8,11 @@
 //! rest of the word as its value; the two are put together again here.
 
 mod flags;
+mod unknown;
 mod values;
 
 use std::ffi::{OsStr, OsString};
+use std::mem;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -62,6 +64,10 @@ pub struct Args {
     pub upstream_addr: Option<SocketAddr>,
     pub log_format: Format,
     pub verbosity: u8,
+    /// Becomes the application wherever it runs.
+    pub disable: bool,
+    /// What is odd but no reason to end: sentences for the log.
+    pub warnings: Vec<String>,
     /// The application and its arguments; empty with `-check` only.
     pub command: Vec<OsString>,
 }
@@ -103,6 +109,8 @@ impl Default for Args {
             upstream_addr: None,
             log_format: Format::Text,
             verbosity: 0,
+            disable: false,
+            warnings: Vec::new(),
             command: Vec::new(),
         }
     }
@@ -111,19 +119,45 @@ impl Default for Args {
 /// What the names of variables that stand for flags begin with.
 pub const VARIABLES: &str = "RUNSD_";
 
+/// Why a command line cannot be followed, and how to say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadCommandLine {
+    /// One sentence for the user.
+    pub sentence: String,
+    /// What the other flags, also those behind the bad one, ask for.
+    pub log_format: Format,
+}
+
 /// Reads the arguments after the program's name, and [`VARIABLES`], named
 /// without that beginning, for the flags that are not among them.
 ///
 /// # Errors
-/// One sentence for the user.
+/// A sentence for the user, and how to log it.
 pub fn parse(
     args: impl Iterator<Item = OsString>,
     variables: &[(OsString, OsString)],
-) -> Result<Cli, String> {
-    let typed = match read_argv(args)? {
-        Argv::Typed(typed) => typed,
-        Argv::Print(text) => return Ok(Cli::Print(text)),
+) -> Result<Cli, BadCommandLine> {
+    let mut parser = Parser::from_args(args);
+    // The `=` of `-v=5` stays in the value, so that `-v=5` and `-va=5` differ.
+    parser.set_short_equals(false);
+    let mut typed = Typed::default();
+    let outcome = match typed.read(&mut parser) {
+        Ok(Some(text)) => return Ok(Cli::Print(text)),
+        Ok(None) => understand(&mut typed, variables),
+        Err(sentence) => {
+            // What stands behind may say how to log it.
+            while typed.read(&mut parser).is_err() {}
+            Err(sentence)
+        }
     };
+    outcome.map_err(|sentence| BadCommandLine {
+        sentence,
+        log_format: typed.log_format(variables),
+    })
+}
+
+/// Puts flags and variables together.
+fn understand(typed: &mut Typed, variables: &[(OsString, OsString)]) -> Result<Cli, String> {
     let mut parsed = Args::default();
     apply_variables(&mut parsed, variables, &typed.flags)?;
     for (flag, value) in &typed.flags {
@@ -138,80 +172,99 @@ pub fn parse(
     for name in parsed.only.iter_mut().flatten() {
         *name = service::relative(name, &zone);
     }
-    parsed.command = typed.command;
-    match typed.check {
+    let check = typed.checked()?;
+    parsed.command = mem::take(&mut typed.command);
+    parsed.warnings = unknown::variables(variables);
+    match check {
         Some(name) => Ok(Cli::Check(parsed, name)),
         None if parsed.command.is_empty() => Err(NO_COMMAND.to_owned()),
         None => Ok(Cli::Run(parsed)),
     }
 }
 
-/// What argv asks for.
-enum Argv {
-    Typed(Typed),
-    /// `-help`, `-version`: this text, whatever stands behind it.
-    Print(String),
-}
-
-/// The flags as typed, in their order, and what follows them.
+/// The words of a command line.
 #[derive(Default)]
 struct Typed {
+    /// With their values, in their order.
     flags: Vec<(&'static Flag, String)>,
     /// `-check`, and the name it is to check.
     check: Option<Option<String>>,
+    /// The application's own words.
     command: Vec<OsString>,
 }
 
-fn read_argv(args: impl Iterator<Item = OsString>) -> Result<Argv, String> {
-    let mut parser = Parser::from_args(args);
-    // The `=` of `-v=5` stays in the value, so that `-v=5` and `-va=5` differ.
-    parser.set_short_equals(false);
-    let mut typed = Typed::default();
-    loop {
-        let (name, value) = match next_flag(&mut parser)? {
-            Next::Flag(name, value) => (name, value),
-            Next::Command(command) => {
-                typed.command = command;
-                break;
-            }
-        };
-        let flag = find_flag(&name)?;
-        let value = match (&flag.kind, value) {
-            (Kind::Help, _) => return Ok(Argv::Print(help())),
-            (Kind::Version, _) => return Ok(Argv::Print(version())),
-            (Kind::Check, name) => {
-                let name = match name {
-                    Some(name) => Some(name),
-                    None => next_word(&mut parser)?,
-                };
-                typed.check = Some(name.map(|name| values::host(&name)).transpose()?.flatten());
-                continue;
-            }
-            (_, Some(value)) => value,
-            (Kind::Switch(_) | Kind::Ignored, None) => "true".to_owned(),
-            (Kind::Value(wanted, _), None) => parser
-                .value()
-                .map_err(|_| format!("-{name} needs a value: {wanted}"))?
-                .into_string()
-                .map_err(|value| format!("-{name}: {value:?} is not UTF-8"))?,
-        };
-        typed.flags.push((flag, value));
-    }
-    // A path is the application of the Dockerfile, which `-check` leaves alone.
-    let names = !typed.command.first().is_some_and(is_path);
-    match (&typed.check, &typed.command[..]) {
-        (Some(Some(_)), [word, ..]) if names => {
-            return Err(format!("-check takes one name; got {word:?}, too"));
+impl Typed {
+    /// Reads to the end; or to what has only to be printed, and what that says.
+    fn read(&mut self, parser: &mut Parser) -> Result<Option<String>, String> {
+        loop {
+            let (name, value) = match next_flag(parser)? {
+                Next::Flag(name, value) => (name, value),
+                Next::Command(command) => {
+                    self.command = command;
+                    return Ok(None);
+                }
+            };
+            let flag = find_flag(&name)?;
+            let value = match (&flag.kind, value) {
+                (Kind::Help, _) => return Ok(Some(help())),
+                (Kind::Version, _) => return Ok(Some(version())),
+                (Kind::Check, name) => {
+                    let name = match name {
+                        Some(name) => Some(name),
+                        None => next_word(parser)?,
+                    };
+                    self.check = Some(name.map(|name| values::host(&name)).transpose()?.flatten());
+                    continue;
+                }
+                (_, Some(value)) => value,
+                (Kind::Switch(_) | Kind::Ignored, None) => "true".to_owned(),
+                (Kind::Value(wanted, _), None) => parser
+                    .value()
+                    .map_err(|_| format!("-{name} needs a value: {wanted}"))?
+                    .into_string()
+                    .map_err(|value| format!("-{name}: {value:?} is not UTF-8"))?,
+            };
+            self.flags.push((flag, value));
         }
-        // `-check -v=5 hello`
-        (Some(None), [word]) if names => {
-            let name = word.to_str().ok_or_else(|| no_name(word))?;
-            typed.check = Some(values::host(name)?);
-            typed.command.clear();
-        }
-        _ => {}
     }
-    Ok(Argv::Typed(typed))
+
+    /// What `-check` is to look at. A path is the application of the
+    /// Dockerfile, which `-check` leaves alone.
+    fn checked(&mut self) -> Result<Option<Option<String>>, String> {
+        let names = !self.command.first().is_some_and(is_path);
+        match (&self.check, &self.command[..]) {
+            (Some(Some(_)), [word, ..]) if names => {
+                Err(format!("-check takes one name; got {word:?}, too"))
+            }
+            // `-check -v=5 hello`
+            (Some(None), [word]) if names => {
+                let name = values::host(word.to_str().ok_or_else(|| no_name(word))?)?;
+                self.command.clear();
+                Ok(Some(name))
+            }
+            _ => Ok(self.check.take()),
+        }
+    }
+
+    /// The format of the log, where something else is wrong.
+    fn log_format(&self, variables: &[(OsString, OsString)]) -> Format {
+        const NAME: &str = "log_format";
+        let mut args = Args::default();
+        let variable = variables
+            .iter()
+            .find(|(name, _)| *name == *NAME.to_ascii_uppercase())
+            .and_then(|(_, value)| value.to_str());
+        let flag = FLAGS.iter().find(|flag| flag.name == NAME);
+        let from_variable = flag.zip(variable);
+        let typed = self.flags.iter().map(|(flag, value)| (*flag, &**value));
+        for (flag, value) in from_variable.into_iter().chain(typed) {
+            if flag.name == NAME {
+                // One that is none changes nothing.
+                let _ = flag.apply(&mut args, value);
+            }
+        }
+        args.log_format
+    }
 }
 
 enum Next {
@@ -343,7 +396,7 @@ fn help() -> String {
     }
     text.push_str(
         "\nEach setting is also read from the environment, as RUNSD_ and its name in upper case\n\
-         (RUNSD_GCP_REGION); flags win. RUNSD_DISABLE=1 runs the command as if runsd were not there.\n",
+         (RUNSD_GCP_REGION); flags win.\n",
     );
     text.push_str(&format!(
         "accepted and ignored: -{} -{}\n",

@@ -112,8 +112,8 @@ pub const METADATA_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254
 /// The one question that comes before all others; `env` answers for one variable.
 pub fn platform(args: &Args, env: impl Fn(&str) -> Option<OsString>) -> Platform {
     let env = |name| text(&env, name);
-    if env("RUNSD_DISABLE").as_deref() == Some("1") {
-        return Platform::Elsewhere("RUNSD_DISABLE is 1");
+    if args.disable {
+        return Platform::Elsewhere("RUNSD_DISABLE says so");
     }
     if args.gcp_region.is_some() {
         return Platform::CloudRun("-gcp_region");

@@ -4,12 +4,15 @@
 //! application's, and runsd speaks up only when a person should look; not a
 //! thousand times, either.
 
+mod stderr;
+
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{Level, LevelFilter, Log, Metadata, Record, log_enabled};
+
+use self::stderr::Stderr;
 
 /// How a line looks: `-log_format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +73,18 @@ pub fn request(request: &Request<'_>) {
     }
 }
 
+/// Says why runsd ends, or never began; also before [`init`].
+pub fn fatal(format: Format, sentence: &str) {
+    let line = line(
+        format,
+        Severity::CRITICAL,
+        sentence,
+        None,
+        SystemTime::now(),
+    );
+    write(|stderr| stderr.write(&line, |dropped| dropped_notice(format, dropped)));
+}
+
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 struct Logger {
@@ -99,15 +114,49 @@ impl Log for Logger {
         }
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        // Where nothing was written, nothing was dropped.
+        if let Some(stderr) = &mut *lock_stderr() {
+            stderr.catch_up(|dropped| dropped_notice(self.format, dropped));
+        }
+    }
+}
+
+/// Lets one thread after the other write; none waits for a reader longer than
+/// a moment. Where stderr is closed there is no one left to tell.
+fn write(work: impl FnOnce(&mut Stderr)) {
+    let mut stderr = lock_stderr();
+    if stderr.is_none() {
+        *stderr = Stderr::open();
+    }
+    if let Some(stderr) = &mut *stderr {
+        work(stderr);
+    }
+}
+
+/// Opened with the first line.
+fn lock_stderr() -> MutexGuard<'static, Option<Stderr>> {
+    static STDERR: Mutex<Option<Stderr>> = Mutex::new(None);
+    STDERR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn dropped_notice(format: Format, lines: u64) -> String {
+    let message = format!("{lines} lines were dropped: nothing read stderr");
+    line(
+        format,
+        Level::Warn.into(),
+        &message,
+        None,
+        SystemTime::now(),
+    )
 }
 
 impl Logger {
     fn write(&self, level: Level, message: &str, request: Option<&Request<'_>>) {
-        let line = line(self.format, level, message, request, SystemTime::now());
-        // In one write, so that the application's lines do not cut ours;
-        // where stderr is closed there is no one left to tell.
-        let _ = io::stderr().lock().write_all(line.as_bytes());
+        let now = SystemTime::now();
+        let line = line(self.format, level.into(), message, request, now);
+        // In one write, so that the application's lines do not cut ours.
+        write(|stderr| stderr.write(&line, |dropped| dropped_notice(self.format, dropped)));
     }
 }
 
@@ -164,25 +213,46 @@ impl Request<'_> {
     }
 }
 
+/// How much a line matters, as its beginning in text and as Cloud Logging has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Severity {
+    text: &'static str,
+    json: &'static str,
+}
+
+impl Severity {
+    /// The end of a deployment, which in text needs no word for it.
+    const CRITICAL: Severity = Severity {
+        text: "",
+        json: "CRITICAL",
+    };
+}
+
+impl From<Level> for Severity {
+    fn from(level: Level) -> Severity {
+        let (text, json) = match level {
+            Level::Error => ("error: ", "ERROR"),
+            Level::Warn => ("warning: ", "WARNING"),
+            Level::Info => ("info: ", "INFO"),
+            Level::Debug => ("debug: ", "DEBUG"),
+            Level::Trace => ("trace: ", "DEBUG"),
+        };
+        Severity { text, json }
+    }
+}
+
 /// One line with its newline, whatever `message` holds.
 fn line(
     format: Format,
-    level: Level,
+    severity: Severity,
     message: &str,
     request: Option<&Request<'_>>,
     now: SystemTime,
 ) -> String {
     match format {
         Format::Text => {
-            let name = match level {
-                Level::Error => "error",
-                Level::Warn => "warning",
-                Level::Info => "info",
-                Level::Debug => "debug",
-                Level::Trace => "trace",
-            };
             // Names come from outside, and may not begin a line of their own.
-            let mut text = format!("runsd: {name}: ");
+            let mut text = format!("runsd: {}", severity.text);
             for c in message.chars() {
                 match c.is_control() {
                     true => text.extend(c.escape_default()),
@@ -193,22 +263,21 @@ fn line(
             text
         }
         Format::Json => {
-            let severity = match level {
-                Level::Error => "ERROR",
-                Level::Warn => "WARNING",
-                Level::Info => "INFO",
-                Level::Debug | Level::Trace => "DEBUG",
-            };
+            let severity = severity.json;
             let message = escape(message);
             let time = rfc3339(now);
             let members = request.map(Request::members).unwrap_or_default();
             format!(
                 "{{\"severity\":\"{severity}\",\"message\":\"{message}\",\
-                 \"time\":\"{time}\"{members}}}\n"
+                 \"time\":\"{time}\",{LABELS}{members}}}\n"
             )
         }
     }
 }
+
+/// Tells the lines of runsd from the application's: Cloud Logging takes labels
+/// out of the line, and finds them with `labels.app="runsd"`.
+const LABELS: &str = "\"logging.googleapis.com/labels\":{\"app\":\"runsd\"}";
 
 /// The inside of a JSON string, RFC 8259 section 7.
 fn escape(text: &str) -> String {
@@ -280,10 +349,12 @@ mod tests {
                 Level::Warn,
                 "say \"hi\"\\\r\n\t\x01é",
                 "{\"severity\":\"WARNING\",\"message\":\"say \\\"hi\\\"\\\\\\u000d\\n\\t\\u0001é\",\
-                 \"time\":\"2026-11-21T08:52:38.004Z\"}\n",
+                 \"time\":\"2026-11-21T08:52:38.004Z\",\
+                 \"logging.googleapis.com/labels\":{\"app\":\"runsd\"}}\n",
             ),
         ] {
-            assert_eq!(line(format, level, message, None, now), want, "{message:?}");
+            let got = line(format, level.into(), message, None, now);
+            assert_eq!(got, want, "{message:?}");
         }
     }
 
@@ -309,7 +380,7 @@ mod tests {
             members.ends_with("\"1.012003s\",\"userAgent\":\"curl\\t8\"}"),
             "{members}"
         );
-        let text = |request| line(Format::Text, Level::Trace, "hi", request, UNIX_EPOCH);
+        let text = |request| line(Format::Text, Level::Trace.into(), "hi", request, UNIX_EPOCH);
         assert_eq!(text(Some(&request)), text(None));
     }
 

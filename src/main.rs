@@ -1,7 +1,7 @@
 //! runsd: put before an application on Cloud Run, it lets `http://NAME` reach
 //! every service of the project, authenticated.
 //!
-//! `run` is the life of the process, in order. The rooms it leads to:
+//! `run` and `run_app` are the life of the process, in order. The rooms it leads to:
 //! `cli`, `config` and `logger` are the front; `supervisor`, `user` and `sys`
 //! look after the application; `dns` answers for our names and passes on the
 //! others; `proxy` takes the requests to where `service` and `destination`
@@ -34,14 +34,15 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::thread;
 
-use log::{error, info};
+use log::{error, info, warn};
 
 use crate::cli::{Args, Cli};
 use crate::config::{Config, Platform};
+use crate::logger::Format;
 use crate::ports::Ports;
 use crate::proxy::Proxy;
 use crate::proxy::upstream::check_ca_file;
-use crate::supervisor::{Launch, SpawnError};
+use crate::supervisor::{Launch, Signals, SpawnError};
 use crate::user::User;
 
 /// From the words of the command line to an exit status.
@@ -52,7 +53,7 @@ fn run(words: Vec<OsString>) -> i32 {
     let args = match cli::parse(words.into_iter().skip(1), &variables) {
         Ok(Cli::Run(args)) => args,
         Ok(Cli::Check(args, name)) => {
-            logger::init(args.verbosity, args.log_format);
+            begin_log(&args);
             let config = Config::new(args, |name| env::var_os(name));
             let platform = config::platform(&config.args, |name| env::var_os(name));
             return check::run(&config, &platform, name.as_deref());
@@ -62,41 +63,59 @@ fn run(words: Vec<OsString>) -> i32 {
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             return 0;
         }
-        Err(sentence) => return fail(2, &sentence),
+        Err(bad) => return fail(2, bad.log_format, &bad.sentence),
     };
+    begin_log(&args);
+    let code = run_app(args, signals);
+    log::logger().flush();
+    code
+}
+
+fn begin_log(args: &Args) {
     logger::init(args.verbosity, args.log_format);
+    for warning in &args.warnings {
+        warn!("{warning}");
+    }
+}
+
+/// From the flags to an exit status.
+fn run_app(args: Args, signals: io::Result<Signals>) -> i32 {
+    let format = args.log_format;
     let command = &args.command;
+    let user = match args.user.as_deref().map(User::lookup).transpose() {
+        Ok(user) => user,
+        Err(sentence) => return fail(2, format, &sentence),
+    };
+    let mut launch = Launch {
+        command,
+        user: user.as_ref(),
+        env: &[],
+    };
     match config::platform(&args, |name| env::var_os(name)) {
         Platform::CloudRun(sign) => info!("on Cloud Run, by {sign}"),
         Platform::Elsewhere(why) => {
             info!("not on Cloud Run ({why}): becoming {:?}", command[0]);
-            return not_started(&supervisor::become_app(command));
+            return not_started(format, &supervisor::become_app(&launch));
         }
     }
     // Trust is never wider than was asked for, so this is more than a warning.
-    let trusted = args.ca_file.as_deref().map_or(Ok(()), check_ca_file);
-    let user = match trusted.and_then(|()| args.user.as_deref().map(User::lookup).transpose()) {
-        Ok(user) => user,
-        Err(sentence) => return fail(2, &sentence),
-    };
+    if let Err(sentence) = args.ca_file.as_deref().map_or(Ok(()), check_ca_file) {
+        return fail(2, format, &sentence);
+    }
     let signals = match signals {
         Ok(signals) => signals,
-        Err(err) => return fail(1, &format!("cannot catch signals: {err}")),
+        Err(err) => return fail(1, format, &format!("cannot catch signals: {err}")),
     };
 
     // All sockets are bound before the application starts, so that it never
     // meets a closed port; nothing is asked of the network before.
     let (ports, rewritten) = ports::bind(&args);
-    let launch = Launch {
-        command,
-        user: user.as_ref(),
-        env: ports.environment(),
-    };
+    launch.env = ports.environment();
     let app = match supervisor::spawn(&launch) {
         Ok(app) => app,
         Err(err) => {
             ports::give_back(rewritten.as_ref());
-            return not_started(&err);
+            return not_started(format, &err);
         }
     };
 
@@ -112,7 +131,6 @@ fn run(words: Vec<OsString>) -> i32 {
     };
     let code = app.wait(&signals, questions, serve);
     ports::give_back(rewritten.as_ref());
-    info!("the application ended; exit code {code}");
     code
 }
 
@@ -128,12 +146,11 @@ fn serve(args: Args, ports: Ports) {
     sys::memory::forget_code();
 }
 
-fn not_started(err: &SpawnError) -> i32 {
-    fail(err.code, &err.to_string())
+fn not_started(format: Format, err: &SpawnError) -> i32 {
+    fail(err.code, format, &err.to_string())
 }
 
-fn fail(code: i32, sentence: &str) -> i32 {
-    // Where stderr is closed there is no one left to tell.
-    let _ = writeln!(io::stderr(), "runsd: {sentence}");
+fn fail(code: i32, format: Format, sentence: &str) -> i32 {
+    logger::fatal(format, sentence);
     code
 }

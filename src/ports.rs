@@ -80,10 +80,15 @@ impl Ports {
         file: Found<'_>,
         found: &ResolvConf,
     ) -> Result<Option<Rewritten>, String> {
+        if !args.skip_dns_hijack
+            && let Some(unusual) = unusual_port(args)
+        {
+            return Err(unusual);
+        }
         if !args.skip_http_proxy {
             let port = args.http_proxy_port;
             // The application would find its own port taken.
-            if env::var_os("PORT").is_some_and(|own| own == *port.to_string()) {
+            if is_of_application(port) {
                 return Err(format!(
                     "cannot serve HTTP on port {port}: the application does (PORT={port})"
                 ));
@@ -107,14 +112,18 @@ impl Ports {
             .map_err(|err| format!("cannot write {}{}", path.display(), because(&err)))
     }
 
-    /// A proxy on a free port, and no DNS.
+    /// A proxy on a port that was asked for, or a free one, and no DNS.
     fn fall_back(&mut self, args: &Args, refused: &str) {
         (self.dns, self.proxy) = (None, None);
         if args.skip_http_proxy {
             warn!("{refused}; names of services do not resolve");
             return;
         }
-        let bound = match proxy::bind(0) {
+        let chosen = match args.http_proxy_port {
+            port if port == HTTP_PORT || is_of_application(port) => None,
+            port => proxy::bind(port).ok(),
+        };
+        let bound = match chosen.map_or_else(|| proxy::bind(0), Ok) {
             Ok(bound) => bound,
             Err(err) => {
                 let why = reason(&err);
@@ -177,6 +186,33 @@ impl Ports {
         dns.chain(proxy).collect()
     }
 }
+
+/// Whether the platform has the application serve on this port.
+fn is_of_application(port: u16) -> bool {
+    env::var_os("PORT").is_some_and(|own| own == *port.to_string())
+}
+
+/// Why names may not lead here: resolv.conf has no place for a port, and a URL
+/// without one means 80.
+fn unusual_port(args: &Args) -> Option<String> {
+    let Args {
+        dns_port,
+        http_proxy_port,
+        ..
+    } = args;
+    if *dns_port != DNS_PORT {
+        return Some(format!(
+            "resolv.conf cannot say that DNS is on port {dns_port}"
+        ));
+    }
+    let is_another = !args.skip_http_proxy && *http_proxy_port != HTTP_PORT;
+    is_another.then(|| format!("http://NAME does not lead to port {http_proxy_port}"))
+}
+
+/// Where resolvers ask, RFC 1035 section 4.2.
+const DNS_PORT: u16 = 53;
+/// Where a URL `http://NAME` leads, RFC 9110 section 4.2.1.
+const HTTP_PORT: u16 = 80;
 
 /// Puts resolv.conf back as it was.
 pub fn give_back(rewritten: Option<&Rewritten>) {

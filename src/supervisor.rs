@@ -15,7 +15,8 @@ use std::time::Duration;
 use log::{debug, info, trace, warn};
 
 use crate::sys::net::{Wait, poll};
-use crate::sys::{self, Ended, Sender, Signal, SignalSet};
+use crate::sys::terminal::{self, Terminal};
+use crate::sys::{self, ChildState, Ended, Sender, Signal, SignalSet};
 use crate::user::User;
 
 /// The signals that wait for [`App::wait`].
@@ -62,49 +63,65 @@ pub struct Launch<'a> {
 /// thread been started.
 pub fn spawn(launch: &Launch<'_>) -> Result<App, SpawnError> {
     sys::adopt_orphans();
-    let mut command = sys::Command {
-        words: launch.command,
-        foreground: sys::in_foreground(),
-        ..sys::Command::default()
+    let terminal = Terminal::find();
+    let command = sys::Command {
+        terminal: terminal.filter(|terminal| terminal.foreground_group() == terminal::own_group()),
+        ..launch.command()
     };
-    let told = launch.env.iter().cloned();
-    command
-        .env
-        .extend(told.map(|(name, value)| (name, Some(value))));
-    if let Some(user) = launch.user {
-        let home = user.home.clone().into();
-        command.env.push(("HOME".into(), Some(home)));
-        for variable in ["USER", "LOGNAME"] {
-            let name = user.name.clone().map(OsString::from);
-            command.env.push((variable.into(), name));
-        }
-        // An ordinary user may name itself.
-        if sys::ids() != (user.uid, user.gid) || user.uid == 0 {
-            command.credentials = Some(user.credentials());
-        }
-    }
-    let pid =
-        sys::spawn(&command).map_err(|err| SpawnError::new(launch.command, launch.user, &err))?;
+    let pid = sys::spawn(&command).map_err(|err| SpawnError::new(launch, &err))?;
     sys::pass_on_libcs(pid);
     info!("started {:?} as process {pid}", launch.command[0]);
     Ok(App {
         pid,
-        foreground: command.foreground,
+        terminal,
+        in_foreground: command.terminal.is_some(),
+        was_told_to_stop: false,
     })
 }
 
-/// Off Cloud Run: this process becomes the application, and finds everything
-/// as runsd found it. Returns only when that cannot be.
-pub fn become_app(words: &[OsString]) -> SpawnError {
-    SpawnError::new(words, None, &sys::become_command(words))
+/// Off Cloud Run: this process becomes the application, which but for its user
+/// finds everything as runsd found it. Returns only when that cannot be.
+pub fn become_app(launch: &Launch<'_>) -> SpawnError {
+    SpawnError::new(launch, &sys::become_command(&launch.command()))
+}
+
+impl<'a> Launch<'a> {
+    /// What is the same on Cloud Run and off it.
+    fn command(&self) -> sys::Command<'a> {
+        let mut command = sys::Command {
+            words: self.command,
+            ..sys::Command::default()
+        };
+        let told = self.env.iter().cloned();
+        command
+            .env
+            .extend(told.map(|(name, value)| (name, Some(value))));
+        if let Some(user) = self.user {
+            let home = user.home.clone().into();
+            command.env.push(("HOME".into(), Some(home)));
+            for variable in ["USER", "LOGNAME"] {
+                let name = user.name.clone().map(OsString::from);
+                command.env.push((variable.into(), name));
+            }
+            // An ordinary user may name itself.
+            if sys::ids() != (user.uid, user.gid) || user.uid == 0 {
+                command.credentials = Some(user.credentials());
+            }
+        }
+        command
+    }
 }
 
 /// The running application.
 #[derive(Debug)]
 pub struct App {
+    /// Its process, and the process group that it leads.
     pid: i32,
-    /// Whether it was given a terminal.
-    foreground: bool,
+    terminal: Option<Terminal>,
+    /// Whether the terminal was given to it.
+    in_foreground: bool,
+    /// Whether a stop signal was passed on, and no SIGCONT after it.
+    was_told_to_stop: bool,
 }
 
 impl App {
@@ -113,23 +130,29 @@ impl App {
     ///
     /// `serve` is called, to return at once, with the first of `questions`, or
     /// after a moment.
-    pub fn wait(self, signals: &Signals, questions: Vec<Wait>, serve: impl FnOnce()) -> i32 {
+    pub fn wait(mut self, signals: &Signals, questions: Vec<Wait>, serve: impl FnOnce()) -> i32 {
         let ended = self.first_moment(signals, questions).unwrap_or_else(|| {
             serve();
             sys::hold_libcs();
             self.serve(signals)
         });
-        if self.foreground {
+        if let Some(terminal) = self.terminal.filter(|_| self.in_foreground) {
             // A script that called us goes on reading its terminal.
-            sys::take_foreground();
+            terminal.set_foreground_group(terminal::own_group());
         }
-        info!("the application ended: {ended:?}");
-        exit_code(ended)
+        let code = exit_code(ended);
+        match ended {
+            Ended::Exited(_) => info!("the application ended with exit code {code}"),
+            Ended::Killed(signal) => {
+                info!("the application was ended by signal {signal}; exit code {code}");
+            }
+        }
+        code
     }
 
     /// The application, which has just begun, has this one for itself: on one
     /// CPU it would wait for all that serves it. How it ended, if it did.
-    fn first_moment(&self, signals: &Signals, questions: Vec<Wait>) -> Option<Ended> {
+    fn first_moment(&mut self, signals: &Signals, questions: Vec<Wait>) -> Option<Ended> {
         let mut waits = questions;
         // Where it cannot be waited for all of them, there is no moment.
         let pending = sys::signal_descriptor(signals.0).ok()?;
@@ -138,7 +161,7 @@ impl App {
         self.reap()
     }
 
-    fn serve(&self, signals: &Signals) -> Ended {
+    fn serve(&mut self, signals: &Signals) -> Ended {
         loop {
             match sys::next_signal(signals.0) {
                 Ok(signal) if signal.number == libc::SIGCHLD => {
@@ -146,11 +169,7 @@ impl App {
                         return ended;
                     }
                 }
-                Ok(signal) if self.wants(signal) => {
-                    debug!("signal {} passed on", signal.number);
-                    sys::kill(self.pid, signal.number);
-                }
-                Ok(signal) => trace!("signal {} not passed on", signal.number),
+                Ok(signal) => self.pass_on(signal),
                 // As after a stop: ask again.
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 Err(err) => return self.only_reap(&err),
@@ -163,7 +182,7 @@ impl App {
         warn!("cannot wait for signals: {err}; none is passed on");
         loop {
             match sys::reap(true) {
-                Some((pid, ended)) if pid == self.pid => return ended,
+                Some((pid, ChildState::Ended(ended))) if pid == self.pid => return ended,
                 Some(_) => {}
                 // Not even that: its exit status will never be known.
                 None => return Ended::Exited(1),
@@ -173,22 +192,72 @@ impl App {
 
     /// Reaps all who have ended, for one SIGCHLD may stand for many, up to the
     /// application; and says so if it is among them.
-    fn reap(&self) -> Option<Ended> {
-        while let Some((pid, ended)) = sys::reap(false) {
-            if pid == self.pid {
-                return Some(ended);
+    fn reap(&mut self) -> Option<Ended> {
+        while let Some((pid, state)) = sys::reap(false) {
+            match state {
+                ChildState::Ended(ended) if pid == self.pid => return Some(ended),
+                ChildState::Stopped(signal) if pid == self.pid => self.on_stop(signal),
+                ChildState::Ended(_) => trace!("orphan {pid} reaped"),
+                ChildState::Stopped(_) => {}
             }
-            trace!("orphan {pid} reaped: {ended:?}");
         }
         None
     }
 
-    fn wants(&self, signal: Signal) -> bool {
-        match signal.from {
-            // A key of the terminal goes to the whole group: if the application
-            // is in ours, it has had it.
-            Sender::Kernel => !(KEYS.contains(&signal.number) && sys::in_our_group(self.pid)),
-            Sender::Other => true,
+    /// Before the log: a signal waits for nobody who reads it.
+    fn pass_on(&mut self, signal: Signal) {
+        let Signal { number, from } = signal;
+        match number {
+            libc::SIGCONT => self.resume(),
+            // A key reaches us instead of the application where that has not
+            // got the terminal: it is for all of its processes.
+            _ if from == Sender::Kernel && KEYS.contains(&number) => {
+                sys::kill_group(self.pid, number);
+            }
+            _ => {
+                self.was_told_to_stop |= STOPS.contains(&number);
+                sys::kill(self.pid, number);
+            }
+        }
+        debug!("signal {number} passed on");
+    }
+
+    /// The application has stopped. By SIGSTOP, or where runsd passed the
+    /// signal on, it was meant to, until SIGCONT. Otherwise it was the
+    /// terminal: a shell above runsd finds its job stopped; without one nobody
+    /// would ever send SIGCONT, and the application goes on at once.
+    fn on_stop(&mut self, signal: i32) {
+        if self.was_told_to_stop || !STOPS.contains(&signal) {
+            return;
+        }
+        debug!("the terminal stopped the application, by signal {signal}");
+        terminal::stop_own_group(signal);
+        self.take_terminal();
+        // In the background it would at once be stopped for the same reason.
+        if self.in_foreground || signal == libc::SIGTSTP {
+            self.resume();
+        }
+    }
+
+    /// Has the application go on, in the foreground where runsd was put there.
+    fn resume(&mut self) {
+        self.was_told_to_stop = false;
+        self.take_terminal();
+        match self.terminal {
+            // All processes of the group were stopped with it.
+            Some(_) => sys::kill_group(self.pid, libc::SIGCONT),
+            None => sys::kill(self.pid, libc::SIGCONT),
+        }
+    }
+
+    /// Gives the application what a shell gave to runsd.
+    fn take_terminal(&mut self) {
+        if let Some(terminal) = self.terminal {
+            let group = terminal.foreground_group();
+            self.in_foreground = [self.pid, terminal::own_group()].contains(&group);
+            if self.in_foreground {
+                terminal.set_foreground_group(self.pid);
+            }
         }
     }
 }
@@ -196,7 +265,11 @@ impl App {
 /// Less than most programs take to begin.
 const MOMENT: Duration = Duration::from_millis(1);
 
+/// What the terminal sends to the process group in its foreground.
 const KEYS: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH];
+
+/// What stops a process unless it, or its place, says otherwise.
+const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
 /// As shells have it.
 fn exit_code(ended: Ended) -> i32 {
@@ -215,10 +288,10 @@ pub struct SpawnError {
 }
 
 impl SpawnError {
-    fn new(words: &[OsString], user: Option<&User>, err: &io::Error) -> SpawnError {
-        let program: &OsStr = &words[0];
+    fn new(launch: &Launch<'_>, err: &io::Error) -> SpawnError {
+        let program: &OsStr = &launch.command[0];
         let is_path = program.as_encoded_bytes().contains(&b'/');
-        let (code, reason) = match (err.raw_os_error(), user) {
+        let (code, reason) = match (err.raw_os_error(), launch.user) {
             (Some(libc::ENOENT), _) if is_path && Path::new(program).exists() => (
                 127,
                 "the file is there, but not the interpreter or dynamic loader it names".to_owned(),
@@ -311,7 +384,12 @@ mod tests {
             ),
         ] {
             let err = io::Error::from_raw_os_error(errno);
-            let got = SpawnError::new(&[program.into()], None, &err);
+            let launch = Launch {
+                command: &[program.into()],
+                user: None,
+                env: &[],
+            };
+            let got = SpawnError::new(&launch, &err);
             assert_eq!((got.code, got.to_string()), (code, want.to_owned()));
         }
     }

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod net;
 mod spawn;
 mod start;
+pub mod terminal;
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -190,6 +191,11 @@ pub fn kill(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
+/// Sends a signal to all processes of a group.
+pub fn kill_group(group: i32, signal: i32) {
+    kill(-group, signal);
+}
+
 /// How a child came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -197,21 +203,32 @@ pub enum Ended {
     Killed(i32),
 }
 
-/// Reaps one child that has ended, if there is one; or waits for one.
-pub fn reap(waiting: bool) -> Option<(i32, Ended)> {
-    let options = if waiting { 0 } else { libc::WNOHANG };
+/// What became of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildState {
+    Ended(Ended),
+    /// By this signal, until SIGCONT.
+    Stopped(i32),
+}
+
+/// Reaps one child that has ended, or finds one that has stopped; or waits for
+/// either.
+pub fn reap(waiting: bool) -> Option<(i32, ChildState)> {
+    let options = libc::WUNTRACED | if waiting { 0 } else { libc::WNOHANG };
     let mut status = 0;
     loop {
         // SAFETY: the status is an int of ours.
         let pid = unsafe { libc::waitpid(-1, &raw mut status, options) };
         if pid > 0 {
-            // WTERMSIG leaves out the bit that tells of a core dump.
-            let ended = if libc::WIFEXITED(status) {
-                Ended::Exited(libc::WEXITSTATUS(status))
+            let state = if libc::WIFSTOPPED(status) {
+                ChildState::Stopped(libc::WSTOPSIG(status))
+            } else if libc::WIFEXITED(status) {
+                ChildState::Ended(Ended::Exited(libc::WEXITSTATUS(status)))
             } else {
-                Ended::Killed(libc::WTERMSIG(status))
+                // WTERMSIG leaves out the bit that tells of a core dump.
+                ChildState::Ended(Ended::Killed(libc::WTERMSIG(status)))
             };
-            return Some((pid, ended));
+            return Some((pid, state));
         }
         if pid == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
             return None;
@@ -224,24 +241,6 @@ pub fn reap(waiting: bool) -> Option<(i32, Ended)> {
 pub fn adopt_orphans() {
     // SAFETY: takes no memory.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
-}
-
-/// Whether the terminal on stdin, if it is one, listens to our process group.
-pub fn in_foreground() -> bool {
-    // SAFETY: take no memory, and any number for a descriptor.
-    unsafe { libc::tcgetpgrp(0) == libc::getpgrp() }
-}
-
-/// Takes the terminal on stdin back; SIGTTOU must be held back.
-pub fn take_foreground() {
-    // SAFETY: take no memory, and any number for a descriptor.
-    unsafe { libc::tcsetpgrp(0, libc::getpgrp()) };
-}
-
-/// Whether a process is in our own process group.
-pub fn in_our_group(pid: i32) -> bool {
-    // SAFETY: take no memory.
-    unsafe { libc::getpgid(pid) == libc::getpgrp() }
 }
 
 /// The effective user and group of this process.

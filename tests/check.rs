@@ -115,7 +115,7 @@ ok    URL         https://canary---hello-123456789012.europe-west1.run.app, T ms
 ok    audience    https://hello-123456789012.europe-west1.run.app
 ok    address     192.0.2.1, T ms
 ok    token       fetched, T ms
-ok    TLS         TLSv1_3, T ms
+ok    TLS         TLS 1.3, T ms
 ok    status      200 to GET /, T ms
 ";
     assert_eq!(untimed(&out), want);
@@ -157,7 +157,7 @@ fn the_step_that_fails() {
             "frontend",
             "bad-cert",
             "TLS",
-            "its certificate is not valid: UnknownIssuer; check the clock, and SSL_CERT_FILE or \
+            "its certificate is not valid: no trusted root has signed it; check the clock, and SSL_CERT_FILE or \
              -ca_file"
                 .to_owned(),
         ),

@@ -61,6 +61,34 @@ fn what_is_refused_is_said_once_and_calls_work() {
 }
 
 #[test]
+fn another_port_is_one_that_no_name_leads_to() {
+    let names = "cat /etc/resolv.conf; echo $http_proxy | grep -o 8081";
+    for (flag, port, want) in [
+        (
+            "-dns_port=54",
+            "",
+            "resolv.conf cannot say that DNS is on port 54",
+        ),
+        (
+            "-http_proxy_port=8081",
+            "8081\n",
+            "http://NAME does not lead to port 8081",
+        ),
+    ] {
+        let script = format!("{CALLS}; {names}; exit 9");
+        let out = CloudRun::new().run(&["/runsd", flag, "--", "sh", "-c", &script]);
+        assert_eq!(
+            out.stdout,
+            both() + ORIGINAL + port,
+            "{flag}: {}",
+            out.stderr
+        );
+        assert_eq!(out.status, 9, "{flag}");
+        warns_once(&out, &format!("{want}; {INSTEAD}"));
+    }
+}
+
+#[test]
 fn a_second_runsd_beside_the_first() {
     let script = format!("{CALLS}; /runsd -- sh -c 'unset no_proxy; {CALLS}'; {CALLS}");
     let out = CloudRun::new().sh(&script);

@@ -59,6 +59,10 @@ fn json_as_cloud_logging_reads_it() {
         // 2026-11-21T08:52:38.004Z
         let time = got["time"].as_str().unwrap_or_default();
         assert!(time.len() == 24 && time.ends_with('Z'), "{line}");
+        assert_eq!(
+            got["logging.googleapis.com/labels"]["app"], "runsd",
+            "{line}"
+        );
         let request = &got["httpRequest"];
         if request.is_null() {
             continue;
@@ -72,6 +76,22 @@ fn json_as_cloud_logging_reads_it() {
         assert!(latency.ends_with('s'), "{line}");
     }
     assert_eq!(requests, 2, "{stderr}");
+}
+
+#[test]
+fn words_for_people_and_not_for_the_compiler() {
+    let stderr = said(&["-v=5"]);
+    for want in [
+        "dns: hello.run.internal A: 127.0.0.1\n",
+        "dns: hello.run.internal AAAA: ::1\n",
+        "dns: upstream hello-123456789012.us-east1.run.app: ",
+    ] {
+        assert!(stderr.contains(want), "no {want:?} in {stderr}");
+    }
+    // As structures are printed.
+    for not in ["Some(", "Ok(", "Answer {", "TLSv1_", "Exited", " type "] {
+        assert!(!stderr.contains(not), "{not:?} in {stderr}");
+    }
 }
 
 #[test]

@@ -98,26 +98,33 @@ fn help_and_version_do_nothing_else() {
 }
 
 #[test]
-fn resolv_conf_is_rewritten_for_as_long_as_the_application_runs() {
+fn resolv_conf_stays_where_it_could_not_say_the_port() {
     let before = "nameserver 192.0.2.1\nsearch google.internal\n";
     let file = Scratch::new("resolv.conf", before);
     let path = file.0.to_str().expect("a path");
-    let mut command = runsd(&[
-        "-dns_port=0",
-        "-http_proxy_port=0",
-        "-resolv_conf_file",
-        path,
-    ]);
-    command.args(["--", "cat", path]).env("K_SERVICE", "x");
-    command.env("GCE_METADATA_HOST", server(|_| String::new()).to_string());
-    let (code, stdout, stderr) = run(&mut command);
-    assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.starts_with("nameserver 127.0.0.1\n"), "{stdout}");
-    assert!(
-        stdout.contains("search run.internal google.internal\n"),
-        "{stdout}"
-    );
-    assert_eq!(fs::read_to_string(&file.0).expect("still there"), before);
+    for (flag, why) in [
+        (
+            "-dns_port=0",
+            "resolv.conf cannot say that DNS is on port 0",
+        ),
+        (
+            "-dns_port=54",
+            "resolv.conf cannot say that DNS is on port 54",
+        ),
+        ("-http_proxy_port=0", "http://NAME does not lead to port 0"),
+    ] {
+        let mut command = runsd(&[flag, "-resolv_conf_file", path, "--", "sh", "-c"]);
+        command.args([&format!("cat {path}; echo $http_proxy")]);
+        command.env("K_SERVICE", "x");
+        command.env("GCE_METADATA_HOST", server(|_| String::new()).to_string());
+        let (code, stdout, stderr) = run(&mut command);
+        assert_eq!(code, 0, "{flag}: {stderr}");
+        let proxy = stdout.strip_prefix(before).unwrap_or_default();
+        assert!(proxy.starts_with("http://127.0.0.1:"), "{flag}: {stdout}");
+        let want = format!("runsd: warning: {why}; serving through http_proxy instead\n");
+        assert_eq!(stderr, want, "{flag}");
+        assert_eq!(fs::read_to_string(&file.0).expect("still there"), before);
+    }
 }
 
 #[test]

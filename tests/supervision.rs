@@ -11,44 +11,45 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const RUNSD: &str = env!("CARGO_BIN_EXE_runsd");
+pub const RUNSD: &str = env!("CARGO_BIN_EXE_runsd");
 
 /// After this long, what is waited for does not come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `runsd COMMAND` on Cloud Run, with a metadata server that is not there.
-fn runsd(words: &[&str]) -> Command {
+pub fn runsd(words: &[&str]) -> Command {
     let mut command = Command::new(RUNSD);
     command.args(words);
     on_cloud_run(&mut command);
     command
 }
 
-fn on_cloud_run(command: &mut Command) {
+pub fn on_cloud_run(command: &mut Command) {
     command
         .env("K_SERVICE", "tests")
         .env("GCE_METADATA_HOST", "127.0.0.1:1")
         .env("RUNSD_SKIP_DNS_HIJACK", "1")
-        .env("RUNSD_SKIP_HTTP_PROXY", "1");
+        .env("RUNSD_SKIP_HTTP_PROXY", "1")
+        .env_remove("RUNSD_BIN"); // the tests' own, and no setting
 }
 
-fn output(mut command: Command) -> Output {
+pub fn output(mut command: Command) -> Output {
     command.output().expect("runsd starts")
 }
 
-fn stdout(command: Command) -> String {
+pub fn stdout(command: Command) -> String {
     String::from_utf8(output(command).stdout).expect("text")
 }
 
 /// An application that is spoken with.
-struct Running {
-    child: Child,
-    stdin: ChildStdin,
+pub struct Running {
+    pub child: Child,
+    pub stdin: ChildStdin,
     lines: Receiver<String>,
 }
 
 impl Running {
-    fn start(mut command: Command) -> Running {
+    pub fn start(mut command: Command) -> Running {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -69,23 +70,23 @@ impl Running {
         }
     }
 
-    fn line(&mut self) -> String {
+    pub fn line(&mut self) -> String {
         let line = self.lines.recv_timeout(PATIENCE).expect("a line");
         line.trim_end().to_owned()
     }
 
-    fn signal(&self, number: i32) {
+    pub fn signal(&self, number: i32) {
         kill(number, self.child.id());
     }
 
     /// Closes its stdin, and waits for its end.
-    fn code(mut self) -> Option<i32> {
+    pub fn code(mut self) -> Option<i32> {
         drop(self.stdin);
         self.child.wait().expect("its end").code()
     }
 }
 
-fn kill(number: i32, pid: u32) {
+pub fn kill(number: i32, pid: u32) {
     let status = Command::new("sh")
         .args(["-c", &format!("kill -{number} {pid}")])
         .status();
@@ -327,8 +328,8 @@ fn with_a_terminal_ctrl_c_reaches_the_app_once() {
                echo ready; while :; do read x; done";
     let mut command = Command::new("script");
     // util-linux's script gives its child a terminal of its own.
-    command.args(["-qec", "exec \"$RUNSD_BIN\" sh -c \"$APP\"", "/dev/null"]);
-    command.env("RUNSD_BIN", RUNSD).env("APP", app);
+    command.args(["-qec", "exec \"$RUNSD\" sh -c \"$APP\"", "/dev/null"]);
+    command.env("RUNSD", RUNSD).env("APP", app);
     command.env("SHELL", "/bin/sh");
     on_cloud_run(&mut command);
     let mut terminal = Running::start(command);
@@ -353,10 +354,10 @@ fn a_terminal_of_a_script_is_given_back() {
     // In one process group, as scripts are: after us, cat reads the terminal.
     command.args([
         "-qec",
-        "\"$RUNSD_BIN\" true; echo next; read x; echo \"read $x\"",
+        "\"$RUNSD\" true; echo next; read x; echo \"read $x\"",
         "/dev/null",
     ]);
-    command.env("RUNSD_BIN", RUNSD).env("SHELL", "/bin/sh");
+    command.env("RUNSD", RUNSD).env("SHELL", "/bin/sh");
     on_cloud_run(&mut command);
     let mut terminal = Running::start(command);
     assert_eq!(terminal.line(), "next");
@@ -397,7 +398,7 @@ fn user_by_number_and_unknown_names() {
 }
 
 /// Looks again and again, for what no line tells of.
-fn until(what: &str, so: impl Fn() -> bool) {
+pub fn until(what: &str, so: impl Fn() -> bool) {
     let start = Instant::now();
     while !so() {
         assert!(

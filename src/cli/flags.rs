@@ -51,7 +51,7 @@ pub const HELP: Flag = Flag {
 };
 
 /// All flags, in the order of `-help`.
-pub static FLAGS: [Flag; 23] = [
+pub static FLAGS: [Flag; 24] = [
     Flag {
         name: "route",
         kind: Kind::Value("NAME=URL[,audience=AUD]", |args, text| {
@@ -247,6 +247,12 @@ pub static FLAGS: [Flag; 23] = [
         kind: Kind::Switch(|args| &mut args.skip_http_proxy),
         default: "false",
         about: "no proxy",
+    },
+    Flag {
+        name: "disable",
+        kind: Kind::Switch(|args| &mut args.disable),
+        default: "false",
+        about: "no services: become the application, as off Cloud Run",
     },
     Flag {
         name: "upstream_addr",

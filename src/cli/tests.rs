@@ -11,7 +11,7 @@ fn with_env(line: &str, env: &[(&str, &str)]) -> Result<Cli, String> {
         .iter()
         .filter_map(|(name, value)| Some((name.strip_prefix(VARIABLES)?.into(), value.into())))
         .collect();
-    parse(line.split_whitespace().map(OsString::from), &variables)
+    parse(line.split_whitespace().map(OsString::from), &variables).map_err(|bad| bad.sentence)
 }
 
 fn args(line: &str) -> Args {
@@ -124,7 +124,8 @@ fn the_command_is_the_applications() {
         assert_eq!(args(line).command, want, "{line}");
     }
     let odd = OsString::from_vec(b"\xff-\xfe".to_vec());
-    let got = parse([OsString::from("app"), odd.clone()].into_iter(), &[]);
+    let got =
+        parse([OsString::from("app"), odd.clone()].into_iter(), &[]).map_err(|bad| bad.sentence);
     let Ok(Cli::Run(args)) = got else {
         panic!("{got:?}")
     };
@@ -236,7 +237,8 @@ fn one_sentence_names_what_is_wrong() {
         ),
     ] {
         let odd = OsString::from_vec(word.to_vec());
-        assert_eq!(parse([odd].into_iter(), &[]), Err(want.to_owned()));
+        let got = parse([odd].into_iter(), &[]).map_err(|bad| bad.sentence);
+        assert_eq!(got, Err(want.to_owned()));
     }
 }
 

@@ -7,8 +7,6 @@
 mod name;
 mod response;
 
-use std::borrow::Cow;
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub use name::read_name;
@@ -114,22 +112,6 @@ pub enum Otherwise {
     /// is there for every type. A cache would keep the nameservers' NXDOMAIN
     /// for the whole name (RFC 2308, section 5).
     Empty { apex: usize },
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Verdict::Answer { v4, v6 } => {
-                let v4 = v4.iter().map(ToString::to_string);
-                let all: Vec<_> = v4.chain(v6.iter().map(ToString::to_string)).collect();
-                f.write_str(&all.join(" "))
-            }
-            Verdict::NoSuchName { .. } => f.write_str("no such name"),
-            Verdict::Empty { .. } => f.write_str("no such record"),
-            Verdict::Refused => f.write_str("refused"),
-            Verdict::Forward(_) => f.write_str("passed on to the nameservers"),
-        }
-    }
 }
 
 /// Appends the reply that gives `verdict`; nothing for [`Verdict::Forward`].
@@ -256,15 +238,6 @@ fn soa(query: &Query<'_>, apex: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// What a type is called: `AAAA`, or `TYPE65280` (RFC 3597, section 5).
-pub fn kind_name(kind: u16) -> Cow<'static, str> {
-    let known = KINDS.iter().find(|(number, _)| *number == kind);
-    known.map_or_else(
-        || format!("TYPE{kind}").into(),
-        |(_, name)| Cow::Borrowed(*name),
-    )
-}
-
 fn number(wire: &[u8], at: usize) -> Option<u16> {
     let bytes = wire.get(at..at + 2)?;
     Some(u16::from_be_bytes([bytes[0], bytes[1]]))
@@ -298,18 +271,6 @@ pub const SERVFAIL: u8 = 2;
 pub const NXDOMAIN: u8 = 3;
 pub const NOTIMP: u8 = 4;
 pub const REFUSED: u8 = 5;
-
-const KINDS: [(u16, &str); 9] = [
-    (A, "A"),
-    (CNAME, "CNAME"),
-    (SOA, "SOA"),
-    (15, "MX"),
-    (16, "TXT"),
-    (AAAA, "AAAA"),
-    (33, "SRV"),
-    (HTTPS, "HTTPS"),
-    (ANY, "ANY"),
-];
 
 // The third octet of the header, and the fourth.
 const QR: u8 = 0x80;

@@ -11,6 +11,7 @@ pub mod nameservers;
 pub mod resolve;
 pub mod stream;
 pub mod upstreams;
+mod words;
 pub mod zone;
 
 use std::io;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, trace, warn};
 
+use self::words::RecordType;
 use crate::config::{DnsConfig, Names};
 use crate::sys::held;
 use crate::sys::net::{Inbox, Wait, Waiting, datagrams, has_no_such_address, listen, poll};
@@ -129,8 +131,7 @@ impl House {
             kind: query.kind,
             class: query.class,
         });
-        let kind = message::kind_name(query.kind);
-        trace!("dns: {} {kind}: {verdict}", query.name);
+        trace!("dns: {} {}: {verdict}", query.name, RecordType(query.kind));
         verdict
     }
 }

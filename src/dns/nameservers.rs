@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use log::{debug, warn};
 
-use super::message::kind_name;
+use super::words::RecordType;
 
 /// What is known of the nameservers, by everyone who asks them.
 #[derive(Debug)]
@@ -103,12 +103,12 @@ impl Nameservers {
         let missed = seen.missed.swap(question, Ordering::Relaxed);
         let is_alone = seen.heard.load(Ordering::Relaxed) && [0, question].contains(&missed);
         if !answers_others && !is_alone {
-            let last = format!(", last asked for {} of {name}", kind_name(kind));
+            let last = format!(", last asked for {} of {name}", RecordType(kind));
             self.set(server, true, &last);
             return true;
         }
         // The log says it once.
-        let kind = kind_name(kind);
+        let kind = RecordType(kind);
         warn!(
             "dns: nameserver {} did not answer {kind} of {name}",
             self.addresses[server]

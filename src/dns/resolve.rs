@@ -14,6 +14,7 @@ use log::debug;
 use self::exchange::{NoAnswer, exchange};
 use super::message::{self, A, AAAA, NXDOMAIN, SERVFAIL};
 use super::nameservers::{Nameservers, Patience};
+use super::words::{self, RecordType};
 use crate::context::{Background, Cancelled, Context};
 
 /// Addresses by name, kept for as long as their nameserver said.
@@ -189,7 +190,10 @@ impl Resolver {
             Err(ResolveError::Cancelled) => return Err(ResolveError::Cancelled),
             Err(err) => (Err(err), 0),
         };
-        debug!("dns: upstream {name}: {outcome:?}");
+        match &outcome {
+            Ok(found) => debug!("dns: upstream {name}: {}", words::addresses(found)),
+            Err(err) => debug!("dns: upstream {name}: {err}"),
+        }
         end.last = Some(Last {
             outcome: outcome.clone(),
             asked: now,
@@ -411,11 +415,11 @@ impl fmt::Display for ResolveError {
                     5 => &"REFUSED",
                     code => code,
                 };
-                let kind = kind_name(*kind);
+                let kind = RecordType(*kind);
                 write!(f, "the nameservers answered {code} for {kind} of {host:?}")
             }
             ResolveError::TimedOut(host, kind) => {
-                let kind = kind_name(*kind);
+                let kind = RecordType(*kind);
                 write!(f, "no nameserver answered for {kind} of {host:?}")
             }
             ResolveError::NoNameserver(host) => {
@@ -427,13 +431,6 @@ impl fmt::Display for ResolveError {
 }
 
 impl std::error::Error for ResolveError {}
-
-fn kind_name(kind: u16) -> &'static str {
-    match kind {
-        AAAA => "AAAA",
-        _ => "A",
-    }
-}
 
 /// As names are compared: lower case, without the final dot.
 fn canonical(host: &str) -> String {

@@ -16,6 +16,7 @@ mod pool;
 mod record;
 mod stream;
 mod trust;
+mod words;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -10,12 +10,14 @@ use std::env;
 use std::ffi::{CString, OsString, c_char, c_int, c_void};
 use std::io;
 use std::iter;
+use std::mem;
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use super::environment::environ;
+use super::terminal::Terminal;
 use super::{INHERITED, drop_own_sigpipe, set_mask};
 
 /// Whom a process is to become.
@@ -34,8 +36,8 @@ pub struct Command<'a> {
     /// Changes to the environment: a value, or `None` to take one away.
     pub env: Vec<(OsString, Option<OsString>)>,
     pub credentials: Option<Credentials>,
-    /// A process group of its own, and the terminal.
-    pub foreground: bool,
+    /// The terminal that a child is to have the foreground of.
+    pub terminal: Option<Terminal>,
 }
 
 /// Starts the command as it would have started without runsd; the answer is its
@@ -66,16 +68,12 @@ pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
     }
 }
 
-/// Becomes the command, which finds everything as runsd found it; returns only
-/// when that cannot be.
-pub fn become_command(words: &[OsString]) -> io::Error {
-    let command = Command {
-        words,
-        ..Command::default()
-    };
+/// Becomes the command, which but for what the command says finds everything as
+/// runsd found it; returns only when that cannot be.
+pub fn become_command(command: &Command<'_>) -> io::Error {
     // A SIGPIPE of ours, for a log line nobody reads, would be the command's end.
     drop_own_sigpipe();
-    Program::new(&command).map_or_else(|err| err, |program| program.exec())
+    Program::new(command).map_or_else(|err| err, |program| program.exec())
 }
 
 /// A stack for the child, larger than PATH_MAX and NAME_MAX, which execvpe puts
@@ -85,10 +83,24 @@ static STACK: Mutex<[u128; 1024]> = Mutex::new([0; 1024]);
 extern "C" fn child(program: *mut c_void) -> c_int {
     // SAFETY: `spawn` gives a program that it only looks at again afterwards.
     let program = unsafe { &*program.cast::<Program<'_>>() };
+    lead_group(program.command.terminal);
     let errno = program.exec().raw_os_error();
     program.failed.store(errno.unwrap_or(libc::EIO), Relaxed);
     // SAFETY: ends the child and runs nothing of the parent's.
     unsafe { libc::_exit(127) }
+}
+
+/// Makes the child the leader of a process group, as PID 1 of a container is:
+/// `kill -- -$$` reaches the application's processes, and `kill 0` not runsd.
+fn lead_group(terminal: Option<Terminal>) {
+    // SAFETY: take no memory, and cannot fail for a process that was just made.
+    let group = unsafe {
+        libc::setpgid(0, 0);
+        libc::getpid()
+    };
+    if let Some(terminal) = terminal {
+        terminal.set_foreground_group(group);
+    }
 }
 
 /// A command as the kernel takes it. The pointers are into the strings.
@@ -140,23 +152,43 @@ impl<'a> Program<'a> {
 
     /// Has it begin as it would have begun without runsd, but as it is asked for.
     fn prepare(&self) -> io::Result<()> {
-        if self.command.foreground {
-            // SIGTTOU is held back: not yet in the foreground, we would be
-            // stopped for asking. A terminal that is gone is no reason to give up.
-            // SAFETY: take no memory.
-            unsafe {
-                libc::setpgid(0, 0);
-                libc::tcsetpgrp(0, libc::getpid());
-            }
-        }
         if INHERITED.child_ignored.load(Relaxed) {
             // SAFETY: sets a disposition that runs no code.
             unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
         }
         if let Some(credentials) = &self.command.credentials {
+            give_standard_descriptors(credentials.uid);
             become_user(credentials)?;
         }
         set_mask(libc::SIG_SETMASK, INHERITED.mask.load(Relaxed)).map(drop)
+    }
+}
+
+/// Makes a user the owner of the pipes, sockets and terminals among the
+/// descriptors 0 to 2, who may then open `/dev/stdout` and the others by name,
+/// as nginx and php-fpm do for their logs. Container runtimes do it for the user
+/// of an image. Files, and devices such as `/dev/null`, belong to others, too.
+fn give_standard_descriptors(uid: u32) {
+    const UNCHANGED: libc::gid_t = libc::gid_t::MAX;
+    for fd in 0..=2 {
+        // SAFETY: the structure is valid when zero, and outlives the calls;
+        // they take any number for a descriptor.
+        unsafe {
+            let mut stat: libc::stat = mem::zeroed();
+            if libc::fstat(fd, &raw mut stat) < 0 || stat.st_uid == uid {
+                continue;
+            }
+            let is_for_us = match stat.st_mode & libc::S_IFMT {
+                libc::S_IFIFO | libc::S_IFSOCK => true,
+                libc::S_IFCHR => libc::isatty(fd) == 1,
+                _ => false,
+            };
+            if is_for_us {
+                // Where it is refused, as in a file system that cannot be
+                // written, the application still has the descriptor itself.
+                libc::fchown(fd, uid, UNCHANGED);
+            }
+        }
     }
 }
 

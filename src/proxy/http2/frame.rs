@@ -251,7 +251,7 @@ impl Fatal {
 
 impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({:?})", self.reason, self.code)
+        write!(f, "{} ({})", self.reason, self.code.name())
     }
 }
 
@@ -269,6 +269,20 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// The name in RFC 9113 section 7.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorCode::NoError => "NO_ERROR",
+            ErrorCode::Protocol => "PROTOCOL_ERROR",
+            ErrorCode::Internal => "INTERNAL_ERROR",
+            ErrorCode::FlowControl => "FLOW_CONTROL_ERROR",
+            ErrorCode::StreamClosed => "STREAM_CLOSED",
+            ErrorCode::FrameSize => "FRAME_SIZE_ERROR",
+            ErrorCode::Compression => "COMPRESSION_ERROR",
+            ErrorCode::EnhanceYourCalm => "ENHANCE_YOUR_CALM",
+        }
+    }
+
     /// The code on the wire.
     pub fn number(self) -> u32 {
         match self {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::AlertDescription;
 
 use super::handshake::HandshakeError;
+use super::words;
 use crate::context::Cancelled;
 use crate::destination::Destination;
 use crate::dns::resolve::ResolveError;
@@ -110,7 +111,7 @@ pub fn of_handshake(to: &Destination, err: HandshakeError, timeout: Duration) ->
     let (kind, what) = match inner {
         Some(rustls::Error::InvalidCertificate(why)) => (
             Kind::TlsCertificateError,
-            format!("its certificate is not valid: {why:?}"),
+            format!("its certificate is not valid: {}", words::certificate(why)),
         ),
         Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => (
             Kind::TlsAlertReceived,
@@ -118,7 +119,7 @@ pub fn of_handshake(to: &Destination, err: HandshakeError, timeout: Duration) ->
         ),
         Some(rustls::Error::AlertReceived(alert)) => (
             Kind::TlsAlertReceived,
-            format!("it ended the TLS handshake with {alert:?}"),
+            format!("it ended the TLS handshake: {}", words::name(alert)),
         ),
         Some(other) => (Kind::TlsProtocolError, other.to_string()),
         None if err.kind() == io::ErrorKind::TimedOut => (

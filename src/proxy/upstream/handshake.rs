@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rustls::ProtocolVersion;
 use rustls::client::UnbufferedClientConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError};
 
@@ -88,7 +89,11 @@ pub fn handshake(
     let (secrets, connection) = connection
         .dangerous_into_kernel_connection()
         .map_err(tls_error)?;
-    let version = connection.protocol_version().as_str();
+    let version = match connection.protocol_version() {
+        ProtocolVersion::TLSv1_2 => Some("TLS 1.2"),
+        ProtocolVersion::TLSv1_3 => Some("TLS 1.3"),
+        _ => None, // none that is offered
+    };
     let (keys, opener, sealer) = directions(secrets, connection).map_err(tls_error)?;
     incoming.precede(&early);
     let (reader, writer) = halves(tcp, Some((keys, opener, sealer, version)), incoming);
