@@ -13,7 +13,6 @@ use crate::dns::nameservers::Nameservers;
 use crate::dns::resolve::{ResolveError, Resolver};
 use crate::metadata::Metadata;
 use crate::proxy::route::Sent;
-use crate::proxy::upstream::Alpn;
 use crate::proxy::{Goal, Proxy, hint, http1};
 use crate::resolv_conf::{self, ResolvConf};
 
@@ -157,7 +156,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         );
     }
     let started = Instant::now();
-    let mut connection = match proxy.upstream.dial(to, Alpn::Http1) {
+    let mut connection = match proxy.upstream.fresh(to) {
         Ok(connection) => connection,
         Err(refusal) => return report.line("TLS", Err::<String, _>(refusal.reason())),
     };

@@ -11,7 +11,7 @@ use std::net::{
     Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket,
 };
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -25,6 +25,15 @@ impl Wait {
         Wait(libc::pollfd {
             fd: fd.as_fd().as_raw_fd(),
             events: libc::POLLIN,
+            revents: 0,
+        })
+    }
+
+    /// Waits for an error, or for the end of both directions.
+    pub fn broken(fd: &impl AsFd) -> Wait {
+        Wait(libc::pollfd {
+            fd: fd.as_fd().as_raw_fd(),
+            events: 0,
             revents: 0,
         })
     }
@@ -107,6 +116,14 @@ pub fn poll(waits: &mut [Wait], timeout: Option<Duration>) -> io::Result<()> {
         return Err(err);
     }
     Ok(())
+}
+
+/// One receive that does not wait: `WouldBlock` where nothing is there.
+pub fn receive_now(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<usize> {
+    let (place, len) = (room.as_mut_ptr().cast(), room.len());
+    // SAFETY: the room is as long as said, and outlives the call.
+    let got = unsafe { libc::recv(socket.as_raw_fd(), place, len, libc::MSG_DONTWAIT) };
+    usize::try_from(got).map_err(|_| io::Error::last_os_error())
 }
 
 /// Why there is no socket on ::1, where there is no IPv6: switched off, or not

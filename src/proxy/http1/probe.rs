@@ -4,12 +4,12 @@
 use std::io;
 
 use super::head::{self, Head};
-use crate::proxy::upstream::Connection;
+use crate::proxy::upstream::Ready;
 use crate::secret::Secret;
 
 /// Asks for `/` on a new connection: the status, and the start of the body.
 pub fn ask(
-    connection: &mut Connection,
+    connection: &mut Ready,
     authority: &str,
     bearer: Option<&Secret>,
 ) -> io::Result<(u16, Vec<u8>)> {
