@@ -71,6 +71,9 @@ impl Session<'_> {
                 let replay = interim == 0 && sent.upload.is_none();
                 return self.final_answer(sent, head, end, replay);
             }
+            if interim == MAX_INTERIM {
+                break;
+            }
             if asked.minor > 0 {
                 self.out.clear();
                 let response = Response {

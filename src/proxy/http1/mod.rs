@@ -131,17 +131,7 @@ impl Session<'_> {
                 let body = input.into_body(end, asked.framing);
                 self.serve(asked, body)
             }
-            Ok(Request::Tunnelled) => match self.body(input, end).finish() {
-                Ok(input) => {
-                    (&mut &*self.tcp).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-                    Ok(Some(input))
-                }
-                unfinished => {
-                    let kind = Kind::HttpRequestError(400);
-                    let refusal = Refusal::new(kind, "the request has CONNECT and a body");
-                    self.refuse(&refusal, &To::default(), unfinished)
-                }
-            },
+            Ok(Request::Tunnelled) => self.tunnel(self.body(input, end)),
             Err(refusal) => {
                 let to = To::head(&self.head, input.bytes());
                 let next = match refusal.kind {
@@ -152,6 +142,19 @@ impl Session<'_> {
                 self.refuse(&refusal, &to, next)
             }
         }
+    }
+
+    /// CONNECT to one of our names: the tunnel's other end is here.
+    fn tunnel(&mut self, body: RequestBody) -> Result<Option<Input>, Over> {
+        // Who else reads it may take what follows for its body, or may not
+        // (RFC 9110 section 9.3.6).
+        if !body.is_whole() {
+            let kind = Kind::HttpRequestError(400);
+            let refusal = Refusal::new(kind, "the request has CONNECT and a body");
+            return self.refuse(&refusal, &To::default(), Err(Unfinished));
+        }
+        (&mut &*self.tcp).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        Ok(body.finish().ok())
     }
 
     /// The body of a request that is answered here.
