@@ -34,6 +34,9 @@ use crate::sys;
 
 pub use self::probe::ask;
 
+#[cfg(test)]
+mod tests;
+
 /// Serves the connection until one side closes it. `first` are the bytes that
 /// were read to see that it is HTTP/1.
 pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
