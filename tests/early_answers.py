@@ -1,6 +1,7 @@
 """Tables for early_answers.rs. In each case the client's body holds a request,
 or the upstream says what nobody asked for; what the upstream received and what
 the client got must be the one request and its answer, and nothing else."""
+import threading
 from itertools import product
 from scripted import *
 
@@ -57,6 +58,69 @@ def early():
         s.close()
         assert requests() == [["POST /upload"]], (case, recorded())
     print(len(cases), "cases")
+
+def ours():
+    """runsd answers by itself before it has read the body."""
+    bodies = {
+        "length": (b"Content-Length: 1000\r\n", [b"x" * 100]),
+        "chunked": (b"Transfer-Encoding: chunked\r\n", [b"3e8\r\n" + b"x" * 95]),
+        "expects": (b"Content-Length: 100\r\nExpect: 100-continue\r\n", []),
+        "bad chunk": (b"Transfer-Encoding: chunked\r\n", [b"zz\r\n"]),
+        "later bad chunk": (b"Transfer-Encoding: chunked\r\n", [b"3\r\nxxx", b"\r\nzz\r\n"]),
+    }
+    ways = {
+        "no such name": (b"no.such.example", {"mode": "ok"}, [HEAD]),
+        "refused": (b"hello", {"mode": "refuse"}, [HEAD]),
+        "no TLS": (b"hello", {"mode": "no-tls"}, [HEAD]),
+        "garbage": (b"hello", {"mode": "ok"}, [HEAD, say("SSH-2.0-OpenSSH_9.9\r\n")]),
+        "half a head": (b"hello", {"mode": "ok"}, [HEAD, say("HTTP/1.1 200 OK\r\nco"), do("close")]),
+        "switched": (b"hello", {"mode": "ok"}, [HEAD, say("HTTP/1.1 101 x\r\nupgrade: y\r\nconnection: upgrade\r\n\r\n")]),
+    }
+    cases = list(product(bodies, ways))
+    for case in cases:
+        fields, pieces = bodies[case[0]]
+        host, mode, steps = ways[case[1]]
+        script("hello", steps, [HEAD, say(ok(""))])
+        control("POST", "/frontend", mode)
+        s = dial()
+        s.sendall(b"POST /upload HTTP/1.1\r\nHost: " + host + b"\r\n" + fields + b"\r\n")
+        send(s, *pieces)
+        h = head(s)
+        assert h.split(" ")[1] in ("400", "500", "502") and "connection: close" in h.lower(), (case, h)
+        assert "proxy-status: runsd" in h.lower(), (case, h)
+        control("POST", "/frontend", {"mode": "ok"})
+        send(s, SMUGGLED)
+        got = rest(s)
+        assert b"HTTP/1.1" not in got, (case, got)
+        assert sum(requests(), []) in ([], ["POST /upload"]), (case, recorded())
+    # A body that is whole leaves the connection in order.
+    for host in (b"no.such.example", b"hello"):
+        script("hello", [HEAD, say(ok("second"))])
+        control("POST", "/frontend", {"mode": "refuse"})
+        s = dial()
+        s.sendall(b"POST /upload HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n" % (host, len(SMUGGLED)) + SMUGGLED)
+        h = head(s)
+        assert "connection: close" not in h.lower(), h
+        rest_of(s, int(h.lower().split("content-length: ")[1].split("\r\n")[0]))
+        control("POST", "/frontend", {"mode": "ok"})
+        s.sendall(b"GET /second HTTP/1.1\r\nHost: hello\r\n\r\n")
+        assert answer(s) == (200, "second")
+        assert requests() == [["GET /second"]], recorded()
+    print(len(cases), "cases")
+
+def deaf():
+    """A large answer while a larger body goes to an upstream that reads none of it."""
+    large = "x" * 5_000_000
+    for end in ENDS:
+        script("hello", [HEAD, do("deaf"), say(ok(large))] + ([do(end)] if end != "open" else []))
+        s = upload(b"Content-Length: 50000000\r\n")
+        sender = threading.Thread(target=send, args=(s, b"x" * 50_000_000))
+        sender.start()
+        got = rest(s)
+        # What was said before a reset may be lost, also without us between.
+        assert end in ("reset", "close") or got.endswith(b"x" * 5_000_000), (end, len(got), got[:200])
+        sender.join()
+    print(len(ENDS), "cases")
 
 def left():
     """The upstream has left; the client reads only when it is done sending."""

@@ -49,6 +49,16 @@ fn an_upstream_that_left_in_the_middle_of_a_body_makes_no_request_of_its_rest() 
 }
 
 #[test]
+fn an_error_of_our_own_ends_a_connection_whose_body_was_not_read() {
+    assert_eq!(table("ours"), "30 cases\n");
+}
+
+#[test]
+fn a_large_early_answer_is_whole_though_nobody_reads_the_body() {
+    assert_eq!(table("deaf"), "5 cases\n");
+}
+
+#[test]
 fn what_nobody_asked_for_is_no_answer_to_the_next_request() {
     assert_eq!(table("strays"), "600 cases\n");
 }

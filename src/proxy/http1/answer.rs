@@ -13,7 +13,7 @@ use super::body::Body;
 use super::forward::closed;
 use super::head::{BadHead, Framing, Head};
 use super::rewrite::Response;
-use super::upload::Upload;
+use super::upload::{Upload, Uploaded};
 use super::{Failed, Session};
 use crate::proxy::Refused;
 use crate::proxy::refusal::{Kind, Refusal};
@@ -332,11 +332,14 @@ impl Session<'_> {
     /// An answer broke off after its head was passed on: all that the client
     /// can still be told is that it is not whole, by closing.
     fn cut(&self, sent: &Sent<'_>, why: &dyn fmt::Display) -> Failed {
-        let host = &sent.asked.goal.destination.host;
-        warn!(
-            "proxy: {}: the answer of {host} was cut: {why}",
-            sent.asked.host
-        );
+        // Unless it was the client who left, and the upstream that was told.
+        if sent.upload.and_then(Upload::outcome) != Some(Uploaded::ClientGone) {
+            let asked = sent.asked;
+            warn!(
+                "proxy: {}: the answer of {} was cut: {why}",
+                asked.host, asked.goal.destination.host
+            );
+        }
         sent.reader.abort();
         sys::reset_on_close(self.tcp.as_fd());
         Failed::Over
@@ -368,7 +371,7 @@ fn bad_answer(asked: &Asked, bad: BadHead) -> Refusal {
 
 /// How many interim answers one request may have: one in less than four
 /// seconds for an hour, the longest that Cloud Run lets a request take.
-const MAX_INTERIM: usize = 1000;
+pub const MAX_INTERIM: usize = 1000;
 const ENDED: &str = "the connection was closed in its middle";
 /// How long a client that sends nothing more may wait for its answer, where
 /// nothing tells whether it is still there to read it.

@@ -169,7 +169,8 @@ impl Session<'_> {
 }
 
 fn bad_body(bad: BadChunk) -> Failed {
-    Failed::Refused(Refusal::new(Kind::HttpRequestError(400), bad.to_string()))
+    let details = format!("the request has {bad}");
+    Failed::Refused(Refusal::new(Kind::HttpRequestError(400), details))
 }
 
 pub fn closed(asked: &Asked) -> Refusal {

@@ -57,12 +57,13 @@ impl<'a> Upload<'a> {
             Ok(()) => Uploaded::Complete,
             Err(why) => why,
         };
-        if matches!(outcome, Uploaded::Bad(_) | Uploaded::ClientGone) {
-            // Wakes the thread that waits for an answer none will give.
-            self.aborter.abort();
-        }
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         self.ended.notify_all();
+        if matches!(outcome, Uploaded::Bad(_) | Uploaded::ClientGone) {
+            // Wakes the thread that waits for an answer none will give; it
+            // finds the reason.
+            self.aborter.abort();
+        }
         if outcome == Uploaded::Refused {
             self.discard(body);
         }
