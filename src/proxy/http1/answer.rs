@@ -112,17 +112,8 @@ impl Session<'_> {
         let asked = sent.asked;
         let status = head.status(&self.answer);
         let challenge = head.get(&self.answer, "www-authenticate");
-        if let (401, Some(bearer)) = (status, &asked.bearer)
-            && challenge.is_some_and(is_invalid_token)
-        {
-            // Who was not let in has done nothing yet: any method may come again.
-            if !asked.again && replay && asked.is_whole() {
-                if let Some(other) = self.proxy.another(&asked.goal, bearer) {
-                    return Err(Failed::Denied(other));
-                }
-            } else {
-                self.proxy.forget(&asked.goal, bearer);
-            }
+        if status == 401 && challenge.is_some_and(is_invalid_token) {
+            self.denied(asked, replay)?;
         }
         let framing = head
             .response_framing(&self.answer, asked.head_only)
@@ -163,6 +154,23 @@ impl Session<'_> {
         let clean = self.pass_body(body, unchunk, no, sent)?;
         let again = reusable && clean;
         Ok(Answered::Done { keep, again })
+    }
+
+    /// A token was called invalid: [`Failed::Denied`] where there is another one,
+    /// and the request can be sent with that.
+    fn denied(&self, asked: &Asked, replay: bool) -> Result<(), Failed> {
+        let Some(bearer) = &asked.bearer else {
+            return Ok(());
+        };
+        // Who was not let in has done nothing yet: any method may come again.
+        if asked.again || !replay || !asked.is_whole() {
+            self.proxy.forget(&asked.goal, bearer);
+            return Ok(());
+        }
+        match self.proxy.another(&asked.goal, bearer) {
+            Some(other) => Err(Failed::Denied(other)),
+            None => Ok(()),
+        }
     }
 
     /// Passes a body as it comes; whether nothing came after its end.
@@ -217,16 +225,24 @@ impl Session<'_> {
             if no.is_none() && !unchunk {
                 return self.pass_rest(body, sent);
             }
-            loop {
-                match self.receive(sent.reader) {
-                    Ok(0) if matches!(body, Body::Close) => return Ok(false),
-                    Ok(0) => return Err(self.cut(sent, &ENDED)),
-                    Ok(_) => break,
-                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                        self.look_around(sent.reader)?;
-                    }
-                    Err(err) => return Err(self.cut(sent, &err)),
+            if !self.receive_body(&body, sent)? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Waits for more of a body; `false` where the end of the connection is
+    /// the body's end.
+    fn receive_body(&mut self, body: &Body, sent: &mut Sent<'_>) -> Result<bool, Failed> {
+        loop {
+            match self.receive(sent.reader) {
+                Ok(0) if matches!(body, Body::Close) => return Ok(false),
+                Ok(0) => return Err(self.cut(sent, &ENDED)),
+                Ok(_) => return Ok(true),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    self.look_around(sent.reader)?;
                 }
+                Err(err) => return Err(self.cut(sent, &err)),
             }
         }
     }
