@@ -118,7 +118,7 @@ impl Session<'_> {
         let framing = head
             .response_framing(&self.answer, asked.head_only)
             .map_err(|bad| Failed::Refused(bad_answer(asked, bad)))?;
-        let through = sent.upload.is_none_or(Upload::is_complete);
+        let through = sent.upload.is_none_or(Upload::is_complete_soon);
         let unchunk = asked.minor == 0 && framing == Framing::Chunked;
         let keep = asked.keep && through && framing != Framing::Close && !unchunk;
         let location = head

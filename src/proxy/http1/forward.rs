@@ -125,7 +125,7 @@ impl Session<'_> {
         connection: &mut Ready,
     ) -> Result<Answered, Failed> {
         let Ready { reader, writer, .. } = connection;
-        let upload = Upload::new(self.tcp, reader.aborter());
+        let upload = Upload::new(self.tcp, asked.framing, reader.aborter());
         let (answered, complete) = thread::scope(|scope| -> Result<_, Failed> {
             let job = &upload;
             thread::Builder::new()

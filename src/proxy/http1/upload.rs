@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::body::BadChunk;
+use super::head::Framing;
 use super::input::RequestBody;
 use crate::proxy::upstream::{Aborter, Writer};
 use crate::sys::net::{Wait, poll};
@@ -15,6 +16,8 @@ use crate::sys::net::{Wait, poll};
 /// of each other.
 pub struct Upload<'a> {
     tcp: &'a TcpStream,
+    /// The body is a small one.
+    is_small: bool,
     aborter: Aborter,
     /// Written once, by the thread that sends.
     outcome: Mutex<Option<Uploaded>>,
@@ -38,9 +41,11 @@ pub enum Uploaded {
 }
 
 impl<'a> Upload<'a> {
-    pub fn new(tcp: &'a TcpStream, aborter: Aborter) -> Upload<'a> {
+    /// `framing` is that of the request.
+    pub fn new(tcp: &'a TcpStream, framing: Framing, aborter: Aborter) -> Upload<'a> {
         Upload {
             tcp,
+            is_small: matches!(framing, Framing::Length(..=SMALL)),
             aborter,
             outcome: Mutex::new(None),
             ended: Condvar::new(),
@@ -137,13 +142,31 @@ impl<'a> Upload<'a> {
     /// from sending them; that is worth a moment, as it decides whether both
     /// connections live on.
     pub fn is_complete(&self) -> bool {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.ending.load(Ordering::Relaxed) {
-            let wait = self
-                .ended
-                .wait_timeout_while(outcome, MOMENT, |outcome| outcome.is_none());
-            outcome = wait.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        self.is_complete_within(Duration::ZERO)
+    }
+
+    /// The same at an answer's head, with which the client learns whether its
+    /// connection lives on.
+    ///
+    /// Many clients write a head and then its body, and many services answer
+    /// without reading one: the rest of a small body may be here at once.
+    pub fn is_complete_soon(&self) -> bool {
+        self.is_complete_within(match self.is_small {
+            true => SOON,
+            false => Duration::ZERO,
+        })
+    }
+
+    fn is_complete_within(&self, wait: Duration) -> bool {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = match self.ending.load(Ordering::Relaxed) {
+            true => MOMENT,
+            false => wait,
+        };
+        let waited = self
+            .ended
+            .wait_timeout_while(outcome, wait, |outcome| outcome.is_none());
+        let outcome = waited.unwrap_or_else(PoisonError::into_inner).0;
         *outcome == Some(Uploaded::Complete)
     }
 
@@ -157,5 +180,11 @@ impl<'a> Upload<'a> {
 
 /// How long the last bytes of a body may take after their answer is there.
 const MOMENT: Duration = Duration::from_millis(100);
+/// How long an early answer may wait for the rest of a small body. A client
+/// that is still busy sending it takes far less; one that has paused loses no
+/// more than that.
+const SOON: Duration = Duration::from_millis(10);
+/// The largest body that is small, in bytes.
+const SMALL: u64 = 64 * 1024;
 /// How long it takes at most until a stop is noticed that wakes nobody.
 const PAUSE: Duration = Duration::from_millis(50);
