@@ -172,7 +172,8 @@ impl Reader {
     /// Looks whether anything has come that nobody asked for. What TLS says
     /// for itself is none of that: in TLS 1.3 tickets come when they like.
     ///
-    /// One system call where nothing has come, which is nearly always. Blocks:
+    /// One system call where nothing has come, which is nearly always; it takes
+    /// less than half a microsecond, a request some twenty. Blocks:
     /// where half a record is here, for the rest of it.
     pub fn look(&mut self) -> Found {
         for _ in 0..LOOKS {
