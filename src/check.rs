@@ -15,7 +15,7 @@ use crate::dns::resolve::{ResolveError, Resolver};
 use crate::metadata::Metadata;
 use crate::ports::{because, because_unbound};
 use crate::proxy::route::Sent;
-use crate::proxy::upstream::{Alpn, DialError};
+use crate::proxy::upstream::DialError;
 use crate::proxy::{Goal, Proxy, hint, http1};
 use crate::resolv_conf::{self, ResolvConf};
 
@@ -133,7 +133,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         report.line("token", ok(format!("fetched, {}", ms(started))));
     }
     let started = Instant::now();
-    let mut connection = match proxy.upstream.dial(to, Alpn::Http1, &mut Background) {
+    let mut connection = match proxy.upstream.fresh(to, &mut Background) {
         Ok(connection) => connection,
         Err(err) => return report.line("TLS", Err::<String, _>(err.reason())),
     };

@@ -13,6 +13,7 @@ pub mod connect;
 pub mod environment;
 pub mod memory;
 pub mod net;
+pub mod peer;
 mod spawn;
 mod start;
 pub mod terminal;
@@ -284,26 +285,6 @@ pub fn batch() {
             &raw const param,
         )
     };
-}
-
-/// What became of the other side of a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
-    /// It may still send.
-    Open,
-    /// It sends nothing more; whether it still reads, nobody can see.
-    Ended,
-    /// The connection is broken.
-    Broken,
-}
-
-/// Looks, waits for nothing, and takes nothing from the socket.
-pub fn peer(socket: BorrowedFd<'_>) -> Peer {
-    match peek(socket) {
-        Ok(0) => Peer::Ended,
-        Ok(_) | Err(io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Peer::Open,
-        Err(_) => Peer::Broken,
-    }
 }
 
 /// Whether a socket is open and nothing has come that was not read.

@@ -130,13 +130,19 @@ impl CloudRun {
     /// `tests/scripted.py`; what it printed. It has to succeed.
     #[track_caller]
     pub fn conversation(self, program: &str) -> String {
+        self.run_conversation(program).stdout
+    }
+
+    /// The same, with what runsd warned of.
+    #[track_caller]
+    pub fn run_conversation(self, program: &str) -> Output {
         let program = format!(
             "import sys; sys.dont_write_bytecode = True; sys.path.insert(0, '/tests')\n\
              from scripted import *\n{program}"
         );
         let out = self.run(&["/runsd", "--", "python3", "-c", &program]);
         assert_eq!(out.status, 0, "{program}: {}{}", out.stdout, out.stderr);
-        out.stdout
+        out
     }
 
     /// Starts `command` as the entrypoint and lets it run.

@@ -13,7 +13,9 @@ def control(method, path, body=None):
     return json.loads(text)
 
 def script(service, *connections):
-    """Each connection is a list of steps; what was recorded is forgotten."""
+    """Each connection is a list of steps. What was recorded is forgotten, and
+    connections that an earlier script served are gone."""
+    control("POST", "/frontend", {"cut": True})
     control("POST", "/forget", {})
     control("POST", "/scripted", {"services": {service: connections}})
 
@@ -21,6 +23,7 @@ def until(text): return {"until": text}
 def read(n): return {"bytes": n}
 def say(text, times=1): return {"say": text, "times": times}
 def cued(name, times=1): return {"wait": ["cues", name, times]}
+def said(name): return {"cue": name}
 def do(what): return {"do": what}
 
 HEAD = until("\r\n\r\n")
@@ -36,10 +39,24 @@ def recorded(service=None):
     return [one["bytes"] for one in all if service in (None, one["service"])]
 
 def requests(service=None):
-    """The first line of each request, however it came to be one: whatever
-    stands where a line begins and ends in HTTP/1.1."""
-    lines = "\r\n".join(recorded(service)).split("\r\n")
-    return [line.rsplit(" ", 1)[0] for line in lines if line.endswith(" HTTP/1.1")]
+    """The first lines of the requests that each connection received, with
+    their bodies told from heads as RFC 9112 does; a list for each."""
+    return [messages(one) for one in recorded(service)]
+
+def messages(text):
+    lines = []
+    while text:
+        head, found, text = text.partition("\r\n\r\n")
+        lines.append(head.split(" HTTP/1.1")[0])
+        fields = [line.split(": ") for line in head.lower().split("\r\n")[1:]]
+        fields = {field[0]: field[1] for field in fields}
+        if "content-length" in fields: text = text[int(fields["content-length"]):]
+        size = 1 if "transfer-encoding" in fields else 0
+        while size and text:
+            line, found, text = text.partition("\r\n")
+            size = int(line, 16)
+            text = text[size + 2:]
+    return lines
 
 def dial(name="hello"):
     s = socket.create_connection((name, 80)); s.settimeout(20); return s

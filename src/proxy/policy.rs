@@ -88,19 +88,19 @@ impl http2::Policy for Policy<'_> {
             let mut client = ClientContext::new(self.client, Duration::ZERO);
             let upstream = &self.proxy.upstream;
             let connection = upstream.dial(&goal.destination, Alpn::Http2, &mut client)?;
+            let (reader, writer) = connection.halves();
             // The thread that reads the client notices when it leaves.
-            connection
-                .reader
+            reader
                 .patience(None)
                 .map_err(|err| Refusal::new(Kind::ProxyInternalError, err.to_string()))?;
             // One that was cut while nobody looked is not silence for long.
-            connection.reader.keep_alive();
-            connection.reader.hurry();
-            let aborter = connection.reader.aborter();
+            reader.keep_alive();
+            reader.hurry();
+            let aborter = reader.aborter();
             *self.opened() = Some(Opened { asked, goal });
             Ok(http2::Upstream {
-                reader: Box::new(connection.reader),
-                writer: Box::new(connection.writer),
+                reader: Box::new(reader),
+                writer: Box::new(writer),
                 close: Box::new(move || aborter.abort()),
             })
         };

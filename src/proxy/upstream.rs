@@ -30,6 +30,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
 pub use failure::DialError;
+use stream::Found;
 pub use stream::{Aborter, Reader, Writer, send};
 
 use self::dial::Dialer;
@@ -70,7 +71,20 @@ pub enum Alpn {
 }
 
 /// A connection that stands: TLS is done and its certificate verified.
+///
+/// Whatever comes on it before a request was sent would be taken for the
+/// answer, so in HTTP/1 one has to look first: [`Upstream::ready`] and
+/// [`Upstream::fresh`] do, and there is no other way to a [`Ready`] one.
 pub struct Connection {
+    reader: Reader,
+    writer: Writer,
+    used: bool,
+    key: Key,
+}
+
+/// A connection that was looked at just now: what comes from here on is the
+/// answer to the request that is sent next.
+pub struct Ready {
     pub reader: Reader,
     pub writer: Writer,
     /// Whether it has served a request before.
@@ -94,15 +108,41 @@ impl Upstream {
         self.tls();
     }
 
+    /// A connection for one request to `to`: `held`, an idle one, or a new one.
+    pub fn ready(
+        &self,
+        to: &Destination,
+        held: Option<Connection>,
+        context: &mut dyn Context,
+    ) -> Result<Ready, DialError> {
+        let held = held.and_then(|held| held.look().ok());
+        match held.or_else(|| self.take(to)) {
+            Some(ready) => Ok(ready),
+            None => self.fresh(to, context),
+        }
+    }
+
+    /// The same, certainly a new one.
+    pub fn fresh(&self, to: &Destination, context: &mut dyn Context) -> Result<Ready, DialError> {
+        let connection = self.dial(to, Alpn::Http1, context)?;
+        connection.look().map_err(|found| {
+            let (kind, what) = match found {
+                Found::End => (Kind::DestinationUnavailable, "closed the connection"),
+                _ => (Kind::HttpProtocolError, "spoke"),
+            };
+            let details = format!("{} {what} before it was asked anything", to.host);
+            Refusal::new(kind, details).into()
+        })
+    }
+
     /// An idle connection to `to` that is still alive, the youngest first.
-    pub fn take(&self, to: &Destination) -> Option<Connection> {
+    fn take(&self, to: &Destination) -> Option<Ready> {
         // By reference would need a borrowed key type; a request comes here
         // only when its client has no connection in hand.
         let key = key(to);
         loop {
-            let connection = self.idle.take(&key, Instant::now())?;
-            if connection.is_quiet() {
-                return Some(connection);
+            if let Ok(ready) = self.idle.take(&key, Instant::now())?.look() {
+                return Some(ready);
             }
             debug!("upstream: {}: an idle connection was closed", to.host);
         }
@@ -236,14 +276,43 @@ pub fn check_ca_file(path: &Path) -> Result<(), String> {
 }
 
 impl Connection {
-    /// Whether the far end has neither closed nor said anything.
-    pub fn is_quiet(&self) -> bool {
-        self.reader.is_quiet()
+    /// Whether the far end has neither closed nor said anything. If it has,
+    /// the connection is closed (RFC 9112 section 9.2).
+    fn look(mut self) -> Result<Ready, Found> {
+        match self.reader.look() {
+            Found::Nothing => Ok(Ready {
+                reader: self.reader,
+                writer: self.writer,
+                used: self.used,
+                key: self.key,
+            }),
+            found => {
+                debug!("upstream: {}: {found:?} before a request", self.key.0);
+                Err(found)
+            }
+        }
+    }
+
+    /// Its two directions, for HTTP/2, where either side may speak first.
+    pub fn halves(self) -> (Reader, Writer) {
+        (self.reader, self.writer)
     }
 
     /// Whether a request for `to` may go here.
     pub fn leads_to(&self, to: &Destination) -> bool {
         (self.key.0.as_str(), self.key.1, self.key.2) == (&to.host, to.port, to.tls)
+    }
+}
+
+impl Ready {
+    /// An answer came, and it was whole.
+    pub fn rest(self) -> Connection {
+        Connection {
+            reader: self.reader,
+            writer: self.writer,
+            used: true,
+            key: self.key,
+        }
     }
 }
 

@@ -160,6 +160,14 @@ pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
+/// One receive that does not wait: `WouldBlock` where nothing is there.
+pub fn receive_now(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<usize> {
+    let (place, len) = (room.as_mut_ptr().cast(), room.len());
+    // SAFETY: the room is as long as said, and outlives the call.
+    let got = unsafe { libc::recv(socket.as_raw_fd(), place, len, libc::MSG_DONTWAIT) };
+    usize::try_from(got).map_err(|_| io::Error::last_os_error())
+}
+
 /// Why there is no socket on ::1, where there is no IPv6: switched off, or not
 /// in the kernel.
 pub fn has_no_such_address(err: &io::Error) -> bool {

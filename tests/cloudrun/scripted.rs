@@ -17,6 +17,7 @@
 //! - `{"say": "HTTP/1.1 200 OK\r\n...", "times": 1}`: one TLS record each.
 //! - `{"wait": ["cues", "go", 1]}`: as `GET /wait` does; `POST /cue` with
 //!   `{"name": "go"}` gives such a sign.
+//! - `{"cue": "said"}`: gives one itself, for a test to wait for.
 //! - `{"do": "notify"}`: TLS's close_notify and FIN; `"fin"`: FIN without it;
 //!   `"close"`: close_notify, and the socket is closed; `"reset"`: RST;
 //!   `"deaf"`: nothing is received from here on.
@@ -122,6 +123,8 @@ impl Tape<'_> {
             let (what, which) = (what.as_str()?, which.as_str()?);
             let happened = self.world.wait_for(what, which, times.as_u64()?);
             self.receive_while(line, happened).await;
+        } else if let Some(name) = step["cue"].as_str() {
+            self.world.count("cues", name);
         } else {
             return self.act(line, step["do"].as_str()?).await;
         }

@@ -1,66 +1,78 @@
 //! The answer on its way back: interim ones, the final one, and its body.
 
+use std::fmt;
 use std::io::{self, Write as _};
 use std::mem;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
+use log::warn;
+
 use super::asked::Asked;
 use super::body::Body;
+use super::forward::closed;
 use super::head::{BadHead, Framing, Head};
 use super::rewrite::Response;
-use super::upload::Upload;
-use super::{Failed, Next, Session};
+use super::upload::{Upload, Uploaded};
+use super::{Failed, Session};
 use crate::proxy::Refused;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::route::is_invalid_token;
 use crate::proxy::upstream::{Reader, send};
-use crate::sys::{self, Peer};
+use crate::sys;
+use crate::sys::peer::{Peer, peer};
 
 /// What came of waiting for an answer.
 pub enum Answered {
-    /// It was passed on; `keep`: the upstream's connection can serve again.
-    Done { next: Next, keep: bool },
+    /// It was passed on. `keep`: the client was told that it may ask again;
+    /// `again`: the upstream's connection can serve again.
+    Done { keep: bool, again: bool },
     /// 101: what follows is no HTTP any more; its first bytes are in `answer`.
     Switched,
+}
+
+/// A request that was sent, and where its answer comes from.
+pub struct Sent<'a> {
+    pub asked: &'a Asked,
+    pub reader: &'a mut Reader,
+    /// Its body may still be on its way.
+    pub upload: Option<&'a Upload<'a>>,
 }
 
 impl Session<'_> {
     /// Passes on interim answers and the final one.
     ///
-    /// As long as nothing was passed on, an end of the connection is
-    /// [`Failed::Stale`].
-    pub fn answer(
-        &mut self,
-        asked: &Asked,
-        reader: &mut Reader,
-        upload: Option<&Upload<'_>>,
-    ) -> Result<Answered, Failed> {
+    /// As long as no byte of an answer has come, an end of the connection is
+    /// [`Failed::Stale`]: only then may the request be sent once more.
+    pub fn answer(&mut self, mut sent: Sent<'_>) -> Result<Answered, Failed> {
         let mut head = mem::take(&mut self.answer_head);
-        let answered = self.pass(asked, &mut head, reader, upload);
+        let answered = self.pass(&mut sent, &mut head);
         self.answer_head = head;
         answered
     }
 
-    fn pass(
-        &mut self,
-        asked: &Asked,
-        head: &mut Head,
-        reader: &mut Reader,
-        upload: Option<&Upload<'_>>,
-    ) -> Result<Answered, Failed> {
-        loop {
-            let end = self.read_answer(asked, head, reader)?;
+    fn pass(&mut self, sent: &mut Sent<'_>, head: &mut Head) -> Result<Answered, Failed> {
+        let asked = sent.asked;
+        let host = &asked.goal.destination.host;
+        for interim in 0..=MAX_INTERIM {
+            let end = match self.read_answer(sent, head) {
+                Err(Failed::Stale) if interim > 0 => return Err(Failed::Refused(closed(asked))),
+                end => end?,
+            };
             let status = head.status(&self.answer);
             let switches = status == 101 && asked.upgrade;
             if status == 101 && !asked.upgrade {
                 return Err(Failed::Refused(Refusal::new(
                     Kind::HttpUpgradeFailed,
-                    format!("{} switched protocols unasked", asked.goal.destination.host),
+                    format!("{host} switched protocols unasked"),
                 )));
             }
             if status >= 200 {
-                return self.final_answer(asked, head, end, reader, upload);
+                let replay = interim == 0 && sent.upload.is_none();
+                return self.final_answer(sent, head, end, replay);
+            }
+            if interim == MAX_INTERIM {
+                break;
             }
             if asked.minor > 0 {
                 self.out.clear();
@@ -73,42 +85,40 @@ impl Session<'_> {
                     renamed: None,
                 };
                 response.write(&mut self.out);
-                self.send_down(reader)?;
+                self.send_down(sent.reader)?;
             }
             self.answer.drain(..end);
             if switches {
                 asked.log(101, self.proxy);
                 return Ok(Answered::Switched);
             }
+            // One who gets nothing of them would not be missed otherwise.
+            self.look_around(sent.reader)?;
         }
+        Err(Failed::Refused(Refusal::new(
+            Kind::HttpProtocolError,
+            format!("{host} sent more than {MAX_INTERIM} interim answers (1xx)"),
+        )))
     }
 
+    /// `replay`: nothing was passed on that a second answer could contradict.
     fn final_answer(
         &mut self,
-        asked: &Asked,
+        sent: &mut Sent<'_>,
         head: &Head,
         end: usize,
-        reader: &mut Reader,
-        upload: Option<&Upload<'_>>,
+        replay: bool,
     ) -> Result<Answered, Failed> {
+        let asked = sent.asked;
         let status = head.status(&self.answer);
         let challenge = head.get(&self.answer, "www-authenticate");
-        if let (401, Some(bearer)) = (status, &asked.bearer)
-            && challenge.is_some_and(is_invalid_token)
-        {
-            // Who was not let in has done nothing yet: any method may come again.
-            if !asked.again && upload.is_none() && asked.is_whole() {
-                if let Some(other) = self.proxy.another(&asked.goal, bearer) {
-                    return Err(Failed::Denied(other));
-                }
-            } else {
-                self.proxy.forget(&asked.goal, bearer);
-            }
+        if status == 401 && challenge.is_some_and(is_invalid_token) {
+            self.denied(asked, replay)?;
         }
         let framing = head
             .response_framing(&self.answer, asked.head_only)
             .map_err(|bad| Failed::Refused(bad_answer(asked, bad)))?;
-        let through = upload.is_none_or(Upload::is_complete);
+        let through = sent.upload.is_none_or(Upload::is_complete_soon);
         let unchunk = asked.minor == 0 && framing == Framing::Chunked;
         let keep = asked.keep && through && framing != Framing::Close && !unchunk;
         self.out.clear();
@@ -130,14 +140,32 @@ impl Session<'_> {
         });
         self.answer.drain(..end);
         let Some(body) = Body::new(framing) else {
-            self.send_down(reader)?;
+            self.send_down(sent.reader)?;
             // Bytes after an answer that has no body belong to nobody.
-            let nothing_left = self.answer.is_empty() && reader.pieces().next().is_none();
-            let keep_upstream = reusable && nothing_left;
-            return Ok(done(keep, keep_upstream));
+            let clean = self.answer.is_empty() && sent.reader.pieces().next().is_none();
+            let again = reusable && clean;
+            return Ok(Answered::Done { keep, again });
         };
-        let clean = self.pass_body(body, unchunk, no, reader)?;
-        Ok(done(keep, reusable && clean))
+        let clean = self.pass_body(body, unchunk, no, sent)?;
+        let again = reusable && clean;
+        Ok(Answered::Done { keep, again })
+    }
+
+    /// A token was called invalid: [`Failed::Denied`] where there is another one,
+    /// and the request can be sent with that.
+    fn denied(&self, asked: &Asked, replay: bool) -> Result<(), Failed> {
+        let Some(bearer) = &asked.bearer else {
+            return Ok(());
+        };
+        // Who was not let in has done nothing yet: any method may come again.
+        if asked.again || !replay || !asked.is_whole() {
+            self.proxy.forget(&asked.goal, bearer);
+            return Ok(());
+        }
+        match self.proxy.another(&asked.goal, bearer) {
+            Some(other) => Err(Failed::Denied(other)),
+            None => Ok(()),
+        }
     }
 
     /// Passes a body as it comes; whether nothing came after its end.
@@ -146,7 +174,7 @@ impl Session<'_> {
         mut body: Body,
         unchunk: bool,
         mut no: Option<No<'_>>,
-        reader: &mut Reader,
+        sent: &mut Sent<'_>,
     ) -> Result<bool, Failed> {
         loop {
             // What it says may come with its head or after it.
@@ -166,97 +194,109 @@ impl Session<'_> {
                     carried.extend_from_slice(data);
                 }
             });
-            // The client has the head already: all that can be said now is
-            // that the answer is not whole, by closing.
-            let (n, ended) = taken.map_err(|_| self.cut(reader))?;
+            let (n, ended) = taken.map_err(|bad| match self.out.is_empty() {
+                true => self.cut(sent, &bad),
+                false => {
+                    let host = &sent.asked.goal.destination.host;
+                    let details = format!("{host} answered with {bad}");
+                    Failed::Refused(Refusal::new(Kind::HttpProtocolError, details))
+                }
+            })?;
             if self.out.is_empty() && !unchunk {
                 (&mut &*self.tcp)
                     .write_all(&self.answer[..n])
-                    .map_err(|_| gone(reader))?;
+                    .map_err(|_| gone(sent.reader))?;
             } else {
                 match unchunk {
                     true => self.out.extend_from_slice(&carried),
                     false => self.out.extend_from_slice(&self.answer[..n]),
                 }
-                self.send_down(reader)?;
+                self.send_down(sent.reader)?;
             }
             if ended {
-                return Ok(self.answer.len() == n && reader.pieces().next().is_none());
+                return Ok(self.answer.len() == n && sent.reader.pieces().next().is_none());
             }
             self.answer.clear();
             if no.is_none() && !unchunk {
-                return self.pass_rest(body, reader);
+                return self.pass_rest(body, sent);
             }
-            loop {
-                match self.receive(reader) {
-                    Ok(0) if matches!(body, Body::Close) => return Ok(false),
-                    Ok(0) => return Err(self.cut(reader)),
-                    Ok(_) => break,
-                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                        self.look_around(reader)?;
-                    }
-                    Err(_) => return Err(self.cut(reader)),
+            if !self.receive_body(&body, sent)? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Waits for more of a body; `false` where the end of the connection is
+    /// the body's end.
+    fn receive_body(&mut self, body: &Body, sent: &mut Sent<'_>) -> Result<bool, Failed> {
+        loop {
+            match self.receive(sent.reader) {
+                Ok(0) if matches!(body, Body::Close) => return Ok(false),
+                Ok(0) => return Err(self.cut(sent, &ENDED)),
+                Ok(_) => return Ok(true),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    self.look_around(sent.reader)?;
                 }
+                Err(err) => return Err(self.cut(sent, &err)),
             }
         }
     }
 
     /// The same for the rest of a body, straight from where TLS left it.
-    fn pass_rest(&mut self, mut body: Body, reader: &mut Reader) -> Result<bool, Failed> {
+    fn pass_rest(&mut self, mut body: Body, sent: &mut Sent<'_>) -> Result<bool, Failed> {
         loop {
-            match reader.fill() {
+            match sent.reader.fill() {
                 Ok(()) => {}
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    self.look_around(reader)?;
+                    self.look_around(sent.reader)?;
                     continue;
                 }
-                Err(_) => return Err(self.cut(reader)),
+                Err(err) => return Err(self.cut(sent, &err)),
             }
-            let (mut passed, mut ended, mut bad) = (0, false, false);
-            let parts = reader.pieces().map_while(|piece| {
+            let (mut passed, mut ended, mut bad) = (0, false, None);
+            let parts = sent.reader.pieces().map_while(|piece| {
                 if ended {
                     return None;
                 }
                 let taken = body.take(piece, |_| {});
-                bad = taken.is_err();
+                bad = taken.err();
                 let (n, done) = taken.ok()?;
                 passed += n;
                 ended = done;
                 Some(&piece[..n])
             });
-            let sent = send(self.tcp, parts);
-            sent.map_err(|_| gone(reader))?;
-            reader.consume(passed);
+            let done = send(self.tcp, parts);
+            done.map_err(|_| gone(sent.reader))?;
+            sent.reader.consume(passed);
+            if let Some(bad) = bad {
+                return Err(self.cut(sent, &bad));
+            }
             match (ended, passed) {
-                _ if bad => return Err(self.cut(reader)),
-                (true, _) => return Ok(reader.pieces().next().is_none()),
+                (true, _) => return Ok(sent.reader.pieces().next().is_none()),
                 (false, 0) if matches!(body, Body::Close) => return Ok(false),
-                (false, 0) => return Err(self.cut(reader)),
+                (false, 0) => return Err(self.cut(sent, &ENDED)),
                 (false, _) => {}
             }
         }
     }
 
-    fn read_answer(
-        &mut self,
-        asked: &Asked,
-        head: &mut Head,
-        reader: &mut Reader,
-    ) -> Result<usize, Failed> {
+    fn read_answer(&mut self, sent: &mut Sent<'_>, head: &mut Head) -> Result<usize, Failed> {
         loop {
             match head.read_response(&self.answer) {
                 Ok(Some(end)) => return Ok(end),
                 Ok(None) => {}
-                Err(bad) => return Err(Failed::Refused(bad_answer(asked, bad))),
+                Err(bad) => return Err(Failed::Refused(bad_answer(sent.asked, bad))),
             }
-            match self.receive(reader) {
+            match self.receive(sent.reader) {
                 Ok(n) if n > 0 => {}
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.look_around(reader)?,
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    self.look_around(sent.reader)?
+                }
                 _ if self.answer.is_empty() => return Err(Failed::Stale),
                 _ => {
                     return Err(Failed::Refused(Refusal::new(
                         Kind::HttpResponseIncomplete,
-                        format!("{} broke off its answer", asked.goal.destination.host),
+                        format!("{} broke off its answer", sent.asked.goal.destination.host),
                     )));
                 }
             }
@@ -285,17 +325,14 @@ impl Session<'_> {
     }
 
     /// While the upstream is silent: is the client still there?
-    ///
-    /// One that only ended its own direction may wait for its answer. It looks
-    /// just like one that left, so it is waited with for a while.
     fn look_around(&mut self, reader: &Reader) -> Result<(), Failed> {
-        let gone_for_good = match sys::peer(self.tcp.as_fd()) {
-            Peer::Open => false,
+        let gone_for_good = match peer(self.tcp) {
+            Peer::There => false,
             Peer::Ended => {
                 let since = *self.ended.get_or_insert_with(Instant::now);
                 since.elapsed() > HALF_CLOSED
             }
-            Peer::Broken => true,
+            Peer::Gone => true,
         };
         match gone_for_good {
             true => Err(gone(reader)),
@@ -303,9 +340,18 @@ impl Session<'_> {
         }
     }
 
-    /// An answer broke off after its head was passed on.
-    fn cut(&self, reader: &Reader) -> Failed {
-        reader.abort();
+    /// An answer broke off after its head was passed on: all that the client
+    /// can still be told is that it is not whole, by closing.
+    fn cut(&self, sent: &Sent<'_>, why: &dyn fmt::Display) -> Failed {
+        // Unless it was the client who left, and the upstream that was told.
+        if sent.upload.and_then(Upload::outcome) != Some(Uploaded::ClientGone) {
+            let asked = sent.asked;
+            warn!(
+                "proxy: {}: the answer of {} was cut: {why}",
+                asked.host, asked.goal.destination.host
+            );
+        }
+        sent.reader.abort();
         sys::reset_on_close(self.tcp.as_fd());
         Failed::Over
     }
@@ -316,16 +362,6 @@ struct No<'a> {
     asked: &'a Asked,
     status: u16,
     challenge: Option<Vec<u8>>,
-}
-
-fn done(keep: bool, keep_upstream: bool) -> Answered {
-    Answered::Done {
-        next: match keep {
-            true => Next::Request,
-            false => Next::Close,
-        },
-        keep: keep_upstream,
-    }
 }
 
 /// The client is gone, and the service should know.
@@ -344,5 +380,10 @@ fn bad_answer(asked: &Asked, bad: BadHead) -> Refusal {
     Refusal::new(kind, format!("{host} answered with {bad}"))
 }
 
-/// How long a client that sends nothing more may wait for its answer.
+/// How many interim answers one request may have: one in less than four
+/// seconds for an hour, the longest that Cloud Run lets a request take.
+pub const MAX_INTERIM: usize = 1000;
+const ENDED: &str = "the connection was closed in its middle";
+/// How long a client that sends nothing more may wait for its answer, where
+/// nothing tells whether it is still there to read it.
 const HALF_CLOSED: Duration = Duration::from_secs(10);

@@ -33,8 +33,6 @@ pub struct Asked {
     pub minor: u8,
     pub keep: bool,
     pub framing: Framing,
-    /// The client waits for leave to send its body.
-    pub expects: bool,
     pub upgrade: bool,
     pub bearer: Option<Secret>,
     /// It is sent for the second time, with another token.
@@ -48,7 +46,7 @@ pub struct To {
     pub name: String,
     pub accept: Option<String>,
     pub head_only: bool,
-    /// It is clear where the next request starts, and there may be one.
+    /// There may be another request, where it is clear where that begins.
     pub keep: bool,
     pub minor: u8,
 }
@@ -72,7 +70,7 @@ impl To {
             name: asked.host.to_string(),
             accept: asked.accept.clone(),
             head_only: asked.head_only,
-            keep: asked.keep && asked.is_whole(),
+            keep: asked.keep,
             minor: asked.minor,
         }
     }
@@ -86,11 +84,7 @@ impl To {
             name: name.unwrap_or_else(|| To::default().name),
             accept: head.get(input, "accept").map(text),
             head_only: head.method(input) == b"HEAD",
-            keep: head.keeps_alive(input)
-                && matches!(
-                    head.request_framing(input),
-                    Ok(Framing::None | Framing::Length(0))
-                ),
+            keep: head.keeps_alive(input),
             minor: head.minor,
         }
     }
@@ -117,8 +111,7 @@ impl Asked {
 
 impl Session<'_> {
     /// Reads the request's meaning out of its head.
-    pub fn understand(&mut self) -> Result<Request, Refusal> {
-        let input = self.input.bytes();
+    pub fn understand(&mut self, input: &[u8]) -> Result<Request, Refusal> {
         let head = &self.head;
         let method = head.method(input);
         let framing = framing(head, input)?;
@@ -156,7 +149,6 @@ impl Session<'_> {
             minor: head.minor,
             keep: head.keeps_alive(input),
             framing,
-            expects: head.lists(input, "expect", "100-continue"),
             upgrade: upgrades(head, input, framing),
             bearer,
             goal,

@@ -1,7 +1,6 @@
 //! A request on its way to its destination: which connection it takes, how
 //! its body follows it, and when it is sent once more.
 
-use std::io;
 use std::mem;
 use std::net::Shutdown;
 use std::thread;
@@ -9,28 +8,30 @@ use std::time::Duration;
 
 use log::debug;
 
-use super::answer::Answered;
+use super::answer::{Answered, Sent};
 use super::asked::Asked;
-use super::body::Body;
-use super::head::Framing;
+use super::body::BadChunk;
+use super::input::RequestBody;
 use super::upload::{Upload, Uploaded};
-use super::{Failed, Next, Over, ROOM, Session, rewrite, tunnel};
+use super::{Failed, Next, ROOM, Session, rewrite};
 use crate::context::ClientContext;
 use crate::proxy::STACK;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::upstream::{Alpn, Connection};
+use crate::proxy::upstream::Ready;
 use crate::sys;
 
 impl Session<'_> {
     /// Sends the request that stands in `request`, its body after it, and passes
     /// the answer back.
-    pub fn forward(&mut self, asked: &mut Asked) -> Result<Next, Failed> {
+    pub fn forward(&mut self, asked: &mut Asked, body: &mut RequestBody) -> Result<Next, Failed> {
+        // What is wrong with the body already is nothing to trouble anyone with.
+        body.scan().map_err(bad_body)?;
         let mut request = mem::take(&mut self.request);
         let mut fresh = false;
         let next = loop {
             let mut connection = self.connection(asked, fresh)?;
             self.answer.clear();
-            let done = self.attempt(asked, &request, &mut connection);
+            let done = self.attempt(asked, &request, body, &mut connection);
             match done {
                 Err(Failed::Stale) if asked.repeatable() && !fresh => {
                     debug!("proxy: {}: connection was dead; a new one", asked.host);
@@ -44,13 +45,16 @@ impl Session<'_> {
                     }
                     asked.again = true;
                 }
-                Ok((next, keep)) => {
-                    if keep {
-                        connection.used = true;
-                        self.upstream = Some(connection);
+                Ok(Answered::Done { keep, again }) => {
+                    if again {
+                        self.upstream = Some(connection.rest());
                     }
-                    break Ok(next);
+                    break Ok(match keep {
+                        true => Next::Request,
+                        false => Next::Close,
+                    });
                 }
+                Ok(Answered::Switched) => break Ok(Next::Tunnel(Box::new(connection))),
                 Err(failed) => break Err(failed),
             }
         };
@@ -61,151 +65,115 @@ impl Session<'_> {
         next
     }
 
-    fn connection(&mut self, asked: &Asked, fresh: bool) -> Result<Connection, Failed> {
+    fn connection(&mut self, asked: &Asked, fresh: bool) -> Result<Ready, Failed> {
         let to = &asked.goal.destination;
-        if let Some(held) = self.upstream.take() {
-            if held.leads_to(to) && !fresh {
-                // What cannot be repeated looks first whether anyone is there.
-                if asked.repeatable() || held.is_quiet() {
-                    return Ok(held);
-                }
-            } else if !fresh {
-                self.proxy.upstream.put(held);
-            }
-        }
-        if !fresh && let Some(idle) = self.proxy.upstream.take(to) {
-            return Ok(idle);
-        }
         let mut client = ClientContext::new(self.tcp, HALF_CLOSED);
-        Ok(self.proxy.upstream.dial(to, Alpn::Http1, &mut client)?)
+        if fresh {
+            return Ok(self.proxy.upstream.fresh(to, &mut client)?);
+        }
+        let mut held = self.upstream.take();
+        if let Some(other) = held.take_if(|held| !held.leads_to(to)) {
+            self.proxy.upstream.put(other);
+        }
+        Ok(self.proxy.upstream.ready(to, held, &mut client)?)
     }
 
-    /// One try on one connection: what comes next for the client, and whether
-    /// the connection can serve again.
+    /// One try on one connection.
     fn attempt(
         &mut self,
         asked: &Asked,
         request: &[u8],
-        connection: &mut Connection,
-    ) -> Result<(Next, bool), Failed> {
-        let whole = match Body::new(asked.framing) {
-            None => connection.writer.write_all(request).is_ok(),
-            Some(mut body) => match asked.framing {
-                Framing::Length(length) if length <= SMALL && !asked.expects => {
-                    self.send_small(request, &mut body, connection)?
-                }
-                // An answer may come before the body is through, and then must
-                // not wait behind it.
-                _ => return self.attempt_large(asked, request, body, connection),
-            },
+        body: &mut RequestBody,
+        connection: &mut Ready,
+    ) -> Result<Answered, Failed> {
+        // Many clients write a head and then its body: mostly that is here by
+        // now, and needs no thread.
+        if !body.is_whole() && body.fill_now(self.tcp).is_ok() {
+            body.scan().map_err(bad_body)?;
+        }
+        if !body.is_whole() {
+            // An answer may come before the body is through, and then must
+            // not wait behind it (RFC 9112 section 9.5).
+            return self.attempt_upload(asked, request, body, connection);
+        }
+        // Not used up: what follows it is found by `RequestBody::finish`.
+        let sent = match body.bytes() {
+            [] => connection.writer.write_all(request),
+            bytes => connection.writer.write_parts(&[request, bytes]),
         };
-        if !whole && connection.used && asked.repeatable() {
+        if sent.is_err() && connection.used && asked.repeatable() {
             return Err(Failed::Stale);
         }
-        match self.answer(asked, &mut connection.reader, None) {
+        match self.answer(Sent {
+            asked,
+            reader: &mut connection.reader,
+            upload: None,
+        }) {
             // Whoever was told half a request cannot be told another.
-            Ok(Answered::Done { next, keep }) => Ok((next, keep && whole)),
-            Ok(Answered::Switched) => {
-                tunnel::run(self.tcp, self.input.bytes(), &self.answer, connection);
-                Ok((Next::Close, false))
-            }
+            Ok(Answered::Done { keep, again }) => Ok(Answered::Done {
+                keep,
+                again: again && sent.is_ok(),
+            }),
             Err(Failed::Stale) if !connection.used => Err(Failed::Refused(closed(asked))),
-            Err(failed) => Err(failed),
+            answered => answered,
         }
     }
 
     /// The same while a second thread sends the body.
-    fn attempt_large(
+    fn attempt_upload(
         &mut self,
         asked: &Asked,
         request: &[u8],
-        body: Body,
-        connection: &mut Connection,
-    ) -> Result<(Next, bool), Failed> {
-        let Connection { reader, writer, .. } = connection;
-        let upload = Upload::new(self.tcp, mem::take(&mut self.input), body, reader.aborter());
-        let result = thread::scope(|scope| -> Result<_, Failed> {
+        body: &mut RequestBody,
+        connection: &mut Ready,
+    ) -> Result<Answered, Failed> {
+        let Ready { reader, writer, .. } = connection;
+        let upload = Upload::new(self.tcp, asked.framing, reader.aborter());
+        let (answered, complete) = thread::scope(|scope| -> Result<_, Failed> {
             let job = &upload;
-            let thread = thread::Builder::new()
+            thread::Builder::new()
                 .name("upload".to_owned())
                 .stack_size(STACK)
-                .spawn_scoped(scope, sys::held(move || job.run(request, writer)))
+                .spawn_scoped(scope, sys::held(move || job.run(request, body, writer)))
                 .map_err(|err| {
                     let details = format!("no thread for a body: {err}");
                     Failed::Refused(Refusal::new(Kind::ProxyInternalError, details))
                 })?;
-            let answered = self.answer(asked, reader, Some(&upload));
-            let complete = upload.is_complete();
+            let upload = Some(job);
+            let answered = self.answer(Sent {
+                asked,
+                reader,
+                upload,
+            });
+            let complete = job.is_complete();
             if !complete {
-                // The upstream has said what it had to say. What the client
-                // still sends is read, so that it gets to read the answer.
-                reader.abort();
-                upload.drain();
+                job.stop();
+                // The client that still sends gets to know that no more is wanted.
                 if answered.is_ok() {
                     let _ = self.tcp.shutdown(Shutdown::Write);
                 }
             }
-            if answered.is_ok() || complete {
-                let _ = thread.join();
-            }
             Ok((answered, complete))
-        });
-        let outcome = upload.outcome();
-        self.input = upload.into_input();
-        let (answered, complete) = result?;
-        match (outcome, answered) {
+        })?;
+        match (upload.outcome(), answered) {
             (Some(Uploaded::ClientGone), _) => Err(Failed::Over),
-            (Some(Uploaded::Bad(bad)), Err(_)) => Err(Failed::Refused(Refusal::new(
-                Kind::HttpRequestError(400),
-                bad.to_string(),
-            ))),
-            (_, Ok(Answered::Done { next, keep })) if complete => Ok((next, keep)),
-            (_, Ok(_)) => Ok((Next::Close, false)),
+            (Some(Uploaded::Bad(bad)), Err(Failed::Stale | Failed::Refused(_))) => {
+                Err(bad_body(bad))
+            }
+            (_, Ok(_)) if !complete => Ok(Answered::Done {
+                keep: false,
+                again: false,
+            }),
             // A body is on its way, or gone: it cannot be sent again.
             (_, Err(Failed::Stale)) => Err(Failed::Refused(closed(asked))),
-            (_, Err(failed)) => Err(failed),
+            (_, answered) => answered,
         }
     }
+}
 
-    /// Sends a small body together with its head; whether all of it went out.
-    fn send_small(
-        &mut self,
-        request: &[u8],
-        body: &mut Body,
-        connection: &mut Connection,
-    ) -> Result<bool, Over> {
-        let mut first = Some(request);
-        loop {
-            let bytes = self.input.bytes();
-            // A body of known length has nothing in it that could be bad.
-            let (n, done) = body.take(bytes, |_| {}).map_err(|_| Over)?;
-            let sent = match first.take() {
-                Some(request) => connection.writer.write_parts(&[request, &bytes[..n]]),
-                None => connection.writer.write_all(&bytes[..n]),
-            };
-            self.input.consume(n);
-            if sent.is_err() {
-                return Ok(false);
-            }
-            if done {
-                return Ok(true);
-            }
-            loop {
-                match self.input.fill(self.tcp) {
-                    Ok(0) => {
-                        connection.reader.abort();
-                        return Err(Over);
-                    }
-                    Ok(_) => break,
-                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(err) => {
-                        connection.reader.abort();
-                        return Err(err.into());
-                    }
-                }
-            }
-        }
-    }
+fn bad_body(bad: BadChunk) -> Failed {
+    let details = format!("the request has {bad}");
+    Failed::Refused(Refusal::new(Kind::HttpRequestError(400), details))
 }
 
 pub fn closed(asked: &Asked) -> Refusal {
@@ -218,9 +186,7 @@ pub fn closed(asked: &Asked) -> Refusal {
     )
 }
 
-/// How long a client that sent FIN is waited with while its upstream is dialled.
-/// One that half-closed its connection in order is rare, and a dial takes
-/// milliseconds; most that do so have given up.
+/// How long a client that sent FIN is waited with while its upstream is
+/// dialled, where the kernel does not say whether it is still there to read: a
+/// dial takes milliseconds, and most that send FIN have given up.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
-/// The largest body that is sent by the thread that reads the answer.
-const SMALL: u64 = 64 * 1024;

@@ -1,15 +1,136 @@
-//! What the client has sent and nobody has used yet.
+//! What the client has sent and nobody has used yet, and who may read it.
+//!
+//! A request can only be read from an [`Input`]. There is one at the start of
+//! the connection, and then one behind each body that was read to its end:
+//! what is left of a body can never be taken for a request (RFC 9112
+//! sections 9.3 and 11.2).
 
 use std::io::{self, Read as _};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use super::head::LARGEST;
+use super::body::{BadChunk, Body};
+use super::head::{Framing, LARGEST};
 use crate::proxy::room::lengthen;
+use crate::sys::net::receive_now;
+
+/// The client's bytes from a place on where a request begins.
+pub struct Input(Buffer);
+
+impl Input {
+    /// The start of a connection, with what was read of it already.
+    pub fn new(first: Vec<u8>) -> Input {
+        Input(Buffer::new(first))
+    }
+
+    /// All that is there.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    /// One read; errors and `Ok(0)` as those of [`Buffer::fill`].
+    pub fn fill(&mut self, tcp: &TcpStream) -> io::Result<usize> {
+        self.0.fill(tcp)
+    }
+
+    /// Gives the room back while nothing is in it.
+    pub fn rest(&mut self) {
+        self.0.rest();
+    }
+
+    /// The body of the request whose head ends at `head_end`.
+    pub fn into_body(mut self, head_end: usize, framing: Framing) -> RequestBody {
+        self.0.consume(head_end);
+        RequestBody {
+            buffer: self.0,
+            left: Body::new(framing),
+            found: 0,
+        }
+    }
+
+    /// For a connection that speaks HTTP/1 no more.
+    pub fn into_buffer(self) -> Buffer {
+        self.0
+    }
+}
+
+/// Reads the body of one request; a request without one is whole at once.
+///
+/// It owns the client's input, and gives it back only behind the body's end.
+pub struct RequestBody {
+    buffer: Buffer,
+    /// What is still to come; `None` once the end was found.
+    left: Option<Body>,
+    /// How many bytes of the buffer belong to the body, as far as they were
+    /// looked at.
+    found: usize,
+}
+
+/// The body's end was not read, so nobody knows where a request begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfinished;
+
+impl RequestBody {
+    /// Looks at what has come. After an error the body has no end any more.
+    pub fn scan(&mut self) -> Result<(), BadChunk> {
+        let Some(left) = &mut self.left else {
+            return Ok(());
+        };
+        match left.take(&self.buffer.bytes()[self.found..], |_| {}) {
+            Ok((n, ended)) => {
+                self.found += n;
+                if ended {
+                    self.left = None;
+                }
+                Ok(())
+            }
+            Err(bad) => {
+                self.left = Some(Body::Close);
+                Err(bad)
+            }
+        }
+    }
+
+    /// Its bytes that are here and were looked at.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer.bytes()[..self.found]
+    }
+
+    /// They are used.
+    pub fn advance(&mut self) {
+        self.buffer.consume(self.found);
+        self.found = 0;
+    }
+
+    /// Whether nothing of it is still to come.
+    pub fn is_whole(&self) -> bool {
+        self.left.is_none()
+    }
+
+    /// One read that does not wait; errors and `Ok(0)` as those of
+    /// [`Buffer::fill`].
+    pub fn fill_now(&mut self, tcp: &TcpStream) -> io::Result<usize> {
+        self.buffer.fill_by(|room| receive_now(tcp.as_fd(), room))
+    }
+
+    /// Where the next request begins.
+    ///
+    /// # Errors
+    /// The body's end has not come: the connection can serve no other request.
+    pub fn finish(mut self) -> Result<Input, Unfinished> {
+        // It may be here and not looked at.
+        let bad = self.scan().is_err();
+        if bad || !self.is_whole() {
+            return Err(Unfinished);
+        }
+        self.advance();
+        Ok(Input(self.buffer))
+    }
+}
 
 /// A buffer that is filled at its end and used from its start.
-#[derive(Default)]
-pub struct Input {
+pub struct Buffer {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -17,10 +138,9 @@ pub struct Input {
     was_full: bool,
 }
 
-impl Input {
-    /// Starts with what was read already.
-    pub fn new(first: Vec<u8>) -> Input {
-        Input {
+impl Buffer {
+    fn new(first: Vec<u8>) -> Buffer {
+        Buffer {
             start: 0,
             end: first.len(),
             buffer: first,
@@ -45,6 +165,13 @@ impl Input {
     /// One read, for as much as there is room; the room grows as it is used.
     /// `Ok(0)`: the client will send nothing more.
     pub fn fill(&mut self, mut tcp: &TcpStream) -> io::Result<usize> {
+        self.fill_by(|room| tcp.read(room))
+    }
+
+    fn fill_by(
+        &mut self,
+        mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -56,7 +183,7 @@ impl Input {
             lengthen(&mut self.buffer, larger.max(self.end + 1));
         }
         let n = loop {
-            match tcp.read(&mut self.buffer[self.end..]) {
+            match read(&mut self.buffer[self.end..]) {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 done => break done?,
             }
@@ -66,27 +193,35 @@ impl Input {
         Ok(n)
     }
 
-    /// Gives the room back while nothing is in it.
-    pub fn rest(&mut self) {
+    fn rest(&mut self) {
         if self.start == self.end {
             self.buffer = Vec::new();
         }
     }
 }
 
-/// Ends a connection whose client may still be sending: closing at once would
-/// make the kernel reset it, and the client could lose our last answer.
+/// Ends a connection whose client may still be sending (RFC 9112 section
+/// 9.6): closing at once would make the kernel reset it, and the client could
+/// lose our last answer.
+///
+/// Blocks: until the client closes, pauses for long, or for [`LONGEST_LINGER`].
 pub fn linger(mut tcp: &TcpStream) {
     let _ = tcp.shutdown(Shutdown::Write);
-    let deadline = Instant::now() + LINGER;
+    let started = Instant::now();
+    let mut last = started;
     let mut sink = [0; 4096];
-    while Instant::now() < deadline {
+    while started.elapsed() < LONGEST_LINGER && last.elapsed() < LONGEST_PAUSE {
         match tcp.read(&mut sink) {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
             Ok(0) | Err(_) => return,
-            Ok(_) => {}
+            Ok(_) => last = Instant::now(),
         }
     }
 }
 
 const SMALLEST: usize = 4 * 1024;
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a client is heard out that does not stop sending: by then it has
+/// had the answer for long.
+const LONGEST_LINGER: Duration = Duration::from_secs(10);
+/// How long it may be silent meanwhile.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1500);

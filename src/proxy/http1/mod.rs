@@ -22,17 +22,20 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use self::asked::{Request, To, bad_head};
+use self::asked::{Asked, Request, To, bad_head};
 use self::forward::closed;
-use self::head::Head;
-use self::input::Input;
+use self::head::{BadHead, Framing, Head};
+use self::input::{Input, RequestBody, Unfinished};
 use super::refusal::{Kind, Refusal};
-use super::upstream::{Connection, DialError};
+use super::upstream::{Connection, DialError, Ready};
 use super::{Goal, Proxy};
 use crate::secret::Secret;
 use crate::sys;
 
 pub use self::probe::ask;
+
+#[cfg(test)]
+mod tests;
 
 /// Serves the connection until one side closes it. `first` are the bytes that
 /// were read to see that it is HTTP/1.
@@ -40,7 +43,6 @@ pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
     let mut session = Session {
         proxy,
         tcp,
-        input: Input::new(first),
         head: Head::default(),
         answer_head: Head::default(),
         request: Vec::new(),
@@ -51,7 +53,10 @@ pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
         ended: None,
         upstream: None,
     };
-    while let Ok(Next::Request) = session.exchange() {}
+    let mut input = Input::new(first);
+    while let Ok(Some(next)) = session.exchange(input) {
+        input = next;
+    }
     if let Some(connection) = session.upstream.take() {
         proxy.upstream.put(connection);
     }
@@ -60,7 +65,6 @@ pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
 struct Session<'a> {
     proxy: &'a Proxy,
     tcp: &'a TcpStream,
-    input: Input,
     head: Head,
     /// The same for answers; kept for its room.
     answer_head: Head,
@@ -80,11 +84,13 @@ struct Session<'a> {
     upstream: Option<Connection>,
 }
 
-/// What an exchange leaves behind.
-#[derive(PartialEq, Eq)]
-enum Next {
+/// What comes after an answer.
+pub enum Next {
+    /// The client was told that it may ask again.
     Request,
     Close,
+    /// The two sides speak of something else from here on.
+    Tunnel(Box<Ready>),
 }
 
 /// The connection is over: its client is gone, or no answer would be whole.
@@ -122,74 +128,117 @@ impl From<Over> for Failed {
 }
 
 impl Session<'_> {
-    /// One request and its answer.
-    fn exchange(&mut self) -> Result<Next, Over> {
-        let Some(end) = self.read_head()? else {
-            return Ok(Next::Close);
-        };
-        let mut asked = match self.understand() {
-            Ok(Request::Forward(asked)) => asked,
-            Ok(Request::Tunnelled) => {
-                self.input.consume(end);
-                (&mut &*self.tcp).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-                return Ok(Next::Request);
+    /// One request and its answer; where the next request begins, if there
+    /// may be one.
+    fn exchange(&mut self, mut input: Input) -> Result<Option<Input>, Over> {
+        let end = match self.read_head(&mut input)? {
+            Some(Ok(end)) => end,
+            Some(Err(bad)) => {
+                return self.refuse(&bad_head(bad), &To::default(), Err(Unfinished));
             }
+            None => return Ok(None),
+        };
+        match self.understand(input.bytes()) {
+            Ok(Request::Forward(asked)) => {
+                let body = input.into_body(end, asked.framing);
+                self.serve(asked, body)
+            }
+            Ok(Request::Tunnelled) => self.tunnel(self.body(input, end)),
             Err(refusal) => {
-                let mut to = To::head(&self.head, self.input.bytes());
-                // Who wrote this wrong may mean something else by the rest, too.
-                to.keep &= !matches!(refusal.kind, Kind::HttpRequestError(_));
-                self.input.consume(end);
-                return self.refuse(&refusal, &to);
+                let to = To::head(&self.head, input.bytes());
+                let next = match refusal.kind {
+                    // Who wrote this wrong may mean something else by the rest, too.
+                    Kind::HttpRequestError(_) => Err(Unfinished),
+                    _ => self.body(input, end).finish(),
+                };
+                self.refuse(&refusal, &to, next)
             }
-        };
-        self.input.consume(end);
-        match self.forward(&mut asked) {
-            Ok(next) => Ok(next),
-            Err(Failed::Over) => Err(Over),
-            Err(Failed::Stale | Failed::Denied(_)) => {
-                self.refuse(&closed(&asked), &To::asked(&asked))
-            }
-            Err(Failed::Refused(refusal)) => self.refuse(&refusal, &To::asked(&asked)),
         }
     }
 
-    /// Answers in the upstream's place. Only after a whole request without a
-    /// body is it clear where the next one starts.
-    fn refuse(&mut self, refusal: &Refusal, to: &To) -> Result<Next, Over> {
+    /// CONNECT to one of our names: the tunnel's other end is here.
+    fn tunnel(&mut self, body: RequestBody) -> Result<Option<Input>, Over> {
+        // Who else reads it may take what follows for its body, or may not
+        // (RFC 9110 section 9.3.6).
+        if !body.is_whole() {
+            let kind = Kind::HttpRequestError(400);
+            let refusal = Refusal::new(kind, "the request has CONNECT and a body");
+            return self.refuse(&refusal, &To::default(), Err(Unfinished));
+        }
+        (&mut &*self.tcp).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        Ok(body.finish().ok())
+    }
+
+    /// The body of a request that is answered here.
+    fn body(&self, input: Input, head_end: usize) -> RequestBody {
+        // One that nobody can read has no end.
+        let framing = self.head.request_framing(input.bytes());
+        input.into_body(head_end, framing.unwrap_or(Framing::Close))
+    }
+
+    /// Has a request carried out.
+    fn serve(&mut self, mut asked: Asked, mut body: RequestBody) -> Result<Option<Input>, Over> {
+        let refusal = match self.forward(&mut asked, &mut body) {
+            Err(Failed::Over) => return Err(Over),
+            Err(Failed::Stale | Failed::Denied(_)) => closed(&asked),
+            Err(Failed::Refused(refusal)) => refusal,
+            Ok(next) => {
+                return Ok(match (next, body.finish()) {
+                    (Next::Request, Ok(input)) => Some(input),
+                    (Next::Tunnel(mut connection), Ok(input)) => {
+                        tunnel::run(self.tcp, input.into_buffer(), &self.answer, &mut connection);
+                        None
+                    }
+                    (Next::Close, Ok(input)) if input.bytes().is_empty() => None,
+                    _ => {
+                        input::linger(self.tcp);
+                        None
+                    }
+                });
+            }
+        };
+        self.refuse(&refusal, &To::asked(&asked), body.finish())
+    }
+
+    /// Answers in the upstream's place. `next` is where the next request
+    /// begins, if that is clear.
+    fn refuse(
+        &mut self,
+        refusal: &Refusal,
+        to: &To,
+        next: Result<Input, Unfinished>,
+    ) -> Result<Option<Input>, Over> {
         warn!("proxy: {}: {}", to.name, refusal.reason());
-        let mut answer = refusal.to_http1(to.accept.as_deref(), to.head_only, !to.keep);
-        if to.keep && to.minor == 0 {
+        let next = next.ok().filter(|_| to.keep);
+        let mut answer = refusal.to_http1(to.accept.as_deref(), to.head_only, next.is_none());
+        if next.is_some() && to.minor == 0 {
             answer = rewrite::kept_alive(&answer);
         }
         (&mut &*self.tcp).write_all(&answer)?;
-        if to.keep {
-            return Ok(Next::Request);
+        if next.is_none() {
+            input::linger(self.tcp);
         }
-        input::linger(self.tcp);
-        Ok(Next::Close)
+        Ok(next)
     }
 
     /// Reads until a whole head stands at the start of the input; `None` when
     /// the client is done.
-    fn read_head(&mut self) -> Result<Option<usize>, Over> {
+    fn read_head(&mut self, input: &mut Input) -> Result<Option<Result<usize, BadHead>>, Over> {
         loop {
-            match self.head.read_request(self.input.bytes()) {
-                Ok(Some(end)) => return Ok(Some(end)),
+            match self.head.read_request(input.bytes()) {
+                Ok(Some(end)) => return Ok(Some(Ok(end))),
                 Ok(None) => {}
-                Err(bad) => {
-                    self.refuse(&bad_head(bad), &To::default())?;
-                    return Ok(None);
-                }
+                Err(bad) => return Ok(Some(Err(bad))),
             }
-            let got = match self.input.fill(self.tcp) {
+            let got = match input.fill(self.tcp) {
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
                     // A client that pauses lends its connection to others,
                     // and waits without waking us every second.
                     if let Some(connection) = self.upstream.take() {
                         self.proxy.upstream.put(connection);
                     }
-                    if self.input.bytes().is_empty() {
-                        self.input.rest();
+                    if input.bytes().is_empty() {
+                        input.rest();
                         self.request = Vec::new();
                         self.out = Vec::new();
                         self.head = Head::default();
@@ -198,7 +247,7 @@ impl Session<'_> {
                     }
                     sys::memory::shrink_stack();
                     let _ = self.tcp.set_read_timeout(None);
-                    let got = self.input.fill(self.tcp);
+                    let got = input.fill(self.tcp);
                     let _ = self.tcp.set_read_timeout(Some(PATIENCE));
                     got?
                 }

@@ -3,13 +3,14 @@
 
 use std::io;
 
+use super::answer::MAX_INTERIM;
 use super::head::{self, Head};
-use crate::proxy::upstream::Connection;
+use crate::proxy::upstream::Ready;
 use crate::secret::Secret;
 
 /// Asks for `/` on a new connection: the status, and the start of the body.
 pub fn ask(
-    connection: &mut Connection,
+    connection: &mut Ready,
     authority: &str,
     bearer: Option<&Secret>,
 ) -> io::Result<(u16, Vec<u8>)> {
@@ -21,25 +22,32 @@ pub fn ask(
     connection.writer.write_all(request.as_bytes())?;
     let mut head = Head::default();
     let mut answer = vec![0; head::LARGEST];
-    let mut held = 0;
+    let (mut held, mut interim) = (0, 0);
     loop {
-        let n = connection.reader.read(&mut answer[held..])?;
-        held += n;
         let read = head.read_response(&answer[..held]);
-        match read.map_err(|bad| io::Error::other(bad.to_string()))? {
-            Some(end) => {
-                let status = head.status(&answer);
-                // The body mostly comes with it; who knows no front end's page
-                // takes the status for the service's own.
-                if held == end
-                    && let Ok(n) = connection.reader.read(&mut answer[held..])
-                {
-                    held += n;
-                }
-                return Ok((status, answer[end..held].to_vec()));
+        let Some(end) = read.map_err(|bad| io::Error::other(bad.to_string()))? else {
+            match connection.reader.read(&mut answer[held..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => held += n,
             }
-            None if n == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            None => {}
+            continue;
+        };
+        let status = head.status(&answer);
+        if status >= 200 {
+            // The body mostly comes with it; who knows no front end's page
+            // takes the status for the service's own.
+            if held == end
+                && let Ok(n) = connection.reader.read(&mut answer[held..])
+            {
+                held += n;
+            }
+            return Ok((status, answer[end..held].to_vec()));
         }
+        interim += 1;
+        if interim > MAX_INTERIM {
+            return Err(io::Error::other("interim answers (1xx) without end"));
+        }
+        answer.copy_within(end..held, 0);
+        held -= end;
     }
 }

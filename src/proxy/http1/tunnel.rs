@@ -5,15 +5,15 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 use std::thread;
 
-use super::input::Input;
-use crate::proxy::upstream::{Aborter, Connection, Reader, Writer};
+use super::input::Buffer;
+use crate::proxy::upstream::{Aborter, Reader, Ready, Writer};
 use crate::sys::{alive, held};
 
 /// Passes bytes both ways. `sent` and `received` are what came with the heads.
 ///
 /// When one side is done the other hears of it and may go on (half-close).
-pub fn run(tcp: &TcpStream, sent: &[u8], received: &[u8], connection: &mut Connection) {
-    let Connection { reader, writer, .. } = connection;
+pub fn run(tcp: &TcpStream, sent: Buffer, received: &[u8], connection: &mut Ready) {
+    let Ready { reader, writer, .. } = connection;
     let aborter = reader.aborter();
     reader.keep_alive();
     thread::scope(|scope| {
@@ -28,9 +28,8 @@ pub fn run(tcp: &TcpStream, sent: &[u8], received: &[u8], connection: &mut Conne
     });
 }
 
-fn up(tcp: &TcpStream, sent: &[u8], writer: &mut Writer, aborter: &Aborter) {
+fn up(tcp: &TcpStream, mut input: Buffer, writer: &mut Writer, aborter: &Aborter) {
     let mut pass = || -> io::Result<()> {
-        let mut input = Input::new(sent.to_vec());
         loop {
             let bytes = input.bytes();
             if !bytes.is_empty() {

@@ -4,27 +4,28 @@ use std::io;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::body::{BadChunk, Body};
-use super::input::Input;
+use super::body::BadChunk;
+use super::head::Framing;
+use super::input::RequestBody;
 use crate::proxy::upstream::{Aborter, Writer};
+use crate::sys::net::{Wait, poll};
 
-/// The job, and what came of it.
+/// What the thread that sends the body and the one that reads the answer know
+/// of each other.
 pub struct Upload<'a> {
     tcp: &'a TcpStream,
+    /// The body is a small one.
+    is_small: bool,
     aborter: Aborter,
-    work: Mutex<Work>,
+    /// Written once, by the thread that sends.
     outcome: Mutex<Option<Uploaded>>,
     ended: Condvar,
     /// The last bytes are being sent.
     ending: AtomicBool,
-    draining: AtomicBool,
-}
-
-struct Work {
-    input: Input,
-    body: Body,
+    /// Written by the thread that reads the answer: no more is to be sent.
+    stopped: AtomicBool,
 }
 
 /// How an upload ended.
@@ -40,66 +41,92 @@ pub enum Uploaded {
 }
 
 impl<'a> Upload<'a> {
-    /// `input` holds what has come of the body already.
-    pub fn new(tcp: &'a TcpStream, input: Input, body: Body, aborter: Aborter) -> Upload<'a> {
+    /// `framing` is that of the request.
+    pub fn new(tcp: &'a TcpStream, framing: Framing, aborter: Aborter) -> Upload<'a> {
         Upload {
             tcp,
+            is_small: matches!(framing, Framing::Length(..=SMALL)),
             aborter,
-            work: Mutex::new(Work { input, body }),
             outcome: Mutex::new(None),
             ended: Condvar::new(),
             ending: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
         }
     }
 
     /// Sends the head and the body after it.
-    pub fn run(&self, head: &[u8], writer: &mut Writer) {
-        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = match writer.write_all(head) {
-            Ok(()) => self.send(&mut work, writer),
-            Err(_) => Uploaded::Refused,
+    ///
+    /// Blocks: until the body's end, an error, or [`Upload::stop`].
+    pub fn run(&self, head: &[u8], body: &mut RequestBody, writer: &mut Writer) {
+        let outcome = match self.send(head, body, writer) {
+            Ok(()) => Uploaded::Complete,
+            Err(why) => why,
         };
-        if matches!(outcome, Uploaded::Bad(_) | Uploaded::ClientGone) {
-            // Wakes the thread that waits for an answer none will give.
-            self.aborter.abort();
-        }
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         self.ended.notify_all();
+        if matches!(outcome, Uploaded::Bad(_) | Uploaded::ClientGone) {
+            // Wakes the thread that waits for an answer none will give; it
+            // finds the reason.
+            self.aborter.abort();
+        }
         if outcome == Uploaded::Refused {
-            work.drain(self.tcp, &self.draining);
+            self.discard(body);
         }
     }
 
-    fn send(&self, work: &mut Work, writer: &mut Writer) -> Uploaded {
-        loop {
-            let bytes = work.input.bytes();
-            if !bytes.is_empty() {
-                let (n, done) = match work.body.take(bytes, |_| {}) {
-                    Ok(taken) => taken,
-                    Err(bad) => return Uploaded::Bad(bad),
-                };
-                if done {
-                    self.ending.store(true, Ordering::Relaxed);
-                }
-                let sent = writer.write_all(&bytes[..n]);
-                work.input.consume(n);
-                if sent.is_err() {
-                    return Uploaded::Refused;
-                }
-                if done {
-                    return Uploaded::Complete;
-                }
+    fn send(
+        &self,
+        head: &[u8],
+        body: &mut RequestBody,
+        writer: &mut Writer,
+    ) -> Result<(), Uploaded> {
+        writer
+            .write_parts(&[head, body.bytes()])
+            .map_err(|_| Uploaded::Refused)?;
+        body.advance();
+        while !body.is_whole() {
+            self.receive(body)?;
+            body.scan().map_err(Uploaded::Bad)?;
+            if body.is_whole() {
+                self.ending.store(true, Ordering::Relaxed);
             }
-            match work.input.fill(self.tcp) {
-                Ok(0) => return Uploaded::ClientGone,
-                Ok(_) => {}
+            let sent = writer.write_all(body.bytes());
+            body.advance();
+            sent.map_err(|_| Uploaded::Refused)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for more of the body, unless the upstream is gone.
+    fn receive(&self, body: &mut RequestBody) -> Result<(), Uploaded> {
+        while !self.stopped.load(Ordering::Relaxed) {
+            match body.fill_now(self.tcp) {
+                Ok(0) => return Err(Uploaded::ClientGone),
+                Ok(_) => return Ok(()),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(Uploaded::ClientGone),
+            }
+            let mut waits = [Wait::readable(self.tcp), self.aborter.wait()];
+            let _ = poll(&mut waits, Some(PAUSE));
+            if waits[1].is_ready() {
+                break;
+            }
+        }
+        Err(Uploaded::Refused)
+    }
+
+    /// Reads what nobody wants any more until the answer is through: some
+    /// clients read it only when they are done sending.
+    fn discard(&self, body: &mut RequestBody) {
+        while !self.stopped.load(Ordering::Relaxed) {
+            match body.fill_now(self.tcp) {
+                Ok(0) => return,
+                Ok(_) if body.scan().is_err() || body.is_whole() => return,
+                Ok(_) => body.advance(),
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    if self.draining.load(Ordering::Relaxed) {
-                        return Uploaded::Refused;
-                    }
+                    let _ = poll(&mut [Wait::readable(self.tcp)], Some(PAUSE));
                 }
-                Err(_) => return Uploaded::ClientGone,
+                Err(_) => return,
             }
         }
     }
@@ -115,53 +142,49 @@ impl<'a> Upload<'a> {
     /// from sending them; that is worth a moment, as it decides whether both
     /// connections live on.
     pub fn is_complete(&self) -> bool {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.ending.load(Ordering::Relaxed) {
-            let wait = self
-                .ended
-                .wait_timeout_while(outcome, MOMENT, |outcome| outcome.is_none());
-            outcome = wait.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        self.is_complete_within(Duration::ZERO)
+    }
+
+    /// The same at an answer's head, with which the client learns whether its
+    /// connection lives on.
+    ///
+    /// Many clients write a head and then its body, and many services answer
+    /// without reading one: the rest of a small body may be here at once.
+    pub fn is_complete_soon(&self) -> bool {
+        self.is_complete_within(match self.is_small {
+            true => SOON,
+            false => Duration::ZERO,
+        })
+    }
+
+    fn is_complete_within(&self, wait: Duration) -> bool {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = match self.ending.load(Ordering::Relaxed) {
+            true => MOMENT,
+            false => wait,
+        };
+        let waited = self
+            .ended
+            .wait_timeout_while(outcome, wait, |outcome| outcome.is_none());
+        let outcome = waited.unwrap_or_else(PoisonError::into_inner).0;
         *outcome == Some(Uploaded::Complete)
     }
 
-    /// From now on the client is only heard out, and not for long.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// What came after the body.
-    pub fn into_input(self) -> Input {
-        let work = self.work.into_inner();
-        work.unwrap_or_else(PoisonError::into_inner).input
-    }
-}
-
-impl Work {
-    /// Reads what nobody wants any more: the client reads our answer only
-    /// when it is done sending, and a close would take the answer from it.
-    fn drain(&mut self, tcp: &TcpStream, draining: &AtomicBool) {
-        let mut since = None;
-        loop {
-            let n = self.input.bytes().len();
-            self.input.consume(n);
-            match self.input.fill(tcp) {
-                Ok(0) => return,
-                Err(err) if err.kind() != io::ErrorKind::WouldBlock => return,
-                got => {
-                    if draining.load(Ordering::Relaxed) {
-                        let since = *since.get_or_insert_with(Instant::now);
-                        if got.is_err() || since.elapsed() > LONGEST_DRAIN {
-                            return;
-                        }
-                    }
-                }
-            }
-        }
+    /// The upstream has said what it had to say: no more is sent to it.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        // Also wakes the thread that sends.
+        self.aborter.abort();
     }
 }
 
 /// How long the last bytes of a body may take after their answer is there.
 const MOMENT: Duration = Duration::from_millis(100);
-/// How long a client is heard out that does not stop sending.
-const LONGEST_DRAIN: Duration = Duration::from_secs(10);
+/// How long an early answer may wait for the rest of a small body. A client
+/// that is still busy sending it takes far less; one that has paused loses no
+/// more than that.
+const SOON: Duration = Duration::from_millis(10);
+/// The largest body that is small, in bytes.
+const SMALL: u64 = 64 * 1024;
+/// How long it takes at most until a stop is noticed that wakes nobody.
+const PAUSE: Duration = Duration::from_millis(50);

@@ -1,5 +1,7 @@
 use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::thread;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::crypto::CryptoProvider;
@@ -8,6 +10,8 @@ use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::unbuffered::ConnectionState;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection};
 
+use super::super::incoming::Incoming;
+use super::super::stream::{Found, Reader, halves};
 use super::*;
 
 /// Every suite a certificate of ours can serve.
@@ -262,4 +266,58 @@ fn what_is_refused() {
         let got = pair.opener.open(&mut input.to_vec(), &pair.keys);
         assert!(got.is_err(), "{what}: {got:?}");
     }
+}
+
+/// A connection to [`Pair::far`], and where its records are to be written.
+fn connected(pair: Pair) -> (Reader, TcpStream, Vec<u8>, ServerConnection) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = listener.local_addr().expect("its address");
+    let tcp = TcpStream::connect(to).expect("a connection");
+    let (line, _) = listener.accept().expect("its other end");
+    let tls = (pair.keys, pair.opener, pair.sealer, None);
+    let (reader, _) = halves(tcp, Some(tls), Incoming::default());
+    let (mut waiting, mut far) = (pair.input, pair.far);
+    while far.wants_write() {
+        far.write_tls(&mut waiting).expect("a write");
+    }
+    (reader, line, waiting, far)
+}
+
+#[test]
+fn tickets_that_wait_are_no_answer_and_all_else_is() {
+    for suite in SUITES {
+        let is_tls13 = suite.tls13().is_some();
+        let (mut reader, mut line, tickets, mut far) = connected(Pair::new(suite));
+        assert_eq!(reader.look(), Found::Nothing, "{suite:?}");
+        assert_eq!(!tickets.is_empty(), is_tls13, "{suite:?}");
+        line.write_all(&tickets).expect("a write");
+        for _ in 0..2 {
+            assert_eq!(reader.look(), Found::Nothing, "{suite:?}");
+        }
+        far.writer().write_all(b"x").expect("a write");
+        far.write_tls(&mut line).expect("a write");
+        for _ in 0..2 {
+            assert_eq!(reader.look(), Found::Bytes, "{suite:?}");
+        }
+        let (mut reader, mut line, tickets, mut far) = connected(Pair::new(suite));
+        line.write_all(&tickets).expect("a write");
+        far.send_close_notify();
+        far.write_tls(&mut line).expect("a write");
+        assert_eq!(reader.look(), Found::End, "{suite:?}");
+        let (mut reader, line, ..) = connected(Pair::new(suite));
+        drop(line);
+        assert_eq!(reader.look(), Found::End, "{suite:?}");
+    }
+}
+
+#[test]
+fn half_a_ticket_is_waited_for() {
+    let (mut reader, mut line, tickets, _far) = connected(Pair::new(SUITES[0]));
+    let (start, rest) = tickets.split_at(tickets.len() / 2 + 1);
+    line.write_all(start).expect("a write");
+    thread::scope(|scope| {
+        let look = scope.spawn(|| reader.look());
+        line.write_all(rest).expect("a write");
+        assert_eq!(look.join().expect("a look"), Found::Nothing);
+    });
 }
