@@ -139,21 +139,22 @@ impl Upstream {
         let connected = started.elapsed();
         // Small writes are gathered by us; Nagle would only hold them back.
         let _ = tcp.set_nodelay(true);
-        let (reader, writer) = match to.tls {
-            true => {
-                let session = self.session(to, alpn)?;
-                let (reader, writer, got) = handshake::handshake(tcp, session, HANDSHAKE)
-                    .map_err(|err| tls_refusal(to, &err))?;
-                if alpn == Alpn::Http2 && got.as_deref() != Some(b"h2") {
-                    return Err(Refusal::new(
-                        Kind::TlsProtocolError,
-                        format!("{} does not offer HTTP/2 (h2) by ALPN", to.host),
-                    ));
+        let (reader, writer) =
+            match to.tls {
+                true => {
+                    let session = self.session(to, alpn)?;
+                    let (reader, writer, got) = handshake::handshake(tcp, session, HANDSHAKE)
+                        .map_err(|err| match is_no_protocol(&err) && alpn == Alpn::Http2 {
+                            true => http1_only(to),
+                            false => tls_refusal(to, &err),
+                        })?;
+                    if alpn == Alpn::Http2 && got.as_deref() != Some(b"h2") {
+                        return Err(http1_only(to));
+                    }
+                    (reader, writer)
                 }
-                (reader, writer)
-            }
-            false => stream::plain(tcp),
-        };
+                false => stream::plain(tcp),
+            };
         sys::memory::shrink_stack();
         reader
             .patience(Some(PATIENCE))
@@ -381,6 +382,23 @@ fn resolve_refusal(err: &ResolveError) -> Refusal {
     Refusal::new(kind, err.to_string())
 }
 
+/// It did not agree to h2 by ALPN (RFC 7301).
+fn http1_only(to: &Destination) -> Refusal {
+    Refusal::new(
+        Kind::Http1Only,
+        format!("{} speaks HTTP/1.1 only, not HTTP/2", to.host),
+    )
+}
+
+/// Whether the handshake ended because none of the protocols will do.
+fn is_no_protocol(err: &io::Error) -> bool {
+    let inner = err
+        .get_ref()
+        .and_then(|err| err.downcast_ref::<rustls::Error>());
+    let alert = AlertDescription::NoApplicationProtocol;
+    matches!(inner, Some(rustls::Error::AlertReceived(got)) if *got == alert)
+}
+
 /// rustls reports through `io::Error`; what it said is inside.
 fn tls_refusal(to: &Destination, err: &io::Error) -> Refusal {
     let inner = err
@@ -393,7 +411,7 @@ fn tls_refusal(to: &Destination, err: &io::Error) -> Refusal {
         ),
         Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => (
             Kind::TlsAlertReceived,
-            "it does not offer the HTTP/2 or HTTP/1.1 that was asked for, by ALPN".to_owned(),
+            "it does not offer the HTTP/1.1 that was asked for, by ALPN".to_owned(),
         ),
         Some(rustls::Error::AlertReceived(alert)) => (
             Kind::TlsAlertReceived,

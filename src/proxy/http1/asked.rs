@@ -15,8 +15,8 @@ use crate::secret::Secret;
 /// What a head asks for.
 pub enum Request {
     Forward(Asked),
-    /// CONNECT to one of our names: the tunnel's other end is this proxy.
-    Tunnelled,
+    /// CONNECT to this authority: the tunnel's other end is this proxy.
+    Tunnelled(String),
 }
 
 /// What is to be remembered of a request while it is answered.
@@ -139,8 +139,7 @@ impl Session<'_> {
                 let goal = self.proxy.goal(authority.text)?;
                 // Refused here already where it leads back to runsd.
                 self.proxy.upstream.addresses(&goal.destination)?;
-                self.tunnelled = Some(authority.text.to_owned());
-                return Ok(Request::Tunnelled);
+                return Ok(Request::Tunnelled(authority.text.to_owned()));
             }
             Err(Malformed::Scheme) => return Err(other_scheme(head.target(input))),
             Err(bad) => return Err(bad.into()),

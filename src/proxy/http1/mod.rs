@@ -34,9 +34,22 @@ use crate::sys;
 
 pub use self::probe::ask;
 
-/// Serves the connection until one side closes it. `first` are the bytes that
-/// were read to see that it is HTTP/1.
-pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
+/// Inside of a CONNECT that was answered here.
+pub struct Tunnel {
+    pub authority: String,
+    /// What the client has said in it already.
+    pub first: Vec<u8>,
+}
+
+/// Serves the connection until one side closes it, or a CONNECT begins it
+/// anew. `first` are the bytes that were read to see that it is HTTP/1;
+/// `tunnelled` is the authority of the CONNECT that it is in.
+pub fn serve(
+    proxy: &Proxy,
+    tcp: &TcpStream,
+    first: Vec<u8>,
+    tunnelled: Option<String>,
+) -> Option<Tunnel> {
     let mut session = Session {
         proxy,
         tcp,
@@ -47,14 +60,24 @@ pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
         out: Vec::new(),
         answer: Vec::new(),
         last: None,
-        tunnelled: None,
+        tunnelled,
         ended: None,
         upstream: None,
     };
-    while let Ok(Next::Request) = session.exchange() {}
+    let tunnel = loop {
+        match session.exchange() {
+            Ok(Next::Request) => {}
+            Ok(Next::Tunnel(authority)) => {
+                let first = session.input.bytes().to_vec();
+                break Some(Tunnel { authority, first });
+            }
+            Ok(Next::Close) | Err(Over) => break None,
+        }
+    };
     if let Some(connection) = session.upstream.take() {
         proxy.upstream.put(connection);
     }
+    tunnel
 }
 
 struct Session<'a> {
@@ -72,7 +95,7 @@ struct Session<'a> {
     answer: Vec<u8>,
     /// The last Host and where it led: nearly always the next one too.
     last: Option<(Arc<str>, Arc<Goal>)>,
-    /// The authority of a CONNECT that was answered by this very connection.
+    /// The authority of the CONNECT that this connection is in.
     tunnelled: Option<String>,
     /// Since when the client sends nothing more.
     ended: Option<Instant>,
@@ -84,6 +107,9 @@ struct Session<'a> {
 #[derive(PartialEq, Eq)]
 enum Next {
     Request,
+    /// What the client says from here on is for this authority, in a protocol
+    /// of its choice.
+    Tunnel(String),
     Close,
 }
 
@@ -120,10 +146,10 @@ impl Session<'_> {
         };
         let mut asked = match self.understand() {
             Ok(Request::Forward(asked)) => asked,
-            Ok(Request::Tunnelled) => {
+            Ok(Request::Tunnelled(authority)) => {
                 self.input.consume(end);
                 (&mut &*self.tcp).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-                return Ok(Next::Request);
+                return Ok(Next::Tunnel(authority));
             }
             Err(refusal) => {
                 let mut to = To::head(&self.head, self.input.bytes());

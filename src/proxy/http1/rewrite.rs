@@ -2,6 +2,7 @@
 //! with what [`Changes`] says. Pure.
 
 use super::head::{Framing, Head};
+use crate::proxy::hop::is_hop_by_hop;
 use crate::proxy::route::{AUTHORIZATION, Change, Changes, SERVERLESS, USER_AGENT};
 use crate::secret::Secret;
 
@@ -34,7 +35,7 @@ impl Request<'_> {
         line(out, b"Host", self.authority.as_bytes());
         let listed = head.get(input, "connection").is_some();
         head.copy(input, out, |name| {
-            if for_one_hop(name) || listed && is_listed(head, input, name) {
+            if is_hop_by_hop(name) || listed && is_listed(head, input, name) {
                 return false;
             }
             if is(name, "host") || is(name, "content-length") {
@@ -110,7 +111,7 @@ impl Response<'_> {
         let switches = status == 101;
         let listed = self.head.get(self.input, "connection").is_some();
         self.head.copy(self.input, out, |name| {
-            let left_out = for_one_hop(name)
+            let left_out = is_hop_by_hop(name)
                 || listed && is_listed(self.head, self.input, name)
                 // What a response to HEAD, or a 304, says of a length is about
                 // another response.
@@ -174,23 +175,6 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 fn is(name: &[u8], wanted: &str) -> bool {
     name.eq_ignore_ascii_case(wanted.as_bytes())
-}
-
-/// Headers that are about this connection (RFC 9110 section 7.6.1). What they
-/// announce (body, upgrade, trailers) is written anew where it holds.
-fn for_one_hop(name: &[u8]) -> bool {
-    // Most names differ by their length already.
-    match name.len() {
-        2 => is(name, "te"),
-        7 => is(name, "upgrade"),
-        10 => is(name, "connection") || is(name, "keep-alive"),
-        14 => is(name, "http2-settings"),
-        16 => is(name, "proxy-connection"),
-        17 => is(name, "transfer-encoding"),
-        19 => is(name, "proxy-authorization"),
-        18 => is(name, "proxy-authenticate"),
-        _ => false,
-    }
 }
 
 fn is_listed(head: &Head, input: &[u8], name: &[u8]) -> bool {

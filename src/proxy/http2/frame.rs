@@ -264,8 +264,10 @@ pub enum ErrorCode {
     FlowControl,
     StreamClosed,
     FrameSize,
+    RefusedStream,
     Compression,
     EnhanceYourCalm,
+    Http11Required,
 }
 
 impl ErrorCode {
@@ -278,8 +280,10 @@ impl ErrorCode {
             ErrorCode::FlowControl => 0x3,
             ErrorCode::StreamClosed => 0x5,
             ErrorCode::FrameSize => 0x6,
+            ErrorCode::RefusedStream => 0x7,
             ErrorCode::Compression => 0x9,
             ErrorCode::EnhanceYourCalm => 0xb,
+            ErrorCode::Http11Required => 0xd,
         }
     }
 }

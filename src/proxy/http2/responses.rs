@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use super::batch::Batch;
 use super::frame::{self, ErrorCode, Fatal, Frame, flag, kind, setting};
@@ -50,6 +51,9 @@ impl<'a> Responses<'a> {
         tell: &mut dyn FnMut(Said<'_>),
     ) -> Result<(), Fatal> {
         let max = lock(self.streams).client_max_frame;
+        if !lock(self.streams).upstream_greeted && batch.rest().starts_with(b"HTTP/1.") {
+            return Err(Fatal::new(ErrorCode::Http11Required, "HTTP/1.1"));
+        }
         while let Some(frame) = frame::parse(batch.rest(), max)? {
             match frame.header.kind {
                 kind::DATA => self.data(&frame, tell),
@@ -61,18 +65,14 @@ impl<'a> Responses<'a> {
                     batch.pass(block.wire);
                     continue;
                 }
-                kind::RST_STREAM => {
-                    lock(self.streams).reset(frame.header.stream);
-                }
+                kind::RST_STREAM => self.reset(&frame)?,
                 kind::SETTINGS => {
                     settings(&frame, batch, self.streams)?;
                     continue;
                 }
                 kind::GOAWAY => {
-                    if let Some(&last) = frame.payload.first_chunk() {
-                        let last = u32::from_be_bytes(last) & 0x7fff_ffff;
-                        lock(self.streams).upstream_goes(last);
-                    }
+                    self.goaway(&frame, batch);
+                    continue;
                 }
                 _ => {}
             }
@@ -92,6 +92,38 @@ impl<'a> Responses<'a> {
         self.end_of_stream(frame);
     }
 
+    fn reset(&self, frame: &Frame<'_>) -> Result<(), Fatal> {
+        // What an upstream says of a client that breaks the protocol.
+        let is_clients_fault = [
+            ErrorCode::Protocol,
+            ErrorCode::FlowControl,
+            ErrorCode::StreamClosed,
+            ErrorCode::FrameSize,
+            ErrorCode::EnhanceYourCalm,
+        ]
+        .map(ErrorCode::number)
+        .contains(&frame.number()?);
+        lock(self.streams).reset_by_upstream(frame.header.stream, is_clients_fault, Instant::now());
+        Ok(())
+    }
+
+    /// Passes a GOAWAY on; one that takes back what the one before it said is
+    /// put right (RFC 9113 section 6.8).
+    fn goaway(&self, frame: &Frame<'_>, batch: &mut Batch<'_>) {
+        let Some((&octets, rest)) = frame.payload.split_first_chunk() else {
+            return batch.skip(frame.len());
+        };
+        let last = u32::from_be_bytes(octets) & 0x7fff_ffff;
+        let told = lock(self.streams).upstream_goes(last);
+        if told == last {
+            return batch.pass(frame.len());
+        }
+        batch.skip(frame.len());
+        frame.header.write(batch.out());
+        batch.out().extend_from_slice(&told.to_be_bytes());
+        batch.out().extend_from_slice(rest);
+    }
+
     fn block(&mut self, block: &Block<'_>, tell: &mut dyn FnMut(Said<'_>)) {
         let answer = self.decoder.as_mut().map(|decoder| answer(decoder, block));
         if matches!(answer, Some(Err(_))) {
@@ -104,6 +136,9 @@ impl<'a> Responses<'a> {
             let mut streams = lock(self.streams);
             // The block itself tells the client about its table.
             streams.client_table = None;
+            if let Some(id) = block.promised {
+                streams.promised(id);
+            }
             let interim = answer.as_ref().is_some_and(|answer| answer.status < 200);
             if frame.header.kind == kind::PUSH_PROMISE || interim {
                 return;
@@ -132,6 +167,8 @@ struct Block<'a> {
     /// HEADERS or PUSH_PROMISE.
     first: Frame<'a>,
     fragment: Cow<'a, [u8]>,
+    /// The stream that PUSH_PROMISE is about.
+    promised: Option<u32>,
     /// Octets of all its frames.
     wire: usize,
 }
@@ -147,7 +184,11 @@ impl<'a> Block<'a> {
             _ => 0,
         };
         let torn = broken("the upstream's header block is torn");
-        let (_, fragment) = fragment.split_at_checked(before).ok_or(torn)?;
+        let (fields, fragment) = fragment.split_at_checked(before).ok_or(torn)?;
+        let promised = match first.header.kind {
+            kind::PUSH_PROMISE => fields.try_into().ok().map(u32::from_be_bytes),
+            _ => None,
+        };
         let mut fragment = Cow::Borrowed(fragment);
         let mut wire = first.len();
         let mut frame = first;
@@ -168,6 +209,7 @@ impl<'a> Block<'a> {
         Ok(Some(Block {
             first,
             fragment,
+            promised,
             wire,
         }))
     }

@@ -27,6 +27,7 @@ pub struct TestPolicy {
     pub renewed: AtomicBool,
     pub statuses: Mutex<Vec<(u16, Option<String>)>>,
     pub refusals: Mutex<Vec<(u16, Vec<u8>)>>,
+    pub lost: Mutex<Vec<String>>,
 }
 
 impl Policy for TestPolicy {
@@ -73,6 +74,10 @@ impl Policy for TestPolicy {
     fn refused(&self, _: &Note, answer: &Answer, body: &[u8]) {
         lock(&self.refusals).push((answer.status, body.to_vec()));
     }
+
+    fn lost(&self, refusal: &Refusal) {
+        lock(&self.lost).push(refusal.reason());
+    }
 }
 
 /// The SETTINGS of runsd's own: a hundred streams.
@@ -98,6 +103,7 @@ impl Pair {
             renewed: AtomicBool::new(false),
             statuses: Mutex::default(),
             refusals: Mutex::default(),
+            lost: Mutex::default(),
         });
         let served = thread::spawn({
             let policy = policy.clone();
