@@ -195,6 +195,7 @@ impl Connection<'_> {
         input.consume(PREFACE.len());
         loop {
             let mut batch = Batch::new(input.bytes());
+            requests.release(&mut batch);
             let next = loop {
                 match requests.next(&mut batch, Instant::now()) {
                     Ok(Next::Request(request)) => {
@@ -237,9 +238,24 @@ impl Connection<'_> {
             if matches!(next, Next::Settle) {
                 self.settle();
                 requests.settled();
-            } else if !input.fill()? {
+            } else if !self.fill(input, requests.has_waiting())? {
                 return Ok(None);
             }
+        }
+    }
+
+    /// Reads the client; `false` at its end. While requests wait for room, not
+    /// for long: an answer may have made some.
+    fn fill(&self, input: &mut Input<&TcpStream>, has_waiting: bool) -> io::Result<bool> {
+        if !has_waiting {
+            return input.fill();
+        }
+        self.client.set_read_timeout(Some(ROOM_INTERVAL))?;
+        let filled = input.fill();
+        self.client.set_read_timeout(None)?;
+        match filled {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            filled => filled,
         }
     }
 
@@ -426,6 +442,10 @@ const STACK: usize = 256 * 1024;
 /// How long the second request of a connection waits for the upstream's
 /// SETTINGS, which come within one round trip: enough for any on earth.
 const SETTINGS_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How often requests that wait for room at the upstream are looked at: less
+/// than anyone notices, more than costs anything.
+const ROOM_INTERVAL: Duration = Duration::from_millis(4);
 
 /// How long a client may take to read the last it hears.
 const LINGER: Duration = Duration::from_secs(1);

@@ -26,6 +26,9 @@ use crate::secret::Secret;
 
 mod blocks;
 mod control;
+mod waiting;
+
+use waiting::Waiting;
 
 /// The requests of one connection.
 pub struct Requests<'a> {
@@ -43,6 +46,8 @@ pub struct Requests<'a> {
     /// The first request went up, and the upstream has not said yet how many
     /// it takes.
     settling: bool,
+    /// Requests that wait for room at the upstream.
+    waiting: Waiting,
     /// The last request that both tables knew all of.
     known: Option<Known>,
     floods: Floods,
@@ -68,6 +73,7 @@ impl<'a> Requests<'a> {
             acknowledged: false,
             held: Some(Held::new()),
             settling: false,
+            waiting: Waiting::default(),
             known: None,
             floods: Floods::new(now),
             swallowed: 0,
@@ -117,16 +123,19 @@ impl<'a> Requests<'a> {
         self.settling = false;
     }
 
-    /// Passes a request up, its fields rewritten.
+    /// Passes a request up, its fields rewritten, or has it wait.
     pub fn pass(&mut self, request: Request, note: Note, batch: &mut Batch<'_>) {
         let asked = answer::asked(&request.fields);
         let bearer = note.bearer.clone();
-        let Some(max_frame) = self.begin(request.head, asked, request.body, note) else {
-            return;
-        };
-        let passed = self.send(request.head, &request.fields, max_frame, batch);
-        let tables = self.tables();
-        self.known = Known::new(request, passed, tables, asked, bearer);
+        match self.begin(request.head, asked, request.body, note) {
+            Begun::Up(max_frame) => {
+                let passed = self.send(request.head, &request.fields, max_frame, batch);
+                let tables = self.tables();
+                self.known = Known::new(request, passed, tables, asked, bearer);
+            }
+            Begun::Waiting => self.waiting.push(request.head, request.fields),
+            Begun::Not => {}
+        }
     }
 
     /// Passes a request up if it is known and `again` says that it would be
@@ -141,37 +150,53 @@ impl<'a> Requests<'a> {
         let Some(known) = self.known.take_if(|_| request.fields.is_empty()) else {
             return false;
         };
-        let Some(note) = again(known.bearer.as_ref()) else {
+        let waits = self.has_waiting() || !lock(self.streams).has_room();
+        let note = match waits {
+            true => None,
+            false => again(known.bearer.as_ref()),
+        };
+        let Some(note) = note else {
             // Its table is as it was, so it reads as it did.
             let decoded = self.decoder.decode(&request.fragment, MAX_BLOCK);
             request.fields = decoded.map(|decoded| decoded.fields).unwrap_or_default();
             return false;
         };
-        if let Some(max_frame) = self.begin(request.head, known.asked, request.body, note) {
-            headers::write(batch.out(), request.head, &known.passed, max_frame);
+        match self.begin(request.head, known.asked, request.body, note) {
+            Begun::Up(max_frame) => {
+                headers::write(batch.out(), request.head, &known.passed, max_frame);
+            }
+            // The upstream lowered its number this very moment.
+            Begun::Waiting => {
+                let Head { stream, .. } = request.head;
+                frame::write_reset(&mut self.down, stream, ErrorCode::RefusedStream);
+                lock(self.streams).give_up(stream);
+            }
+            Begun::Not => {}
         }
         self.known = Some(known);
         true
     }
 
-    /// A stream of the upstream begins; how large its frames may be. `None`
-    /// when it does not begin: the client was told that it may try again.
-    fn begin(&mut self, head: Head, asked: Asked, body: Option<u64>, note: Note) -> Option<usize> {
+    /// A stream of the upstream begins, now or later.
+    fn begin(&mut self, head: Head, asked: Asked, body: Option<u64>, note: Note) -> Begun {
         let mut streams = lock(self.streams);
         if !streams.accepts(head.stream) {
-            return None;
+            return Begun::Not;
         }
-        if !streams.has_room() {
-            // RFC 9113 section 8.7: nothing was done, it may be sent again. By
-            // then the client knows how many the upstream takes.
+        let waits = self.has_waiting() || !streams.has_room();
+        if waits && !self.waiting.has_room() {
+            // RFC 9113 section 8.7: nothing was done, it may be sent again.
             if !head.end_stream {
                 streams.discard(head.stream);
             }
             frame::write_reset(&mut self.down, head.stream, ErrorCode::RefusedStream);
-            return None;
+            return Begun::Not;
         }
-        streams.opened(head.stream, asked, head.end_stream, body, note);
-        Some(streams.upstream_max_frame)
+        streams.opened(head.stream, asked, head.end_stream, body, note, waits);
+        match waits {
+            true => Begun::Waiting,
+            false => Begun::Up(streams.upstream_max_frame),
+        }
     }
 
     fn tables(&self) -> Tables {
@@ -222,7 +247,14 @@ impl<'a> Requests<'a> {
             kind::PRIORITY => return self.priority(frame, batch, now).map(|()| None),
             kind::SETTINGS => self.settings(frame, now)?,
             kind::PING => self.ping(frame, now)?,
-            kind::WINDOW_UPDATE => self.window_update(frame)?,
+            kind::WINDOW_UPDATE => {
+                let passes = self.window_update(frame)?;
+                if self.has_waiting() && lock(self.streams).is_waiting(frame.header.stream) {
+                    self.keep(frame, batch);
+                    return Ok(None);
+                }
+                passes
+            }
             kind::RST_STREAM => self.reset(frame, now)?,
             kind::GOAWAY if frame.header.stream != 0 => {
                 return Err(Fatal::protocol("GOAWAY on a stream"));
@@ -232,6 +264,7 @@ impl<'a> Requests<'a> {
             // Of a type we need not know.
             _ => match self.state(frame.header.stream) {
                 _ if frame.header.stream == 0 => self.held.is_none(),
+                _ if lock(self.streams).is_waiting(frame.header.stream) => false,
                 State::Open | State::HalfClosed => true,
                 State::Idle | State::Discarded | State::Closed => false,
             },
@@ -258,18 +291,36 @@ impl<'a> Requests<'a> {
             return Ok(());
         }
         let mut streams = lock(self.streams);
-        if streams.received(id, data.len(), end_stream) {
-            if end_stream {
-                streams.ended(id, Side::Client);
-            }
-            batch.pass(frame.len());
+        if !streams.received(id, data.len(), end_stream) {
+            drop(streams);
+            batch.skip(frame.len());
+            self.malformed(id, Malformed::WrongLength, batch, now);
+            self.swallow(frame);
             return Ok(());
         }
+        if end_stream {
+            streams.ended(id, Side::Client);
+        }
+        let waits = self.has_waiting() && streams.is_waiting(id);
         drop(streams);
-        batch.skip(frame.len());
-        self.malformed(id, Malformed::WrongLength, batch, now);
-        self.swallow(frame);
+        match waits {
+            true => self.keep(frame, batch),
+            false => batch.pass(frame.len()),
+        }
         Ok(())
+    }
+
+    /// Has a frame wait with its request; one that is too much for that makes
+    /// it one that may be sent again (RFC 9113 section 8.7).
+    fn keep(&mut self, frame: &Frame<'_>, batch: &mut Batch<'_>) {
+        batch.skip(frame.len());
+        if !self.waiting.frame(frame) {
+            let id = frame.header.stream;
+            frame::write_reset(&mut self.down, id, ErrorCode::RefusedStream);
+            self.waiting.remove(id);
+            lock(self.streams).give_up(id);
+            self.swallow(frame);
+        }
     }
 
     /// Lets DATA of a stream that is over end here, and gives its octets back.
@@ -304,7 +355,9 @@ impl<'a> Requests<'a> {
     /// Ends a stream because of what the client did with it.
     fn stream_error(&mut self, id: u32, code: ErrorCode, batch: &mut Batch<'_>, now: Instant) {
         frame::write_reset(&mut self.down, id, code);
-        if lock(self.streams).reset_for_client(id, now) {
+        let has_gone_up = !lock(self.streams).is_waiting(id);
+        self.waiting.remove(id);
+        if lock(self.streams).reset_for_client(id, now) && has_gone_up {
             frame::write_reset(batch.out(), id, code);
         }
     }
@@ -346,6 +399,15 @@ impl<'a> Requests<'a> {
     }
 }
 
+/// What became of a request.
+enum Begun {
+    /// It goes up, in frames of so many octets.
+    Up(usize),
+    Waiting,
+    /// The client was told that it may try again.
+    Not,
+}
+
 /// What is to be done after [`Requests::next`].
 pub enum Next {
     /// To decide about a request.
@@ -367,8 +429,9 @@ fn pass_or_skip(passes: bool, frame: &Frame<'_>, batch: &mut Batch<'_>) {
     }
 }
 
-/// How many streams a client may open before the upstream was heard.
-const STREAMS: u32 = 100;
+/// How many streams a client may open whatever the upstream takes: until that
+/// is heard, and after that what is over waits.
+pub const STREAMS: u32 = 100;
 
 /// How much of a body nobody wants is read before the client is told to stop.
 const MAX_SWALLOWED: usize = 1 << 20;

@@ -12,6 +12,7 @@ use super::frame::{self, ErrorCode, Fatal, Frame, flag, kind, setting};
 use super::hpack::Decoder;
 use super::lock;
 use super::note::{Answer, Note};
+use super::requests::STREAMS;
 use super::streams::{Side, Streams};
 
 /// The answers of one upstream.
@@ -251,10 +252,17 @@ fn settings(
         return Ok(());
     }
     streams.upstream_settings(pairs.iter().copied());
+    // What runsd told the client already is never taken back: what is above
+    // the upstream's own number waits here. grpc-core, for one, has calls that
+    // never begin after the limit was lowered under them.
+    let told = |&(id, value): &(u16, u32)| match id {
+        setting::MAX_CONCURRENT_STREAMS => (id, value.max(STREAMS)),
+        _ => (id, value),
+    };
     let mut passed: Vec<_> = pairs
         .iter()
-        .copied()
         .filter(|pair| pair.0 != setting::HEADER_TABLE_SIZE)
+        .map(told)
         .collect();
     let first = !std::mem::replace(&mut streams.upstream_greeted, true);
     let limited = |&(id, _): &(u16, u32)| id == setting::MAX_CONCURRENT_STREAMS;

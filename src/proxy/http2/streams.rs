@@ -67,6 +67,8 @@ pub struct Stream {
     pub answered: bool,
     pub client_done: bool,
     pub upstream_done: bool,
+    /// The upstream does not know it yet.
+    waiting: bool,
     /// How much of its body has to come yet, where `content-length` says so.
     body_left: Option<u64>,
 }
@@ -174,10 +176,34 @@ impl Streams {
 
     /// Whether the upstream takes one more stream.
     pub fn has_room(&self) -> bool {
-        self.open.len() < self.upstream_max_streams
+        // Mostly that is all there is to count.
+        self.open.len() < self.upstream_max_streams || {
+            let known = self.open.values().filter(|stream| !stream.waiting);
+            known.count() < self.upstream_max_streams
+        }
     }
 
-    /// A request goes up; `note` is for when its answer comes.
+    /// Whether a request waits until there is room for it.
+    pub fn is_waiting(&self, id: u32) -> bool {
+        self.open.get(&id).is_some_and(|stream| stream.waiting)
+    }
+
+    /// A request that waited goes up, if there is room for it.
+    pub fn start(&mut self, id: u32) -> bool {
+        let has_room = self.has_room() && !self.over;
+        if let Some(stream) = self.open.get_mut(&id).filter(|_| has_room) {
+            stream.waiting = false;
+        }
+        has_room
+    }
+
+    /// A request that waited is given up.
+    pub fn give_up(&mut self, id: u32) {
+        self.remove(id);
+    }
+
+    /// A request goes up, or waits for that; `note` is for when its answer
+    /// comes.
     pub fn opened(
         &mut self,
         id: u32,
@@ -185,6 +211,7 @@ impl Streams {
         client_done: bool,
         body: Option<u64>,
         note: Note,
+        waiting: bool,
     ) {
         let stream = Stream {
             asked,
@@ -192,6 +219,7 @@ impl Streams {
             answered: false,
             client_done,
             upstream_done: false,
+            waiting,
             body_left: body,
         };
         self.open.insert(id, stream);
@@ -311,7 +339,9 @@ impl Streams {
 
     /// The client said RST_STREAM.
     pub fn reset_by_client(&mut self, id: u32, now: Instant) {
-        if self.open.remove(&id).is_some_and(|stream| !stream.answered) {
+        // One that waited has cost the upstream nothing.
+        let costs = |stream: Stream| !stream.answered && !stream.waiting;
+        if self.open.remove(&id).is_some_and(costs) {
             self.count_early_reset(now);
         }
     }

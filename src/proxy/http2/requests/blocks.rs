@@ -60,7 +60,7 @@ impl Requests<'_> {
                 self.request(request, batch, now)
             }
             Err(bad) => {
-                self.begin_malformed(request.head, bad, batch, now);
+                self.begin_malformed(request.head, bad, batch, now)?;
                 Ok(None)
             }
         }
@@ -75,40 +75,45 @@ impl Requests<'_> {
     ) -> Result<Option<Request>, Fatal> {
         let head = request.head;
         if head.end_stream && request.body.is_some_and(|body| body > 0) {
-            self.begin_malformed(head, Malformed::WrongLength, batch, now);
+            self.begin_malformed(head, Malformed::WrongLength, batch, now)?;
             return Ok(None);
         }
         if head.depends_on_itself() {
-            self.begin_malformed(head, Malformed::Dependency, batch, now);
+            self.begin_malformed(head, Malformed::Dependency, batch, now)?;
             return Ok(None);
         }
-        let mut streams = lock(self.streams);
-        streams.began(head.stream);
-        if streams.accepts(head.stream) {
-            return Ok(Some(request));
-        }
-        // GOAWAY told the client that nobody looks at this one.
-        if !head.end_stream {
-            streams.discard(head.stream);
-        }
-        match self.floods.late.take(now) {
-            true => Ok(None),
-            false => Err(Fatal::too_much("too many requests after GOAWAY")),
-        }
+        let is_accepted = self.begin_stream(head, false, now)?;
+        Ok(is_accepted.then_some(request))
     }
 
     /// A stream begins with a request that is malformed, and ends with it.
-    fn begin_malformed(&mut self, head: Head, why: Malformed, batch: &mut Batch<'_>, now: Instant) {
-        let mut streams = lock(self.streams);
-        streams.began(head.stream);
-        if !head.end_stream {
-            streams.discard(head.stream);
-        }
-        let is_accepted = streams.accepts(head.stream);
-        drop(streams);
-        if is_accepted {
+    fn begin_malformed(
+        &mut self,
+        head: Head,
+        why: Malformed,
+        batch: &mut Batch<'_>,
+        now: Instant,
+    ) -> Result<(), Fatal> {
+        if self.begin_stream(head, true, now)? {
             self.malformed(head.stream, why, batch, now);
         }
+        Ok(())
+    }
+
+    /// A stream begins, and may be over at once; whether it is looked at:
+    /// GOAWAY told the client of those that are not.
+    fn begin_stream(&mut self, head: Head, is_over: bool, now: Instant) -> Result<bool, Fatal> {
+        let mut streams = lock(self.streams);
+        streams.began(head.stream);
+        let is_accepted = streams.accepts(head.stream);
+        if (is_over || !is_accepted) && !head.end_stream {
+            streams.discard(head.stream);
+        }
+        drop(streams);
+        if !is_accepted && !self.floods.late.take(now) {
+            return Err(Fatal::too_much("too many requests after GOAWAY"));
+        }
+        Ok(is_accepted)
     }
 
     /// Passes trailers on, if the request they belong to was.
@@ -144,8 +149,13 @@ impl Requests<'_> {
         }
         streams.ended(id, Side::Client);
         let max_frame = streams.upstream_max_frame;
+        let waits = streams.is_waiting(id);
         drop(streams);
         request.fields.retain(|field| !is_hop_by_hop(&field.name));
+        if waits {
+            self.waiting.trailers(request.head, request.fields);
+            return Ok(());
+        }
         self.send(request.head, &request.fields, max_frame, batch);
         Ok(())
     }

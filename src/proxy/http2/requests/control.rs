@@ -85,11 +85,14 @@ impl Requests<'_> {
         frame.number()?;
         let passes = self.is_theirs(frame)?;
         let mut streams = lock(self.streams);
-        match passes {
-            true => streams.reset_by_client(frame.header.stream, now),
-            false => streams.discarded_ended(frame.header.stream),
+        if !passes {
+            streams.discarded_ended(frame.header.stream);
+            return Ok(false);
         }
-        Ok(passes)
+        let has_gone_up = !streams.is_waiting(frame.header.stream);
+        streams.reset_by_client(frame.header.stream, now);
+        self.waiting.remove(frame.header.stream);
+        Ok(has_gone_up)
     }
 
     /// PRIORITY may be about a stream that will begin later.

@@ -137,7 +137,11 @@ impl Pair {
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (one, listener.accept().unwrap().0)
+    let other = listener.accept().unwrap().0;
+    for stream in [&one, &other] {
+        stream.set_nodelay(true).unwrap();
+    }
+    (one, other)
 }
 
 /// One end of a connection that speaks frames.
