@@ -95,3 +95,15 @@ fn the_proxys_credentials_reach_no_service_over_either_protocol() {
 fn a_client_that_gives_credit_at_the_end_is_never_stuck() {
     CloudRun::new().python(&["/tests/clients/h2_frames.py", "credit_at_the_end"]);
 }
+
+#[test]
+fn curl_reads_an_early_answer_in_the_middle_of_its_upload() {
+    let out = CloudRun::new().sh("for size in 200000 400000 3000000; do
+             head -c $size /dev/zero >/tmp/body
+             for i in 1 2 3 4 5 6 7 8; do
+                 curl -sS -o /dev/null -w '%{http_code}\\n' --http2-prior-knowledge \
+                     --data-binary @/tmp/body http://early
+             done
+         done");
+    assert_eq!(out.stdout, "413\n".repeat(24), "{out:?}");
+}

@@ -12,6 +12,12 @@
 //! sent again, as HTTP/1's are. Its stream is spent at both ends, and the
 //! answer's header block belongs to the client's table. The next request has a
 //! new token.
+//!
+//! For the same reason a `Location` stays as it is: most upstreams enter it
+//! into the table, and an entry of another length would put their table and
+//! the client's out of step. Nor can a 403 of the front end carry the sentence
+//! about `roles/run.invoker` to a gRPC call: whether it is the front end's shows
+//! in its body, and by then its header block has passed.
 
 mod answer;
 mod batch;

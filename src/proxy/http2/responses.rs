@@ -66,7 +66,10 @@ impl<'a> Responses<'a> {
                     batch.pass(block.wire);
                     continue;
                 }
-                kind::RST_STREAM => self.reset(&frame)?,
+                kind::RST_STREAM => {
+                    self.reset(&frame, batch)?;
+                    continue;
+                }
                 kind::SETTINGS => {
                     settings(&frame, batch, self.streams)?;
                     continue;
@@ -93,18 +96,29 @@ impl<'a> Responses<'a> {
         self.end_of_stream(frame);
     }
 
-    fn reset(&self, frame: &Frame<'_>) -> Result<(), Fatal> {
+    fn reset(&self, frame: &Frame<'_>, batch: &mut Batch<'_>) -> Result<(), Fatal> {
         // What an upstream says of a client that breaks the protocol.
-        let is_clients_fault = [
+        let clients_faults = [
             ErrorCode::Protocol,
             ErrorCode::FlowControl,
             ErrorCode::StreamClosed,
             ErrorCode::FrameSize,
             ErrorCode::EnhanceYourCalm,
-        ]
-        .map(ErrorCode::number)
-        .contains(&frame.number()?);
-        lock(self.streams).reset_by_upstream(frame.header.stream, is_clients_fault, Instant::now());
+        ];
+        let (code, id) = (frame.number()?, frame.header.stream);
+        let mut streams = lock(self.streams);
+        if code == ErrorCode::NoError.number() && streams.answered_early(id) {
+            // The answer is whole, and the rest of the request is not wanted
+            // (RFC 9113 section 8.1). curl 7.88, for one, throws the answer
+            // away when it reads both at once; so the client may send on for a
+            // while, and that is thrown away.
+            batch.skip(frame.len());
+            frame::write_window_update(batch.out(), id, EARLY_WINDOW);
+            return Ok(());
+        }
+        let is_clients_fault = clients_faults.map(ErrorCode::number).contains(&code);
+        streams.reset_by_upstream(id, is_clients_fault, Instant::now());
+        batch.pass(frame.len());
         Ok(())
     }
 
@@ -278,6 +292,10 @@ fn settings(
     }
     Ok(())
 }
+
+/// Octets of credit for a client whose request is not wanted any more, so that
+/// it is not stuck where the upstream's credit ended.
+const EARLY_WINDOW: u32 = 65_535;
 
 /// No answer of a sane server has more fields.
 const MAX_RESPONSE_BLOCK: usize = 1 << 20;

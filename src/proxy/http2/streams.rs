@@ -35,6 +35,8 @@ pub struct Streams {
     pub draining: bool,
     /// The upstream's first SETTINGS came.
     pub upstream_greeted: bool,
+    /// How far open the streams of the upstream begin, in octets.
+    upstream_stream_window: u32,
     /// How many streams the upstream takes at once.
     upstream_max_streams: usize,
     /// The longest frame the upstream may send: what the client allowed.
@@ -143,6 +145,7 @@ impl Streams {
             over: false,
             draining: false,
             upstream_greeted: false,
+            upstream_stream_window: 65_535,
             upstream_max_streams: usize::MAX,
             client_max_frame: DEFAULT_MAX_FRAME_SIZE,
             upstream_max_frame: DEFAULT_MAX_FRAME_SIZE,
@@ -354,6 +357,20 @@ impl Streams {
         }
     }
 
+    /// The upstream wants no more of a request; whether its answer is whole, so
+    /// that the rest can be thrown away here. Not where one more window could
+    /// make the client's too wide.
+    pub fn answered_early(&mut self, id: u32) -> bool {
+        let is_narrow = self.upstream_stream_window <= 1 << 30;
+        let stream = self.open.get(&id);
+        let is_early = stream.is_some_and(|stream| stream.upstream_done && !stream.client_done);
+        if is_early && is_narrow {
+            self.open.remove(&id);
+            self.discard_answered(id);
+        }
+        is_early && is_narrow
+    }
+
     /// runsd resets a stream because of what the client did with it; whether
     /// the upstream has to hear of it. Counts as if the client had done so
     /// itself (CVE-2025-8671).
@@ -445,6 +462,7 @@ impl Streams {
                     let ever = self.upstream_max_frame_ever.max(octets(value));
                     self.upstream_max_frame_ever = ever;
                 }
+                setting::INITIAL_WINDOW_SIZE => self.upstream_stream_window = value,
                 setting::MAX_CONCURRENT_STREAMS => self.upstream_max_streams = octets(value),
                 _ => {}
             }

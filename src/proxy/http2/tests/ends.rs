@@ -185,3 +185,28 @@ fn an_upstream_of_http1_only_is_called_so() {
     t.client.close();
     t.end();
 }
+
+#[test]
+fn an_early_answer_is_whole_before_anyone_stops_the_request() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.client.request(1, "hello", &[], false);
+    t.upstream.greeted();
+    t.upstream.headers();
+    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
+    t.upstream.send_frame(kind::RST_STREAM, 0, 1, &[0; 4]);
+    assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
+    // No reset, but credit, so that who was stuck can say the rest.
+    let credit = |stream, octets| (kind::WINDOW_UPDATE, 0, stream, octets);
+    assert_eq!(t.client.frame(), credit(1, vec![0, 0, 0xff, 0xff]));
+    t.client.send_frame(kind::DATA, 0, 1, b"12345");
+    assert_eq!(t.client.frame(), credit(1, vec![0, 0, 0, 5]));
+    assert_eq!(t.client.frame(), credit(0, vec![0, 0, 0, 5]));
+    t.client.send_frame(kind::DATA, flag::END_STREAM, 1, b"6");
+    assert_eq!(t.client.frame(), credit(0, vec![0, 0, 0, 1]));
+    // The upstream hears none of it.
+    t.client.request(3, "hello", &[], true);
+    assert_eq!(t.upstream.headers().0, 3);
+    t.client.close();
+    t.end();
+}
