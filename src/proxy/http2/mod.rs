@@ -215,9 +215,9 @@ impl Connection<'_> {
                 *way = Way::Untried;
             }
             self.outlet.post(&requests.take_down())?;
-            self.drain()?;
+            let is_over = self.drain()?;
             if let Way::Open(up) = way
-                && !lock(self.streams).over
+                && !is_over
             {
                 // An error here is the upstream's end, and the thread that
                 // reads it tells the client, with all that came before it.
@@ -277,11 +277,11 @@ impl Connection<'_> {
     }
 
     /// Has a client whose requests are mostly taken back go elsewhere: GOAWAY,
-    /// and what is open goes on to its end.
-    fn drain(&self) -> io::Result<()> {
+    /// and what is open goes on to its end. Whether the connection is over.
+    fn drain(&self) -> io::Result<bool> {
         let mut streams = lock(self.streams);
         if !streams.too_many_resets || streams.over || streams.draining {
-            return Ok(());
+            return Ok(streams.over);
         }
         streams.draining = true;
         let last = streams.last;
@@ -289,7 +289,8 @@ impl Connection<'_> {
         let why = Fatal::too_much("too many requests were taken back");
         frame::write_goaway(&mut goaway, streams.goaway(last), why);
         drop(streams);
-        self.outlet.post(&goaway)
+        self.outlet.post(&goaway)?;
+        Ok(false)
     }
 
     /// Decides about one request, and passes it up or answers it.
@@ -398,11 +399,12 @@ impl Connection<'_> {
             }
             let done = batch.done();
             input.consume(done);
-            if !greeted && lock(self.streams).upstream_greeted {
+            let streams = lock(self.streams);
+            if !greeted && streams.upstream_greeted {
                 greeted = true;
                 self.greeted.notify_all();
             }
-            if lock(self.streams).is_drained() {
+            if streams.is_drained() {
                 // Wakes the other thread, as if the client had gone.
                 let _ = self.client.shutdown(Shutdown::Read);
             }

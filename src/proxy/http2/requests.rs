@@ -46,6 +46,10 @@ pub struct Requests<'a> {
     /// The first request went up, and the upstream has not said yet how many
     /// it takes.
     settling: bool,
+    /// The last stream that the client began, as `streams` has it for others.
+    last: u32,
+    /// Whether the upstream took one more stream when that one began.
+    has_room: bool,
     /// Requests that wait for room at the upstream.
     waiting: Waiting,
     /// The last request that both tables knew all of.
@@ -73,6 +77,8 @@ impl<'a> Requests<'a> {
             acknowledged: false,
             held: Some(Held::new()),
             settling: false,
+            last: 0,
+            has_room: true,
             waiting: Waiting::default(),
             known: None,
             floods: Floods::new(now),
@@ -85,14 +91,14 @@ impl<'a> Requests<'a> {
     /// about which somebody else has to decide.
     pub fn next(&mut self, batch: &mut Batch<'_>, now: Instant) -> Result<Next, Fatal> {
         loop {
-            let (max, last) = {
-                let streams = lock(self.streams);
-                (streams.upstream_max_frame_ever, streams.last)
-            };
+            let max = lock(self.streams).upstream_max_frame_ever;
             let Some(frame) = frame::parse(batch.rest(), max)? else {
                 return Ok(Next::More);
             };
-            if self.settling && frame.header.kind == kind::HEADERS && frame.header.stream > last {
+            if self.settling
+                && frame.header.kind == kind::HEADERS
+                && frame.header.stream > self.last
+            {
                 return Ok(Next::Settle);
             }
             if !self.greeted && (frame.header.kind != kind::SETTINGS || frame.header.has(flag::ACK))
@@ -150,7 +156,7 @@ impl<'a> Requests<'a> {
         let Some(known) = self.known.take_if(|_| request.fields.is_empty()) else {
             return false;
         };
-        let waits = self.has_waiting() || !lock(self.streams).has_room();
+        let waits = self.has_waiting() || !self.has_room;
         let note = match waits {
             true => None,
             false => again(known.bearer.as_ref()),

@@ -51,8 +51,11 @@ impl<'a> Responses<'a> {
         batch: &mut Batch<'_>,
         tell: &mut dyn FnMut(Said<'_>),
     ) -> Result<(), Fatal> {
-        let max = lock(self.streams).client_max_frame;
-        if !lock(self.streams).upstream_greeted && batch.rest().starts_with(b"HTTP/1.") {
+        let (max, greeted) = {
+            let streams = lock(self.streams);
+            (streams.client_max_frame, streams.upstream_greeted)
+        };
+        if !greeted && batch.rest().starts_with(b"HTTP/1.") {
             return Err(Fatal::new(ErrorCode::Http11Required, "HTTP/1.1"));
         }
         while let Some(frame) = frame::parse(batch.rest(), max)? {

@@ -26,7 +26,7 @@ impl Requests<'_> {
             return Ok(None);
         }
         let tables = self.tables();
-        let is_new = block.stream > lock(self.streams).last && !block.stream.is_multiple_of(2);
+        let is_new = block.stream > self.last && !block.stream.is_multiple_of(2);
         let known = self.known.as_ref();
         let mut request = Request {
             fields: Vec::new(),
@@ -50,7 +50,8 @@ impl Requests<'_> {
             return Ok(None);
         }
         if decoded.too_large {
-            lock(self.streams).began(request.head.stream);
+            self.last = request.head.stream;
+            lock(self.streams).began(self.last);
             self.refuse(&request, &too_large());
             return Ok(None);
         }
@@ -103,8 +104,10 @@ impl Requests<'_> {
     /// A stream begins, and may be over at once; whether it is looked at:
     /// GOAWAY told the client of those that are not.
     fn begin_stream(&mut self, head: Head, is_over: bool, now: Instant) -> Result<bool, Fatal> {
+        self.last = head.stream;
         let mut streams = lock(self.streams);
         streams.began(head.stream);
+        self.has_room = streams.has_room();
         let is_accepted = streams.accepts(head.stream);
         if (is_over || !is_accepted) && !head.end_stream {
             streams.discard(head.stream);
