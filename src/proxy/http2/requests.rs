@@ -12,7 +12,7 @@ use log::warn;
 use super::answer;
 use super::batch::Batch;
 use super::flood::Floods;
-use super::frame::{self, ErrorCode, Fatal, Frame, Header, flag, kind, setting};
+use super::frame::{self, ErrorCode, Fatal, Frame, Header, flag, kind, octets, setting};
 use super::headers::{self, Block, Head, MAX_BLOCK};
 use super::held::Held;
 use super::hpack::{self, Decoder, Encoder, Field};
@@ -190,8 +190,9 @@ impl<'a> Requests<'a> {
             return Begun::Not;
         }
         let waits = self.has_waiting() || !streams.has_room();
-        if waits && !self.waiting.has_room() {
-            // RFC 9113 section 8.7: nothing was done, it may be sent again.
+        if waits && streams.is_full(octets(STREAMS)) {
+            // More than the client was told (RFC 9113 section 5.1.2); nothing
+            // was done, so it may be sent again (section 8.7).
             if !head.end_stream {
                 streams.discard(head.stream);
             }

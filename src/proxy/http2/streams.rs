@@ -186,6 +186,12 @@ impl Streams {
         }
     }
 
+    /// Whether the client has all the streams that it was told of: `told`, or
+    /// the upstream's number where that is higher.
+    pub fn is_full(&self, told: usize) -> bool {
+        self.open.len() >= self.upstream_max_streams.max(told)
+    }
+
     /// Whether a request waits until there is room for it.
     pub fn is_waiting(&self, id: u32) -> bool {
         self.open.get(&id).is_some_and(|stream| stream.waiting)

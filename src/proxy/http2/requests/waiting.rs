@@ -32,11 +32,6 @@ impl Waiting {
         self.requests.is_empty()
     }
 
-    /// Whether one more may wait.
-    pub fn has_room(&self) -> bool {
-        self.requests.len() < MAX_WAITING
-    }
-
     /// A request whose fields are rewritten already.
     pub fn push(&mut self, head: Head, fields: Vec<Field>) {
         self.requests.push_back(Held {
@@ -113,10 +108,6 @@ impl Requests<'_> {
         }
     }
 }
-
-/// How many requests wait: as many as a client may open at once, and it may
-/// be told of more by the upstream alone.
-const MAX_WAITING: usize = 100;
 
 /// Octets of frames that wait with them: sixteen times the window that a
 /// connection begins with.
