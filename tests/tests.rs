@@ -7,6 +7,7 @@ mod degrade;
 mod dns;
 mod early_answers;
 mod grpc;
+mod h2_clients;
 mod harness;
 mod headers;
 mod hints;

@@ -2,6 +2,7 @@
 //! HTTP/2 by its first bytes.
 
 pub mod hint;
+mod hop;
 pub mod http1;
 pub mod http2;
 mod policy;
@@ -187,24 +188,38 @@ fn seat(tcp: &Arc<TcpStream>, proxy: &Arc<Proxy>) {
     }
 }
 
-fn serve(mut tcp: &TcpStream, proxy: &Arc<Proxy>) {
+fn serve(tcp: &TcpStream, proxy: &Arc<Proxy>) {
     let _ = tcp.set_nodelay(true);
-    let mut first = vec![0; FIRST];
-    let mut n = 0;
+    let (mut first, mut tunnelled) = (Vec::new(), None);
+    // Inside of a CONNECT the connection begins anew: gRPC through a proxy.
+    while let Some(bytes) = read_first(tcp, first) {
+        if bytes.starts_with(PREFACE) {
+            return serve_http2(tcp, bytes, proxy);
+        }
+        // Where it is not known, an idle client only keeps what it could lend.
+        let _ = tcp.set_read_timeout(Some(http1::PATIENCE));
+        let Some(tunnel) = http1::serve(proxy, tcp, bytes, tunnelled) else {
+            return;
+        };
+        let _ = tcp.set_read_timeout(None);
+        first = tunnel.first;
+        tunnelled = Some(tunnel.authority);
+    }
+}
+
+/// Reads on until the protocol shows; `None` when the client is gone.
+fn read_first(mut tcp: &TcpStream, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let mut n = bytes.len();
+    bytes.resize(n.max(FIRST), 0);
     // "PRI" is no method of HTTP/1, so few bytes tell (RFC 9113 section 3.4).
-    while n < PREFACE.len() && PREFACE.starts_with(&first[..n]) {
-        match tcp.read(&mut first[n..]) {
-            Ok(0) | Err(_) => return,
+    while n < PREFACE.len() && PREFACE.starts_with(&bytes[..n]) {
+        match tcp.read(&mut bytes[n..]) {
+            Ok(0) | Err(_) => return None,
             Ok(more) => n += more,
         }
     }
-    first.truncate(n);
-    if first.starts_with(PREFACE) {
-        return serve_http2(tcp, first, proxy);
-    }
-    // Where it is not known, an idle client only keeps what it could lend.
-    let _ = tcp.set_read_timeout(Some(http1::PATIENCE));
-    http1::serve(proxy, tcp, first);
+    bytes.truncate(n);
+    Some(bytes)
 }
 
 /// Never a part of the above: what it needs of the stack would be taken from
@@ -370,6 +385,13 @@ impl Proxy {
             "{}",
             hint::sentence(to.status, name, &url, account.as_deref())
         );
+    }
+
+    /// Logs a refusal, in the same words for both protocols; `name` is what the
+    /// application called.
+    pub fn say(&self, name: &str, refusal: &Refusal) {
+        let name = name.strip_suffix(":80").unwrap_or(name);
+        warn!("proxy: {name}: {}", refusal.reason());
     }
 
     /// What the first request would have to wait for.

@@ -5,8 +5,9 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use log::{Level, log_enabled, warn};
+use log::{Level, log_enabled};
 
+use super::hop::is_hop_by_hop;
 use super::http2::note::{Answer, Note};
 use super::http2::{self, Field};
 use super::refusal::{Kind, Refusal};
@@ -63,6 +64,9 @@ impl<'a> Policy<'a> {
     }
 
     fn goal(&self, request: &[Field]) -> Result<(String, Arc<Goal>), Refusal> {
+        if field(request, ":method") == Some(b"CONNECT") && field(request, ":protocol").is_none() {
+            return Err(no_tunnel());
+        }
         let asked = authority(request)?;
         if let Some(opened) = &*self.opened()
             && opened.asked == asked
@@ -74,48 +78,9 @@ impl<'a> Policy<'a> {
     }
 }
 
-impl http2::Policy for Policy<'_> {
-    fn open(&self, request: &[Field]) -> Result<http2::Upstream, Refusal> {
-        let open = || -> Result<_, DialError> {
-            let (asked, goal) = self.goal(request)?;
-            // First, because after it a refusal has no room for its sentence,
-            // and without it a connection would be for nothing.
-            if !goal.foreign {
-                self.proxy
-                    .bearer(&goal, &sent(request), SystemTime::now())?;
-            }
-            // FIN is the end of it, as wherever this connection is read.
-            let mut client = ClientContext::new(self.client, Duration::ZERO);
-            let upstream = &self.proxy.upstream;
-            let connection = upstream.dial(&goal.destination, Alpn::Http2, &mut client)?;
-            let (reader, writer) = connection.halves();
-            // The thread that reads the client notices when it leaves.
-            reader
-                .patience(None)
-                .map_err(|err| Refusal::new(Kind::ProxyInternalError, err.to_string()))?;
-            // One that was cut while nobody looked is not silence for long.
-            reader.keep_alive();
-            reader.hurry();
-            let aborter = reader.aborter();
-            *self.opened() = Some(Opened { asked, goal });
-            Ok(http2::Upstream {
-                reader: Box::new(reader),
-                writer: Box::new(writer),
-                close: Box::new(move || aborter.abort()),
-            })
-        };
-        open().map_err(|err| match err {
-            DialError::Refused(refusal) => said(refusal),
-            // Read by no one: the status is what nginx logs then.
-            DialError::Cancelled => Refusal::new(
-                Kind::HttpRequestError(499),
-                "the client left while its upstream was dialled",
-            ),
-        })
-    }
-
-    fn rewrite(&self, request: &mut Vec<Field>) -> Result<Note, Refusal> {
-        let (asked, goal) = self.goal(request).map_err(said)?;
+impl Policy<'_> {
+    fn rewritten(&self, request: &mut Vec<Field>) -> Result<Note, Refusal> {
+        let (asked, goal) = self.goal(request)?;
         if !self.leads_to(&goal) {
             return Err(misdirected(&asked));
         }
@@ -125,14 +90,13 @@ impl http2::Policy for Policy<'_> {
             bearer: None,
             seen: Seen::new(method, &asked, path, |name| field(request, name)),
         };
+        // `te` is for the next hop too, but gRPC wants to hear it at each.
+        request.retain(|field| field.name == b"te" || !is_hop_by_hop(&field.name));
         if goal.foreign {
             return Ok(note);
         }
         let sent = sent(request);
-        let bearer = self
-            .proxy
-            .bearer(&goal, &sent, SystemTime::now())
-            .map_err(said)?;
+        let bearer = self.proxy.bearer(&goal, &sent, SystemTime::now())?;
         let changes = self.proxy.router.rewrite(&sent, bearer.as_ref());
         request.retain(|field| match field.name.as_slice() {
             b"host" => false,
@@ -173,6 +137,55 @@ impl http2::Policy for Policy<'_> {
         }
         note.bearer = bearer;
         Ok(note)
+    }
+}
+
+impl http2::Policy for Policy<'_> {
+    fn open(&self, request: &[Field]) -> Result<http2::Upstream, Refusal> {
+        let open = || -> Result<_, DialError> {
+            let (asked, goal) = self.goal(request)?;
+            // First, because after it a refusal has no room for its sentence,
+            // and without it a connection would be for nothing.
+            if !goal.foreign {
+                self.proxy
+                    .bearer(&goal, &sent(request), SystemTime::now())?;
+            }
+            // FIN is the end of it, as wherever this connection is read.
+            let mut client = ClientContext::new(self.client, Duration::ZERO);
+            let upstream = &self.proxy.upstream;
+            let connection = upstream.dial(&goal.destination, Alpn::Http2, &mut client)?;
+            let (reader, writer) = connection.halves();
+            // The thread that reads the client notices when it leaves.
+            reader
+                .patience(None)
+                .map_err(|err| Refusal::new(Kind::ProxyInternalError, err.to_string()))?;
+            // One that was cut while nobody looked is not silence for long.
+            reader.keep_alive();
+            reader.hurry();
+            let aborter = reader.aborter();
+            *self.opened() = Some(Opened { asked, goal });
+            Ok(http2::Upstream {
+                reader: Box::new(reader),
+                writer: Box::new(writer),
+                close: Box::new(move || aborter.abort()),
+            })
+        };
+        open().map_err(|err| match err {
+            DialError::Refused(refusal) => {
+                self.proxy.say(&name(request), &refusal);
+                refusal
+            }
+            // Read by no one: the status is what nginx logs then.
+            DialError::Cancelled => Refusal::new(
+                Kind::HttpRequestError(499),
+                "the client left while its upstream was dialled",
+            ),
+        })
+    }
+
+    fn rewrite(&self, request: &mut Vec<Field>) -> Result<Note, Refusal> {
+        self.rewritten(request)
+            .inspect_err(|refusal| self.proxy.say(&name(request), refusal))
     }
 
     fn again(&self, bearer: Option<&Secret>) -> Option<Note> {
@@ -219,6 +232,12 @@ impl http2::Policy for Policy<'_> {
             });
         }
     }
+
+    fn lost(&self, refusal: &Refusal) {
+        if let Some((name, _)) = self.way() {
+            self.proxy.say(&name, refusal);
+        }
+    }
 }
 
 /// The authority of a request (RFC 9113 section 8.3.1: or its Host).
@@ -247,15 +266,24 @@ fn field<'a>(request: &'a [Field], name: &str) -> Option<&'a [u8]> {
 }
 
 fn misdirected(asked: &str) -> Refusal {
-    said(Refusal::new(
+    Refusal::new(
         Kind::HttpRequestError(421),
         format!("this connection belongs to another name than {asked:?}; open one for each"),
-    ))
+    )
 }
 
-fn said(refusal: Refusal) -> Refusal {
-    warn!("proxy: {}", refusal.reason());
-    refusal
+/// A tunnel inside of HTTP/2: the front end has none (RFC 9110 section 15.6.2).
+fn no_tunnel() -> Refusal {
+    Refusal::new(
+        Kind::HttpRequestError(501),
+        "a CONNECT over HTTP/2; use HTTP/1.1 for it",
+    )
+}
+
+/// The authority of a request as the application wrote it, for people.
+fn name(request: &[Field]) -> String {
+    let field = field(request, ":authority").or_else(|| field(request, "host"));
+    String::from_utf8_lossy(field.unwrap_or(b"a request")).into_owned()
 }
 
 impl Read for Reader {

@@ -27,6 +27,19 @@ pub enum Malformed {
     Authority(AuthorityError),
     Length,
     TwoLengths,
+    /// The length is not that of the body (RFC 9113 section 8.1.1).
+    WrongLength,
+    // What follows only HTTP/2 can say (RFC 9113 sections 8.2 and 8.3).
+    /// One is missing, unknown, twice, or behind other fields.
+    PseudoField,
+    FieldName,
+    FieldValue,
+    /// A field about the connection, which HTTP/2 has none of.
+    ConnectionField,
+    /// A stream that depends on itself (RFC 7540 section 5.3.1).
+    Dependency,
+    /// `:authority` and `host` differ.
+    TwoAuthorities,
 }
 
 impl Malformed {
@@ -57,6 +70,13 @@ impl fmt::Display for Malformed {
             Malformed::Authority(bad) => return bad.fmt(f),
             Malformed::Length => "a Content-Length that is no number",
             Malformed::TwoLengths => "two different Content-Length headers",
+            Malformed::WrongLength => "a content-length that is not the length of its body",
+            Malformed::PseudoField => "a pseudo-header that is missing, unknown, twice or late",
+            Malformed::FieldName => "a header name with a character that none may have",
+            Malformed::FieldValue => "a header value with a control character or a space around it",
+            Malformed::ConnectionField => "a header about the connection, which HTTP/2 has none of",
+            Malformed::Dependency => "a stream that depends on itself",
+            Malformed::TwoAuthorities => "a host that is not its :authority",
         })
     }
 }

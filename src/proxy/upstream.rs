@@ -196,12 +196,9 @@ impl Upstream {
             true => {
                 let session = self.session(to, alpn)?;
                 let (reader, writer, got) = handshake::handshake(tcp, session, HANDSHAKE, context)
-                    .map_err(|err| failure::of_handshake(to, err, HANDSHAKE))?;
+                    .map_err(|err| failure::of_handshake(to, alpn, err, HANDSHAKE))?;
                 if alpn == Alpn::Http2 && got.as_deref() != Some(b"h2") {
-                    return Err(DialError::Refused(Refusal::new(
-                        Kind::TlsProtocolError,
-                        format!("{} does not offer HTTP/2 (h2) by ALPN", to.host),
-                    )));
+                    return Err(failure::http1_only(to).into());
                 }
                 (reader, writer)
             }

@@ -16,8 +16,8 @@ class Client:
     def __init__(self):
         self.socket = socket.create_connection(("hello", 80), timeout=20)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-        self.status, self.body, self.ended, self.goaway = {}, {}, {}, None
-        self.greeted = False
+        self.status, self.head, self.body, self.ended, self.goaway = {}, {}, {}, {}, None
+        self.greeted, self.lazy, self.events = False, False, 0
 
     def start(self):
         self.h2.initiate_connection()
@@ -47,14 +47,17 @@ class Client:
         return True
 
     def see(self, event):
+        self.events += 1
         match event:
             case h2.events.RemoteSettingsChanged():
                 self.greeted = True
             case h2.events.ResponseReceived():
+                self.head[event.stream_id] = dict(event.headers)
                 self.status[event.stream_id] = dict(event.headers)[":status"]
             case h2.events.DataReceived():
                 self.body[event.stream_id] = self.body.get(event.stream_id, b"") + event.data
-                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                if not self.lazy:
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             case h2.events.StreamEnded():
                 self.ended[event.stream_id] = "end"
             case h2.events.StreamReset():
@@ -165,15 +168,41 @@ def refused_tokens():
 
 
 def sentences():
-    """A refusal says its sentence on a connection that is open, too."""
+    """A refusal beside an upstream says its sentence in a header: a body would take of its window."""
     client = Client()
     client.start()
     equal(client.answer(client.ask("hello")), HELLO)
-    client.h2.increment_flow_control_window(10000)
     stream = client.ask("echo")
-    status, body = client.answer(stream)
-    equal(status, "421")
-    assert body.startswith(b"runsd: ") and b"open one for each" in body, body
+    equal(client.answer(stream), ("421", b""))
+    said = client.head[stream]["proxy-status"]
+    assert "open one for each" in said, said
+
+
+def credit_at_the_end():
+    """A client that gives credit for a whole response only: its window is the upstream's to the last octet."""
+    client = Client()
+    client.lazy = True
+    client.start()
+    window = client.h2.local_settings.initial_window_size
+    for size in (window, window, 1):
+        body = b"x" * size
+        stream = client.h2.get_next_available_stream_id()
+        head = {":method": "POST", ":authority": "echo", ":scheme": "http", ":path": "/"}
+        client.h2.send_headers(stream, head.items())
+        sent = 0
+        while sent < size:
+            free = min(client.h2.local_flow_control_window(stream), 16384, size - sent)
+            if not free:
+                had = client.events
+                equal(client.until(lambda: client.events > had), True)
+                continue
+            client.h2.send_data(stream, body[sent : sent + free])
+            sent += free
+            client.flush()
+        client.h2.end_stream(stream)
+        status, got = client.answer(stream)
+        equal((status, len(got)), ("200", size))
+        client.h2.increment_flow_control_window(size)
 
 
 if __name__ == "__main__":

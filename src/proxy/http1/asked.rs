@@ -17,8 +17,8 @@ use crate::secret::Secret;
 /// What a head asks for.
 pub enum Request {
     Forward(Asked),
-    /// CONNECT to one of our names: the tunnel's other end is this proxy.
-    Tunnelled,
+    /// CONNECT to this authority: the tunnel's other end is this proxy.
+    Tunnelled(String),
 }
 
 /// What is to be remembered of a request while it is answered.
@@ -127,8 +127,7 @@ impl Session<'_> {
                 {
                     return Err(refusal);
                 }
-                self.tunnelled = Some(authority.to_owned());
-                return Ok(Request::Tunnelled);
+                return Ok(Request::Tunnelled(authority.to_owned()));
             }
         };
         let host = match &self.tunnelled {

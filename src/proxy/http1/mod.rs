@@ -20,8 +20,6 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::warn;
-
 use self::asked::{Asked, Request, To, bad_head};
 use self::forward::closed;
 use self::head::{BadHead, Framing, Head};
@@ -37,9 +35,22 @@ pub use self::probe::ask;
 #[cfg(test)]
 mod tests;
 
-/// Serves the connection until one side closes it. `first` are the bytes that
-/// were read to see that it is HTTP/1.
-pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
+/// Inside of a CONNECT that was answered here.
+pub struct Tunnel {
+    pub authority: String,
+    /// What the client has said in it already.
+    pub first: Vec<u8>,
+}
+
+/// Serves the connection until one side closes it, or a CONNECT begins it
+/// anew. `first` are the bytes that were read to see that it is HTTP/1;
+/// `tunnelled` is the authority of the CONNECT that it is in.
+pub fn serve(
+    proxy: &Proxy,
+    tcp: &TcpStream,
+    first: Vec<u8>,
+    tunnelled: Option<String>,
+) -> Option<Tunnel> {
     let mut session = Session {
         proxy,
         tcp,
@@ -49,17 +60,22 @@ pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
         out: Vec::new(),
         answer: Vec::new(),
         last: None,
-        tunnelled: None,
+        tunnelled,
         ended: None,
         upstream: None,
     };
     let mut input = Input::new(first);
-    while let Ok(Some(next)) = session.exchange(input) {
-        input = next;
-    }
+    let tunnel = loop {
+        match session.exchange(input) {
+            Ok(After::Request(next)) => input = next,
+            Ok(After::Tunnel(tunnel)) => break Some(tunnel),
+            Ok(After::Close) | Err(Over) => break None,
+        }
+    };
     if let Some(connection) = session.upstream.take() {
         proxy.upstream.put(connection);
     }
+    tunnel
 }
 
 struct Session<'a> {
@@ -82,6 +98,21 @@ struct Session<'a> {
     ended: Option<Instant>,
     /// The connection of the last request, while the client is busy.
     upstream: Option<Connection>,
+}
+
+/// What the connection is for after an exchange.
+enum After {
+    /// The next request, which begins here.
+    Request(Input),
+    /// What a CONNECT leads to, in a protocol of the client's choice.
+    Tunnel(Tunnel),
+    Close,
+}
+
+impl From<Option<Input>> for After {
+    fn from(next: Option<Input>) -> After {
+        next.map_or(After::Close, After::Request)
+    }
 }
 
 /// What comes after an answer.
@@ -128,22 +159,25 @@ impl From<Over> for Failed {
 }
 
 impl Session<'_> {
-    /// One request and its answer; where the next request begins, if there
-    /// may be one.
-    fn exchange(&mut self, mut input: Input) -> Result<Option<Input>, Over> {
+    /// One request and its answer.
+    fn exchange(&mut self, mut input: Input) -> Result<After, Over> {
         let end = match self.read_head(&mut input)? {
             Some(Ok(end)) => end,
             Some(Err(bad)) => {
-                return self.refuse(&bad_head(bad), &To::default(), Err(Unfinished));
+                let next = self.refuse(&bad_head(bad), &To::default(), Err(Unfinished))?;
+                return Ok(next.into());
             }
-            None => return Ok(None),
+            None => return Ok(After::Close),
         };
-        match self.understand(input.bytes()) {
+        let next = match self.understand(input.bytes()) {
             Ok(Request::Forward(asked)) => {
                 let body = input.into_body(end, asked.framing);
-                self.serve(asked, body)
+                self.serve(asked, body)?
             }
-            Ok(Request::Tunnelled) => self.tunnel(self.body(input, end)),
+            Ok(Request::Tunnelled(authority)) => {
+                let body = self.body(input, end);
+                return self.tunnel(authority, body);
+            }
             Err(refusal) => {
                 let to = To::head(&self.head, input.bytes());
                 let next = match refusal.kind {
@@ -151,22 +185,25 @@ impl Session<'_> {
                     Kind::HttpRequestError(_) => Err(Unfinished),
                     _ => self.body(input, end).finish(),
                 };
-                self.refuse(&refusal, &to, next)
+                self.refuse(&refusal, &to, next)?
             }
-        }
+        };
+        Ok(next.into())
     }
 
-    /// CONNECT to one of our names: the tunnel's other end is here.
-    fn tunnel(&mut self, body: RequestBody) -> Result<Option<Input>, Over> {
+    /// CONNECT: the tunnel's other end is here.
+    fn tunnel(&mut self, authority: String, body: RequestBody) -> Result<After, Over> {
         // Who else reads it may take what follows for its body, or may not
         // (RFC 9110 section 9.3.6).
-        if !body.is_whole() {
+        let (true, Ok(input)) = (body.is_whole(), body.finish()) else {
             let kind = Kind::HttpRequestError(400);
             let refusal = Refusal::new(kind, "the request has CONNECT and a body");
-            return self.refuse(&refusal, &To::default(), Err(Unfinished));
-        }
+            let next = self.refuse(&refusal, &To::default(), Err(Unfinished))?;
+            return Ok(next.into());
+        };
         (&mut &*self.tcp).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-        Ok(body.finish().ok())
+        let first = input.bytes().to_vec();
+        Ok(After::Tunnel(Tunnel { authority, first }))
     }
 
     /// The body of a request that is answered here.
@@ -208,7 +245,7 @@ impl Session<'_> {
         to: &To,
         next: Result<Input, Unfinished>,
     ) -> Result<Option<Input>, Over> {
-        warn!("proxy: {}: {}", to.name, refusal.reason());
+        self.proxy.say(&to.name, refusal);
         let next = next.ok().filter(|_| to.keep);
         let mut answer = refusal.to_http1(to.accept.as_deref(), to.head_only, next.is_none());
         if next.is_some() && to.minor == 0 {

@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 
 use super::head::{Framing, Head, members};
 use crate::destination::Destination;
+use crate::proxy::hop::is_hop_by_hop;
 use crate::proxy::route::{
     AUTHORIZATION, Change, Changes, SERVERLESS, USER_AGENT, cookie_back, location_back,
 };
@@ -235,7 +236,7 @@ impl<'a> HopHeaders<'a> {
         let members = head.all(input, "connection").flat_map(members);
         // Nearly always none is left, and nothing is allocated.
         let mut listed: Vec<_> = members
-            .filter(|member| !for_one_hop(member) && !is(member, "close"))
+            .filter(|member| !is_hop_by_hop(member) && !is(member, "close"))
             .collect();
         listed.sort_unstable_by(|a, b| by_name(a, b));
         HopHeaders(listed)
@@ -247,7 +248,7 @@ impl<'a> HopHeaders<'a> {
                 .binary_search_by(|member| by_name(member, name))
                 .is_ok()
         };
-        for_one_hop(name) || !self.0.is_empty() && is_listed()
+        is_hop_by_hop(name) || !self.0.is_empty() && is_listed()
     }
 }
 
@@ -256,23 +257,6 @@ fn by_name(a: &[u8], b: &[u8]) -> Ordering {
     a.iter()
         .map(u8::to_ascii_lowercase)
         .cmp(b.iter().map(u8::to_ascii_lowercase))
-}
-
-/// Headers that are about this connection (RFC 9110 section 7.6.1). What they
-/// announce (body, upgrade, trailers) is written anew where it holds.
-fn for_one_hop(name: &[u8]) -> bool {
-    // Most names differ by their length already.
-    match name.len() {
-        2 => is(name, "te"),
-        7 => is(name, "upgrade"),
-        10 => is(name, "connection") || is(name, "keep-alive"),
-        14 => is(name, "http2-settings"),
-        16 => is(name, "proxy-connection"),
-        17 => is(name, "transfer-encoding"),
-        19 => is(name, "proxy-authorization"),
-        18 => is(name, "proxy-authenticate"),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

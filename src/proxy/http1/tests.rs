@@ -171,7 +171,7 @@ fn conversation(dice: &mut Dice) {
             let serving = scope.spawn(move || {
                 served.set_read_timeout(Some(PATIENCE)).expect("a time-out");
                 let _ = served.set_nodelay(true);
-                serve(proxy, &served, Vec::new());
+                serve(proxy, &served, Vec::new(), None);
             });
             at = Client::new(tcp, &plans, &upstream, dice).run(at);
             serving.join().expect("no panic");

@@ -6,21 +6,28 @@
 
 use super::frame::{self, Header, flag, kind};
 use super::headers::{self, Head};
+use super::held::Held;
 use super::hpack::{self, Field};
 use super::streams::{Asked, Streams};
 use crate::proxy::refusal::{Refusal, wants_json};
 
-/// Appends the whole answer; the sentence only where the client's windows are
-/// known to be open for it.
+/// Appends the whole answer. The sentence is in `proxy-status` or
+/// `grpc-message`; a body says it once more where there is no upstream (`held`
+/// is what it would be told), and the client's windows are known to be open
+/// for it. An upstream that shares the window must know of each octet in it.
 pub fn write(
     out: &mut Vec<u8>,
     streams: &mut Streams,
+    held: Option<&mut Held>,
     stream: u32,
     asked: Asked,
     refusal: &Refusal,
 ) {
     let (content_type, text) = refusal.body(asked.json.then_some("application/json"));
-    let body = !asked.grpc && !asked.head && streams.spare.spend(text.len());
+    let body = !asked.grpc
+        && !asked.head
+        && text.len() <= streams.client_stream_window
+        && held.is_some_and(|held| held.pay(text.len()));
     let mut block = Vec::new();
     if let Some(size) = streams.client_table.take() {
         hpack::write_table_size(&mut block, size);
@@ -98,6 +105,8 @@ fn is_grpc(content_type: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::proxy::refusal::Kind;
 
@@ -109,10 +118,18 @@ mod tests {
     /// its window by so much.
     fn written(asked: Asked, window: u32) -> (Vec<(String, String)>, u8, Vec<u8>) {
         let mut out = Vec::new();
-        let mut streams = Streams::new();
+        let mut streams = Streams::new(Instant::now());
         streams.client_table = Some(0);
-        streams.spare.keep(window);
-        write(&mut out, &mut streams, 7, asked, &refusal());
+        let mut held = Held::new();
+        held.opened_by(window).unwrap();
+        write(
+            &mut out,
+            &mut streams,
+            Some(&mut held),
+            7,
+            asked,
+            &refusal(),
+        );
         let frame = frame::parse(&out, 16_384).unwrap().unwrap();
         assert_eq!(frame.payload[0], 0x20, "the smaller table comes first");
         let fields = hpack::Decoder::new(4096)

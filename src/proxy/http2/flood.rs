@@ -6,8 +6,8 @@ use std::time::Instant;
 pub struct Floods {
     pub settings: Bucket,
     pub pings: Bucket,
-    /// Of requests that were not answered yet.
-    pub resets: Bucket,
+    /// Requests after GOAWAY.
+    pub late: Bucket,
     /// DATA without data.
     pub empty: Bucket,
 }
@@ -19,7 +19,7 @@ impl Floods {
             // Clients that measure the way to the service send one after the
             // other.
             pings: Bucket::new(20_000, 20_000, now),
-            resets: Bucket::new(1000, 100, now),
+            late: Bucket::new(1000, 100, now),
             empty: Bucket::new(1000, 100, now),
         }
     }
@@ -41,6 +41,11 @@ impl Bucket {
             per_second,
             filled: now,
         }
+    }
+
+    /// Takes one event back.
+    pub fn give(&mut self) {
+        self.left = (self.left + 1).min(self.burst);
     }
 
     /// Counts one event; `false` when it is one too many.

@@ -264,8 +264,10 @@ pub enum ErrorCode {
     FlowControl,
     StreamClosed,
     FrameSize,
+    RefusedStream,
     Compression,
     EnhanceYourCalm,
+    Http11Required,
 }
 
 impl ErrorCode {
@@ -278,8 +280,10 @@ impl ErrorCode {
             ErrorCode::FlowControl => "FLOW_CONTROL_ERROR",
             ErrorCode::StreamClosed => "STREAM_CLOSED",
             ErrorCode::FrameSize => "FRAME_SIZE_ERROR",
+            ErrorCode::RefusedStream => "REFUSED_STREAM",
             ErrorCode::Compression => "COMPRESSION_ERROR",
             ErrorCode::EnhanceYourCalm => "ENHANCE_YOUR_CALM",
+            ErrorCode::Http11Required => "HTTP_1_1_REQUIRED",
         }
     }
 
@@ -292,8 +296,10 @@ impl ErrorCode {
             ErrorCode::FlowControl => 0x3,
             ErrorCode::StreamClosed => 0x5,
             ErrorCode::FrameSize => 0x6,
+            ErrorCode::RefusedStream => 0x7,
             ErrorCode::Compression => 0x9,
             ErrorCode::EnhanceYourCalm => 0xb,
+            ErrorCode::Http11Required => 0xd,
         }
     }
 }

@@ -4,6 +4,9 @@
 
 use super::frame::{Fatal, Frame, Header, flag, kind};
 use super::hpack::Field;
+use crate::authority::Authority;
+use crate::proxy::hop::is_connection_specific;
+use crate::proxy::syntax::{self, BLANK, Malformed, TEXT, TOKEN, is};
 
 /// A header block that is on its way.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,8 +64,8 @@ impl Block {
         // The headers of the frames count too, so that empty ones come to an
         // end as well.
         self.wire += frame.len();
-        if self.wire > MAX_BLOCK {
-            return Err(Fatal::too_much("a header block over 64 KiB"));
+        if self.wire > MAX_BLOCK_WIRE {
+            return Err(Fatal::too_much("a header block over 1 MiB"));
         }
         self.fragment.extend_from_slice(frame.payload);
         self.whole = frame.header.has(flag::END_HEADERS);
@@ -122,61 +125,125 @@ pub struct Head {
     pub priority: Option<[u8; 5]>,
 }
 
-/// Whether these may be the fields of a request: what is needed is there once,
-/// pseudo-fields come first, and nothing belongs to HTTP/1 (section 8.3.1).
-pub fn is_request(fields: &[Field]) -> bool {
+impl Head {
+    /// Whether its old priority fields make it depend on itself (RFC 7540
+    /// section 5.3.1).
+    pub fn depends_on_itself(&self) -> bool {
+        let on = |[a, b, c, d, _]: [u8; 5]| u32::from_be_bytes([a & 0x7f, b, c, d]);
+        self.priority
+            .is_some_and(|fields| on(fields) == self.stream)
+    }
+}
+
+/// Reads the fields of a request (RFC 9113 section 8.3.1): the length of its
+/// body, where it has one.
+///
+/// # Errors
+///
+/// Whatever makes it malformed: what HTTP/1 refuses is refused here by the
+/// same code, for it may become a line of HTTP/1 behind the next hop.
+pub fn read_request(fields: &[Field]) -> Result<Option<u64>, Malformed> {
     let pseudo = fields
         .iter()
-        .take_while(|field| field.name.starts_with(b":"));
-    let pseudo: Vec<&[u8]> = pseudo.map(|field| field.name.as_slice()).collect();
-    let known: [&[u8]; 5] = [
-        b":method",
-        b":scheme",
-        b":authority",
-        b":path",
-        b":protocol",
-    ];
-    let once = |name: &[u8]| pseudo.iter().filter(|&&other| other == name).count() == 1;
-    // CONNECT alone has neither scheme nor path, and the front end knows no
-    // CONNECT; it may say so itself.
-    once(b":method")
-        && pseudo.iter().all(|name| known.contains(name) && once(name))
-        && is_trailer(&fields[pseudo.len()..])
-        && fields.iter().all(has_clean_value)
+        .take_while(|field| field.name.starts_with(b":"))
+        .count();
+    let (pseudo, fields) = fields.split_at(pseudo);
+    let mut found = [None; PSEUDO.len()];
+    for field in pseudo {
+        let at = PSEUDO.iter().position(|name| *name == field.name);
+        let slot = &mut found[at.ok_or(Malformed::PseudoField)?];
+        if slot.replace(field.value.as_slice()).is_some() {
+            return Err(Malformed::PseudoField);
+        }
+    }
+    let [method, scheme, authority, path, protocol] = found;
+    let method = method.ok_or(Malformed::PseudoField)?;
+    syntax::method(method)?;
+    if let Some(authority) = authority {
+        Authority::parse(authority)?;
+    }
+    match (method, protocol) {
+        // RFC 9113 section 8.5.
+        (b"CONNECT", None) if scheme.is_some() || path.is_some() || authority.is_none() => {
+            return Err(Malformed::ConnectTarget);
+        }
+        (b"CONNECT", None) => {}
+        // RFC 8441 section 4: extended CONNECT is the only one with a protocol.
+        (b"CONNECT", Some(protocol)) => syntax::method(protocol)?,
+        (_, Some(_)) => return Err(Malformed::PseudoField),
+        (_, None) => {}
+    }
+    if method != b"CONNECT" || protocol.is_some() {
+        syntax::scheme(scheme.ok_or(Malformed::PseudoField)?)?;
+        syntax::path(method, path.ok_or(Malformed::PseudoField)?)?;
+    }
+    check_fields(fields)?;
+    let named = |name: &'static [u8]| {
+        let fields = fields.iter().filter(move |field| field.name == name);
+        fields.map(|field| field.value.as_slice())
+    };
+    let mut hosts = named(b"host");
+    match (hosts.next(), authority) {
+        (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => {
+            return Err(Malformed::TwoAuthorities);
+        }
+        (Some(host), _) => drop(Authority::parse(host)?),
+        (None, _) => {}
+    }
+    if hosts.next().is_some() {
+        return Err(Malformed::TwoAuthorities);
+    }
+    if named(b"content-length").nth(1).is_some() {
+        return Err(Malformed::TwoLengths);
+    }
+    syntax::content_length(named(b"content-length"))
 }
 
-/// Whether these may be the trailers of a request (section 8.1).
+/// Whether these may be the trailers of a request (RFC 9113 section 8.1).
 pub fn is_trailer(fields: &[Field]) -> bool {
-    fields.iter().all(|field| {
-        let name = field.name.as_slice();
-        !name.is_empty()
-            && name
-                .iter()
-                .all(|&octet| octet.is_ascii_graphic() && !octet.is_ascii_uppercase())
-            && !name.contains(&b':')
-            && !HTTP1_ONLY.contains(&name)
-            && (name != b"te" || field.value == b"trailers")
-            && has_clean_value(field)
-    })
+    check_fields(fields).is_ok()
 }
 
-fn has_clean_value(field: &Field) -> bool {
-    !field
-        .value
-        .iter()
-        .any(|octet| matches!(octet, b'\0' | b'\r' | b'\n'))
+/// Checks fields that are not pseudo-fields (RFC 9113 sections 8.2.1 and 8.2.2).
+fn check_fields(fields: &[Field]) -> Result<(), Malformed> {
+    for field in fields {
+        let (name, value) = (field.name.as_slice(), field.value.as_slice());
+        if name.starts_with(b":") {
+            return Err(Malformed::PseudoField);
+        }
+        let in_name = |&b: &u8| is(b, TOKEN) && !b.is_ascii_uppercase();
+        if name.is_empty() || !name.iter().all(in_name) {
+            return Err(Malformed::FieldName);
+        }
+        let is_blank = |end: Option<&u8>| end.is_some_and(|&b| is(b, BLANK));
+        if !value.iter().all(|&b| is(b, TEXT)) || is_blank(value.first()) || is_blank(value.last())
+        {
+            return Err(Malformed::FieldValue);
+        }
+        if is_connection_specific(name) || (name == b"te" && value != b"trailers") {
+            return Err(Malformed::ConnectionField);
+        }
+    }
+    Ok(())
 }
 
-const HTTP1_ONLY: [&[u8]; 5] = [
-    b"connection",
-    b"keep-alive",
-    b"proxy-connection",
-    b"transfer-encoding",
-    b"upgrade",
+/// The pseudo-fields of requests (RFC 9113 section 8.3.1, RFC 8441 section 4).
+const PSEUDO: [&[u8]; 5] = [
+    b":method",
+    b":scheme",
+    b":authority",
+    b":path",
+    b":protocol",
 ];
 
-/// The longest header block, frames and all.
+/// The most octets of fields in a header section, counted as RFC 9113 section
+/// 6.5.2 does: as many as a head of HTTP/1 may have.
 pub const MAX_BLOCK: usize = 65_536;
+
+/// The most octets of one header block, frames and all. What is longer than
+/// [`MAX_BLOCK`] has to be read to keep the table in step; past this the
+/// client only wants to keep runsd busy.
+const MAX_BLOCK_WIRE: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -251,7 +318,7 @@ mod tests {
         };
         assert_eq!(
             (error.code, frames),
-            (ErrorCode::EnhanceYourCalm, 65_536 / 9)
+            (ErrorCode::EnhanceYourCalm, MAX_BLOCK_WIRE / 9)
         );
     }
 
@@ -266,8 +333,13 @@ mod tests {
         }
     }
 
+    fn read(fields: &[(&str, &str)]) -> Result<Option<u64>, Malformed> {
+        let fields = fields.iter().map(|&(name, value)| Field::new(name, value));
+        read_request(&fields.collect::<Vec<_>>())
+    }
+
     #[test]
-    fn requests() {
+    fn what_a_request_must_be() {
         let get = [
             (":method", "GET"),
             (":scheme", "http"),
@@ -275,25 +347,117 @@ mod tests {
             (":authority", "a"),
         ];
         for (more, want) in [
-            (&[("accept", "*/*"), ("te", "trailers")][..], true),
-            (&[("te", "gzip")], false),
-            (&[(":path", "/again")], false),
-            (&[("accept", "*/*"), (":late", "")], false),
-            (&[(":status", "200")], false),
-            (&[("Accept", "*/*")], false),
-            (&[("", "x")], false),
-            (&[("a b", "x")], false),
-            (&[("x", "a\r\nb: c")], false),
-            (&[("connection", "close")], false),
-            (&[("transfer-encoding", "chunked")], false),
+            (&[("accept", "*/*"), ("te", "trailers")][..], Ok(None)),
+            (&[("te", "gzip")], Err(Malformed::ConnectionField)),
+            (&[("te", "trailers, gzip")], Err(Malformed::ConnectionField)),
+            (&[(":path", "/again")], Err(Malformed::PseudoField)),
+            (
+                &[("accept", "*/*"), (":late", "")],
+                Err(Malformed::PseudoField),
+            ),
+            (
+                &[("accept", "*/*"), (":path", "/")],
+                Err(Malformed::PseudoField),
+            ),
+            (&[(":status", "200")], Err(Malformed::PseudoField)),
+            (&[(":unknown", "")], Err(Malformed::PseudoField)),
+            (&[(":protocol", "websocket")], Err(Malformed::PseudoField)),
+            (&[("Accept", "*/*")], Err(Malformed::FieldName)),
+            (&[("", "x")], Err(Malformed::FieldName)),
+            (&[("a b", "x")], Err(Malformed::FieldName)),
+            (&[("a:b", "x")], Err(Malformed::FieldName)),
+            (&[("x", "a\r\nb: c")], Err(Malformed::FieldValue)),
+            (&[("x", "a\nb")], Err(Malformed::FieldValue)),
+            (&[("x", "a\0b")], Err(Malformed::FieldValue)),
+            (&[("x", " a")], Err(Malformed::FieldValue)),
+            (&[("x", "a\t")], Err(Malformed::FieldValue)),
+            (&[("x", "a \t b"), ("y", "")], Ok(None)),
+            (&[("connection", "close")], Err(Malformed::ConnectionField)),
+            (&[("keep-alive", "5")], Err(Malformed::ConnectionField)),
+            (
+                &[("proxy-connection", "close")],
+                Err(Malformed::ConnectionField),
+            ),
+            (&[("upgrade", "h2c")], Err(Malformed::ConnectionField)),
+            (
+                &[("transfer-encoding", "chunked")],
+                Err(Malformed::ConnectionField),
+            ),
+            (&[("content-length", "3")], Ok(Some(3))),
+            (&[("content-length", "+3")], Err(Malformed::Length)),
+            (&[("content-length", "")], Err(Malformed::Length)),
+            (&[("content-length", "3, 3")], Err(Malformed::Length)),
+            (
+                &[("content-length", "3"), ("content-length", "4")],
+                Err(Malformed::TwoLengths),
+            ),
+            (
+                &[("content-length", "3"), ("content-length", "3")],
+                Err(Malformed::TwoLengths),
+            ),
+            (&[("host", "A")], Ok(None)),
+            (&[("host", "b")], Err(Malformed::TwoAuthorities)),
+            (
+                &[("host", "a"), ("host", "a")],
+                Err(Malformed::TwoAuthorities),
+            ),
         ] {
-            let fields = get
-                .iter()
-                .chain(more)
-                .map(|&(name, value)| Field::new(name, value));
-            assert_eq!(is_request(&fields.collect::<Vec<_>>()), want, "{more:?}");
+            assert_eq!(read(&[&get, more].concat()), want, "{more:?}");
         }
-        assert!(!is_request(&[Field::new("accept", "*/*")]));
+    }
+
+    #[test]
+    fn what_a_request_line_must_be() {
+        for (method, scheme, authority, path, want) in [
+            ("OPTIONS", "https", "a", "*", true),
+            ("M-SEARCH", "HTTP", "a:80", "/?x={y}|", true),
+            ("GET /admin", "http", "a", "/", false),
+            ("GET\r\n", "http", "a", "/", false),
+            ("", "http", "a", "/", false),
+            ("GET", "http", "a", "", false),
+            ("GET", "http", "a", "admin", false),
+            ("GET", "http", "a", "@evil/", false),
+            ("GET", "http", "a", "http://evil/x", false),
+            ("GET", "http", "a", "/a HTTP/1.1", false),
+            ("GET", "http", "a", "/a\r\nx: y", false),
+            ("GET", "http", "a", "/\u{e9}", false),
+            ("GET", "http", "a", "/#x", false),
+            ("GET", "http", "a", "*", false),
+            ("GET", "ftp", "a", "/", false),
+            ("GET", "", "a", "/", false),
+            ("GET", "http", "", "/", false),
+            ("GET", "http", "u@a", "/", false),
+            ("GET", "http", "a/b", "/", false),
+            ("GET", "http", "a:80abc", "/", false),
+            ("GET", "http", "a b", "/", false),
+            ("CONNECT", "http", "a:80", "/", false),
+        ] {
+            let fields = [
+                (":method", method),
+                (":scheme", scheme),
+                (":authority", authority),
+                (":path", path),
+            ];
+            assert_eq!(read(&fields).is_ok(), want, "{fields:?}");
+        }
+        let (get, http, path) = ((":method", "GET"), (":scheme", "http"), (":path", "/"));
+        let (connect, to) = ((":method", "CONNECT"), (":authority", "a:80"));
+        let websocket = (":protocol", "websocket");
+        for (fields, want) in [
+            (&[get, http, path][..], true),
+            (&[get, http], false),
+            (&[get, path], false),
+            (&[http, path], false),
+            (&[("accept", "*/*")], false),
+            (&[], false),
+            (&[connect, to], true),
+            (&[connect], false),
+            (&[connect, to, path], false),
+            (&[connect, to, http, path, websocket], true),
+            (&[connect, to, websocket], false),
+        ] {
+            assert_eq!(read(fields).is_ok(), want, "{fields:?}");
+        }
         assert!(is_trailer(&[Field::new("grpc-status", "0")]));
         assert!(!is_trailer(&[Field::new(":path", "/")]));
     }

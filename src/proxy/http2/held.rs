@@ -2,7 +2,6 @@
 //! for: kept, and told to that upstream first.
 
 use super::frame::{self, ErrorCode, Fatal, Frame, LARGEST_WINDOW, PREFACE};
-use super::spare::Spare;
 
 /// The beginning of a connection to an upstream, as far as it is known.
 pub struct Held {
@@ -49,9 +48,14 @@ impl Held {
         Ok(())
     }
 
-    /// Keeps of that what answers of runsd's own are paid for with.
-    pub fn fill(&mut self, spare: &mut Spare) {
-        self.window = spare.keep(self.window);
+    /// Pays for a body of runsd's own with what the client opened, of which
+    /// the upstream then hears less; `false` when that is not enough.
+    pub fn pay(&mut self, len: usize) -> bool {
+        let left = u32::try_from(len)
+            .ok()
+            .and_then(|len| self.window.checked_sub(len));
+        self.window = left.unwrap_or(self.window);
+        left.is_some()
     }
 
     /// Appends all of it, from the preface on.

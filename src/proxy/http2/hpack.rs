@@ -87,7 +87,7 @@ pub enum BadBlock {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
     pub fields: Vec<Field>,
-    /// The fields are more than was asked for, and the last ones left out.
+    /// The fields are more than was asked for, and some left out.
     pub too_large: bool,
 }
 
@@ -122,8 +122,9 @@ impl Decoder {
         self.table.changes
     }
 
-    /// Reads one whole block. Past `max` octets of fields (counted as tables
-    /// do) it reads on, so that the table stays in step, but keeps no more.
+    /// Reads one whole block. A field that would make it more than `max` octets
+    /// (counted as tables do) is left out; reading goes on, so that the table
+    /// stays in step, and short fields behind it still say what the request is.
     pub fn decode(&mut self, block: &[u8], max: usize) -> Result<Decoded, BadBlock> {
         let mut decoded = Decoded {
             fields: Vec::with_capacity(16),
@@ -131,10 +132,11 @@ impl Decoder {
         };
         let mut size = 0;
         self.read(block, |name, value, indexing| {
-            size += name.len() + value.len() + ENTRY;
-            if size > max {
+            let len = name.len() + value.len() + ENTRY;
+            if size + len > max {
                 decoded.too_large = true;
             } else {
+                size += len;
                 let (name, value) = (name.to_vec(), value.to_vec());
                 decoded.fields.push(Field {
                     name,

@@ -12,21 +12,28 @@
 //! sent again, as HTTP/1's are. Its stream is spent at both ends, and the
 //! answer's header block belongs to the client's table. The next request has a
 //! new token.
+//!
+//! For the same reason a `Location` stays as it is: most upstreams enter it
+//! into the table, and an entry of another length would put their table and
+//! the client's out of step. Nor can a 403 of the front end carry the sentence
+//! about `roles/run.invoker` to a gRPC call: whether it is the front end's shows
+//! in its body, and by then its header block has passed.
 
 mod answer;
 mod batch;
+mod farewell;
 mod flood;
 pub mod frame;
 pub mod headers;
 mod held;
 pub mod hpack;
 mod huffman;
+mod input;
 pub mod note;
 mod outlet;
 mod request;
 mod requests;
 mod responses;
-mod spare;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -34,25 +41,26 @@ mod tests;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use log::debug;
 
 use batch::Batch;
+use farewell::{End, farewell};
 pub use frame::PREFACE;
 use frame::{ErrorCode, Fatal};
 pub use hpack::Field;
+use input::Input;
 use note::{Answer, Note};
 use outlet::Outlet;
 use request::Request;
-use requests::Requests;
+use requests::{Next, Requests};
 use responses::{Responses, Said};
 use streams::Streams;
 
 use super::refusal::{Kind, Refusal};
-use super::room::lengthen;
 use crate::secret::Secret;
 use crate::sys;
 
@@ -76,6 +84,9 @@ pub trait Policy: Sync {
 
     /// The upstream said no, 401, 403 or 404, with a body that begins so.
     fn refused(&self, note: &Note, answer: &Answer, body: &[u8]);
+
+    /// The upstream is gone, and requests have lost their answers.
+    fn lost(&self, refusal: &Refusal);
 }
 
 /// A connection to an upstream, its two directions apart.
@@ -89,11 +100,12 @@ pub struct Upstream {
 /// Serves a client until one side is gone. `buffered` is what was read of it
 /// already, the preface or a part of it first.
 pub fn serve(client: &TcpStream, buffered: Vec<u8>, policy: &dyn Policy) -> io::Result<()> {
-    let streams = Mutex::new(Streams::new());
+    let streams = Mutex::new(Streams::new(Instant::now()));
     let connection = Connection {
         client,
         outlet: Outlet::new(client),
         streams: &streams,
+        greeted: Condvar::new(),
         policy,
     };
     thread::scope(|scope| connection.serve(scope, buffered))
@@ -103,6 +115,9 @@ struct Connection<'a> {
     client: &'a TcpStream,
     outlet: Outlet<&'a TcpStream>,
     streams: &'a Mutex<Streams>,
+    /// Notified by the thread that reads the upstream, when its first SETTINGS
+    /// came or it is over; the one that reads the client waits.
+    greeted: Condvar,
     policy: &'a dyn Policy,
 }
 
@@ -136,7 +151,8 @@ impl Connection<'_> {
             let mut streams = lock(self.streams);
             if !std::mem::replace(&mut streams.over, true) {
                 let mut goaway = Vec::new();
-                frame::write_goaway(&mut goaway, streams.last, *fatal);
+                let last = streams.last;
+                frame::write_goaway(&mut goaway, streams.goaway(last), *fatal);
                 drop(streams);
                 let _ = self.outlet.post(&goaway);
             }
@@ -185,26 +201,23 @@ impl Connection<'_> {
         input.consume(PREFACE.len());
         loop {
             let mut batch = Batch::new(input.bytes());
-            let mut fatal = None;
-            loop {
+            requests.release(&mut batch);
+            let next = loop {
                 match requests.next(&mut batch, Instant::now()) {
-                    Ok(Some(request)) => {
+                    Ok(Next::Request(request)) => {
                         self.request(scope, &mut requests, request, way, &mut batch);
                     }
-                    Ok(None) => break,
-                    Err(error) => {
-                        fatal = Some(error);
-                        break;
-                    }
+                    other => break other,
                 }
-            }
+            };
             // Before the answers go out: who has read one may try again.
             if matches!(way, Way::Closed(..)) && sys::is_quiet(self.client.as_fd()) {
                 *way = Way::Untried;
             }
             self.outlet.post(&requests.take_down())?;
+            let is_over = self.drain()?;
             if let Way::Open(up) = way
-                && !lock(self.streams).over
+                && !is_over
             {
                 // An error here is the upstream's end, and the thread that
                 // reads it tells the client, with all that came before it.
@@ -219,15 +232,65 @@ impl Connection<'_> {
                     (up.close)();
                 }
             }
-            if fatal.is_some() {
-                return Ok(fatal);
-            }
+            let next = match next {
+                Ok(next) => next,
+                Err(fatal) => return Ok(Some(fatal)),
+            };
             let done = batch.done();
             input.consume(done);
-            if !input.fill()? {
+            if lock(self.streams).is_drained() {
+                return Ok(None);
+            }
+            if matches!(next, Next::Settle) {
+                self.settle();
+                requests.settled();
+            } else if !self.fill(input, requests.has_waiting())? {
                 return Ok(None);
             }
         }
+    }
+
+    /// Reads the client; `false` at its end. While requests wait for room, not
+    /// for long: an answer may have made some.
+    fn fill(&self, input: &mut Input<&TcpStream>, has_waiting: bool) -> io::Result<bool> {
+        if !has_waiting {
+            return input.fill();
+        }
+        self.client.set_read_timeout(Some(ROOM_INTERVAL))?;
+        let filled = input.fill();
+        self.client.set_read_timeout(None)?;
+        match filled {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            filled => filled,
+        }
+    }
+
+    /// Waits a moment for the upstream's first SETTINGS, which say how many
+    /// streams it takes: what is over would be refused there. The first
+    /// request is on its way, so nobody waits longer than for its answer.
+    fn settle(&self) {
+        let streams = lock(self.streams);
+        let waits = |streams: &mut Streams| !streams.upstream_greeted && !streams.over;
+        let _ = self
+            .greeted
+            .wait_timeout_while(streams, SETTINGS_TIMEOUT, waits);
+    }
+
+    /// Has a client whose requests are mostly taken back go elsewhere: GOAWAY,
+    /// and what is open goes on to its end. Whether the connection is over.
+    fn drain(&self) -> io::Result<bool> {
+        let mut streams = lock(self.streams);
+        if !streams.too_many_resets || streams.over || streams.draining {
+            return Ok(streams.over);
+        }
+        streams.draining = true;
+        let last = streams.last;
+        let mut goaway = Vec::new();
+        let why = Fatal::too_much("too many requests were taken back");
+        frame::write_goaway(&mut goaway, streams.goaway(last), why);
+        drop(streams);
+        self.outlet.post(&goaway)?;
+        Ok(false)
     }
 
     /// Decides about one request, and passes it up or answers it.
@@ -311,11 +374,14 @@ impl Connection<'_> {
         });
         let mut input = Input::new(reader, Vec::new());
         let mut responses = Responses::new(self.streams);
-        let reason = loop {
+        let mut greeted = false;
+        let end = loop {
             match input.fill() {
                 Ok(true) => {}
-                Ok(false) => break "the upstream closed the connection".to_owned(),
-                Err(error) => break format!("the connection to the upstream broke: {error}"),
+                Ok(false) => break End::closed("the upstream closed the connection"),
+                Err(error) => {
+                    break End::closed(&format!("the connection to the upstream broke: {error}"));
+                }
             }
             let mut batch = Batch::new(input.bytes());
             let passed = responses.pass(&mut batch, &mut |said| match said {
@@ -329,15 +395,27 @@ impl Connection<'_> {
                 return;
             }
             if let Err(fatal) = passed {
-                break format!("the upstream broke the protocol: {}", fatal.reason);
+                break End::broke_protocol(fatal);
             }
             let done = batch.done();
             input.consume(done);
+            let streams = lock(self.streams);
+            if !greeted && streams.upstream_greeted {
+                greeted = true;
+                self.greeted.notify_all();
+            }
+            if streams.is_drained() {
+                // Wakes the other thread, as if the client had gone.
+                let _ = self.client.shutdown(Shutdown::Read);
+            }
         };
-        let farewell = farewell(&mut lock(self.streams), &reason);
+        let farewell = farewell(&mut lock(self.streams), end);
+        self.greeted.notify_all();
         if let Some(farewell) = farewell {
-            debug!("http2: {reason}");
-            let _ = self.outlet.send(&farewell);
+            if let Some(refusal) = &farewell.lost {
+                self.policy.lost(refusal);
+            }
+            let _ = self.outlet.send(&farewell.frames);
         }
     }
 
@@ -349,89 +427,6 @@ impl Connection<'_> {
         let mut client = self.client;
         let mut buffer = [0; 4096];
         while Instant::now() < until && matches!(client.read(&mut buffer), Ok(1..)) {}
-    }
-}
-
-/// What the client is told when the upstream is gone: an answer on every
-/// stream that waits for one, a reset or gRPC's trailers where it had begun,
-/// and GOAWAY. `None` if the connection was over anyway.
-fn farewell(streams: &mut Streams, reason: &str) -> Option<Vec<u8>> {
-    if streams.over {
-        return None;
-    }
-    let mut out = Vec::new();
-    let refusal = Refusal::new(
-        Kind::ConnectionTerminated,
-        format!("{reason} before the answer was over"),
-    );
-    let open = streams.end_all();
-    let code = match open.iter().all(|(_, state)| state.upstream_done) {
-        true => ErrorCode::NoError,
-        false => ErrorCode::Internal,
-    };
-    for (stream, state) in open {
-        if state.upstream_done {
-            // Answered; it needs no more of the request.
-            frame::write_reset(&mut out, stream, ErrorCode::NoError);
-        } else if state.answered && state.asked.grpc {
-            answer::write_trailers(&mut out, streams, stream, &refusal);
-        } else if state.answered {
-            frame::write_reset(&mut out, stream, ErrorCode::Internal);
-        } else {
-            answer::write(&mut out, streams, stream, state.asked, &refusal);
-        }
-    }
-    let why = Fatal::new(code, "the connection to the upstream ended");
-    frame::write_goaway(&mut out, streams.last, why);
-    Some(out)
-}
-
-/// What was read of a peer and not dealt with yet.
-struct Input<R> {
-    reader: R,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl<R: Read> Input<R> {
-    fn new(reader: R, buffered: Vec<u8>) -> Input<R> {
-        let end = buffered.len();
-        Input {
-            reader,
-            buffer: buffered,
-            start: 0,
-            end,
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
-    }
-
-    fn consume(&mut self, len: usize) {
-        self.start += len;
-    }
-
-    /// Reads once; `false` at the end.
-    fn fill(&mut self) -> io::Result<bool> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        if self.buffer.len() - self.end < BUFFER / 2 {
-            // A frame or a header block that is longer than usual.
-            let larger = self.buffer.len().max(BUFFER / 2) * 2;
-            lengthen(&mut self.buffer, larger);
-        }
-        loop {
-            match self.reader.read(&mut self.buffer[self.end..]) {
-                Ok(len) => {
-                    self.end += len;
-                    return Ok(len > 0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
     }
 }
 
@@ -449,11 +444,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Octets of one read.
-const BUFFER: usize = 65_536;
-
 /// Enough for one that only moves octets.
 const STACK: usize = 256 * 1024;
+
+/// How long the second request of a connection waits for the upstream's
+/// SETTINGS, which come within one round trip: enough for any on earth.
+const SETTINGS_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How often requests that wait for room at the upstream are looked at: less
+/// than anyone notices, more than costs anything.
+const ROOM_INTERVAL: Duration = Duration::from_millis(4);
 
 /// How long a client may take to read the last it hears.
 const LINGER: Duration = Duration::from_secs(1);

@@ -10,6 +10,8 @@ pub struct Request {
     /// Empty while it is [`Known`].
     pub fields: Vec<Field>,
     pub head: Head,
+    /// The length of its body, where it says one.
+    pub body: Option<u64>,
     /// Its block, as it came.
     pub fragment: Vec<u8>,
     /// The tables before it was read.
@@ -25,6 +27,8 @@ pub struct Known {
     pub passed: Vec<u8>,
     tables: Tables,
     pub asked: Asked,
+    /// The length of its body, as all of them say it.
+    pub body: Option<u64>,
     /// The token in it.
     pub bearer: Option<Secret>,
 }
@@ -42,6 +46,7 @@ impl Known {
         let settled = tables == request.tables;
         let small = request.fragment.len() + passed.len() <= MAX_KNOWN;
         (settled && small).then_some(Known {
+            body: request.body,
             fragment: request.fragment,
             passed,
             tables,

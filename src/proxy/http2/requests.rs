@@ -7,19 +7,28 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
+use log::warn;
+
 use super::answer;
 use super::batch::Batch;
 use super::flood::Floods;
-use super::frame::{self, ErrorCode, Fatal, Frame, Header, flag, kind, setting};
+use super::frame::{self, ErrorCode, Fatal, Frame, Header, flag, kind, octets, setting};
 use super::headers::{self, Block, Head, MAX_BLOCK};
 use super::held::Held;
 use super::hpack::{self, Decoder, Encoder, Field};
 use super::lock;
 use super::note::Note;
 use super::request::{Known, Request, Tables};
-use super::streams::{Asked, Side, Streams};
-use crate::proxy::refusal::{Kind, Refusal};
+use super::streams::{Asked, Side, State, Streams};
+use crate::proxy::refusal::Refusal;
+use crate::proxy::syntax::Malformed;
 use crate::secret::Secret;
+
+mod blocks;
+mod control;
+mod waiting;
+
+use waiting::Waiting;
 
 /// The requests of one connection.
 pub struct Requests<'a> {
@@ -28,14 +37,21 @@ pub struct Requests<'a> {
     encoder: Encoder,
     /// A header block that waits for its CONTINUATION.
     block: Option<Block>,
-    /// The last stream the client began.
-    begun: u32,
     /// The client's SETTINGS came, as they must before anything else.
     greeted: bool,
     /// The client acknowledged the SETTINGS of runsd's own.
     acknowledged: bool,
     /// What the upstream will be told first; `None` once it was.
     held: Option<Held>,
+    /// The first request went up, and the upstream has not said yet how many
+    /// it takes.
+    settling: bool,
+    /// The last stream that the client began, as `streams` has it for others.
+    last: u32,
+    /// Whether the upstream took one more stream when that one began.
+    has_room: bool,
+    /// Requests that wait for room at the upstream.
+    waiting: Waiting,
     /// The last request that both tables knew all of.
     known: Option<Known>,
     floods: Floods,
@@ -57,10 +73,13 @@ impl<'a> Requests<'a> {
             decoder: Decoder::new(hpack::DEFAULT_TABLE_SIZE),
             encoder: Encoder::new(),
             block: None,
-            begun: 0,
             greeted: false,
             acknowledged: false,
             held: Some(Held::new()),
+            settling: false,
+            last: 0,
+            has_room: true,
+            waiting: Waiting::default(),
             known: None,
             floods: Floods::new(now),
             swallowed: 0,
@@ -70,19 +89,24 @@ impl<'a> Requests<'a> {
 
     /// Walks on through `batch`, to its last whole frame, or to a request
     /// about which somebody else has to decide.
-    pub fn next(&mut self, batch: &mut Batch<'_>, now: Instant) -> Result<Option<Request>, Fatal> {
+    pub fn next(&mut self, batch: &mut Batch<'_>, now: Instant) -> Result<Next, Fatal> {
         loop {
             let max = lock(self.streams).upstream_max_frame_ever;
             let Some(frame) = frame::parse(batch.rest(), max)? else {
-                return Ok(None);
+                return Ok(Next::More);
             };
+            if self.settling
+                && frame.header.kind == kind::HEADERS
+                && frame.header.stream > self.last
+            {
+                return Ok(Next::Settle);
+            }
             if !self.greeted && (frame.header.kind != kind::SETTINGS || frame.header.has(flag::ACK))
             {
                 return Err(Fatal::protocol("the first frame is not SETTINGS"));
             }
-            let request = self.frame(&frame, batch, now)?;
-            if request.is_some() {
-                return Ok(request);
+            if let Some(request) = self.frame(&frame, batch, now)? {
+                return Ok(Next::Request(request));
             }
         }
     }
@@ -94,22 +118,30 @@ impl<'a> Requests<'a> {
 
     /// There is an upstream now: what it is told first.
     pub fn open(&mut self, batch: &mut Batch<'_>) {
-        if let Some(mut held) = self.held.take() {
-            held.fill(&mut lock(self.streams).spare);
+        if let Some(held) = self.held.take() {
             held.write(batch.out());
+            self.settling = true;
         }
     }
 
-    /// Passes a request up, its fields rewritten.
+    /// The upstream has said how many streams it takes, or was given time to.
+    pub fn settled(&mut self) {
+        self.settling = false;
+    }
+
+    /// Passes a request up, its fields rewritten, or has it wait.
     pub fn pass(&mut self, request: Request, note: Note, batch: &mut Batch<'_>) {
         let asked = answer::asked(&request.fields);
         let bearer = note.bearer.clone();
-        let Some(max_frame) = self.begin(request.head, asked, note) else {
-            return;
-        };
-        let passed = self.send(request.head, &request.fields, max_frame, batch);
-        let tables = self.tables();
-        self.known = Known::new(request, passed, tables, asked, bearer);
+        match self.begin(request.head, asked, request.body, note) {
+            Begun::Up(max_frame) => {
+                let passed = self.send(request.head, &request.fields, max_frame, batch);
+                let tables = self.tables();
+                self.known = Known::new(request, passed, tables, asked, bearer);
+            }
+            Begun::Waiting => self.waiting.push(request.head, request.fields),
+            Begun::Not => {}
+        }
     }
 
     /// Passes a request up if it is known and `again` says that it would be
@@ -124,28 +156,54 @@ impl<'a> Requests<'a> {
         let Some(known) = self.known.take_if(|_| request.fields.is_empty()) else {
             return false;
         };
-        let Some(note) = again(known.bearer.as_ref()) else {
+        let waits = self.has_waiting() || !self.has_room;
+        let note = match waits {
+            true => None,
+            false => again(known.bearer.as_ref()),
+        };
+        let Some(note) = note else {
             // Its table is as it was, so it reads as it did.
             let decoded = self.decoder.decode(&request.fragment, MAX_BLOCK);
             request.fields = decoded.map(|decoded| decoded.fields).unwrap_or_default();
             return false;
         };
-        if let Some(max_frame) = self.begin(request.head, known.asked, note) {
-            headers::write(batch.out(), request.head, &known.passed, max_frame);
+        match self.begin(request.head, known.asked, request.body, note) {
+            Begun::Up(max_frame) => {
+                headers::write(batch.out(), request.head, &known.passed, max_frame);
+            }
+            // The upstream lowered its number this very moment.
+            Begun::Waiting => {
+                let Head { stream, .. } = request.head;
+                frame::write_reset(&mut self.down, stream, ErrorCode::RefusedStream);
+                lock(self.streams).give_up(stream);
+            }
+            Begun::Not => {}
         }
         self.known = Some(known);
         true
     }
 
-    /// A stream of the upstream begins; how large its frames may be.
-    fn begin(&mut self, head: Head, asked: Asked, note: Note) -> Option<usize> {
+    /// A stream of the upstream begins, now or later.
+    fn begin(&mut self, head: Head, asked: Asked, body: Option<u64>, note: Note) -> Begun {
         let mut streams = lock(self.streams);
-        if streams.over {
-            // GOAWAY told the client that this one was never looked at.
-            return None;
+        if !streams.accepts(head.stream) {
+            return Begun::Not;
         }
-        streams.opened(head.stream, asked, head.end_stream, note);
-        Some(streams.upstream_max_frame)
+        let waits = self.has_waiting() || !streams.has_room();
+        if waits && streams.is_full(octets(STREAMS)) {
+            // More than the client was told (RFC 9113 section 5.1.2); nothing
+            // was done, so it may be sent again (section 8.7).
+            if !head.end_stream {
+                streams.discard(head.stream);
+            }
+            frame::write_reset(&mut self.down, head.stream, ErrorCode::RefusedStream);
+            return Begun::Not;
+        }
+        streams.opened(head.stream, asked, head.end_stream, body, note, waits);
+        match waits {
+            true => Begun::Waiting,
+            false => Begun::Up(streams.upstream_max_frame),
+        }
     }
 
     fn tables(&self) -> Tables {
@@ -156,15 +214,17 @@ impl<'a> Requests<'a> {
     pub fn refuse(&mut self, request: &Request, refusal: &Refusal) {
         let asked = answer::asked(&request.fields);
         let mut streams = lock(self.streams);
-        if streams.over {
+        let Head {
+            stream, end_stream, ..
+        } = request.head;
+        if !streams.accepts(stream) {
             return;
         }
-        if let Some(held) = &mut self.held {
-            held.fill(&mut streams.spare);
+        if !end_stream {
+            streams.discard_answered(stream);
         }
-        let stream = request.head.stream;
-        streams.answered_here(stream);
-        answer::write(&mut self.down, &mut streams, stream, asked, refusal);
+        let held = self.held.as_mut();
+        answer::write(&mut self.down, &mut streams, held, stream, asked, refusal);
     }
 
     /// What has to go to the client by now.
@@ -183,59 +243,99 @@ impl<'a> Requests<'a> {
         if let Some(mut block) = self.block.take() {
             batch.skip(frame.len());
             block.extend(frame)?;
-            return self.block(block, batch);
+            return self.block(block, batch, now);
         }
         let passes = match frame.header.kind {
             kind::HEADERS => {
                 batch.skip(frame.len());
-                return self.block(Block::begin(frame)?, batch);
+                return self.block(Block::begin(frame)?, batch, now);
             }
-            kind::DATA => self.data(frame, now)?,
+            kind::DATA => return self.data(frame, batch, now).map(|()| None),
+            kind::PRIORITY => return self.priority(frame, batch, now).map(|()| None),
             kind::SETTINGS => self.settings(frame, now)?,
             kind::PING => self.ping(frame, now)?,
-            kind::WINDOW_UPDATE => self.window_update(frame, batch)?,
+            kind::WINDOW_UPDATE => {
+                let passes = self.window_update(frame)?;
+                if self.has_waiting() && lock(self.streams).is_waiting(frame.header.stream) {
+                    self.keep(frame, batch);
+                    return Ok(None);
+                }
+                passes
+            }
             kind::RST_STREAM => self.reset(frame, now)?,
-            kind::PRIORITY => self.priority(frame)?,
             kind::GOAWAY if frame.header.stream != 0 => {
                 return Err(Fatal::protocol("GOAWAY on a stream"));
             }
             kind::PUSH_PROMISE => return Err(Fatal::protocol("PUSH_PROMISE from a client")),
             kind::CONTINUATION => return Err(Fatal::protocol("CONTINUATION without HEADERS")),
             // Of a type we need not know.
-            _ => self.is_theirs(frame.header.stream),
+            _ => match self.state(frame.header.stream) {
+                _ if frame.header.stream == 0 => self.held.is_none(),
+                _ if lock(self.streams).is_waiting(frame.header.stream) => false,
+                State::Open | State::HalfClosed => true,
+                State::Idle | State::Discarded | State::Closed => false,
+            },
         };
-        if passes {
-            batch.pass(frame.len());
-        } else {
-            batch.skip(frame.len());
-        }
+        pass_or_skip(passes, frame, batch);
         Ok(None)
     }
 
-    fn data(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, Fatal> {
-        self.must_have_begun(frame)?;
+    fn data(
+        &mut self,
+        frame: &Frame<'_>,
+        batch: &mut Batch<'_>,
+        now: Instant,
+    ) -> Result<(), Fatal> {
+        let Header { stream: id, .. } = frame.header;
         let data = frame.unpadded()?;
         let end_stream = frame.header.has(flag::END_STREAM);
         if data.is_empty() && !end_stream && !self.floods.empty.take(now) {
             return Err(Fatal::too_much("too many empty DATA frames"));
         }
-        if !self.is_theirs(frame.header.stream) {
+        if self.may_send(id)? == State::Discarded {
             self.swallow(frame);
-            return Ok(false);
+            batch.skip(frame.len());
+            return Ok(());
+        }
+        let mut streams = lock(self.streams);
+        if !streams.received(id, data.len(), end_stream) {
+            drop(streams);
+            batch.skip(frame.len());
+            self.malformed(id, Malformed::WrongLength, batch, now);
+            self.swallow(frame);
+            return Ok(());
         }
         if end_stream {
-            lock(self.streams).ended(frame.header.stream, Side::Client);
+            streams.ended(id, Side::Client);
         }
-        Ok(true)
+        let waits = self.has_waiting() && streams.is_waiting(id);
+        drop(streams);
+        match waits {
+            true => self.keep(frame, batch),
+            false => batch.pass(frame.len()),
+        }
+        Ok(())
     }
 
-    /// Lets DATA of a stream that was answered here end here, and gives its
-    /// octets back.
+    /// Has a frame wait with its request; one that is too much for that makes
+    /// it one that may be sent again (RFC 9113 section 8.7).
+    fn keep(&mut self, frame: &Frame<'_>, batch: &mut Batch<'_>) {
+        batch.skip(frame.len());
+        if !self.waiting.frame(frame) {
+            let id = frame.header.stream;
+            frame::write_reset(&mut self.down, id, ErrorCode::RefusedStream);
+            self.waiting.remove(id);
+            lock(self.streams).give_up(id);
+            self.swallow(frame);
+        }
+    }
+
+    /// Lets DATA of a stream that is over end here, and gives its octets back.
     fn swallow(&mut self, frame: &Frame<'_>) {
         let Header { stream, len, .. } = frame.header;
         self.swallowed += len;
         if frame.header.has(flag::END_STREAM) {
-            return;
+            return lock(self.streams).discarded_ended(stream);
         }
         // RST_STREAM of NO_ERROR would stop the client at once (RFC 9113,
         // section 8.1), but curl, for one, throws the answer away when it sees
@@ -252,196 +352,21 @@ impl<'a> Requests<'a> {
         }
     }
 
-    fn settings(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, Fatal> {
-        if frame.header.stream != 0 {
-            return Err(Fatal::protocol("SETTINGS on a stream"));
-        }
-        let settings = frame.settings()?;
-        if frame.header.has(flag::ACK) {
-            return Ok(self.settings_ack());
-        }
-        if !self.floods.settings.take(now) {
-            return Err(Fatal::too_much("too many SETTINGS"));
-        }
-        for (id, value) in settings {
-            frame::check_setting(id, value)?;
-        }
-        self.greeted = true;
-        let mut streams = lock(self.streams);
-        streams.client_settings(frame.settings()?, self.held.is_some());
-        let Some(held) = &mut self.held else {
-            return Ok(true);
-        };
-        frame::write_settings_ack(&mut self.down);
-        held.settings(frame)?;
-        Ok(false)
+    /// Ends a stream whose request is malformed (RFC 9113 section 8.1.1).
+    fn malformed(&mut self, id: u32, why: Malformed, batch: &mut Batch<'_>, now: Instant) {
+        // RST_STREAM has no room for a reason.
+        warn!("proxy: an HTTP/2 request has {why}");
+        self.stream_error(id, ErrorCode::Protocol, batch, now);
     }
 
-    /// The first acknowledgement is of runsd's own SETTINGS.
-    fn settings_ack(&mut self) -> bool {
-        if !self.acknowledged {
-            self.acknowledged = true;
-            return false;
+    /// Ends a stream because of what the client did with it.
+    fn stream_error(&mut self, id: u32, code: ErrorCode, batch: &mut Batch<'_>, now: Instant) {
+        frame::write_reset(&mut self.down, id, code);
+        let has_gone_up = !lock(self.streams).is_waiting(id);
+        self.waiting.remove(id);
+        if lock(self.streams).reset_for_client(id, now) && has_gone_up {
+            frame::write_reset(batch.out(), id, code);
         }
-        // From here on the encoder is bound by what was acknowledged.
-        let table = lock(self.streams).upstream_tables.pop_front();
-        if let Some(Some(size)) = table {
-            self.encoder.allow(size);
-        }
-        self.held.is_none()
-    }
-
-    fn ping(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, Fatal> {
-        if frame.header.stream != 0 {
-            return Err(Fatal::protocol("PING on a stream"));
-        }
-        if frame.header.len != 8 {
-            return Err(Fatal::new(ErrorCode::FrameSize, "PING of a wrong length"));
-        }
-        if !self.floods.pings.take(now) {
-            return Err(Fatal::too_much("too many PINGs"));
-        }
-        if self.held.is_some() && !frame.header.has(flag::ACK) {
-            frame::write_ping_ack(&mut self.down, frame.payload);
-        }
-        Ok(self.held.is_none())
-    }
-
-    fn window_update(&mut self, frame: &Frame<'_>, batch: &mut Batch<'_>) -> Result<bool, Fatal> {
-        let increment = frame.number()? & 0x7fff_ffff;
-        if frame.header.stream != 0 {
-            self.must_have_begun(frame)?;
-            return Ok(self.is_theirs(frame.header.stream));
-        }
-        if increment == 0 {
-            return Err(Fatal::protocol("WINDOW_UPDATE of nothing"));
-        }
-        if let Some(held) = &mut self.held {
-            held.opened_by(increment)?;
-            return Ok(false);
-        }
-        let left = lock(self.streams).spare.keep(increment);
-        if left < increment {
-            frame::write_window_update(batch.out(), 0, left);
-        }
-        Ok(left == increment)
-    }
-
-    fn reset(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, Fatal> {
-        frame.number()?;
-        self.must_have_begun(frame)?;
-        if !self.is_theirs(frame.header.stream) {
-            return Ok(false);
-        }
-        let stream = lock(self.streams).reset(frame.header.stream);
-        // A request that is taken back before it is answered costs the client
-        // nothing and the upstream a lot.
-        if stream.is_some_and(|stream| !stream.answered) && !self.floods.resets.take(now) {
-            return Err(Fatal::too_much("too many requests were taken back"));
-        }
-        Ok(true)
-    }
-
-    fn priority(&mut self, frame: &Frame<'_>) -> Result<bool, Fatal> {
-        if frame.header.stream == 0 {
-            return Err(Fatal::protocol("PRIORITY on stream 0"));
-        }
-        match &mut self.held {
-            Some(held) => {
-                held.priority(frame);
-                Ok(false)
-            }
-            // It may be about a stream that will begin later.
-            None => Ok(true),
-        }
-    }
-
-    /// Goes on with a header block, which may be whole.
-    fn block(&mut self, block: Block, batch: &mut Batch<'_>) -> Result<Option<Request>, Fatal> {
-        if !block.whole {
-            self.block = Some(block);
-            return Ok(None);
-        }
-        let tables = self.tables();
-        if block.stream > self.begun
-            && !block.stream.is_multiple_of(2)
-            && let Some(known) = &self.known
-            && known.is(&block.fragment, tables)
-        {
-            self.begun = block.stream;
-            return Ok(Some(Request {
-                fields: Vec::new(),
-                head: block.head(),
-                fragment: block.fragment,
-                tables,
-            }));
-        }
-        let decoded = self
-            .decoder
-            .decode(&block.fragment, MAX_BLOCK)
-            .map_err(|_| {
-                Fatal::new(
-                    ErrorCode::Compression,
-                    "a header block cannot be decompressed",
-                )
-            })?;
-        let stream = block.stream;
-        let request = Request {
-            fields: decoded.fields,
-            head: block.head(),
-            fragment: block.fragment,
-            tables,
-        };
-        if stream <= self.begun {
-            self.trailers(&request, decoded.too_large, batch)?;
-            return Ok(None);
-        }
-        if stream.is_multiple_of(2) {
-            return Err(Fatal::protocol("a request on a stream of even number"));
-        }
-        self.begun = stream;
-        if decoded.too_large {
-            self.refuse(&request, &too_large());
-        } else if headers::is_request(&request.fields) {
-            return Ok(Some(request));
-        } else {
-            let mut streams = lock(self.streams);
-            if !streams.over {
-                streams.answered_here(stream);
-                frame::write_reset(&mut self.down, stream, ErrorCode::Protocol);
-            }
-        }
-        Ok(None)
-    }
-
-    /// Passes trailers on, if the request they belong to was.
-    fn trailers(
-        &mut self,
-        request: &Request,
-        too_large: bool,
-        batch: &mut Batch<'_>,
-    ) -> Result<(), Fatal> {
-        let head = request.head;
-        let mut streams = lock(self.streams);
-        let Some(stream) = streams.get(head.stream) else {
-            // Answered here, or reset by the upstream while this was under way.
-            return Ok(());
-        };
-        if stream.client_done {
-            let reason = "HEADERS on a stream the client had ended";
-            return Err(Fatal::new(ErrorCode::StreamClosed, reason));
-        }
-        if too_large || !head.end_stream || !headers::is_trailer(&request.fields) {
-            streams.reset(head.stream);
-            frame::write_reset(&mut self.down, head.stream, ErrorCode::Protocol);
-            frame::write_reset(batch.out(), head.stream, ErrorCode::Protocol);
-            return Ok(());
-        }
-        streams.ended(head.stream, Side::Client);
-        let max_frame = streams.upstream_max_frame;
-        drop(streams);
-        self.send(head, &request.fields, max_frame, batch);
-        Ok(())
     }
 
     /// Writes a block of these fields, and hands it back.
@@ -458,32 +383,62 @@ impl<'a> Requests<'a> {
         block
     }
 
-    /// Whether a frame of this stream is for the upstream.
-    fn is_theirs(&self, stream: u32) -> bool {
-        self.held.is_none() && lock(self.streams).is_theirs(stream)
+    fn state(&self, id: u32) -> State {
+        lock(self.streams).state(id)
     }
 
-    fn must_have_begun(&self, frame: &Frame<'_>) -> Result<(), Fatal> {
-        match frame.header.stream {
-            0 => Err(Fatal::protocol("a frame of a stream on stream 0")),
-            // Even ones are pushes.
-            stream if !stream.is_multiple_of(2) && stream > self.begun => {
-                Err(Fatal::protocol("a frame on a stream that has not begun"))
+    /// Whether the client may send DATA or HEADERS on this stream, and for
+    /// whom they are: open, or discarded (RFC 9113 sections 5.1 and 5.1.1).
+    fn may_send(&self, id: u32) -> Result<State, Fatal> {
+        if id.is_multiple_of(2) {
+            return Err(Fatal::protocol(
+                "a frame that a client may not send on this stream",
+            ));
+        }
+        match self.state(id) {
+            State::Idle => Err(never_began()),
+            State::HalfClosed | State::Closed => {
+                let reason = "a frame on a stream that the client had ended";
+                Err(Fatal::new(ErrorCode::StreamClosed, reason))
             }
-            _ => Ok(()),
+            state => Ok(state),
         }
     }
 }
 
-fn too_large() -> Refusal {
-    Refusal::new(
-        Kind::HttpRequestError(431),
-        "the header fields of this request are over 64 KiB; send fewer",
-    )
+/// What became of a request.
+enum Begun {
+    /// It goes up, in frames of so many octets.
+    Up(usize),
+    Waiting,
+    /// The client was told that it may try again.
+    Not,
 }
 
-/// How many streams a client may open before the upstream was heard.
-const STREAMS: u32 = 100;
+/// What is to be done after [`Requests::next`].
+pub enum Next {
+    /// To decide about a request.
+    Request(Request),
+    /// To wait a moment for the upstream's SETTINGS, before the second request.
+    Settle,
+    /// To read on.
+    More,
+}
+
+fn never_began() -> Fatal {
+    Fatal::protocol("a frame on a stream that has not begun")
+}
+
+fn pass_or_skip(passes: bool, frame: &Frame<'_>, batch: &mut Batch<'_>) {
+    match passes {
+        true => batch.pass(frame.len()),
+        false => batch.skip(frame.len()),
+    }
+}
+
+/// How many streams a client may open whatever the upstream takes: until that
+/// is heard, and after that what is over waits.
+pub const STREAMS: u32 = 100;
 
 /// How much of a body nobody wants is read before the client is told to stop.
 const MAX_SWALLOWED: usize = 1 << 20;

@@ -5,12 +5,14 @@
 
 use std::borrow::Cow;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use super::batch::Batch;
 use super::frame::{self, ErrorCode, Fatal, Frame, flag, kind, setting};
 use super::hpack::Decoder;
 use super::lock;
 use super::note::{Answer, Note};
+use super::requests::STREAMS;
 use super::streams::{Side, Streams};
 
 /// The answers of one upstream.
@@ -49,7 +51,13 @@ impl<'a> Responses<'a> {
         batch: &mut Batch<'_>,
         tell: &mut dyn FnMut(Said<'_>),
     ) -> Result<(), Fatal> {
-        let max = lock(self.streams).client_max_frame;
+        let (max, greeted) = {
+            let streams = lock(self.streams);
+            (streams.client_max_frame, streams.upstream_greeted)
+        };
+        if !greeted && batch.rest().starts_with(b"HTTP/1.") {
+            return Err(Fatal::new(ErrorCode::Http11Required, "HTTP/1.1"));
+        }
         while let Some(frame) = frame::parse(batch.rest(), max)? {
             match frame.header.kind {
                 kind::DATA => self.data(&frame, tell),
@@ -62,17 +70,16 @@ impl<'a> Responses<'a> {
                     continue;
                 }
                 kind::RST_STREAM => {
-                    lock(self.streams).reset(frame.header.stream);
+                    self.reset(&frame, batch)?;
+                    continue;
                 }
                 kind::SETTINGS => {
                     settings(&frame, batch, self.streams)?;
                     continue;
                 }
                 kind::GOAWAY => {
-                    if let Some(&last) = frame.payload.first_chunk() {
-                        let last = u32::from_be_bytes(last) & 0x7fff_ffff;
-                        lock(self.streams).upstream_goes(last);
-                    }
+                    self.goaway(&frame, batch);
+                    continue;
                 }
                 _ => {}
             }
@@ -92,6 +99,49 @@ impl<'a> Responses<'a> {
         self.end_of_stream(frame);
     }
 
+    fn reset(&self, frame: &Frame<'_>, batch: &mut Batch<'_>) -> Result<(), Fatal> {
+        // What an upstream says of a client that breaks the protocol.
+        let clients_faults = [
+            ErrorCode::Protocol,
+            ErrorCode::FlowControl,
+            ErrorCode::StreamClosed,
+            ErrorCode::FrameSize,
+            ErrorCode::EnhanceYourCalm,
+        ];
+        let (code, id) = (frame.number()?, frame.header.stream);
+        let mut streams = lock(self.streams);
+        if code == ErrorCode::NoError.number() && streams.answered_early(id) {
+            // The answer is whole, and the rest of the request is not wanted
+            // (RFC 9113 section 8.1). curl 7.88, for one, throws the answer
+            // away when it reads both at once; so the client may send on for a
+            // while, and that is thrown away.
+            batch.skip(frame.len());
+            frame::write_window_update(batch.out(), id, EARLY_WINDOW);
+            return Ok(());
+        }
+        let is_clients_fault = clients_faults.map(ErrorCode::number).contains(&code);
+        streams.reset_by_upstream(id, is_clients_fault, Instant::now());
+        batch.pass(frame.len());
+        Ok(())
+    }
+
+    /// Passes a GOAWAY on; one that takes back what the one before it said is
+    /// put right (RFC 9113 section 6.8).
+    fn goaway(&self, frame: &Frame<'_>, batch: &mut Batch<'_>) {
+        let Some((&octets, rest)) = frame.payload.split_first_chunk() else {
+            return batch.skip(frame.len());
+        };
+        let last = u32::from_be_bytes(octets) & 0x7fff_ffff;
+        let told = lock(self.streams).upstream_goes(last);
+        if told == last {
+            return batch.pass(frame.len());
+        }
+        batch.skip(frame.len());
+        frame.header.write(batch.out());
+        batch.out().extend_from_slice(&told.to_be_bytes());
+        batch.out().extend_from_slice(rest);
+    }
+
     fn block(&mut self, block: &Block<'_>, tell: &mut dyn FnMut(Said<'_>)) {
         let answer = self.decoder.as_mut().map(|decoder| answer(decoder, block));
         if matches!(answer, Some(Err(_))) {
@@ -104,6 +154,9 @@ impl<'a> Responses<'a> {
             let mut streams = lock(self.streams);
             // The block itself tells the client about its table.
             streams.client_table = None;
+            if let Some(id) = block.promised {
+                streams.promised(id);
+            }
             let interim = answer.as_ref().is_some_and(|answer| answer.status < 200);
             if frame.header.kind == kind::PUSH_PROMISE || interim {
                 return;
@@ -132,6 +185,8 @@ struct Block<'a> {
     /// HEADERS or PUSH_PROMISE.
     first: Frame<'a>,
     fragment: Cow<'a, [u8]>,
+    /// The stream that PUSH_PROMISE is about.
+    promised: Option<u32>,
     /// Octets of all its frames.
     wire: usize,
 }
@@ -147,7 +202,11 @@ impl<'a> Block<'a> {
             _ => 0,
         };
         let torn = broken("the upstream's header block is torn");
-        let (_, fragment) = fragment.split_at_checked(before).ok_or(torn)?;
+        let (fields, fragment) = fragment.split_at_checked(before).ok_or(torn)?;
+        let promised = match first.header.kind {
+            kind::PUSH_PROMISE => fields.try_into().ok().map(u32::from_be_bytes),
+            _ => None,
+        };
         let mut fragment = Cow::Borrowed(fragment);
         let mut wire = first.len();
         let mut frame = first;
@@ -168,6 +227,7 @@ impl<'a> Block<'a> {
         Ok(Some(Block {
             first,
             fragment,
+            promised,
             wire,
         }))
     }
@@ -209,10 +269,17 @@ fn settings(
         return Ok(());
     }
     streams.upstream_settings(pairs.iter().copied());
+    // What runsd told the client already is never taken back: what is above
+    // the upstream's own number waits here. grpc-core, for one, has calls that
+    // never begin after the limit was lowered under them.
+    let told = |&(id, value): &(u16, u32)| match id {
+        setting::MAX_CONCURRENT_STREAMS => (id, value.max(STREAMS)),
+        _ => (id, value),
+    };
     let mut passed: Vec<_> = pairs
         .iter()
-        .copied()
         .filter(|pair| pair.0 != setting::HEADER_TABLE_SIZE)
+        .map(told)
         .collect();
     let first = !std::mem::replace(&mut streams.upstream_greeted, true);
     let limited = |&(id, _): &(u16, u32)| id == setting::MAX_CONCURRENT_STREAMS;
@@ -228,6 +295,10 @@ fn settings(
     }
     Ok(())
 }
+
+/// Octets of credit for a client whose request is not wanted any more, so that
+/// it is not stuck where the upstream's credit ended.
+const EARLY_WINDOW: u32 = 65_535;
 
 /// No answer of a sane server has more fields.
 const MAX_RESPONSE_BLOCK: usize = 1 << 20;

@@ -3,7 +3,10 @@
 mod abuse;
 mod calls;
 mod ends;
+mod hostile;
 mod octets;
 mod own;
 mod peer;
+mod resets;
 mod seen;
+mod states;

@@ -31,6 +31,8 @@ pub enum Kind {
     HttpResponseTransferCoding,
     HttpUpgradeFailed,
     HttpProtocolError,
+    /// A client spoke HTTP/2, and the other side cannot.
+    Http1Only,
     ProxyInternalError,
     ProxyConfigurationError,
     ProxyLoopDetected,
@@ -123,6 +125,7 @@ impl Kind {
             Kind::HttpProtocolError => {
                 ("http_protocol_error", 502, "look at what the service sends")
             }
+            Kind::Http1Only => ("http_protocol_error", 502, "use HTTP/1.1 for this name"),
             Kind::ProxyInternalError => ("proxy_internal_error", 500, "please report it"),
             // No token, or no place: it is the metadata server that failed us,
             // and it may be back soon. RFC 9209 has 500, for a proxy that was

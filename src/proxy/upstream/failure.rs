@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::AlertDescription;
 
+use super::Alpn;
 use super::handshake::HandshakeError;
 use super::words;
 use crate::context::Cancelled;
@@ -98,9 +99,22 @@ fn rounded_secs(time: Duration) -> u64 {
     (time + Duration::from_millis(500)).as_secs()
 }
 
+/// An upstream did not agree to h2 by ALPN (RFC 7301).
+pub fn http1_only(to: &Destination) -> Refusal {
+    Refusal::new(
+        Kind::Http1Only,
+        format!("{} speaks HTTP/1.1 only, not HTTP/2", to.host),
+    )
+}
+
 /// The TLS handshake failed. rustls reports through `io::Error`; what it said
 /// is inside.
-pub fn of_handshake(to: &Destination, err: HandshakeError, timeout: Duration) -> DialError {
+pub fn of_handshake(
+    to: &Destination,
+    alpn: Alpn,
+    err: HandshakeError,
+    timeout: Duration,
+) -> DialError {
     let err = match err {
         HandshakeError::Cancelled => return DialError::Cancelled,
         HandshakeError::Io(err) => err,
@@ -113,10 +127,13 @@ pub fn of_handshake(to: &Destination, err: HandshakeError, timeout: Duration) ->
             Kind::TlsCertificateError,
             format!("its certificate is not valid: {}", words::certificate(why)),
         ),
-        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => (
-            Kind::TlsAlertReceived,
-            "it does not offer the HTTP/2 or HTTP/1.1 that was asked for, by ALPN".to_owned(),
-        ),
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => match alpn {
+            Alpn::Http2 => return http1_only(to).into(),
+            Alpn::Http1 => (
+                Kind::TlsAlertReceived,
+                "it does not offer the HTTP/1.1 that was asked for, by ALPN".to_owned(),
+            ),
+        },
         Some(rustls::Error::AlertReceived(alert)) => (
             Kind::TlsAlertReceived,
             format!("it ended the TLS handshake: {}", words::name(alert)),

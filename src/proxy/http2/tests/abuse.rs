@@ -21,12 +21,12 @@ fn abuse_ends_with_its_code() {
     };
     let endless = [
         raw(kind::HEADERS, 0, 1, &[0; 100]),
-        raw(kind::CONTINUATION, 0, 1, b"").repeat(8000),
+        raw(kind::CONTINUATION, 0, 1, b"").repeat(120_000),
     ]
     .concat();
     let long = [
         raw(kind::HEADERS, 0, 1, &[0; 16_384]),
-        raw(kind::CONTINUATION, 0, 1, &[0; 16_384]).repeat(4),
+        raw(kind::CONTINUATION, 0, 1, &[0; 16_384]).repeat(64),
     ]
     .concat();
     let bytes = |parts: &[Vec<u8>]| parts.concat();
@@ -134,7 +134,7 @@ fn abuse_ends_with_its_code() {
             11,
         ),
         ("endless CONTINUATION", endless, 11),
-        ("a header block over 64 KiB", long, 11),
+        ("a header block over 1 MiB", long, 11),
         ("rapid reset", resets(5000), 11),
     ] {
         let mut t = Pair::start();

@@ -28,8 +28,7 @@ fn a_call_from_preface_to_trailers() {
     assert_eq!(t.upstream.frame(), (kind::SETTINGS, 0, 0, settings));
     assert_eq!(
         t.upstream.frame(),
-        // Without the 8192 that answers of our own are paid for with.
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 7, 0x10])
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x27, 0x10])
     );
     let (stream, flags, fields) = t.upstream.headers();
     assert_eq!((stream, flags), (1, flag::END_HEADERS));

@@ -53,11 +53,12 @@ fn a_graceful_goaway_passes() {
     t.upstream.close();
     assert_eq!(t.client.frame(), (kind::GOAWAY, 0, 0, goaway.to_vec()));
     assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
-    // Stream 3 was given up by the GOAWAY; nobody waits.
+    // Stream 3 was given up by the GOAWAY; nobody waits. And what may be tried
+    // again stays so: the last stream is never above the one before.
     let (kind, _, _, payload) = t.client.frame();
     assert_eq!(
         (kind, &payload[..8]),
-        (kind::GOAWAY, &[0, 0, 0, 3, 0, 0, 0, 0][..])
+        (kind::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..])
     );
     t.client.close();
     t.end();
@@ -138,17 +139,74 @@ fn who_comes_after_a_goaway_is_nobodys() {
     let mut t = Pair::start();
     t.client.greet();
     t.upstream_of(&[1]);
-    t.upstream
-        .send_frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
-    assert_eq!(t.client.frame().0, kind::GOAWAY);
-    // Under way before the client heard of it: the client tries it elsewhere.
-    t.client.request(3, "hello", &[], true);
-    assert_eq!(t.upstream.headers().0, 3);
+    let goaway = |last| [0, 0, 0, last, 0, 0, 0, 0].to_vec();
+    t.upstream.send_frame(kind::GOAWAY, 0, 0, &goaway(1));
+    assert_eq!(t.client.frame(), (kind::GOAWAY, 0, 0, goaway(1)));
+    // Under way before the client heard of it: the client tries it elsewhere,
+    // so the upstream must not see it here.
+    t.client.request(3, "hello", &[], false);
+    t.client.send_frame(kind::DATA, flag::END_STREAM, 3, b"12");
+    assert_eq!(
+        t.client.frame(),
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 2])
+    );
+    // An upstream that changes its mind is put right.
+    t.upstream.send_frame(kind::GOAWAY, 0, 0, &goaway(5));
+    assert_eq!(t.client.frame(), (kind::GOAWAY, 0, 0, goaway(1)));
     t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
     assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
     t.upstream.close();
-    assert_eq!(t.client.frame().0, kind::GOAWAY);
+    let (kind, _, _, payload) = t.client.frame();
+    assert_eq!((kind, &payload[..8]), (kind::GOAWAY, &goaway(1)[..]));
     assert_eq!(t.client.end(), b"");
+    assert_eq!(t.upstream.end(), b"");
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn an_upstream_of_http1_only_is_called_so() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.upstream_of(&[1]);
+    t.upstream
+        .send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+    let (stream, _, fields) = t.client.headers();
+    assert_eq!((stream, fields[0].1.as_str()), (1, "502"));
+    let want = "the upstream speaks HTTP/1.1 only, not HTTP/2";
+    let (_, said) = fields.last().unwrap();
+    assert!(
+        said.contains(want) && said.contains("http_protocol_error"),
+        "{said}"
+    );
+    assert_eq!(t.client.frame().0, kind::GOAWAY);
+    let lost = format!("{want}; use HTTP/1.1 for this name");
+    assert_eq!(*lock(&t.policy.lost), [lost]);
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn an_early_answer_is_whole_before_anyone_stops_the_request() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.client.request(1, "hello", &[], false);
+    t.upstream.greeted();
+    t.upstream.headers();
+    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
+    t.upstream.send_frame(kind::RST_STREAM, 0, 1, &[0; 4]);
+    assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
+    // No reset, but credit, so that who was stuck can say the rest.
+    let credit = |stream, octets| (kind::WINDOW_UPDATE, 0, stream, octets);
+    assert_eq!(t.client.frame(), credit(1, vec![0, 0, 0xff, 0xff]));
+    t.client.send_frame(kind::DATA, 0, 1, b"12345");
+    assert_eq!(t.client.frame(), credit(1, vec![0, 0, 0, 5]));
+    assert_eq!(t.client.frame(), credit(0, vec![0, 0, 0, 5]));
+    t.client.send_frame(kind::DATA, flag::END_STREAM, 1, b"6");
+    assert_eq!(t.client.frame(), credit(0, vec![0, 0, 0, 1]));
+    // The upstream hears none of it.
+    t.client.request(3, "hello", &[], true);
+    assert_eq!(t.upstream.headers().0, 3);
     t.client.close();
     t.end();
 }

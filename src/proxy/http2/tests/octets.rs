@@ -62,11 +62,19 @@ fn no_frames_make_it_panic() {
             };
             input.extend(raw(kind, flags, stream, &payload));
         }
-        let streams = Mutex::new(Streams::new());
+        let streams = Mutex::new(Streams::new(Instant::now()));
         let now = Instant::now();
         let mut requests = Requests::new(&streams, now);
         let mut batch = Batch::new(&input);
-        while let Ok(Some(request)) = requests.next(&mut batch, now) {
+        loop {
+            let request = match requests.next(&mut batch, now) {
+                Ok(Next::Request(request)) => request,
+                Ok(Next::Settle) => {
+                    requests.settled();
+                    continue;
+                }
+                Ok(Next::More) | Err(_) => break,
+            };
             if round % 3 == 0 {
                 requests.refuse(&request, &refusal(502, "no"));
             } else {
@@ -78,7 +86,7 @@ fn no_frames_make_it_panic() {
         requests.take_down();
         let mut batch = Batch::new(&input);
         let _ = Responses::new(&streams).pass(&mut batch, &mut |_| {});
-        farewell(&mut lock(&streams), "the end");
+        farewell(&mut lock(&streams), End::closed("the end"));
     }
 }
 
@@ -91,15 +99,19 @@ fn pass(requests: &mut Requests<'_>, mut request: Request, batch: &mut Batch<'_>
 
 /// What goes up when the client's octets come in these pieces.
 fn passed(pieces: &[&[u8]]) -> Vec<u8> {
-    let streams = Mutex::new(Streams::new());
+    let streams = Mutex::new(Streams::new(Instant::now()));
     let now = Instant::now();
     let mut requests = Requests::new(&streams, now);
     let (mut input, mut out) = (Vec::new(), Vec::new());
     for piece in pieces {
         input.extend_from_slice(piece);
         let mut batch = Batch::new(&input);
-        while let Some(request) = requests.next(&mut batch, now).unwrap() {
-            pass(&mut requests, request, &mut batch);
+        loop {
+            match requests.next(&mut batch, now).unwrap() {
+                Next::Request(request) => pass(&mut requests, request, &mut batch),
+                Next::Settle => requests.settled(),
+                Next::More => break,
+            }
         }
         out.extend_from_slice(batch.finish());
         let done = batch.done();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::super::frame::{flag, kind, setting};
+use super::super::frame::{flag, kind};
 use super::peer::{Pair, Peer};
 
 #[test]
@@ -46,10 +46,10 @@ fn an_upstream_out_of_reach_is_an_answer_and_is_tried_again() {
     t.client.request(5, "hello", &[], true);
     t.upstream.preface();
     assert_eq!(t.upstream.frame().0, kind::SETTINGS);
-    // 10,000 without the 63 octets of our body and 8192 for others.
+    // 10,000 without the 63 octets of our body.
     assert_eq!(
         t.upstream.frame(),
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 6, 0xd1])
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x26, 0xd1])
     );
     assert_eq!(t.upstream.headers().0, 5);
     t.client.close();
@@ -142,40 +142,32 @@ fn a_bad_request_ends_its_stream_only() {
 }
 
 #[test]
-fn a_refusal_has_its_sentence_when_the_upstream_is_open() {
+fn the_window_is_the_upstreams_to_the_last_octet() {
     let mut t = Pair::start();
     t.client.greet();
     t.client.request(1, "hello", &[], true);
     t.upstream.greeted();
     t.upstream.headers();
-    // Of what the client opens from here on, the first is ours ...
-    t.client.window_update(0, 8192);
-    t.client.window_update(0, 100);
+    t.upstream.settings(&[]);
+    assert_eq!(t.client.frame().0, kind::SETTINGS);
+    t.client.window_update(0, 1);
     assert_eq!(
         t.upstream.frame(),
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 100])
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1])
     );
+    // What runsd says takes nothing of it: the sentence is in a header.
     t.client.request(3, "other", &[], true);
     let (stream, flags, fields) = t.client.headers();
-    assert_eq!((stream, flags), (3, flag::END_HEADERS));
+    assert_eq!((stream, flags), (3, flag::END_HEADERS | flag::END_STREAM));
     assert_eq!(fields[0].1, "421");
-    let sentence = b"runsd: another connection\n";
-    assert_eq!(
-        t.client.frame(),
-        (kind::DATA, flag::END_STREAM, 3, sentence.to_vec())
-    );
-    // ... and what was spent of that comes back first.
-    t.client.window_update(0, 100);
-    let left = 100 - u8::try_from(sentence.len()).unwrap();
+    let (name, value) = fields.last().unwrap();
+    assert_eq!(name, "proxy-status");
+    assert!(value.contains("another connection"), "{value}");
+    t.client.window_update(0, 8192);
     assert_eq!(
         t.upstream.frame(),
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, left])
+        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x20, 0])
     );
-    // A stream whose own window is too small gets headers only.
-    t.client.settings(&[(setting::INITIAL_WINDOW_SIZE, 9)]);
-    t.client.request(5, "other", &[], true);
-    let (stream, flags, _) = t.client.headers();
-    assert_eq!((stream, flags), (5, flag::END_HEADERS | flag::END_STREAM));
     t.client.close();
     t.end();
 }

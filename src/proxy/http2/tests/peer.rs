@@ -27,6 +27,7 @@ pub struct TestPolicy {
     pub renewed: AtomicBool,
     pub statuses: Mutex<Vec<(u16, Option<String>)>>,
     pub refusals: Mutex<Vec<(u16, Vec<u8>)>>,
+    pub lost: Mutex<Vec<String>>,
 }
 
 impl Policy for TestPolicy {
@@ -73,6 +74,10 @@ impl Policy for TestPolicy {
     fn refused(&self, _: &Note, answer: &Answer, body: &[u8]) {
         lock(&self.refusals).push((answer.status, body.to_vec()));
     }
+
+    fn lost(&self, refusal: &Refusal) {
+        lock(&self.lost).push(refusal.reason());
+    }
 }
 
 /// The SETTINGS of runsd's own: a hundred streams.
@@ -98,6 +103,7 @@ impl Pair {
             renewed: AtomicBool::new(false),
             statuses: Mutex::default(),
             refusals: Mutex::default(),
+            lost: Mutex::default(),
         });
         let served = thread::spawn({
             let policy = policy.clone();
@@ -131,7 +137,11 @@ impl Pair {
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (one, listener.accept().unwrap().0)
+    let other = listener.accept().unwrap().0;
+    for stream in [&one, &other] {
+        stream.set_nodelay(true).unwrap();
+    }
+    (one, other)
 }
 
 /// One end of a connection that speaks frames.

@@ -1,0 +1,150 @@
+//! Requests that are taken back before they are answered: honest deadlines,
+//! Rapid Reset (CVE-2023-44487), and resets that others are made to send
+//! (CVE-2025-8671).
+
+use super::super::frame::kind;
+use super::super::*;
+use super::peer::{Pair, Peer, raw};
+
+/// Sends `round` for one stream after the other until runsd says GOAWAY; its
+/// code, and how many requests the upstream saw.
+fn until_goaway(round: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Option<(u8, usize)> {
+    // Less than what would be a flood after GOAWAY.
+    const ROUNDS: u32 = 1900;
+    let mut t = Pair::start();
+    t.client.greet();
+    // A call that stays open all the time.
+    t.client.send(&Peer::raw_request(1, 0x04));
+    t.upstream.greeted();
+    t.upstream.settings(&[]);
+    assert_eq!(t.client.frame().0, kind::SETTINGS);
+    assert_eq!(t.upstream.headers().0, 1);
+    let mut upstream = t.upstream.another();
+    let reader = thread::spawn(move || {
+        let mut seen = 0;
+        loop {
+            let (kind, _, stream, _) = upstream.frame();
+            if stream == 1 {
+                upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
+                return seen;
+            }
+            seen += usize::from(kind == kind::HEADERS);
+        }
+    });
+    let mut writer = t.client.another();
+    let written = thread::spawn(move || {
+        for i in 0..ROUNDS {
+            writer.send(&round(3 + 2 * i));
+        }
+        // The open call ends when all else was said.
+        writer.send_frame(kind::DATA, 1, 1, b"end");
+    });
+    let mut code = None;
+    loop {
+        let (kind, _, stream, payload) = t.client.frame();
+        if kind == kind::GOAWAY {
+            code = Some(payload[7]);
+        }
+        if kind == kind::HEADERS && stream == 1 {
+            break;
+        }
+    }
+    written.join().unwrap();
+    let seen = reader.join().unwrap();
+    if code.is_some() {
+        // The last call is over, and so is the connection.
+        let _ = t.client.end();
+    }
+    t.client.close();
+    t.end();
+    code.map(|code| (code, seen))
+}
+
+#[test]
+fn who_takes_back_most_requests_is_sent_elsewhere_and_no_call_dies() {
+    let reset = |id, code| raw(kind::RST_STREAM, 0, id, &[0, 0, 0, code]);
+    let trailers = |id| raw(kind::HEADERS, 0x05, id, b"\x84");
+    for (what, last) in [
+        ("by the client", reset(0, 8)),
+        ("by bad trailers", trailers(0)),
+        ("by a length", raw(kind::DATA, 1, 0, b"more")),
+        ("by PRIORITY", raw(kind::PRIORITY, 0, 0, &[0; 4])),
+    ] {
+        let round = move |id: u32| {
+            let mut frame = last.clone();
+            frame[5..9].copy_from_slice(&id.to_be_bytes());
+            let block = b"\x82\x86\x84\x01\x05hello\x0f\x0d\x013";
+            [raw(kind::HEADERS, 0x04, id, block), frame].concat()
+        };
+        let (code, seen) = until_goaway(round).expect(what);
+        assert_eq!(code, 11, "{what}");
+        assert!(seen < 2000, "{what}: the upstream saw {seen}");
+    }
+}
+
+#[test]
+fn malformed_requests_alone_end_it_too() {
+    let round = |id| {
+        raw(
+            kind::HEADERS,
+            0x05,
+            id,
+            b"\x82\x86\x84\x01\x05hello\x0f\x0d\x013",
+        )
+    };
+    assert_eq!(until_goaway(round), Some((11, 0)));
+}
+
+#[test]
+fn a_flood_after_goaway_ends_the_connection() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.client.send(&Peer::raw_request(1, 0x04));
+    t.upstream.greeted();
+    assert_eq!(t.upstream.headers().0, 1);
+    let goaway = [0, 0, 0, 1, 0, 0, 0, 0];
+    t.upstream.send_frame(kind::GOAWAY, 0, 0, &goaway);
+    assert_eq!(t.client.frame().0, kind::GOAWAY);
+    let mut writer = t.client.another();
+    let written = thread::spawn(move || {
+        for stream in 1..5000 {
+            let request = Peer::raw_request(2 * stream + 1, 0x05);
+            if writer.stream.write_all(&request).is_err() {
+                break;
+            }
+        }
+    });
+    let (kind, _, _, payload) = t.client.frame();
+    assert_eq!((kind, payload[7]), (kind::GOAWAY, 11));
+    written.join().unwrap();
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn deadlines_may_end_many_calls_as_long_as_others_are_answered() {
+    let mut t = Pair::start();
+    t.client.greet();
+    for i in 0..1500 {
+        let (answered, late) = (4 * i + 1, 4 * i + 3);
+        t.client.send(&Peer::raw_request(answered, 0x05));
+        if i == 0 {
+            t.upstream.greeted();
+            t.upstream.settings(&[]);
+            assert_eq!(t.client.frame().0, kind::SETTINGS);
+        }
+        t.client.send(&Peer::raw_request(late, 0x05));
+        for stream in [answered, late] {
+            assert_eq!(t.upstream.headers().0, stream);
+        }
+        let answer = (kind::HEADERS, 0x05, answered, vec![0x88]);
+        t.upstream
+            .send_frame(answer.0, answer.1, answer.2, &answer.3);
+        assert_eq!(t.client.frame(), answer);
+        t.client
+            .send_frame(kind::RST_STREAM, 0, late, &[0, 0, 0, 8]);
+        assert_eq!(t.upstream.frame().0, kind::RST_STREAM);
+    }
+    t.client.close();
+    t.end();
+}

@@ -1,0 +1,247 @@
+//! What a frame does by the state of its stream (RFC 9113 sections 5.1 and
+//! 5.1.1), and how many streams there may be.
+
+use super::super::frame::{flag, kind, setting};
+use super::peer::{OURS, Pair, Peer, raw};
+
+/// What the client sees.
+#[derive(Debug, Clone, Copy)]
+enum Want {
+    GoAway(u8),
+    Reset(u32, u8),
+    /// Nothing, and the connection goes on.
+    Nothing,
+}
+
+fn request(stream: u32, flags: u8) -> Vec<u8> {
+    Peer::raw_request(stream, flags)
+}
+
+/// Streams of the client: 1 is closed, 3 half-closed by it, 5 open, 11 reset
+/// by the upstream and 13 by the client; 7 and 9 never began.
+fn with_streams() -> Pair {
+    let mut t = Pair::start();
+    t.client.greet();
+    for (stream, flags) in [(1, 0x05), (3, 0x05), (5, 0x04), (11, 0x04), (13, 0x04)] {
+        t.client.send(&request(stream, flags));
+        if stream == 1 {
+            t.upstream.greeted();
+            t.upstream.settings(&[]);
+            assert_eq!(t.client.frame().0, kind::SETTINGS);
+        }
+        assert_eq!(t.upstream.headers_block().0, (stream, flags));
+    }
+    t.client.send_frame(kind::RST_STREAM, 0, 13, &[0; 4]);
+    assert_eq!(t.upstream.frame().0, kind::RST_STREAM);
+    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
+    assert_eq!(t.client.frame().2, 1);
+    t.upstream
+        .send_frame(kind::RST_STREAM, 0, 11, &[0, 0, 0, 8]);
+    assert_eq!(t.client.frame().2, 11);
+    t
+}
+
+#[test]
+fn a_frame_is_judged_by_the_state_of_its_stream() {
+    let data = |stream| raw(kind::DATA, 0, stream, b"x");
+    let update = |stream| raw(kind::WINDOW_UPDATE, 0, stream, &[0, 0, 0, 1]);
+    let reset = |stream| raw(kind::RST_STREAM, 0, stream, &[0, 0, 0, 8]);
+    let priority = |stream| raw(kind::PRIORITY, 0, stream, &[0, 0, 0, 0, 1]);
+    let itself = |stream: u8| raw(kind::PRIORITY, 0, stream.into(), &[0, 0, 0, stream, 1]);
+    let short = |stream| raw(kind::PRIORITY, 0, stream, &[0; 4]);
+    let unknown = |stream| raw(0xee, 0, stream, b"x");
+    let dependent = [&[0, 0, 0, 15, 1][..], b"\x82\x86\x84\x01\x05hello"].concat();
+    let dependent = raw(kind::HEADERS, 0x25, 15, &dependent);
+    for (what, frames, want) in [
+        // Idle, above and below.
+        ("DATA, idle", data(15), Want::GoAway(1)),
+        ("WINDOW_UPDATE, idle", update(15), Want::GoAway(1)),
+        ("RST_STREAM, idle", reset(15), Want::GoAway(1)),
+        ("PRIORITY, idle", priority(15), Want::Nothing),
+        ("unknown, idle", unknown(15), Want::Nothing),
+        ("HEADERS, skipped", request(7, 5), Want::GoAway(1)),
+        ("HEADERS, skipped", request(9, 5), Want::GoAway(1)),
+        ("DATA, skipped", data(7), Want::GoAway(1)),
+        ("WINDOW_UPDATE, skipped", update(9), Want::GoAway(1)),
+        ("RST_STREAM, skipped", reset(7), Want::GoAway(1)),
+        ("PRIORITY, skipped", priority(7), Want::Nothing),
+        // Even ones are the upstream's.
+        ("HEADERS, even", request(16, 5), Want::GoAway(1)),
+        ("HEADERS, even and low", request(2, 5), Want::GoAway(1)),
+        ("DATA, even", data(2), Want::GoAway(1)),
+        ("WINDOW_UPDATE, even", update(2), Want::GoAway(1)),
+        ("RST_STREAM, even", reset(2), Want::GoAway(1)),
+        // Half-closed and closed by the client.
+        ("HEADERS, half-closed", request(3, 5), Want::GoAway(5)),
+        ("DATA, half-closed", data(3), Want::GoAway(5)),
+        ("WINDOW_UPDATE, half-closed", update(3), Want::Nothing),
+        ("PRIORITY, half-closed", priority(3), Want::Nothing),
+        ("HEADERS, closed", request(1, 5), Want::GoAway(5)),
+        ("DATA, closed", data(1), Want::GoAway(5)),
+        ("WINDOW_UPDATE, closed", update(1), Want::Nothing),
+        ("RST_STREAM, closed", reset(1), Want::Nothing),
+        ("PRIORITY, closed", priority(1), Want::Nothing),
+        ("HEADERS, reset by it", request(13, 5), Want::GoAway(5)),
+        ("DATA, reset by it", data(13), Want::GoAway(5)),
+        // Reset by the upstream: the client may not know.
+        ("HEADERS, reset", request(11, 5), Want::Nothing),
+        ("WINDOW_UPDATE, reset", update(11), Want::Nothing),
+        ("RST_STREAM, reset", reset(11), Want::Nothing),
+        // Open.
+        ("HEADERS that end nothing", request(5, 4), Want::Reset(5, 1)),
+        ("PRIORITY on itself", itself(5), Want::Reset(5, 1)),
+        ("PRIORITY on itself, idle", itself(15), Want::GoAway(1)),
+        ("HEADERS on itself", dependent, Want::Reset(15, 1)),
+        ("PRIORITY of four octets", short(5), Want::Reset(5, 6)),
+        ("PRIORITY of four octets, idle", short(15), Want::GoAway(6)),
+        ("PRIORITY on stream 0", priority(0), Want::GoAway(1)),
+    ] {
+        let mut t = with_streams();
+        t.client.send(&frames);
+        t.client.send(&request(17, 5));
+        let (kind, _, stream, payload) = match want {
+            Want::Nothing => (kind::HEADERS, 0, 0, vec![]),
+            _ => t.client.frame(),
+        };
+        match want {
+            Want::GoAway(code) => assert_eq!((kind, payload[7]), (kind::GOAWAY, code), "{what}"),
+            Want::Reset(id, code) => assert_eq!(
+                (kind, stream, payload),
+                (kind::RST_STREAM, id, vec![0, 0, 0, code]),
+                "{what}"
+            ),
+            Want::Nothing => {}
+        }
+        if !matches!(want, Want::GoAway(_)) {
+            // What goes up is about streams that it knows, or may.
+            let mut frame = t.upstream.frame();
+            while frame.2 != 17 {
+                let is_request = matches!(frame.0, kind::HEADERS | kind::DATA);
+                assert!(!is_request, "{what}: {frame:?}");
+                frame = t.upstream.frame();
+            }
+            assert_eq!(frame.0, kind::HEADERS, "{what}");
+        }
+        t.client.close();
+        t.end();
+    }
+}
+
+#[test]
+fn what_is_over_the_upstreams_limit_waits_for_room() {
+    let mut t = Pair::start();
+    t.client.greet();
+    // All at once, before the client can know of a limit.
+    let head = |stream| request(stream, 0x04);
+    let data = |stream, text: &[u8]| raw(kind::DATA, 0, stream, text);
+    let said = [
+        request(1, 0x05),
+        head(3),
+        head(5),
+        data(5, b"five"),
+        raw(kind::WINDOW_UPDATE, 0, 5, &[0, 0, 0, 9]),
+        raw(kind::HEADERS, 0x05, 5, b"\x00\x01t\x011"),
+        head(7),
+        raw(kind::RST_STREAM, 0, 7, &[0, 0, 0, 8]),
+        request(9, 0x05),
+        data(3, b"three"),
+    ];
+    t.client.send(&said.concat());
+    t.upstream.greeted();
+    assert_eq!(t.upstream.headers().0, 1);
+    t.upstream.settings(&[(setting::MAX_CONCURRENT_STREAMS, 2)]);
+    // What the client was told first stays true.
+    assert_eq!(t.client.frame(), (kind::SETTINGS, 0, 0, OURS.to_vec()));
+    assert_eq!(t.upstream.headers().0, 3);
+    // What is there already is not held up.
+    assert_eq!(t.upstream.frame(), (kind::DATA, 0, 3, b"three".to_vec()));
+    // One ends, and there is room for another, whole; what the client took
+    // back meanwhile was never there.
+    let answer = |t: &mut Pair, stream| {
+        t.upstream.send_frame(kind::HEADERS, 0x05, stream, &[0x88]);
+        assert_eq!(t.client.frame().2, stream);
+    };
+    answer(&mut t, 1);
+    let (stream, flags, fields) = t.upstream.headers();
+    assert_eq!((stream, flags), (5, 0x04));
+    assert!(fields.contains(&(":authority".into(), "hello.example".into())));
+    assert_eq!(t.upstream.frame(), (kind::DATA, 0, 5, b"five".to_vec()));
+    assert_eq!(t.upstream.frame().0, kind::WINDOW_UPDATE);
+    let (stream, flags, fields) = t.upstream.headers();
+    assert_eq!((stream, flags), (5, 0x05));
+    assert_eq!(fields, [("t".to_owned(), "1".to_owned())]);
+    answer(&mut t, 5);
+    assert_eq!(t.upstream.headers().0, 9);
+    // An upstream that goes answers for those that wait, too.
+    t.client.send(&request(11, 0x05));
+    t.client.send(&raw(kind::PING, 0, 0, &[0; 8]));
+    assert_eq!(t.upstream.frame().0, kind::PING);
+    t.upstream.close();
+    for stream in [3, 9, 11] {
+        let (got, _, fields) = t.client.headers();
+        assert_eq!((got, fields[0].1.as_str()), (stream, "502"));
+    }
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn what_cannot_wait_may_be_sent_again() {
+    let mut t = Pair::start();
+    t.client.greet();
+    t.client.send(&request(1, 0x05));
+    t.upstream.greeted();
+    t.upstream.headers();
+    t.upstream.settings(&[(setting::MAX_CONCURRENT_STREAMS, 1)]);
+    assert_eq!(t.client.frame().0, kind::SETTINGS);
+    let refused = |stream| (kind::RST_STREAM, 0, stream, vec![0, 0, 0, 7]);
+    // More of a body than is kept.
+    t.client.send(&request(3, 0x04));
+    for _ in 0..66 {
+        t.client.send_frame(kind::DATA, 0, 3, &[0; 16_000]);
+    }
+    assert_eq!(t.client.frame(), refused(3));
+    assert_eq!(t.client.frame().0, kind::WINDOW_UPDATE);
+    // More requests than the client was told of; who is taken back makes room.
+    let many: Vec<u8> = (2..=100).flat_map(|i| request(2 * i + 1, 0x05)).collect();
+    t.client.send(&many);
+    t.client.send(&raw(kind::RST_STREAM, 0, 7, &[0, 0, 0, 8]));
+    t.client
+        .send(&[request(203, 0x05), request(205, 0x05)].concat());
+    assert_eq!(t.client.frame(), refused(205));
+    t.client.close();
+    t.end();
+}
+
+#[test]
+fn a_header_section_that_is_too_large_ends_its_request_only() {
+    let mut t = Pair::start();
+    t.client.greet();
+    let long = "~".repeat(100_000);
+    let more = [("x-long", &long[..]), ("content-type", "application/grpc")];
+    for (stream, fields, status) in [(1, &more[..1], "431"), (3, &more[..], "200")] {
+        let block = t.client.encode_request("hello", fields);
+        let mut pieces = block.chunks(16_384).peekable();
+        let first = pieces.next().unwrap();
+        t.client
+            .send_frame(kind::HEADERS, flag::END_STREAM, stream, first);
+        while let Some(piece) = pieces.next() {
+            let flags = if pieces.peek().is_none() { 4 } else { 0 };
+            t.client
+                .send_frame(kind::CONTINUATION, flags, stream, piece);
+        }
+        let (got, _, fields) = t.client.headers();
+        assert_eq!((got, fields[0].1.as_str()), (stream, status));
+        let grpc = fields.iter().find(|field| field.0 == "grpc-status");
+        // RESOURCE_EXHAUSTED.
+        assert_eq!(
+            grpc.map(|field| field.1.as_str()),
+            (stream == 3).then_some("8")
+        );
+    }
+    t.client.request(5, "hello", &[], true);
+    t.upstream.greeted();
+    assert_eq!(t.upstream.headers().0, 5);
+    t.client.close();
+    t.end();
+}
