@@ -21,7 +21,8 @@ use crate::sys::{self, Peer};
 pub enum Answered {
     /// It was passed on; `keep`: the upstream's connection can serve again.
     Done { next: Next, keep: bool },
-    /// 101: what follows is no HTTP any more; its first bytes are in `answer`.
+    /// 101: what follows is no HTTP any more; its first bytes are in `answer`,
+    /// and the 101 itself, for the client, in `out`.
     Switched,
 }
 
@@ -73,7 +74,9 @@ impl Session<'_> {
                     location: None,
                 };
                 response.write(&mut self.out);
-                self.send_down(reader)?;
+                if !switches {
+                    self.send_down(reader)?;
+                }
             }
             self.answer.drain(..end);
             if switches {

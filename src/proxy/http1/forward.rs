@@ -103,8 +103,11 @@ impl Session<'_> {
             // Whoever was told half a request cannot be told another.
             Ok(Answered::Done { next, keep }) => Ok((next, keep && whole)),
             Ok(Answered::Switched) => {
-                tunnel::run(self.tcp, self.input.bytes(), &self.answer, connection);
-                Ok((Next::Close, false))
+                self.out.append(&mut self.answer);
+                let passed = tunnel::run(self.tcp, self.input.bytes(), &self.out, connection);
+                self.out.clear();
+                let passed = passed.map_err(|err| Failed::Refused(no_thread("a tunnel", &err)));
+                passed.map(|()| (Next::Close, false))
             }
             Err(Failed::Stale) if !connection.used => Err(Failed::Refused(closed(asked))),
             Err(failed) => Err(failed),
@@ -127,10 +130,7 @@ impl Session<'_> {
                 .name("upload".to_owned())
                 .stack_size(STACK)
                 .spawn_scoped(scope, sys::held(move || job.run(request, writer)))
-                .map_err(|err| {
-                    let details = format!("no thread for a body: {err}");
-                    Failed::Refused(Refusal::new(Kind::ProxyInternalError, details))
-                })?;
+                .map_err(|err| Failed::Refused(no_thread("a large body", &err)))?;
             let answered = self.answer(asked, reader, Some(&upload));
             let complete = upload.is_complete();
             if !complete {
@@ -203,6 +203,13 @@ impl Session<'_> {
             }
         }
     }
+}
+
+fn no_thread(what: &str, err: &io::Error) -> Refusal {
+    Refusal::new(
+        Kind::ConnectionLimitReached,
+        format!("no thread for {what}: {err}"),
+    )
 }
 
 pub fn closed(asked: &Asked) -> Refusal {
