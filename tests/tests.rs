@@ -12,6 +12,7 @@ mod hints;
 mod http1;
 mod http2;
 mod identity;
+mod limits;
 mod logs;
 mod miniature;
 mod names;

@@ -25,8 +25,8 @@ use rustls::{AlertDescription, ClientConfig, RootCertStore};
 
 pub use stream::{Aborter, Reader, Writer, send};
 
+use super::conn_limit::ConnLimiter;
 use super::refusal::{Kind, Refusal};
-use super::seats::Seats;
 use crate::destination::Destination;
 use crate::dns::resolve::{ResolveError, Resolver};
 use crate::sys;
@@ -38,7 +38,7 @@ pub struct Settings {
     /// Every connection goes here instead (for tests).
     pub address: Option<SocketAddr>,
     /// For those we dial for: each may have one connection, beside the idle ones.
-    pub seats: Arc<Seats>,
+    pub limiter: Arc<ConnLimiter>,
 }
 
 /// Dials far ends, and keeps the connections that are idle.
@@ -170,9 +170,9 @@ impl Upstream {
     }
 
     /// Closes idle connections, so that those in use and those still idle
-    /// together are no more than there are seats, and descriptors for them.
+    /// together are no more than there may be, and descriptors for them.
     fn make_room(&self) {
-        let free = self.settings.seats.free();
+        let free = self.settings.limiter.available();
         let mut closed = Vec::new();
         let mut pool = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = pool.values().map(Vec::len).sum();

@@ -113,7 +113,8 @@ impl Session<'_> {
             .map_err(|bad| Failed::Refused(bad_answer(asked, bad)))?;
         let through = upload.is_none_or(Upload::is_complete);
         let unchunk = asked.minor == 0 && framing == Framing::Chunked;
-        let keep = asked.keep && through && framing != Framing::Close && !unchunk;
+        let is_wanted = self.permit.is_wanted();
+        let keep = asked.keep && through && framing != Framing::Close && !unchunk && !is_wanted;
         let location = head
             .get(&self.answer, "location")
             .filter(|_| !asked.goal.foreign)

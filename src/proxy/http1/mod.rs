@@ -26,6 +26,7 @@ use self::asked::{Request, To, bad_head};
 use self::forward::closed;
 use self::head::Head;
 use self::input::Input;
+use super::conn_limit::Permit;
 use super::refusal::{Kind, Refusal};
 use super::upstream::Connection;
 use super::{Goal, Proxy};
@@ -36,10 +37,11 @@ pub use self::probe::ask;
 
 /// Serves the connection until one side closes it. `first` are the bytes that
 /// were read to see that it is HTTP/1.
-pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
+pub fn serve(proxy: &Proxy, permit: &Permit, first: Vec<u8>) {
     let mut session = Session {
         proxy,
-        tcp,
+        permit,
+        tcp: permit.tcp(),
         input: Input::new(first),
         head: Head::default(),
         answer_head: Head::default(),
@@ -59,6 +61,7 @@ pub fn serve(proxy: &Proxy, tcp: &TcpStream, first: Vec<u8>) {
 
 struct Session<'a> {
     proxy: &'a Proxy,
+    permit: &'a Permit,
     tcp: &'a TcpStream,
     input: Input,
     head: Head,
@@ -148,12 +151,13 @@ impl Session<'_> {
     /// body is it clear where the next one starts.
     fn refuse(&mut self, refusal: &Refusal, to: &To) -> Result<Next, Over> {
         warn!("proxy: {}: {}", to.name, refusal.reason());
-        let mut answer = refusal.to_http1(to.accept.as_deref(), to.head_only, !to.keep);
-        if to.keep && to.minor == 0 {
+        let keep = to.keep && !self.permit.is_wanted();
+        let mut answer = refusal.to_http1(to.accept.as_deref(), to.head_only, !keep);
+        if keep && to.minor == 0 {
             answer = rewrite::kept_alive(&answer);
         }
         (&mut &*self.tcp).write_all(&answer)?;
-        if to.keep {
+        if keep {
             return Ok(Next::Request);
         }
         input::linger(self.tcp);
@@ -171,6 +175,9 @@ impl Session<'_> {
                     self.refuse(&bad_head(bad), &To::default())?;
                     return Ok(None);
                 }
+            }
+            if self.input.bytes().is_empty() {
+                self.permit.set_idle();
             }
             let got = match self.input.fill(self.tcp) {
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
@@ -195,7 +202,7 @@ impl Session<'_> {
                 }
                 got => got?,
             };
-            if got == 0 {
+            if got == 0 || !self.permit.set_busy() {
                 return Ok(None);
             }
         }
