@@ -21,26 +21,35 @@ pub struct ConnLimiter {
     reason: &'static str,
     /// The control group's limit, set by the thread that warms up, where there is one.
     memory: OnceLock<MemoryLimit>,
+    /// All connections, written under the lock of `state`.
+    active: AtomicUsize,
     /// Connections with a request in progress, written by their threads.
     busy: AtomicUsize,
-    /// Threads that wait for a permit or for memory, written by them. While it is not 0, keep-alive is off.
+    /// Threads that wait for a permit, a thread or memory, written by them: how many are to be told of changes, and for
+    /// how many of them connections end that could be kept. While the second is not 0, keep-alive is off.
     waiting: AtomicUsize,
+    wanting: AtomicUsize,
     /// The zero of [`Connection::closable_at`].
     epoch: Instant,
     /// Locked by the accept thread (acquire) and by the connections' threads (drop of a [`Permit`]).
     state: Mutex<State>,
-    /// Signalled when a connection ended or became idle while a thread waits.
+    /// Signalled when a connection ended or became idle while a thread waits; for the accept thread.
     changed: Condvar,
+    /// The same for connections that have a request and wait for memory: for one of them, which signals the next one.
+    next_request: Condvar,
 }
 
 struct MemoryLimit {
     memory: Memory,
-    /// Requests in progress that are allowed without a look at the usage.
+    /// Connections that are allowed, with their requests, without a look at the usage.
     unchecked: usize,
 }
 
 struct State {
     connections: Vec<Arc<Connection>>,
+    /// Those that were closed for others and whose threads have not ended. There is one at a time, so that no more are
+    /// closed than it takes.
+    closing: usize,
     /// How many there were when it was warned that no more can be served; cleared when half of them have ended, so
     /// that a steady overload logs one line, not one for each connection.
     warned: Option<usize>,
@@ -90,14 +99,18 @@ impl ConnLimiter {
                 false => "descriptors",
             },
             memory: OnceLock::new(),
+            active: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            wanting: AtomicUsize::new(0),
             epoch: Instant::now(),
             state: Mutex::new(State {
                 connections: Vec::new(),
+                closing: 0,
                 warned: None,
             }),
             changed: Condvar::new(),
+            next_request: Condvar::new(),
         })
     }
 
@@ -129,7 +142,7 @@ impl ConnLimiter {
                 on_full(active, reason);
                 state = self.lock();
             }
-            state = self.wait_for(state, |state| self.has_room(state));
+            state = self.wait_for(&self.changed, state, |state| self.has_room(state));
         }
         self.busy.fetch_add(1, SeqCst);
         let connection = Arc::new(Connection {
@@ -138,6 +151,7 @@ impl ConnLimiter {
             index: AtomicUsize::new(state.connections.len()),
         });
         state.connections.push(Arc::clone(&connection));
+        self.active.store(state.connections.len(), SeqCst);
         Permit {
             limiter: Arc::clone(self),
             connection,
@@ -151,81 +165,106 @@ impl ConnLimiter {
 
     /// Returns the number of connections that are served.
     pub fn active(&self) -> usize {
-        self.lock().connections.len()
+        self.active.load(SeqCst)
     }
 
     /// Closes the connection that has been idle for longest, if one is.
     ///
     /// Blocks: until a connection ends or becomes idle, for `timeout` at most.
     pub fn relieve(&self, timeout: Duration) {
-        let _waiting = self.announce_wait();
-        let state = self.lock();
-        if let Some((at, connection)) = state.longest_idle()
-            && at <= self.now()
-        {
-            connection.close(at);
-        }
+        let _waiting = Counted::new(&self.waiting);
+        let _wanting = self.switch_keep_alive_off();
+        let mut state = self.lock();
+        self.close_longest_idle(&mut state);
         drop(self.changed.wait_timeout(state, timeout));
     }
 
-    /// Switches keep-alive off until the guard is dropped: other clients wait.
-    pub fn announce_wait(&self) -> impl Drop + '_ {
-        self.waiting.fetch_add(1, SeqCst);
-        Waiting(self)
+    /// Has each response close its connection, until the guard is dropped.
+    pub fn switch_keep_alive_off(&self) -> impl Drop + '_ {
+        Counted::new(&self.wanting)
     }
 
+    /// Whether there is room for one more connection, beside which requests still have memory.
     fn has_room(&self, state: &State) -> bool {
-        let active = state.connections.len();
-        active < self.max && self.has_memory(active)
+        let for_requests = self
+            .memory
+            .get()
+            .map_or(0, |limit| limit.memory.limit() / UNCHECKED_SHARE);
+        state.connections.len() < self.max && self.has_memory(for_requests)
     }
 
-    /// Whether one more request may be in progress, beside `others`: each counts with what it may still take.
-    fn has_memory(&self, others: usize) -> bool {
+    /// Whether one more request may be in progress. Where no connection is left that could be closed for it, a few may.
+    fn has_room_for_request(&self, state: &State) -> bool {
+        let is_last_resort = || state.closing == 0 && state.longest_idle().is_none();
+        self.has_memory(0) || self.busy.load(SeqCst) < MIN_BUSY && is_last_resort()
+    }
+
+    /// Whether one more request has memory, and so many bytes are left. Requests in progress count with what they may
+    /// still take.
+    fn has_memory(&self, left: u64) -> bool {
         let Some(MemoryLimit { memory, unchecked }) = self.memory.get() else {
             return true;
         };
-        if others < *unchecked {
+        if self.active() < *unchecked {
             return true;
         }
-        let busy = self.busy.load(SeqCst) + 1;
-        busy <= MIN_BUSY || memory.has(BUSY_MEMORY.saturating_mul(busy as u64))
+        let busy = self.busy.load(SeqCst) as u64 + 1;
+        memory.has(left.saturating_add(busy.saturating_mul(BUSY_MEMORY)))
     }
 
-    /// Closes idle connections, the longest idle first and no more than it takes, until `is_enough`.
+    /// Waits until `is_enough`. Where connections that end would help, rather than requests, it closes those that are
+    /// idle.
     fn wait_for<'a>(
         &'a self,
+        change: &Condvar,
         mut state: MutexGuard<'a, State>,
         is_enough: impl Fn(&State) -> bool,
     ) -> MutexGuard<'a, State> {
-        let _waiting = self.announce_wait();
-        // One is closed at a time: another one only when that one has ended.
-        let mut expected = state.connections.len();
+        let _waiting = Counted::new(&self.waiting);
+        let mut wanting = None;
         while !is_enough(&state) {
-            let idle = match state.connections.len() <= expected {
-                true => state.longest_idle(),
-                false => None,
-            };
-            let timeout = match idle {
-                Some((at, connection)) if at <= self.now() => {
-                    if connection.close(at) {
-                        expected = state.connections.len() - 1;
-                    }
-                    continue;
-                }
-                Some((at, _)) => Duration::from_nanos(at - self.now().min(at)),
-                None => RECHECK,
-            };
-            let woken = self.changed.wait_timeout(state, timeout);
+            let mut timeout = RECHECK;
+            if state.connections.len() >= self.max || !self.has_many_requests() {
+                wanting.get_or_insert_with(|| self.switch_keep_alive_off());
+                timeout = self.close_longest_idle(&mut state).unwrap_or(RECHECK);
+            }
+            let woken = change.wait_timeout(state, timeout);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         state
+    }
+
+    /// Whether memory comes back soon, as requests end.
+    fn has_many_requests(&self) -> bool {
+        self.busy.load(SeqCst) >= MIN_REQUESTS
+    }
+
+    /// Closes the connection that has been idle for longest, once no other one is being closed. Returns how long it
+    /// takes until one has been idle for long enough.
+    fn close_longest_idle(&self, state: &mut State) -> Option<Duration> {
+        if state.closing > 0 {
+            return None;
+        }
+        // Where the longest idle has become busy in this moment, the next one is.
+        while let Some((at, connection)) = state.longest_idle() {
+            let now = self.now();
+            if at > now {
+                return Some(Duration::from_nanos(at - now));
+            }
+            if connection.close(at) {
+                state.closing += 1;
+                return None;
+            }
+        }
+        None
     }
 
     fn notify(&self) {
         if self.waiting.load(SeqCst) > 0 {
             // Whoever counted itself holds the lock until it waits.
             drop(self.lock());
-            self.changed.notify_all();
+            self.changed.notify_one();
+            self.next_request.notify_one();
         }
     }
 
@@ -239,12 +278,19 @@ impl ConnLimiter {
     }
 }
 
-/// A thread that waits, until it is dropped.
-struct Waiting<'a>(&'a ConnLimiter);
+/// Counts as one until it is dropped.
+struct Counted<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Counted<'_> {
+    fn new(count: &AtomicUsize) -> Counted<'_> {
+        count.fetch_add(1, SeqCst);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, SeqCst);
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -319,29 +365,22 @@ impl Permit {
                 Err(_) => return false,
             },
         }
-        let others = limiter.busy.fetch_add(1, SeqCst);
-        if limiter
-            .memory
-            .get()
-            .is_some_and(|limit| others >= limit.unchecked)
-        {
-            // Not counted while it waits, and counted again under the lock: one after the other is let through.
-            limiter.busy.fetch_sub(1, SeqCst);
-            let has_memory = |_: &State| limiter.has_memory(limiter.busy.load(SeqCst));
-            let state = limiter.lock();
-            let state = match has_memory(&state) {
-                true => state,
-                false => limiter.wait_for(state, has_memory),
-            };
+        if !limiter.has_memory(0) {
+            let room = |state: &State| limiter.has_room_for_request(state);
+            let state = limiter.wait_for(&limiter.next_request, limiter.lock(), room);
+            // Under the lock: one after the other is let through.
             limiter.busy.fetch_add(1, SeqCst);
             drop(state);
+            limiter.notify();
+            return true;
         }
+        limiter.busy.fetch_add(1, SeqCst);
         true
     }
 
     /// Whether another client waits, so that this one should not keep its connection.
     pub fn is_wanted(&self) -> bool {
-        self.limiter.waiting.load(Relaxed) > 0
+        self.limiter.wanting.load(Relaxed) > 0
     }
 }
 
@@ -358,11 +397,14 @@ impl Drop for Permit {
             moved.index.store(index, Relaxed);
         }
         let active = state.connections.len();
+        limiter.active.store(active, SeqCst);
         state.warned.take_if(|warned| active <= *warned / 2);
-        drop(state);
-        if connection.closable_at.load(SeqCst) == BUSY {
-            limiter.busy.fetch_sub(1, SeqCst);
+        match connection.closable_at.load(SeqCst) {
+            BUSY => drop(limiter.busy.fetch_sub(1, SeqCst)),
+            CLOSED => state.closing -= 1,
+            _ => {}
         }
+        drop(state);
         limiter.notify();
     }
 }
@@ -383,10 +425,15 @@ const CONNECTION_ADDRESS_SPACE: usize = 1024 * 1024;
 /// a small request, 60 kB for a large upload with its second thread; HTTP/2 has buffers of 64 KiB in each direction.
 const BUSY_MEMORY: u64 = 128 * 1024;
 
-/// Requests that are served whatever the memory: an application that fills its memory can still call.
+/// Connections, and requests, that are served whatever the memory: an application that fills its memory can still call.
 const MIN_BUSY: usize = 8;
 
-/// One part in so many of the memory limit may be promised to requests before the usage is read at all.
+/// While so many requests are in progress, one that waits for memory waits for their end; with fewer of them idle
+/// connections are closed for it.
+const MIN_REQUESTS: usize = 32;
+
+/// One part in so many of the memory limit may be promised to connections before the usage is read at all, and is left
+/// for requests when a connection is accepted.
 const UNCHECKED_SHARE: u64 = 8;
 
 /// How long a connection is idle before it may be closed for another client. A client that sends its next request

@@ -56,6 +56,12 @@ impl Memory {
         })
     }
 
+    /// For tests: reads files of version 2 in any directory.
+    #[cfg(test)]
+    pub fn of_directory(directory: &Path) -> Option<Memory> {
+        Memory::of(directory, VERSIONS[0].2, VERSIONS[0].3)
+    }
+
     /// The limit in bytes.
     pub fn limit(&self) -> u64 {
         self.limit

@@ -157,7 +157,7 @@ impl Server {
             return;
         }
         // From here on responses say that the connection is closed.
-        let _waiting = self.proxy.limiter.announce_wait();
+        let _wanting = self.proxy.limiter.switch_keep_alive_off();
         let serve = || serve(permit, &self.proxy, Some(http1::PATIENCE));
         if panic::catch_unwind(AssertUnwindSafe(serve)).is_err() {
             error!("proxy: a bug: a connection ended");

@@ -9,6 +9,9 @@ use super::*;
 fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+    client
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a time-out");
     (listener.accept().expect("accepted").0, client)
 }
 
@@ -114,6 +117,93 @@ fn a_connection_that_becomes_idle_is_closed_for_one_that_waits_already() {
         }
         permit.set_idle();
         assert_eq!(permit.tcp().read(&mut [0]).expect("an end"), 0);
+        drop(permit);
+        drop(waiting.join().expect("a permit"));
+    });
+}
+
+/// A control group whose usage a test sets.
+struct Group(std::path::PathBuf);
+
+impl Group {
+    fn new(name: &str) -> Group {
+        let name = format!("runsd-{}-{name}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).expect("a directory");
+        Group(directory)
+    }
+
+    fn put(&self, file: &str, bytes: u64) {
+        std::fs::write(self.0.join(file), bytes.to_string()).expect("a file");
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn requests_wait_where_memory_is_short_and_go_on_as_others_end() {
+    let limit = 64 << 20;
+    let group = Group::new("requests");
+    group.put("memory.max", limit);
+    group.put("memory.current", limit / 2);
+    let limiter = ConnLimiter::new(20_000, usize::MAX);
+    limiter.limit_memory(Memory::of_directory(&group.0).expect("a limit"));
+    let mut pairs: Vec<(Permit, TcpStream)> = (0..300)
+        .map(|_| {
+            let (tcp, client) = connection();
+            let permit = limiter.acquire(tcp, |_, _| panic!("there is room"));
+            permit.set_idle();
+            (permit, client)
+        })
+        .collect();
+    // Half of 64 MiB is free, which is 256 requests.
+    let (last, others) = pairs.split_last_mut().expect("many");
+    for (permit, _) in &others[..256] {
+        assert!(permit.set_busy());
+    }
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| last.0.set_busy());
+        while limiter.waiting.load(Relaxed) == 0 {
+            thread::yield_now();
+        }
+        // As requests end there is memory; no connection has to.
+        assert!(!others[0].0.is_wanted());
+        others[0].0.set_idle();
+        assert!(waiting.join().expect("no panic"));
+    });
+    assert_eq!(limiter.busy.load(Relaxed), 256);
+}
+
+#[test]
+fn where_memory_is_short_idle_connections_end_for_new_ones() {
+    let limit = 8 << 20;
+    let group = Group::new("connections");
+    group.put("memory.max", limit);
+    group.put("memory.current", limit);
+    let limiter = ConnLimiter::new(20_000, usize::MAX);
+    limiter.limit_memory(Memory::of_directory(&group.0).expect("a limit"));
+    // A few are served all the same.
+    let mut idle: Vec<(Permit, TcpStream)> = (0..MIN_BUSY)
+        .map(|_| {
+            let (tcp, client) = connection();
+            let permit = limiter.acquire(tcp, |_, _| panic!("there is room"));
+            permit.set_idle();
+            (permit, client)
+        })
+        .collect();
+    thread::scope(|scope| {
+        let acquire = || {
+            limiter.acquire(connection().0, |active, reason| {
+                assert_eq!((active, reason), (MIN_BUSY, "memory"));
+            })
+        };
+        let waiting = scope.spawn(acquire);
+        let (permit, mut client) = idle.remove(0);
+        assert_eq!(client.read(&mut [0]).expect("an end"), 0);
         drop(permit);
         drop(waiting.join().expect("a permit"));
     });
