@@ -179,9 +179,10 @@ impl Ports {
         let proxy = Arc::new(proxy(nameservers, sockets.port(), self.open));
         let warm = Arc::clone(&proxy);
         let warm = move || {
+            warm.warm();
+            // After what the first request waits for.
             warm.limit_memory();
             // What only the start runs through goes from memory, when it has.
-            warm.warm();
             sys::memory::forget_code();
         };
         if let Err(err) = spawn("warm", warm) {
