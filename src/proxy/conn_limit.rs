@@ -222,9 +222,12 @@ impl ConnLimiter {
     ) -> MutexGuard<'a, State> {
         let _waiting = Counted::new(&self.waiting);
         let mut wanting = None;
+        let begun = Instant::now();
         while !is_enough(&state) {
             let mut timeout = RECHECK;
-            if state.connections.len() >= self.max || !self.has_many_requests() {
+            // Memory comes back soon where many requests end; streams may never.
+            let is_soon = self.busy.load(SeqCst) >= MIN_REQUESTS && begun.elapsed() < REQUESTS_END;
+            if state.connections.len() >= self.max || !is_soon {
                 wanting.get_or_insert_with(|| self.switch_keep_alive_off());
                 timeout = self.close_longest_idle(&mut state).unwrap_or(RECHECK);
             }
@@ -232,11 +235,6 @@ impl ConnLimiter {
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         state
-    }
-
-    /// Whether memory comes back soon, as requests end.
-    fn has_many_requests(&self) -> bool {
-        self.busy.load(SeqCst) >= MIN_REQUESTS
     }
 
     /// Closes the connection that has been idle for longest, once no other one is being closed. Returns how long it
@@ -429,8 +427,11 @@ const BUSY_MEMORY: u64 = 128 * 1024;
 const MIN_BUSY: usize = 8;
 
 /// While so many requests are in progress, one that waits for memory waits for their end; with fewer of them idle
-/// connections are closed for it.
+/// connections are closed for it at once.
 const MIN_REQUESTS: usize = 32;
+
+/// How long it waits so: more than most requests take.
+const REQUESTS_END: Duration = Duration::from_secs(1);
 
 /// One part in so many of the memory limit may be promised to connections before the usage is read at all, and is left
 /// for requests when a connection is accepted.
