@@ -32,7 +32,7 @@ mod user;
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::thread;
+use std::sync::Arc;
 
 use log::{error, info, warn};
 
@@ -42,6 +42,7 @@ use crate::logger::Format;
 use crate::ports::Ports;
 use crate::proxy::Proxy;
 use crate::proxy::upstream::check_ca_file;
+use crate::resolv_conf::Rewritten;
 use crate::supervisor::{Launch, Signals, SpawnError};
 use crate::user::User;
 
@@ -120,30 +121,39 @@ fn run_app(args: Args, signals: io::Result<Signals>) -> i32 {
     };
 
     // From here on we only log: if we exit, the container does. Served is from
-    // a thread of its own; until it is there, the sockets keep who comes.
+    // threads of its own; until they are there, the sockets keep who comes.
     let questions = ports.waits();
-    let serve = move || {
-        let serve = sys::held(move || serve(args, ports));
-        let thread = thread::Builder::new().name("serve".to_owned());
-        if let Err(err) = thread.spawn(serve) {
-            error!("cannot start a thread: {err}; services cannot be reached by name");
+    let rewritten = rewritten.map(Arc::new);
+    let serve = || {
+        let of_thread = rewritten.clone();
+        let serve = move || serve(args, ports, of_thread.as_deref());
+        if let Err(err) = ports::spawn("serve", serve) {
+            not_served(&err, rewritten.as_deref());
         }
     };
     let code = app.wait(&signals, questions, serve);
-    ports::give_back(rewritten.as_ref());
+    ports::give_back(rewritten.as_deref());
     code
 }
 
-/// Starts all that serves, and what the first request would wait for.
-fn serve(args: Args, ports: Ports) {
+/// Serves from this thread and those that it starts.
+fn serve(args: Args, ports: Ports, rewritten: Option<&Rewritten>) {
     sys::start_is_over();
     let config = Config::new(args, |name| env::var_os(name));
-    if let Some(proxy) = ports.serve(&config, |nameservers, port, open| {
+    let served = ports.serve(&config, |nameservers, port, open| {
         Proxy::new(&config, nameservers, port, open)
-    }) {
-        proxy.warm();
+    });
+    if let Err(err) = served {
+        not_served(&err, rewritten);
     }
-    sys::memory::forget_code();
+}
+
+/// Without threads nothing is served: names lead where they led before.
+fn not_served(err: &io::Error, rewritten: Option<&Rewritten>) {
+    ports::give_back(rewritten);
+    error!(
+        "cannot start a thread: {err}; services are not reached by name; raise the limit of processes"
+    );
 }
 
 fn not_started(format: Format, err: &SpawnError) -> i32 {

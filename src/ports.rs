@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use log::{debug, warn};
 
@@ -154,29 +155,51 @@ impl Ports {
         &self.told
     }
 
-    /// Starts all that serves; `proxy` is asked for one with these
-    /// nameservers, on this port, that is open to other hosts or not.
+    /// Serves everything, from this thread and one more, and does not come back.
+    /// `proxy` is asked for one with these nameservers, on this port, that is
+    /// open to other hosts or not.
+    ///
+    /// # Errors
+    /// Where there is no thread for a part: then everything is closed again.
     pub fn serve(
         self,
         config: &Config,
         proxy: impl FnOnce(Arc<Nameservers>, u16, bool) -> Proxy,
-    ) -> Option<Arc<Proxy>> {
+    ) -> io::Result<()> {
         let own = self.dns.as_ref().map(dns::Sockets::own).unwrap_or_default();
         let dns_config = config.dns(&self.found, &own);
         let nameservers = Arc::new(Nameservers::new(&dns_config.nameservers, &own));
-        if let Some(dns) = self.dns {
-            dns.serve(dns::House {
-                names: config.names(),
-                patience: Patience::within(dns_config.timeout),
-                config: Arc::new(dns_config),
-                ipv6: self.proxy.as_ref().is_some_and(proxy::Sockets::ipv6),
-                nameservers: Arc::clone(&nameservers),
-            });
+        let house = dns::House {
+            names: config.names(),
+            patience: Patience::within(dns_config.timeout),
+            config: Arc::new(dns_config),
+            ipv6: self.proxy.as_ref().is_some_and(proxy::Sockets::ipv6),
+            nameservers: Arc::clone(&nameservers),
+        };
+        let serve_dns = self.dns.map(|sockets| move || sockets.serve(house));
+        let Some(sockets) = self.proxy else {
+            serve_dns.into_iter().for_each(|serve| serve());
+            return Ok(());
+        };
+        if let Some(serve) = serve_dns {
+            spawn("dns", serve)?;
         }
-        let sockets = self.proxy?;
         let proxy = Arc::new(proxy(nameservers, sockets.port(), self.open));
-        sockets.serve(&proxy);
-        Some(proxy)
+        let warm = Arc::clone(&proxy);
+        let warm = move || {
+            warm.warm();
+            // After what the first request waits for.
+            warm.limit_memory();
+            // What only the start runs through goes from memory, when it has.
+            sys::memory::forget_code();
+        };
+        if let Err(err) = spawn("warm", warm) {
+            // The first request does it, then.
+            debug!("no thread to warm up: {err}");
+            proxy.limit_memory();
+        }
+        sockets.serve(proxy);
+        Ok(())
     }
 
     /// Where the first question comes.
@@ -213,6 +236,14 @@ fn unusual_port(args: &Args) -> Option<String> {
 const DNS_PORT: u16 = 53;
 /// Where a URL `http://NAME` leads, RFC 9110 section 4.2.1.
 const HTTP_PORT: u16 = 80;
+
+/// Starts a thread that serves, beside the calling one.
+pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    // As the others: the thread that accepts may have to serve a connection.
+    let builder = builder.stack_size(proxy::STACK);
+    builder.spawn(sys::held(work)).map(drop)
+}
 
 /// Puts resolv.conf back as it was.
 pub fn give_back(rewritten: Option<&Rewritten>) {

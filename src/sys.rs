@@ -271,6 +271,21 @@ pub fn raise_descriptors() -> usize {
 
 const USUAL_DESCRIPTORS: usize = 1024;
 
+/// How many bytes of address space this process may have.
+pub fn address_space() -> usize {
+    let limits = [libc::RLIMIT_AS, libc::RLIMIT_DATA].map(|which| {
+        // SAFETY: a structure of two numbers, which outlives the call.
+        unsafe {
+            let mut limit: libc::rlimit = std::mem::zeroed();
+            match libc::getrlimit(which, &raw mut limit) {
+                0 => usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX),
+                _ => usize::MAX,
+            }
+        }
+    });
+    limits[0].min(limits[1])
+}
+
 /// Has woken threads queue behind the running one instead of pushing it aside:
 /// for this thread and those it starts. Only speed depends on it.
 pub fn batch() {

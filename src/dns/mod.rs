@@ -25,8 +25,7 @@ use log::{error, trace, warn};
 
 use self::words::RecordType;
 use crate::config::{DnsConfig, Names};
-use crate::sys::held;
-use crate::sys::net::{Inbox, Wait, Waiting, datagrams, has_no_such_address, listen, poll};
+use crate::sys::net::{Inbox, Wait, datagrams, has_no_such_address, listen, poll};
 use forward::{Client, Forwarder};
 use message::{Read, Verdict};
 use nameservers::{Nameservers, Patience};
@@ -66,7 +65,7 @@ pub fn bind(port: u16) -> io::Result<Sockets> {
 }
 
 fn bind_both(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
-    Ok((datagrams(address)?, listen(address, Waiting::Never)?))
+    Ok((datagrams(address)?, listen(address)?))
 }
 
 impl Sockets {
@@ -87,21 +86,12 @@ impl Sockets {
         udp.chain(self.tcp.iter().map(Wait::readable))
     }
 
-    /// Serves them from a thread of its own.
+    /// Serves them from the calling thread, which never comes back.
     pub fn serve(self, house: House) {
         let house = Arc::new(house);
-        let serve = move || {
-            // A panic costs the queries under way, not the service.
-            while panic::catch_unwind(AssertUnwindSafe(|| Loop::new(&self, &house).run())).is_err()
-            {
-                error!("dns: a bug: the server starts again");
-            }
-        };
-        if let Err(err) = thread::Builder::new()
-            .name("dns".to_owned())
-            .spawn(held(serve))
-        {
-            error!("dns: cannot start: {err}");
+        // A panic costs the queries under way, not the service.
+        while panic::catch_unwind(AssertUnwindSafe(|| Loop::new(&self, &house).run())).is_err() {
+            error!("dns: a bug: the server starts again");
         }
     }
 }

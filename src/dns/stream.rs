@@ -34,27 +34,61 @@ impl Streams {
             debug!("dns: too many connections; closed one");
             return;
         };
-        let (queries, house) = (Arc::clone(&self.queries), Arc::clone(house));
-        spawn(move || {
-            if let Err(err) = converse(client, &house, &queries) {
+        let client = Arc::new(client);
+        let work = {
+            let (client, queries) = (Arc::clone(&client), Arc::clone(&self.queries));
+            let house = Arc::clone(house);
+            move || {
+                if let Err(err) = converse(&client, &house, &queries) {
+                    debug!("dns: a connection ended: {err}");
+                }
+                drop(counted);
+            }
+        };
+        if let Err(err) = spawn(work) {
+            warn!("dns: no thread for a connection: {err}; it has one answer at once");
+            if let Err(err) = answer_at_once(&client, house) {
                 debug!("dns: a connection ended: {err}");
             }
-            drop(counted);
-        });
+        }
     }
 }
 
+/// Answers the first query of a connection on the thread of the server, which
+/// may not wait for a nameserver: what would be passed on fails.
+fn answer_at_once(client: &TcpStream, house: &House) -> io::Result<()> {
+    client.set_nonblocking(false)?;
+    client.set_read_timeout(Some(AT_ONCE))?;
+    client.set_write_timeout(Some(AT_ONCE))?;
+    let Some(wire) = receive(client)? else {
+        return Ok(());
+    };
+    let mut out = Vec::new();
+    match message::read(&wire) {
+        Read::Ignored => return Ok(()),
+        Read::Bad(code) => message::refuse(&wire, code, &mut out),
+        Read::Query(query) => match house.decide(&query) {
+            Verdict::Forward { .. } => message::failure(&wire, SERVFAIL, &mut out),
+            verdict => message::reply(&query, &verdict, &mut out),
+        },
+    }
+    send(client, &out)
+}
+
 /// Answers queries until the client is done with them.
-fn converse(client: TcpStream, house: &Arc<House>, queries: &Arc<AtomicUsize>) -> io::Result<()> {
+fn converse(
+    client: &Arc<TcpStream>,
+    house: &Arc<House>,
+    queries: &Arc<AtomicUsize>,
+) -> io::Result<()> {
     // Accepted sockets do not inherit it on Linux, but to say so costs nothing.
     client.set_nonblocking(false)?;
     // Only speed depends on it.
     let _ = client.set_nodelay(true);
     client.set_read_timeout(Some(IDLE))?;
     client.set_write_timeout(Some(IDLE))?;
-    let mut reading = client.try_clone()?;
-    let writing = Arc::new(Mutex::new(client));
-    while let Some(wire) = receive(&mut reading)? {
+    let writing = Arc::new(Mutex::new(Arc::clone(client)));
+    while let Some(wire) = receive(client)? {
         let mut out = Vec::new();
         match message::read(&wire) {
             // Nothing good comes after this.
@@ -62,14 +96,21 @@ fn converse(client: TcpStream, house: &Arc<House>, queries: &Arc<AtomicUsize>) -
             Read::Bad(code) => message::refuse(&wire, code, &mut out),
             Read::Query(query) => match house.decide(&query) {
                 Verdict::Forward(otherwise) => {
-                    if let Some(counted) = Counted::one_more(queries) {
-                        let (house, writing) = (Arc::clone(house), Arc::clone(&writing));
-                        let wire = wire.clone();
-                        spawn(move || {
-                            pass_on(&wire, otherwise, &house, &writing);
+                    let counted = Counted::one_more(queries);
+                    let (house, writing) = (Arc::clone(house), Arc::clone(&writing));
+                    let asked = wire.clone();
+                    let started = counted.is_some_and(|counted| {
+                        let work = move || {
+                            pass_on(&asked, otherwise, &house, &writing);
                             drop(counted);
-                        });
-                    } else {
+                        };
+                        spawn(work)
+                            .inspect_err(|err| {
+                                warn!("dns: no thread for a query: {err}; sent SERVFAIL")
+                            })
+                            .is_ok()
+                    });
+                    if !started {
                         message::failure(&wire, SERVFAIL, &mut out);
                     }
                 }
@@ -77,7 +118,7 @@ fn converse(client: TcpStream, house: &Arc<House>, queries: &Arc<AtomicUsize>) -
             },
         }
         if !out.is_empty() {
-            send(&mut lock(&writing), &out)?;
+            send(&lock(&writing), &out)?;
         }
     }
     Ok(())
@@ -85,13 +126,13 @@ fn converse(client: TcpStream, house: &Arc<House>, queries: &Arc<AtomicUsize>) -
 
 /// Asks the nameservers, and gives the client what they say, or what that
 /// comes to.
-fn pass_on(wire: &[u8], otherwise: Otherwise, house: &House, writing: &Mutex<TcpStream>) {
+fn pass_on(wire: &[u8], otherwise: Otherwise, house: &House, writing: &Mutex<Arc<TcpStream>>) {
     let Read::Query(query) = message::read(wire) else {
         return;
     };
     let give = |said: &[u8]| {
-        let mut client = lock(writing);
-        if send(&mut client, said).is_err() {
+        let client = lock(writing);
+        if send(&client, said).is_err() {
             // Half an answer may be out: nothing can follow it.
             let _ = client.shutdown(Shutdown::Both);
         }
@@ -152,20 +193,20 @@ fn ask_all(query: &Query<'_>, nameservers: &Nameservers, patience: Patience) -> 
 /// Asks one nameserver: its answer, and what may follow that.
 fn ask(query: &Query<'_>, address: SocketAddr, wait: Duration) -> io::Result<(Vec<u8>, Rest)> {
     let deadline = Instant::now() + wait;
-    let mut stream = TcpStream::connect_timeout(&address, wait)?;
+    let stream = TcpStream::connect_timeout(&address, wait)?;
     let _ = stream.set_nodelay(true);
     stream.set_write_timeout(Some(wait))?;
     let id = Random::default().id();
     let mut asked = query.wire.to_vec();
     asked[..2].copy_from_slice(&id.to_be_bytes());
-    send(&mut stream, &asked)?;
+    send(&stream, &asked)?;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
         stream.set_read_timeout(Some(left))?;
-        let mut answer = receive(&mut stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut answer = receive(&stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         if message::answers(&answer, id, query.wire, query.end) {
             let client = [query.wire[0], query.wire[1]];
             answer[..2].copy_from_slice(&client);
@@ -198,7 +239,7 @@ impl Iterator for Rest {
 }
 
 /// One message, after its length; `None` at a clean end.
-fn receive(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+fn receive(mut stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut len = [0; 2];
     if stream.read(&mut len[..1])? == 0 {
         return Ok(None);
@@ -210,7 +251,7 @@ fn receive(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// One message, in one piece with its length.
-fn send(stream: &mut TcpStream, wire: &[u8]) -> io::Result<()> {
+fn send(mut stream: &TcpStream, wire: &[u8]) -> io::Result<()> {
     let len = u16::try_from(wire.len()).map_err(|_| io::ErrorKind::InvalidData)?;
     let mut framed = Vec::with_capacity(wire.len() + 2);
     framed.extend_from_slice(&len.to_be_bytes());
@@ -218,7 +259,7 @@ fn send(stream: &mut TcpStream, wire: &[u8]) -> io::Result<()> {
     stream.write_all(&framed)
 }
 
-fn lock(writing: &Mutex<TcpStream>) -> MutexGuard<'_, TcpStream> {
+fn lock(writing: &Mutex<Arc<TcpStream>>) -> MutexGuard<'_, Arc<TcpStream>> {
     writing.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -239,11 +280,9 @@ impl Drop for Counted {
     }
 }
 
-fn spawn(work: impl FnOnce() + Send + 'static) {
+fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let builder = thread::Builder::new().name("dns-tcp".to_owned());
-    if let Err(err) = builder.stack_size(STACK).spawn(held(work)) {
-        warn!("dns: cannot serve a connection: {err}");
-    }
+    builder.stack_size(STACK).spawn(held(work)).map(drop)
 }
 
 /// Connections at a time, and queries of theirs at a time: each has a thread.
@@ -254,3 +293,7 @@ const STACK: usize = 256 * 1024;
 
 /// How long a connection may be silent; clients keep theirs for less.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// How long a client without a thread may take to send its query, and to read
+/// the answer: all other queries wait for it.
+const AT_ONCE: Duration = Duration::from_millis(100);

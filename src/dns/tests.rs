@@ -55,13 +55,14 @@ fn serve_with(sockets: Sockets, config: DnsConfig, patience: Patience) -> Server
         only: None,
     };
     let nameservers = Arc::new(Nameservers::new(&config.nameservers, &sockets.own()));
-    sockets.serve(House {
+    let house = House {
         names,
         config: Arc::new(config),
         ipv6: true,
         nameservers,
         patience,
-    });
+    };
+    thread::spawn(move || sockets.serve(house));
     server
 }
 

@@ -1,34 +1,34 @@
-//! The proxy: listeners on loopback, a thread for each connection, HTTP/1 or
-//! HTTP/2 by its first bytes.
+//! The proxy: what all connections share. `server` has the listeners and the
+//! threads.
 
+mod conn_limit;
 pub mod hint;
 mod hop;
 pub mod http1;
 pub mod http2;
+mod memory;
 mod policy;
 pub mod refusal;
 mod room;
 pub mod route;
-mod seats;
 mod seen;
+mod server;
 pub mod syntax;
 mod trace;
 pub mod upstream;
 
-use std::io::{self, Read as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use log::{debug, error, warn};
+use log::{error, warn};
 
+pub use self::server::{STACK, Sockets, bind};
+
+use self::conn_limit::ConnLimiter;
 use self::hint::Hints;
-use self::http2::PREFACE;
-use self::policy::Policy;
+use self::memory::Memory;
 use self::refusal::{Kind, Refusal};
 use self::route::{Router, Sent, Target};
-use self::seats::Seats;
 use self::upstream::{Settings, Upstream};
 use crate::config::Config;
 use crate::destination::{Destination, Form, Needs, Place};
@@ -38,7 +38,6 @@ use crate::here::Here;
 use crate::metadata::Metadata;
 use crate::secret::Secret;
 use crate::sys;
-use crate::sys::net::{Wait, Waiting};
 use crate::tokens::Tokens;
 
 /// What all connections share.
@@ -50,7 +49,7 @@ pub struct Proxy {
     pub tokens: Tokens,
     pub upstream: Upstream,
     /// For the connections of all listeners.
-    seats: Arc<Seats>,
+    limiter: Arc<ConnLimiter>,
     pub hints: Hints,
     /// The port it listens on.
     pub port: u16,
@@ -83,154 +82,6 @@ pub struct Refused<'a> {
     pub body: &'a [u8],
 }
 
-/// The listeners, bound but not yet served.
-#[derive(Debug)]
-pub struct Sockets(Vec<TcpListener>);
-
-/// Binds 127.0.0.1 and, where it exists, ::1; nothing else happens here.
-pub fn bind(port: u16) -> io::Result<Sockets> {
-    let listen = |ip: IpAddr, port| sys::net::listen((ip, port).into(), Waiting::Long);
-    let mut listeners = vec![listen(Ipv4Addr::LOCALHOST.into(), port)?];
-    let port = match port {
-        0 => listeners[0].local_addr()?.port(),
-        port => port,
-    };
-    match listen(Ipv6Addr::LOCALHOST.into(), port) {
-        Ok(listener) => listeners.push(listener),
-        // No IPv6 here, which is common.
-        Err(err) if sys::net::has_no_such_address(&err) => {}
-        Err(err) => warn!("proxy: not on ::1: {err}"),
-    }
-    Ok(Sockets(listeners))
-}
-
-impl Sockets {
-    /// The port all of them share.
-    pub fn port(&self) -> u16 {
-        self.addresses().next().map_or(0, |address| address.port())
-    }
-
-    /// Whether ::1 is among them.
-    pub fn ipv6(&self) -> bool {
-        self.addresses()
-            .any(|address| matches!(address.ip(), IpAddr::V6(_)))
-    }
-
-    fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.0
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-    }
-
-    /// For the first connection of all.
-    pub fn waits(&self) -> impl Iterator<Item = Wait> {
-        self.0.iter().map(Wait::readable)
-    }
-
-    /// Serves them, each from a thread of its own.
-    pub fn serve(self, proxy: &Arc<Proxy>) {
-        for listener in self.0 {
-            let proxy = proxy.clone();
-            let accept = move || accept(&listener, &proxy);
-            if let Err(err) = builder("accept").spawn(sys::held(accept)) {
-                error!("proxy: cannot start: {err}");
-            }
-        }
-    }
-}
-
-fn builder(name: &str) -> thread::Builder {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK)
-}
-
-fn accept(listener: &TcpListener, proxy: &Arc<Proxy>) {
-    // Inherited by the threads of the connections: with many of them, woken
-    // threads queue instead of pushing the running one aside.
-    sys::batch();
-    loop {
-        match listener.accept() {
-            Ok((tcp, _)) => seat(&Arc::new(tcp), proxy),
-            Err(err) => {
-                // Mostly: no descriptors left. They come back as connections
-                // end; until then, trying at once would only burn the CPU.
-                warn!("proxy: cannot accept: {err}; trying again");
-                proxy.seats.pause(REST);
-            }
-        }
-    }
-}
-
-/// Has a connection served by a thread of its own. Until there is a seat and a
-/// thread for it, it waits, and those behind it in the kernel's queue.
-fn seat(tcp: &Arc<TcpStream>, proxy: &Arc<Proxy>) {
-    let mut seat = proxy.seats.take(|most| {
-        warn!("proxy: {most} connections, which is all that there are descriptors for; more of them wait");
-    });
-    loop {
-        // Again for each try: a thread that cannot be started takes them along.
-        let (tcp, proxy) = (tcp.clone(), proxy.clone());
-        let work = {
-            let proxy = proxy.clone();
-            move || {
-                serve(&tcp, &proxy);
-                drop(tcp);
-                drop(seat);
-            }
-        };
-        let Err(err) = builder("http").spawn(sys::held(work)) else {
-            return;
-        };
-        warn!("proxy: no thread for a connection: {err}; it waits");
-        proxy.seats.pause(REST);
-        seat = proxy.seats.take(|_| ());
-    }
-}
-
-fn serve(tcp: &TcpStream, proxy: &Arc<Proxy>) {
-    let _ = tcp.set_nodelay(true);
-    let (mut first, mut tunnelled) = (Vec::new(), None);
-    // Inside of a CONNECT the connection begins anew: gRPC through a proxy.
-    while let Some(bytes) = read_first(tcp, first) {
-        if bytes.starts_with(PREFACE) {
-            return serve_http2(tcp, bytes, proxy);
-        }
-        // Where it is not known, an idle client only keeps what it could lend.
-        let _ = tcp.set_read_timeout(Some(http1::PATIENCE));
-        let Some(tunnel) = http1::serve(proxy, tcp, bytes, tunnelled) else {
-            return;
-        };
-        let _ = tcp.set_read_timeout(None);
-        first = tunnel.first;
-        tunnelled = Some(tunnel.authority);
-    }
-}
-
-/// Reads on until the protocol shows; `None` when the client is gone.
-fn read_first(mut tcp: &TcpStream, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-    let mut n = bytes.len();
-    bytes.resize(n.max(FIRST), 0);
-    // "PRI" is no method of HTTP/1, so few bytes tell (RFC 9113 section 3.4).
-    while n < PREFACE.len() && PREFACE.starts_with(&bytes[..n]) {
-        match tcp.read(&mut bytes[n..]) {
-            Ok(0) | Err(_) => return None,
-            Ok(more) => n += more,
-        }
-    }
-    bytes.truncate(n);
-    Some(bytes)
-}
-
-/// Never a part of the above: what it needs of the stack would be taken from
-/// each connection of HTTP/1.
-#[inline(never)]
-fn serve_http2(tcp: &TcpStream, first: Vec<u8>, proxy: &Proxy) {
-    if let Err(err) = http2::serve(tcp, first, &Policy::new(proxy, tcp)) {
-        debug!("proxy: an HTTP/2 connection ended: {err}");
-    }
-}
-
 impl Proxy {
     /// For this instance; nothing is asked of anyone yet.
     pub fn new(config: &Config, nameservers: Arc<Nameservers>, port: u16, open: bool) -> Proxy {
@@ -247,7 +98,7 @@ impl Proxy {
             }
             None => fetched(),
         };
-        let seats = Seats::new(seats::for_descriptors(sys::raise_descriptors()));
+        let limiter = ConnLimiter::new(sys::raise_descriptors(), sys::address_space());
         Proxy {
             router: Router {
                 names: config.names(),
@@ -265,11 +116,11 @@ impl Proxy {
                     trust: config.trust.clone(),
                     address: config.args.upstream_addr,
                     own_port: port,
-                    seats: seats.clone(),
+                    limiter: limiter.clone(),
                 },
                 resolver,
             ),
-            seats,
+            limiter,
             hints: Hints::default(),
             port,
             open,
@@ -394,6 +245,13 @@ impl Proxy {
         warn!("proxy: {name}: {}", refusal.reason());
     }
 
+    /// Bounds the connections by the control group's memory, where it is limited.
+    pub fn limit_memory(&self) {
+        if let Some(memory) = Memory::of_process() {
+            self.limiter.limit_memory(memory);
+        }
+    }
+
     /// What the first request would have to wait for.
     pub fn warm(&self) {
         self.upstream.warm();
@@ -423,11 +281,3 @@ fn foreign(host: &str, asked: &str) -> Result<Goal, Refusal> {
         foreign: true,
     })
 }
-
-/// Stack of a connection's thread, in bytes. TLS handshakes are what needs it;
-/// only pages that are touched become memory.
-pub const STACK: usize = 256 * 1024;
-/// How long to leave alone what failed.
-const REST: Duration = Duration::from_millis(50);
-/// Room for the first read of a connection, in bytes.
-const FIRST: usize = 4 * 1024;

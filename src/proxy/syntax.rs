@@ -18,6 +18,8 @@ pub enum Malformed {
     TargetNotAscii,
     /// A space or a control character.
     TargetCharacter,
+    /// `#`: some readers end the path there, others do not.
+    Fragment,
     TargetTooLong,
     /// `*` with another method than OPTIONS.
     Asterisk,
@@ -62,6 +64,9 @@ impl fmt::Display for Malformed {
             }
             Malformed::TargetCharacter => {
                 "a path with a space or a control character; percent-encode the path"
+            }
+            Malformed::Fragment => {
+                "a path with \"#\", which is for the client alone; percent-encode it"
             }
             Malformed::TargetTooLong => "a target longer than 64 KiB",
             Malformed::Asterisk => "the target \"*\", which only OPTIONS may have",
@@ -223,8 +228,10 @@ fn characters(text: &[u8]) -> Result<(), Malformed> {
     if text.len() > MAX_TARGET_LEN {
         return Err(Malformed::TargetTooLong);
     }
-    match text.iter().find(|b| !matches!(b, 0x21..=0x7e)) {
+    let is_bad = |b: &&u8| !matches!(b, 0x21..=0x7e) || **b == b'#';
+    match text.iter().find(is_bad) {
         None => Ok(()),
+        Some(b'#') => Err(Malformed::Fragment),
         Some(0x80..) => Err(Malformed::TargetNotAscii),
         Some(_) => Err(Malformed::TargetCharacter),
     }
@@ -331,7 +338,7 @@ mod tests {
             ("GET", "/a\r\nX: y", Err(Malformed::TargetCharacter)),
             ("GET", "/\x7f", Err(Malformed::TargetCharacter)),
             ("GET", "/caf\u{e9}", Err(Malformed::TargetNotAscii)),
-            ("GET", "/a#b", Ok("/a#b")),
+            ("GET", "/a#b", Err(Malformed::Fragment)),
             ("GET", "http://f#b", Err(AuthorityError::Path.into())),
             ("GET", &long, Err(Malformed::TargetTooLong)),
         ] {

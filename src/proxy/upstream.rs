@@ -35,8 +35,8 @@ pub use stream::{Aborter, Reader, Writer, send};
 
 use self::dial::Dialer;
 use self::pool::{Key, Pool};
+use super::conn_limit::ConnLimiter;
 use super::refusal::{Kind, Refusal};
-use super::seats::Seats;
 use crate::config::Trust;
 use crate::context::Context;
 use crate::destination::Destination;
@@ -52,7 +52,7 @@ pub struct Settings {
     /// The port of loopback where runsd itself serves.
     pub own_port: u16,
     /// For those we dial for: each may have one connection, beside the idle ones.
-    pub seats: Arc<Seats>,
+    pub limiter: Arc<ConnLimiter>,
 }
 
 /// Dials upstreams, and keeps the connections that are idle.
@@ -96,7 +96,7 @@ impl Upstream {
     /// Reads nothing and asks nobody; the first dial or [`Upstream::warm`] does.
     pub fn new(settings: Settings, resolver: Arc<Resolver>) -> Upstream {
         Upstream {
-            dialer: Dialer::new(resolver, settings.seats.clone(), settings.own_port),
+            dialer: Dialer::new(resolver, settings.limiter.clone(), settings.own_port),
             settings,
             tls: OnceLock::new(),
             idle: Pool::new(),
@@ -169,8 +169,8 @@ impl Upstream {
         context: &mut dyn Context,
     ) -> Result<Connection, DialError> {
         // Those in use and those still idle together are no more than there
-        // are seats, and descriptors for them.
-        self.idle.shrink(self.settings.seats.free());
+        // may be, and descriptors for them.
+        self.idle.shrink(self.settings.limiter.available());
         let dialed = self.dial_now(to, alpn, context);
         if let Err(DialError::Cancelled) = dialed {
             debug!("upstream: {}: given up, because the client left", to.host);

@@ -64,8 +64,9 @@ impl Wait {
 
 /// Listens, and lets as many connections wait to be accepted as the kernel
 /// allows: past the 128 of std, each more of a burst would come a second late.
-pub fn listen(address: SocketAddr, waiting: Waiting) -> io::Result<TcpListener> {
-    let socket = bound(address, libc::SOCK_STREAM, waiting)?;
+/// Accepting never waits.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bound(address, libc::SOCK_STREAM)?;
     // SAFETY: takes no memory.
     match unsafe { libc::listen(socket.as_raw_fd(), i32::from(i16::MAX)) } {
         0 => Ok(socket.into()),
@@ -75,25 +76,13 @@ pub fn listen(address: SocketAddr, waiting: Waiting) -> io::Result<TcpListener> 
 
 /// A socket for datagrams that never waits.
 pub fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
-    bound(address, libc::SOCK_DGRAM, Waiting::Never).map(UdpSocket::from)
-}
-
-/// What calls do that find nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
-    /// They wait.
-    Long,
-    /// They say `WouldBlock`.
-    Never,
+    bound(address, libc::SOCK_DGRAM).map(UdpSocket::from)
 }
 
 /// Each of std's ways here makes one or two calls more, before the application
 /// is there.
-fn bound(address: SocketAddr, kind: libc::c_int, waiting: Waiting) -> io::Result<OwnedFd> {
-    let flags = match waiting {
-        Waiting::Long => libc::SOCK_CLOEXEC,
-        Waiting::Never => libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-    };
+fn bound(address: SocketAddr, kind: libc::c_int) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: a descriptor that was just made belongs to nobody else; the option
     // is an int and the address as long as it is said to be, and both outlive
     // the calls.

@@ -86,6 +86,10 @@ fn resolv_conf(options: &Options, root: &Path) -> Result<(), String> {
     // As on the platform: a rename over it fails with EBUSY.
     let hidden = root.join(".resolv.conf");
     put(&hidden, &text)?;
+    if options.open_resolv_conf {
+        fs::set_permissions(&hidden, fs::Permissions::from_mode(0o666))
+            .map_err(|err| format!("cannot open {hidden:?} to all: {err}"))?;
+    }
     put(&target, b"")?;
     mounts::bind_writable(&hidden, &target)?;
     fs::remove_file(&hidden).map_err(|err| format!("cannot remove {hidden:?}: {err}"))

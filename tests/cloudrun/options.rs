@@ -20,6 +20,8 @@ pub struct Options {
     pub resolv_conf: Option<PathBuf>,
     /// `/etc/resolv.conf` is a plain file, not a mount of its own.
     pub plain_resolv_conf: bool,
+    /// Any user may write to it.
+    pub open_resolv_conf: bool,
     pub uid: Option<u32>,
     /// Anyone may bind ports below 1024, as in some container runtimes.
     pub low_ports: bool,
@@ -61,6 +63,7 @@ impl Options {
                 }
                 Long("resolv-conf") => options.resolv_conf = Some(parser.value()?.into()),
                 Long("plain-resolv-conf") => options.plain_resolv_conf = true,
+                Long("open-resolv-conf") => options.open_resolv_conf = true,
                 Long("uid") => options.uid = Some(parser.value()?.parse()?),
                 Long("low-ports") => options.low_ports = true,
                 Long("read-only") => options.read_only = true,
@@ -111,6 +114,7 @@ const HELP: &str = "\
   --bind FROM[:TO]     a file or directory of the machine, read-only
   --resolv-conf FILE   the content of /etc/resolv.conf
   --plain-resolv-conf  it is a file like any other, not a mount
+  --open-resolv-conf   any user may write to it
   --uid N              the entrypoint's user
   --low-ports          any user may bind ports below 1024
   --read-only          nothing in the root can be written but /tmp

@@ -27,7 +27,8 @@ pub enum Answered {
     /// It was passed on. `keep`: the client was told that it may ask again;
     /// `again`: the upstream's connection can serve again.
     Done { keep: bool, again: bool },
-    /// 101: what follows is no HTTP any more; its first bytes are in `answer`.
+    /// 101: what follows is no HTTP any more; its first bytes are in `answer`,
+    /// and the 101 itself, for the client, in `out`.
     Switched,
 }
 
@@ -85,7 +86,9 @@ impl Session<'_> {
                     renamed: None,
                 };
                 response.write(&mut self.out);
-                self.send_down(sent.reader)?;
+                if !switches {
+                    self.send_down(sent.reader)?;
+                }
             }
             self.answer.drain(..end);
             if switches {
@@ -120,7 +123,8 @@ impl Session<'_> {
             .map_err(|bad| Failed::Refused(bad_answer(asked, bad)))?;
         let through = sent.upload.is_none_or(Upload::is_complete_soon);
         let unchunk = asked.minor == 0 && framing == Framing::Chunked;
-        let keep = asked.keep && through && framing != Framing::Close && !unchunk;
+        let is_wanted = self.permit.is_wanted();
+        let keep = asked.keep && through && framing != Framing::Close && !unchunk && !is_wanted;
         self.out.clear();
         let response = Response {
             head,

@@ -1,6 +1,7 @@
 //! A request on its way to its destination: which connection it takes, how
 //! its body follows it, and when it is sent once more.
 
+use std::io;
 use std::mem;
 use std::net::Shutdown;
 use std::thread;
@@ -135,10 +136,7 @@ impl Session<'_> {
                 .name("upload".to_owned())
                 .stack_size(STACK)
                 .spawn_scoped(scope, sys::held(move || job.run(request, body, writer)))
-                .map_err(|err| {
-                    let details = format!("no thread for a body: {err}");
-                    Failed::Refused(Refusal::new(Kind::ProxyInternalError, details))
-                })?;
+                .map_err(|err| Failed::Refused(no_thread("a large body", &err)))?;
             let upload = Some(job);
             let answered = self.answer(Sent {
                 asked,
@@ -174,6 +172,13 @@ impl Session<'_> {
 fn bad_body(bad: BadChunk) -> Failed {
     let details = format!("the request has {bad}");
     Failed::Refused(Refusal::new(Kind::HttpRequestError(400), details))
+}
+
+pub fn no_thread(what: &str, err: &io::Error) -> Refusal {
+    Refusal::new(
+        Kind::ConnectionLimitReached,
+        format!("no thread for {what}: {err}"),
+    )
 }
 
 pub fn closed(asked: &Asked) -> Refusal {

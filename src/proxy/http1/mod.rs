@@ -21,9 +21,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::asked::{Asked, Request, To, bad_head};
-use self::forward::closed;
+use self::forward::{closed, no_thread};
 use self::head::{BadHead, Framing, Head};
 use self::input::{Input, RequestBody, Unfinished};
+use super::conn_limit::Permit;
 use super::refusal::{Kind, Refusal};
 use super::upstream::{Connection, DialError, Ready};
 use super::{Goal, Proxy};
@@ -47,13 +48,14 @@ pub struct Tunnel {
 /// `tunnelled` is the authority of the CONNECT that it is in.
 pub fn serve(
     proxy: &Proxy,
-    tcp: &TcpStream,
+    permit: &Permit,
     first: Vec<u8>,
     tunnelled: Option<String>,
 ) -> Option<Tunnel> {
     let mut session = Session {
         proxy,
-        tcp,
+        permit,
+        tcp: permit.tcp(),
         head: Head::default(),
         answer_head: Head::default(),
         request: Vec::new(),
@@ -80,6 +82,7 @@ pub fn serve(
 
 struct Session<'a> {
     proxy: &'a Proxy,
+    permit: &'a Permit,
     tcp: &'a TcpStream,
     head: Head,
     /// The same for answers; kept for its room.
@@ -223,8 +226,12 @@ impl Session<'_> {
                 return Ok(match (next, body.finish()) {
                     (Next::Request, Ok(input)) => Some(input),
                     (Next::Tunnel(mut connection), Ok(input)) => {
-                        tunnel::run(self.tcp, input.into_buffer(), &self.answer, &mut connection);
-                        None
+                        self.out.append(&mut self.answer);
+                        let sent = input.into_buffer();
+                        let run = tunnel::run(self.tcp, sent, &self.out, &mut connection);
+                        let Err(err) = run else { return Ok(None) };
+                        let refusal = no_thread("a tunnel", &err);
+                        return self.refuse(&refusal, &To::asked(&asked), Err(Unfinished));
                     }
                     (Next::Close, Ok(input)) if input.bytes().is_empty() => None,
                     _ => {
@@ -246,7 +253,8 @@ impl Session<'_> {
         next: Result<Input, Unfinished>,
     ) -> Result<Option<Input>, Over> {
         self.proxy.say(&to.name, refusal);
-        let next = next.ok().filter(|_| to.keep);
+        let keep = to.keep && !self.permit.is_wanted();
+        let next = next.ok().filter(|_| keep);
         let mut answer = refusal.to_http1(to.accept.as_deref(), to.head_only, next.is_none());
         if next.is_some() && to.minor == 0 {
             answer = rewrite::kept_alive(&answer);
@@ -266,6 +274,9 @@ impl Session<'_> {
                 Ok(Some(end)) => return Ok(Some(Ok(end))),
                 Ok(None) => {}
                 Err(bad) => return Ok(Some(Err(bad))),
+            }
+            if input.bytes().is_empty() {
+                self.permit.set_idle();
             }
             let got = match input.fill(self.tcp) {
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
@@ -290,7 +301,7 @@ impl Session<'_> {
                 }
                 got => got?,
             };
-            if got == 0 {
+            if got == 0 || !self.permit.set_busy() {
                 return Ok(None);
             }
         }

@@ -20,6 +20,7 @@ use crate::cli::{self, Cli};
 use crate::config::Config;
 use crate::dns::nameservers::Nameservers;
 use crate::proxy::Proxy;
+use crate::proxy::conn_limit::ConnLimiter;
 
 /// Numbers that look random: splitmix64.
 #[derive(Clone)]
@@ -171,7 +172,9 @@ fn conversation(dice: &mut Dice) {
             let serving = scope.spawn(move || {
                 served.set_read_timeout(Some(PATIENCE)).expect("a time-out");
                 let _ = served.set_nodelay(true);
-                serve(proxy, &served, Vec::new(), None);
+                let limiter = ConnLimiter::new(1_024, usize::MAX);
+                let permit = limiter.acquire(served, |_, _| ());
+                serve(proxy, &permit, Vec::new(), None);
             });
             at = Client::new(tcp, &plans, &upstream, dice).run(at);
             serving.join().expect("no panic");

@@ -9,10 +9,19 @@ use super::input::Buffer;
 use crate::proxy::upstream::{Aborter, Reader, Ready, Writer};
 use crate::sys::{alive, held};
 
-/// Passes bytes both ways. `sent` and `received` are what came with the heads.
+/// Passes bytes both ways, `sent` and `received` first.
 ///
 /// When one side is done the other hears of it and may go on (half-close).
-pub fn run(tcp: &TcpStream, sent: Buffer, received: &[u8], connection: &mut Ready) {
+///
+/// # Errors
+/// Where there is no second thread. The client has got nothing then, and the
+/// upstream is gone.
+pub fn run(
+    tcp: &TcpStream,
+    sent: Buffer,
+    received: &[u8],
+    connection: &mut Ready,
+) -> io::Result<()> {
     let Ready { reader, writer, .. } = connection;
     let aborter = reader.aborter();
     reader.keep_alive();
@@ -21,11 +30,14 @@ pub fn run(tcp: &TcpStream, sent: Buffer, received: &[u8], connection: &mut Read
             .name("tunnel".to_owned())
             .stack_size(crate::proxy::STACK)
             .spawn_scoped(scope, held(|| up(tcp, sent, writer, &aborter)));
-        if up.is_err() || down(tcp, received, reader).is_err() {
+        if up.is_err() {
+            reader.abort();
+        } else if down(tcp, received, reader).is_err() {
             reader.abort();
             let _ = tcp.shutdown(Shutdown::Both);
         }
-    });
+        up.map(drop)
+    })
 }
 
 fn up(tcp: &TcpStream, mut input: Buffer, writer: &mut Writer, aborter: &Aborter) {

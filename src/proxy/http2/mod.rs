@@ -354,7 +354,7 @@ impl Connection<'_> {
         let thread = thread.map_err(|error| {
             Refusal::new(
                 Kind::ConnectionLimitReached,
-                format!("cannot start a thread: {error}"),
+                format!("no thread for HTTP/2: {error}"),
             )
         })?;
         Ok(Up {

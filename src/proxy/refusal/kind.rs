@@ -88,7 +88,7 @@ impl Kind {
             Kind::ConnectionLimitReached => (
                 "connection_limit_reached",
                 503,
-                "keep connections open and use them again",
+                "raise the limit of processes",
             ),
             Kind::TlsProtocolError => (
                 "tls_protocol_error",

@@ -73,7 +73,7 @@ fn types_statuses_and_sentences() {
             Kind::ConnectionLimitReached,
             "connection_limit_reached",
             503,
-            "keep connections open and use them again",
+            "raise the limit of processes",
         ),
         (
             Kind::TlsProtocolError,

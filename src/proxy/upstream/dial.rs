@@ -18,15 +18,15 @@ use super::addresses::Failures;
 use super::failure::{self, DialError};
 use crate::context::{Cancelled, Context};
 use crate::dns::resolve::Resolver;
+use crate::proxy::conn_limit::ConnLimiter;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::seats::Seats;
 use crate::sys::connect;
 use crate::sys::net::Wait;
 
 /// Connects, and remembers which addresses did not answer.
 pub struct Dialer {
     resolver: Arc<Resolver>,
-    seats: Arc<Seats>,
+    limiter: Arc<ConnLimiter>,
     /// The port of loopback where runsd itself serves.
     own_port: u16,
     /// Attempts under way beside another one of the same race.
@@ -38,10 +38,10 @@ pub struct Dialer {
 
 impl Dialer {
     /// One that has not connected to anything yet.
-    pub fn new(resolver: Arc<Resolver>, seats: Arc<Seats>, own_port: u16) -> Dialer {
+    pub fn new(resolver: Arc<Resolver>, limiter: Arc<ConnLimiter>, own_port: u16) -> Dialer {
         Dialer {
             resolver,
-            seats,
+            limiter,
             own_port,
             spares: AtomicUsize::new(0),
             failures: Failures::default(),
@@ -129,12 +129,12 @@ impl Dialer {
         race.finish()
     }
 
-    /// A descriptor for an attempt beside another one. A seat that is not taken
+    /// A descriptor for an attempt beside another one. A connection that may still come
     /// has two, of which an idle connection may hold one.
     fn spare(&self) -> Option<Spare<'_>> {
         let spare = Spare(&self.spares);
         let before = self.spares.fetch_add(1, Ordering::Relaxed);
-        (before < self.seats.free()).then_some(spare)
+        (before < self.limiter.available()).then_some(spare)
     }
 
     /// Removes the addresses of runsd itself; one of them, if there were any.

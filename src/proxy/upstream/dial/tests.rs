@@ -12,7 +12,7 @@ fn dialer() -> Dialer {
     let nameservers = Arc::new(Nameservers::new(&[], &[]));
     Dialer::new(
         Arc::new(Resolver::new(nameservers)),
-        Seats::new(2),
+        ConnLimiter::new(8, usize::MAX),
         OWN_PORT,
     )
 }
@@ -104,9 +104,11 @@ fn no_more_attempts_beside_others_than_there_are_descriptors_for() {
     let one = dialer.spare();
     assert!(one.is_some());
     drop((one, two));
-    let seat = dialer.seats.take(|_| ());
+    let (_listener, port) = listener(Ipv4Addr::LOCALHOST.into());
+    let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let permit = dialer.limiter.acquire(client, |_, _| ());
     let one = dialer.spare();
     assert!(one.is_some() && dialer.spare().is_none());
-    drop((seat, one));
+    drop((permit, one));
     assert_eq!(dialer.spares.load(Ordering::Relaxed), 0);
 }
