@@ -229,7 +229,7 @@ impl Iterator for Rest {
 
     fn next(&mut self) -> Option<Vec<u8>> {
         self.stream.set_read_timeout(Some(IDLE)).ok()?;
-        let mut more = receive(&mut self.stream).ok()??;
+        let mut more = receive(&self.stream).ok()??;
         if more.len() < message::HEADER || more[..2] != self.id.to_be_bytes() {
             return None;
         }
