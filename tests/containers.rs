@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::harness::CloudRun;
+use crate::harness::{CloudRun, runsd_program};
 
 const HELLO: &str = "Hello from hello in us-east1, project 123456789012\n";
 const CALLS: &str = "wget -qO- http://hello; wget -qO- http://external.example/x";
@@ -88,8 +88,7 @@ impl Drop for Image {
 
 /// Whether the runsd that is tried is the one that is released.
 fn is_static() -> bool {
-    let named = env::var_os("RUNSD_BIN").map(PathBuf::from);
-    let path = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/runsd"));
+    let path = runsd_program().expect("a runsd; run `make build`");
     let bytes = fs::read(path).expect("runsd can be read");
     !bytes.windows(11).any(|window| window == b"/ld-linux-x")
 }
@@ -445,8 +444,7 @@ fn is_installed(program: &str) -> bool {
 fn built(builder: &str, dir: &Path, dockerfile: &str) -> PathBuf {
     let context = dir.join("context");
     fs::create_dir_all(&context).expect("a directory");
-    let runsd = env::var_os("RUNSD_BIN").map(PathBuf::from);
-    let runsd = runsd.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/runsd"));
+    let runsd = runsd_program().expect("a runsd; run `make build`");
     copy(&runsd, &context.join("runsd"));
     let app = "#!/bin/busybox sh\nexec busybox wget -qO- http://hello\n";
     fs::write(context.join("app"), app).expect("an application");

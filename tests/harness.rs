@@ -7,7 +7,7 @@
 //! A run that takes too long is ended and fails the test with what it printed.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -16,12 +16,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 use serde_json::Value;
+use signal_hook::consts::SIGCHLD;
 
 /// A miniature that is not yet there. Without further words it is a service's
 /// container with the machine's own files and runsd at `/runsd`; `tests/` is
@@ -130,7 +133,7 @@ impl CloudRun {
     #[track_caller]
     pub fn start(self, command: &[&str]) -> Running {
         let control = scratch("control");
-        let mut cloudrun = Command::new(cloudrun_program());
+        let mut cloudrun = program(cloudrun_program());
         cloudrun.arg("--control").arg(&control);
         if let Some(runsd) = runsd_program() {
             cloudrun.arg("--runsd").arg(runsd);
@@ -342,10 +345,48 @@ pub fn cloudrun_program() -> PathBuf {
     program
 }
 
+/// The static runsd: what `RUNSD_BIN` names, or `dist/runsd`, which has to be
+/// made from the sources as they are now.
+#[track_caller]
 pub fn runsd_program() -> Option<PathBuf> {
-    let named = env::var_os("RUNSD_BIN").map(PathBuf::from);
-    let path = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/runsd"));
-    path.exists().then_some(path)
+    if let Some(path) = env::var_os("RUNSD_BIN").map(PathBuf::from) {
+        return path.exists().then_some(path);
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/runsd");
+    let exists = path.exists();
+    assert!(
+        !exists || is_current(),
+        "dist/runsd is older than the sources; run `make build` first, or `make test`, which does"
+    );
+    exists.then_some(path)
+}
+
+/// Whether `dist/runsd` and all it was made from still are what `build.sh` saw.
+fn is_current() -> bool {
+    static CURRENT: OnceLock<bool> = OnceLock::new();
+    *CURRENT.get_or_init(|| {
+        Command::new("sha256sum")
+            .args(["--check", "--status", "dist/runsd.built-from"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("sha256sum, of the package coreutils, can be started")
+            .success()
+    })
+}
+
+/// A program to start, which finds the same whoever runs the tests: all signals
+/// as they are by default (nohup ignores HUP, and a shell INT and QUIT for what
+/// runs in the background), none blocked (std sees to it), and the usual umask.
+pub fn program(path: impl AsRef<OsStr>) -> Command {
+    static FIRST: Once = Once::new();
+    FIRST.call_once(|| {
+        umask(Mode::from_bits_truncate(0o022));
+        // Of a caller that ignores it we could not wait for our children.
+        signal_hook::flag::register(SIGCHLD, Arc::default()).expect("SIGCHLD can be caught");
+    });
+    let mut command = Command::new("/usr/bin/env");
+    command.arg("--default-signal").arg(path);
+    command
 }
 
 /// A path nobody else uses.

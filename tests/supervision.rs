@@ -11,6 +11,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::harness::program;
+
 const RUNSD: &str = env!("CARGO_BIN_EXE_runsd");
 
 /// After this long, what is waited for does not come.
@@ -18,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `runsd COMMAND` on Cloud Run, with a metadata server that is not there.
 fn runsd(words: &[&str]) -> Command {
-    let mut command = Command::new(RUNSD);
+    let mut command = program(RUNSD);
     command.args(words);
     on_cloud_run(&mut command);
     command
@@ -270,7 +272,7 @@ fn the_app_finds_what_it_would_find_without_us() {
         "exec 3</etc/passwd;",
     ] {
         let run = |by: &str| {
-            let mut shell = Command::new("sh");
+            let mut shell = program("sh");
             shell.args(["-c", &format!("{before} exec {by} sh -c \"$LOOK\"")]);
             shell.env("LOOK", look);
             on_cloud_run(&mut shell);
@@ -325,7 +327,7 @@ fn with_a_terminal_ctrl_c_reaches_the_app_once() {
     // The terminal's keys: INT, then QUIT, which ends the script.
     let app = "trap 'echo got INT' INT; trap 'echo got QUIT; exit 6' QUIT
                echo ready; while :; do read x; done";
-    let mut command = Command::new("script");
+    let mut command = program("script");
     // util-linux's script gives its child a terminal of its own.
     command.args(["-qec", "exec \"$RUNSD_BIN\" sh -c \"$APP\"", "/dev/null"]);
     command.env("RUNSD_BIN", RUNSD).env("APP", app);
@@ -349,7 +351,7 @@ fn with_a_terminal_ctrl_c_reaches_the_app_once() {
 
 #[test]
 fn a_terminal_of_a_script_is_given_back() {
-    let mut command = Command::new("script");
+    let mut command = program("script");
     // In one process group, as scripts are: after us, cat reads the terminal.
     command.args([
         "-qec",

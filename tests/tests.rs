@@ -25,3 +25,4 @@ mod sentences;
 mod sse;
 mod supervision;
 mod websocket;
+mod whoever_calls;
