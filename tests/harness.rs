@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 use signal_hook::consts::SIGCHLD;
 
@@ -132,6 +132,9 @@ impl CloudRun {
     /// Starts `command` as the entrypoint and lets it run.
     #[track_caller]
     pub fn start(self, command: &[&str]) -> Running {
+        if self.options.iter().any(|word| word == "--uid") {
+            needs_several_users();
+        }
         let control = scratch("control");
         let mut cloudrun = program(cloudrun_program());
         cloudrun.arg("--control").arg(&control);
@@ -361,6 +364,12 @@ pub fn runsd_program() -> Option<PathBuf> {
     exists.then_some(path)
 }
 
+/// The runsd that is tried without a miniature: as cargo makes it for these
+/// tests, or what `RUNSD_PLAIN` names, such as one for another architecture.
+pub fn plain_runsd() -> String {
+    env::var("RUNSD_PLAIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_runsd").to_owned())
+}
+
 /// Whether `dist/runsd` and all it was made from still are what `build.sh` saw.
 fn is_current() -> bool {
     static CURRENT: OnceLock<bool> = OnceLock::new();
@@ -387,6 +396,23 @@ pub fn program(path: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("/usr/bin/env");
     command.arg("--default-signal").arg(path);
     command
+}
+
+/// Fails a test that takes more than one user where there is but one.
+#[track_caller]
+pub fn needs_several_users() {
+    static SEVERAL: OnceLock<bool> = OnceLock::new();
+    let several = SEVERAL.get_or_init(|| {
+        let mut unshare = program("unshare");
+        unshare.args(["--user", "--map-root-user", "--map-auto", "true"]);
+        geteuid().is_root() || unshare.output().is_ok_and(|out| out.status.success())
+    });
+    assert!(
+        several,
+        "this test takes several users: run it as root, or as a user who has subordinate ids \
+         (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER) and newuidmap \
+         (apt-get install uidmap)"
+    );
 }
 
 /// A path nobody else uses.

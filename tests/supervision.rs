@@ -11,16 +11,14 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::program;
-
-const RUNSD: &str = env!("CARGO_BIN_EXE_runsd");
+use crate::harness::{plain_runsd, program};
 
 /// After this long, what is waited for does not come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `runsd COMMAND` on Cloud Run, with a metadata server that is not there.
 fn runsd(words: &[&str]) -> Command {
-    let mut command = program(RUNSD);
+    let mut command = program(plain_runsd());
     command.args(words);
     on_cloud_run(&mut command);
     command
@@ -279,9 +277,13 @@ fn the_app_finds_what_it_would_find_without_us() {
             shell
         };
         let bare = without_libcs_own(&stdout(run("")));
-        assert_eq!(without_libcs_own(&stdout(run(RUNSD))), bare, "{before:?}");
+        assert_eq!(
+            without_libcs_own(&stdout(run(&plain_runsd()))),
+            bare,
+            "{before:?}"
+        );
         // Off Cloud Run, too.
-        let mut off = run(RUNSD);
+        let mut off = run(&plain_runsd());
         off.env_remove("K_SERVICE");
         assert_eq!(
             without_libcs_own(&stdout(off)),
@@ -330,7 +332,7 @@ fn with_a_terminal_ctrl_c_reaches_the_app_once() {
     let mut command = program("script");
     // util-linux's script gives its child a terminal of its own.
     command.args(["-qec", "exec \"$RUNSD_BIN\" sh -c \"$APP\"", "/dev/null"]);
-    command.env("RUNSD_BIN", RUNSD).env("APP", app);
+    command.env("RUNSD_BIN", plain_runsd()).env("APP", app);
     command.env("SHELL", "/bin/sh");
     on_cloud_run(&mut command);
     let mut terminal = Running::start(command);
@@ -358,7 +360,9 @@ fn a_terminal_of_a_script_is_given_back() {
         "\"$RUNSD_BIN\" true; echo next; read x; echo \"read $x\"",
         "/dev/null",
     ]);
-    command.env("RUNSD_BIN", RUNSD).env("SHELL", "/bin/sh");
+    command
+        .env("RUNSD_BIN", plain_runsd())
+        .env("SHELL", "/bin/sh");
     on_cloud_run(&mut command);
     let mut terminal = Running::start(command);
     assert_eq!(terminal.line(), "next");

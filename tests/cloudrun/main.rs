@@ -68,6 +68,7 @@ fn main() -> ExitCode {
 
 /// Makes the world, lets COMMAND live in it, and ends when it does.
 fn keep(options: Options) -> Result<ExitCode, String> {
+    namespaces::become_root_of_many();
     // Before anything is started, so that no signal is lost.
     let mut signals = Signals::new(HANDED_ON.iter().chain(&[signal::SIGCHLD]))
         .map_err(|err| format!("cannot catch signals: {err}"))?;
