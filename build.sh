@@ -4,6 +4,7 @@
 #   ./build.sh                       builds for this machine, checks that it is static and small
 #   ./build.sh --sizes               builds, and says what the largest parts of it are
 #   ./build.sh --check-reproducible  builds this commit in two folders and compares the bytes
+#   ./build.sh --unit-tests [...]    runs the unit tests, under qemu for another machine
 #   ./build.sh --target ARCH [...]   the same for x86_64 or aarch64: dist/runsd-ARCH on another machine
 #   ./build.sh --install PACKAGE...  installs or upgrades these Debian packages, where that is needed
 #   ./build.sh --cargo ARGUMENT...   runs a cargo that is new enough; installs one, where that is needed
@@ -21,6 +22,7 @@ cd "$(dirname "$0")"
 limit=2000000
 oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 out=target/static # of its own, so that two standard libraries never mix
+for_tests=()
 for_any=(gcc libc6-dev binutils ca-certificates)
 
 main() {
@@ -32,10 +34,11 @@ main() {
   case "${1-}" in
     "") build ;;
     --sizes) build && sizes ;;
+    --unit-tests) shift && unit_tests "$@" ;;
     --check-reproducible) check_reproducible ;;
     --install) shift && install_packages "$@" ;;
     --cargo) shift && run_cargo "$@" ;;
-    *) die "got ${1@Q}; expected --sizes, --check-reproducible, --target, --install, --cargo or nothing" ;;
+    *) die "got ${1@Q}; expected --sizes, --unit-tests, --check-reproducible, --target, --install, --cargo or nothing" ;;
   esac
 }
 
@@ -61,17 +64,28 @@ build() {
   mkdir -p "$lib" dist
   # Before the compiler reads the sources: a later change is not in the binary.
   sums=$(source_sums)
-  flags=() c_flags=() settings=() arguments=()
-  if can_build_for_musl; then
-    with_rustup_target
-  else
-    with_debian
-  fi
+  run_cargo_for_musl build --release --locked --bin runsd
   # Stripped here and not by cargo: --sizes reads the names.
   "${cross}strip" -o "$binary.new" "$out/$target/release/runsd"
   check "$binary.new"
   mv "$binary.new" "$binary"
   printf '%s\n' "$sums" "$(sha256sum "$binary")" >"$binary.built-from"
+}
+
+unit_tests() {
+  mkdir -p "$lib"
+  [ -z "$cross" ] || install_packages qemu-user-static
+  with_test_crate=,test for_tests=(-- "$@")
+  run_cargo_for_musl test --locked --bin runsd
+}
+
+run_cargo_for_musl() {
+  flags=() c_flags=() settings=() arguments=("$@")
+  if can_build_for_musl; then
+    with_rustup_target
+  else
+    with_debian
+  fi
 }
 
 # The sums of all that a binary is made from. Tests compare them, and the
@@ -118,9 +132,12 @@ with_rustup_target() {
     install_packages "${for_any[@]}" musl-tools
   else
     install_packages "${for_any[@]}" "$(cross_gcc)" "libc6-dev-$debian_arch-cross"
-    settings+=("$(linker_variable)=$cc")
+    settings+=("$(cargo_variable LINKER)=$cc")
   fi
   settings+=("CC_${target//-/_}=$cc")
+  # Its standard library has musl and LLVM's libunwind in it.
+  part rust-std "$(rustc --version | awk '{ print $2 }')" "(MIT OR Apache-2.0) AND Apache-2.0 WITH LLVM-exception" \
+    "$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html" >"$lib/parts"
   compile cargo "$(rustc --print sysroot)"
 }
 
@@ -143,12 +160,19 @@ with_debian() {
     cp "$foreign/usr/lib/llvm-${unwinder//[!0-9]/}/lib/libunwind.a" "$lib/"
     like_musl_gcc
   fi
-  fprintf_chk_c >"$lib/fprintf_chk.c"
+  # The library's source has to be of the compiler's version.
+  install_packages "rust-web-src>=$(upstream_version rustc-web)" "rustc-web>=$(upstream_version rust-web-src)"
+  {
+    part rust-std "$(upstream_version rust-web-src)" "MIT OR Apache-2.0" /usr/lib/rustlib/src/rust/COPYRIGHT
+    part musl "$(version_of musl-dev)" MIT "${foreign-}/usr/share/doc/musl-dev/copyright"
+    part libunwind "$(version_of $unwinder)" "Apache-2.0 WITH LLVM-exception" "${foreign-}/usr/share/doc/$unwinder/copyright"
+  } >"$lib/parts"
+  fortify_c >"$lib/fortify.c"
   $musl_gcc "${c_flags[@]}" -Os -fno-stack-protector -fno-asynchronous-unwind-tables \
-    -c "$lib/fprintf_chk.c" -o "$lib/fprintf_chk.o"
-  settings+=("CC_${target//-/_}=$musl_gcc" "$(linker_variable)=$musl_gcc" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1)
-  flags=("-Clink-arg=-L$lib" "-Clink-arg=$lib/fprintf_chk.o" "${flags[@]}")
-  arguments+=(-Z "build-std=std,panic_unwind" -Z "build-std-features=optimize_for_size,panic-unwind")
+    -ffunction-sections -c "$lib/fortify.c" -o "$lib/fortify.o"
+  settings+=("CC_${target//-/_}=$musl_gcc" "$(cargo_variable LINKER)=$musl_gcc" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1)
+  flags=("-Clink-arg=-L$lib" "-Clink-arg=$lib/fortify.o" "${flags[@]}")
+  arguments+=(-Z "build-std=std,panic_unwind${with_test_crate-}" -Z "build-std-features=optimize_for_size,panic-unwind")
   compile /usr/bin/cargo /usr
 }
 
@@ -168,11 +192,26 @@ like_musl_gcc() {
   done
 }
 
-linker_variable() { echo "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_LINKER"; }
+upstream_version() { installed_version "$1" | sed 's/[+-].*//'; }
+
+# part NAME VERSION LICENCE FILE: what is linked in beside crates, for the SBOM.
+part() { printf '%s\t%s\t%s\t%s\n' "$@"; }
+
+# The version of a package that is installed, or unpacked into `foreign`.
+version_of() {
+  if [ -n "${foreign-}" ]; then
+    sed -n "s/^$1 //p" "$foreign/versions"
+  else
+    installed_version "$1"
+  fi
+}
+
+cargo_variable() { echo "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_$1"; }
 cross_gcc() { echo "gcc-${arch//_/-}-linux-gnu"; }
 
-# libunwind.a was compiled for glibc with _FORTIFY_SOURCE; this is all it asks for.
-fprintf_chk_c() {
+# libunwind.a was compiled for glibc with _FORTIFY_SOURCE; this is all it asks
+# for: the first in LLVM 14, the others in LLVM 19.
+fortify_c() {
   cat <<'END'
 #include <stdarg.h>
 #include <stdio.h>
@@ -184,6 +223,17 @@ int __fprintf_chk(FILE *f, int flag, const char *format, ...) {
   int n = vfprintf(f, format, args);
   va_end(args);
   return n;
+}
+
+int __vfprintf_chk(FILE *f, int flag, const char *format, va_list args) {
+  (void)flag;
+  return vfprintf(f, format, args);
+}
+
+int __vsnprintf_chk(char *to, size_t size, int flag, size_t room, const char *format, va_list args) {
+  (void)flag;
+  (void)room;
+  return vsnprintf(to, size, format, args);
 }
 END
 }
@@ -209,8 +259,9 @@ compile() {
     "CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")"
     "RUNSD_COMMIT=$(commit)" "CARGO_TARGET_DIR=$PWD/$out" CARGO_PROFILE_RELEASE_STRIP=false
   )
+  [ -z "$cross" ] || settings+=("$(cargo_variable RUNNER)=qemu-$arch-static")
   announce
-  env "${settings[@]}" "$cargo" build --release --locked --bin runsd --target "$target" "${arguments[@]}"
+  env "${settings[@]}" "$cargo" "${arguments[@]}" --target "$target" "${for_tests[@]}"
 }
 
 announce() {
@@ -278,12 +329,12 @@ check_reproducible() {
   tmp=$(mktemp -d)
   # shellcheck disable=SC2064
   trap "rm -rf '$tmp'" EXIT
-  git clone -q . "$tmp/another folder, with a longer name"
+  git clone -q . "$tmp/another folder with a longer name"
   # Its crates come from another folder, too.
   mkdir "$tmp/cargo-home"
   cp "${CARGO_HOME:-$HOME/.cargo}"/config.toml "$tmp/cargo-home" 2>/dev/null || true
-  CARGO_HOME=$tmp/cargo-home "$tmp/another folder, with a longer name/build.sh" --target "$arch"
-  cmp "$binary" "$tmp/another folder, with a longer name/$binary" || die "two builds of one commit differ"
+  CARGO_HOME=$tmp/cargo-home "$tmp/another folder with a longer name/build.sh" --target "$arch"
+  cmp "$binary" "$tmp/another folder with a longer name/$binary" || die "two builds of one commit differ"
   echo "two builds of $(git rev-parse --short=10 HEAD) for $arch are the same, byte for byte"
 }
 
@@ -300,7 +351,7 @@ install_packages() {
   done
   [ ${#wanted[@]} -gt 0 ] || return 0
   local command="apt-get update && apt-get install ${names[*]}"
-  [ "$(id -u)" = 0 ] || die "$(printf '%s, ' "${why[@]}")so as root: $command"
+  [ "$(id -u)" = 0 ] || die "$(printf '%s; ' "${why[@]}")so, as root: $command"
   refresh_lists
   for package in "${wanted[@]}"; do
     if lack=$(lacks "$package" "$(candidate_version "${package%%>=*}")" "not among the packages"); then
@@ -320,9 +371,9 @@ lacks() {
   local name=${1%%>=*} least=""
   [ "$name" = "$1" ] || least=${1#*>=}
   if [ -z "$2" ]; then
-    echo "$name is $3${least:+; $least or later is needed}"
+    echo "$name is $3${least:+ ($least or later is needed)}"
   elif [ -n "$least" ] && dpkg --compare-versions "$2" lt "$least"; then
-    echo "$name is $2; $least or later is needed"
+    echo "$name is $2, but $least or later is needed"
   else
     return 1
   fi
@@ -340,7 +391,7 @@ candidate_version() {
 source_hint() {
   local codename
   codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-  apt-cache policy | grep -q "$codename-security" || echo "; $codename-security is not among apt's sources"
+  apt-cache policy | grep -q "$codename-security" || echo ", and $codename-security is not among apt's sources"
 }
 
 # Lists may be months old and name files that are gone. Once in an hour is enough.
@@ -384,7 +435,11 @@ fetch_foreign() {
     grep '^[EW]:' "$apt/log" | tail -n 5 >&2
     die "cannot fetch $* for $debian_arch, as said above"
   fi
-  for package in "$apt"/*.deb; do dpkg-deb -x "$package" "$foreign"; done
+  for package in "$apt"/*.deb; do
+    dpkg-deb -x "$package" "$foreign"
+    # shellcheck disable=SC2016
+    dpkg-deb --show --showformat '${Package} ${Version}\n' "$package" >>"$foreign/versions"
+  done
   echo "$*" >"$foreign/packages"
 }
 
