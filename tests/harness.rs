@@ -355,10 +355,12 @@ pub fn runsd_program() -> Option<PathBuf> {
     if let Some(path) = env::var_os("RUNSD_BIN").map(PathBuf::from) {
         return path.exists().then_some(path);
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/runsd");
+    static CURRENT: OnceLock<bool> = OnceLock::new();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = repository.join("dist/runsd");
     let exists = path.exists();
     assert!(
-        !exists || is_current(),
+        !exists || *CURRENT.get_or_init(|| is_current(repository)),
         "dist/runsd is older than the sources; run `make build` first, or `make test`, which does"
     );
     exists.then_some(path)
@@ -371,16 +373,14 @@ pub fn plain_runsd() -> String {
 }
 
 /// Whether `dist/runsd` and all it was made from still are what `build.sh` saw.
-fn is_current() -> bool {
-    static CURRENT: OnceLock<bool> = OnceLock::new();
-    *CURRENT.get_or_init(|| {
-        Command::new("sha256sum")
-            .args(["--check", "--status", "dist/runsd.built-from"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("sha256sum, of the package coreutils, can be started")
-            .success()
-    })
+pub fn is_current(repository: &Path) -> bool {
+    program("sha256sum")
+        .args(["--check", "--status", "dist/runsd.built-from"])
+        .current_dir(repository)
+        .stderr(Stdio::null())
+        .status()
+        .expect("sha256sum, of the package coreutils, can be started")
+        .success()
 }
 
 /// A program to start, which finds the same whoever runs the tests: all signals

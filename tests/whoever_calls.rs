@@ -2,7 +2,10 @@
 //! cron, in the background of a shell, in a session of somebody else.
 
 use std::env;
+use std::fs;
 use std::process::Command;
+
+use crate::harness::is_current;
 
 /// Each way is a script that runs `"$@"`.
 const WAYS: &[(&str, &str)] = &[
@@ -49,4 +52,30 @@ fn signals_reach_the_application_whoever_calls_the_tests() {
         assert!(out.status.success(), "{way}: {printed}");
         assert!(printed.contains(" 5 passed"), "{way}: {printed}");
     }
+}
+
+#[test]
+fn an_edit_makes_the_binary_an_old_one() {
+    let dir = env::temp_dir().join(format!("repository-{}", std::process::id()));
+    let write = |file: &str, text: &str| {
+        let path = dir.join(file);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    };
+    // The sums of "a\n" and "b\n".
+    let sums = "87428fc522803d31065e7bce3cf03fe475096631e5e07bbd7a0fde60c4cf25c7  src/main.rs\n\
+                0263829989b6fd954f72baaf2fc64bc2e2f01d692d4de72986ea808f6e99813f  dist/runsd\n";
+    write("src/main.rs", "a\n");
+    write("dist/runsd", "b\n");
+    assert!(!is_current(&dir), "nobody knows what it was built from");
+    write("dist/runsd.built-from", sums);
+    assert!(is_current(&dir));
+    for (file, text, edited) in [("src/main.rs", "a\n", "b\n"), ("dist/runsd", "b\n", "a\n")] {
+        write(file, edited);
+        assert!(!is_current(&dir), "{file}");
+        write(file, text);
+    }
+    fs::remove_file(dir.join("src/main.rs")).expect("a file");
+    assert!(!is_current(&dir), "a file that is gone");
+    let _ = fs::remove_dir_all(&dir);
 }
