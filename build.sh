@@ -145,7 +145,7 @@ with_rustup_target() {
 with_debian() {
   local unwinder=libunwind-19-dev rust=()
   command -v dpkg-query >/dev/null || die "needs a compiler of $oldest or later that can build for musl;" \
-    "rustc in PATH is $(rustc --version 2>&1 | head -n 1): rustup update stable && rustup target add $target"
+    "rustc in PATH is $(rustc --version 2>/dev/null || echo missing): rustup update stable && rustup target add $target"
   ! grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release || unwinder=libunwind-14-dev
   rust=("rustc-web>=$oldest" "cargo-web>=$oldest" "rust-web-src>=$oldest")
   if [ -z "$cross" ]; then
@@ -467,4 +467,4 @@ die() {
   exit 1
 }
 
-main "$@"
+main "$@" && exit # with the line, so that an edit meanwhile is not run
