@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::harness::{CloudRun, needs_several_users, runsd_program};
+use crate::harness::{CloudRun, needs_descriptors, needs_several_users, runsd_program};
 
 const HELLO: &str = "Hello from hello in us-east1, project 123456789012\n";
 const CALLS: &str = "wget -qO- http://hello; wget -qO- http://external.example/x";
@@ -226,6 +226,7 @@ fn little_memory() {
 
 #[test]
 fn as_many_descriptors_as_cloud_run_has() {
+    needs_descriptors(10_000);
     // 25,000 of them, or as many as this machine allows: seats for thousands.
     let script = "import socket
 all = [socket.create_connection(('127.0.0.1', 80)) for _ in range(4000)]
