@@ -271,8 +271,11 @@ fn the_app_finds_what_it_would_find_without_us() {
     ] {
         let run = |by: &str| {
             let mut shell = program("sh");
-            shell.args(["-c", &format!("{before} exec {by} sh -c \"$LOOK\"")]);
-            shell.env("LOOK", look);
+            shell.args([
+                "-c",
+                &format!("{before} exec ${{BY:+\"$BY\"}} sh -c \"$LOOK\""),
+            ]);
+            shell.env("LOOK", look).env("BY", by);
             on_cloud_run(&mut shell);
             shell
         };
