@@ -15,13 +15,20 @@ cd "$(dirname "$0")/.."
 repository=$PWD
 roots=$(realpath -m "${ROOTS-target/fresh}")
 
-cases="no-lists stale-lists old-compiler no-security not-root ordinary-user trixie-no-lists trixie-stale-lists"
+cases="no-lists in-parallel stale-lists old-compiler no-security not-root ordinary-user trixie-no-lists trixie-stale-lists"
 
 # A user who types the README's command, with no package lists at all.
 no-lists() {
   machine bookworm
   root 'make demo' || fail "see its end"
   expect 'refreshes the package lists' 'static, for x86_64' 'Hello from hello in us-east1'
+}
+
+# Jobs of make that install at the same time wait for each other.
+in-parallel() {
+  machine bookworm
+  root 'make -j tools testers' || fail "see its end"
+  expect "installs bind9-dnsutils" "installs buildah"
 }
 
 # Lists of months ago: without the security updates of since then, and with
