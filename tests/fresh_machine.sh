@@ -77,7 +77,7 @@ not-root() {
 # in the background, without stdin, and with a strict umask.
 ordinary-user() {
   machine bookworm
-  root 'make -j tools python && ./build.sh --install rustc-web cargo-web rust-web-src binutils libunwind-14-dev && rm -rf target' ||
+  root 'make -j tools testers python && ./build.sh --install rustc-web cargo-web rust-web-src binutils libunwind-14-dev && rm -rf target' ||
     fail "what is needed could not be installed"
   user 'umask 077; make -j demo && exec nohup make test <&-' || fail "see its end"
   expect 'static, for x86_64' 'Hello from hello in us-east1' 'test result: ok'
@@ -185,10 +185,17 @@ typed() {
   echo "$1\$ $2" | tee -a "$log"
   # shellcheck disable=SC2016
   unshare --mount --pid --fork --kill-child bash -c '
+    set -e
+    # No chroot: who is in one may make no user namespace.
+    mount --bind "$0" "$0"
     cd "$0"
-    mount --rbind /dev dev && mount --rbind /sys sys && mount -t proc proc proc
+    mount --rbind /dev dev
+    mount --rbind /sys sys
+    mount -t proc proc proc
     mount -t tmpfs -o mode=1777 tmpfs tmp
-    exec chroot . su "$1" --shell /bin/bash --pty --command "$2"' \
+    pivot_root . mnt
+    umount -l /mnt
+    exec su "$1" --shell /bin/bash --pty --command "$2"' \
     "$root" "$1" "export ${passed[*]@Q}; cd '/home/someone/a folder' && $2" >>"$log" 2>&1 </dev/null
 }
 
