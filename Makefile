@@ -17,8 +17,8 @@ coldstart: tools peers build ; tests/coldstart.sh
 release: ; .ci/release
 clean: ; rm -rf target dist
 tools: ; @./build.sh --install $(TOOLS)
-python: tools target/venv/installed
-target/venv/installed: tests/requirements.txt
+python: target/venv/installed
+target/venv/installed: tests/requirements.txt | tools
 	@umask 022 && python3 -m venv target/venv
 	@umask 022 && target/venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

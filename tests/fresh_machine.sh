@@ -27,7 +27,7 @@ no-lists() {
 # Jobs of make that install at the same time wait for each other.
 in-parallel() {
   machine bookworm
-  root 'make -j tools testers' || fail "see its end"
+  root 'make -j tools testers python' || fail "see its end"
   expect "installs bind9-dnsutils" "installs buildah"
 }
 
