@@ -7,7 +7,7 @@
 //! A run that takes too long is ended and fails the test with what it printed.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -16,12 +16,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
+use signal_hook::consts::SIGCHLD;
 
 /// A miniature that is not yet there. Without further words it is a service's
 /// container with the machine's own files and runsd at `/runsd`; `tests/` is
@@ -148,8 +151,11 @@ impl CloudRun {
     /// Starts `command` as the entrypoint and lets it run.
     #[track_caller]
     pub fn start(self, command: &[&str]) -> Running {
+        if self.options.iter().any(|word| word == "--uid") {
+            needs_several_users();
+        }
         let control = scratch("control");
-        let mut cloudrun = Command::new(cloudrun_program());
+        let mut cloudrun = program(cloudrun_program());
         cloudrun.arg("--control").arg(&control);
         if let Some(runsd) = runsd_program() {
             cloudrun.arg("--runsd").arg(runsd);
@@ -361,10 +367,87 @@ pub fn cloudrun_program() -> PathBuf {
     program
 }
 
+/// The static runsd: what `RUNSD_BIN` names, or `dist/runsd`, which has to be
+/// made from the sources as they are now.
+#[track_caller]
 pub fn runsd_program() -> Option<PathBuf> {
-    let named = env::var_os("RUNSD_BIN").map(PathBuf::from);
-    let path = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/runsd"));
-    path.exists().then_some(path)
+    if let Some(path) = env::var_os("RUNSD_BIN").map(PathBuf::from) {
+        return path.exists().then_some(path);
+    }
+    static CURRENT: OnceLock<bool> = OnceLock::new();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = repository.join("dist/runsd");
+    let exists = path.exists();
+    assert!(
+        !exists || *CURRENT.get_or_init(|| is_current(repository)),
+        "dist/runsd is older than the sources; run `make build` first, or `make test`, which does"
+    );
+    exists.then_some(path)
+}
+
+/// The runsd that is tried without a miniature: as cargo makes it for these
+/// tests, or what `RUNSD_PLAIN` names, such as one for another architecture.
+pub fn plain_runsd() -> String {
+    env::var("RUNSD_PLAIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_runsd").to_owned())
+}
+
+/// Whether `dist/runsd` and all it was made from still are what `build.sh` saw.
+pub fn is_current(repository: &Path) -> bool {
+    program("sha256sum")
+        .args(["--check", "--status", "dist/runsd.built-from"])
+        .current_dir(repository)
+        .stderr(Stdio::null())
+        .status()
+        .expect("sha256sum, of the package coreutils, can be started")
+        .success()
+}
+
+/// A program to start, which finds the same whoever runs the tests: all signals
+/// as they are by default (nohup ignores HUP, and a shell INT and QUIT for what
+/// runs in the background), none blocked (std sees to it), and the usual umask.
+pub fn program(path: impl AsRef<OsStr>) -> Command {
+    static FIRST: Once = Once::new();
+    FIRST.call_once(|| {
+        umask(Mode::from_bits_truncate(0o022));
+        // Of a caller that ignores it we could not wait for our children.
+        signal_hook::flag::register(SIGCHLD, Arc::default()).expect("SIGCHLD can be caught");
+    });
+    let mut command = Command::new("/usr/bin/env");
+    command.arg("--default-signal").arg(path);
+    command
+}
+
+/// Fails a test that takes more than one user where there is but one.
+#[track_caller]
+pub fn needs_several_users() {
+    static SEVERAL: OnceLock<bool> = OnceLock::new();
+    let several = SEVERAL.get_or_init(|| {
+        let mut unshare = program("unshare");
+        unshare.args(["--user", "--map-root-user", "--map-auto", "true"]);
+        geteuid().is_root() || unshare.output().is_ok_and(|out| out.status.success())
+    });
+    assert!(
+        several,
+        "this test takes several users: run it as root, or as a user who has subordinate ids \
+         (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER) and newuidmap \
+         (apt-get install uidmap)"
+    );
+}
+
+/// Fails a test that takes more descriptors than it can get; those of the tests
+/// and of what they start are counted together, generously.
+#[track_caller]
+pub fn needs_descriptors(count: u64) {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let hard = line.and_then(|line| line.split_whitespace().nth(4)?.parse::<u64>().ok());
+    let hard = hard.unwrap_or(u64::MAX); // or "unlimited"
+    assert!(
+        hard >= count,
+        "this test takes {count} descriptors, and {hard} are allowed (ulimit -Hn)"
+    );
 }
 
 /// A path nobody else uses.

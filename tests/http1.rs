@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{CloudRun, Output};
+use crate::harness::{CloudRun, Output, needs_descriptors};
 
 /// For clients that curl cannot be: bytes in, bytes out.
 const PYTHON: &str = r#"
@@ -320,6 +320,7 @@ print(rest(s)[:4])"#,
 
 #[test]
 fn a_thousand_connections_at_once() {
+    needs_descriptors(4_000);
     let got = python(
         "import resource
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

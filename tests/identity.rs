@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::caller::Caller;
-use crate::harness::CloudRun;
+use crate::harness::{CloudRun, needs_descriptors};
 
 const HELLO: &str = "https://hello-123456789012.us-east1.run.app";
 /// With these nothing but tokens is asked of the metadata server.
@@ -20,6 +20,7 @@ fn ten_thousand_requests_one_fetch() {
 
 #[test]
 fn a_thousand_at_once_one_fetch() {
+    needs_descriptors(4_000);
     let mut caller = Caller::new(CloudRun::new(), &PLACE);
     let slow = json!({ "delay_ms": 1000 });
     caller.running.post("metadata", &slow);

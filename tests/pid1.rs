@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::CloudRun;
+use crate::harness::{CloudRun, needs_several_users};
 
 const HELLO: &str = "Hello from hello in us-east1, project 123456789012";
 
@@ -126,9 +126,7 @@ fn without_libcs_own(text: &str) -> String {
 
 #[test]
 fn another_user_and_our_own_rights() {
-    if !nix::unistd::getuid().is_root() {
-        return;
-    }
+    needs_several_users();
     let ids = "grep -E '^(Uid|Gid|Groups|CapEff)' /proc/$1/status | tr -s '\\t ' ' '";
     let script =
         format!("set -- self; {ids}; set -- 1; {ids} | grep -v CapEff; curl -sS http://hello");

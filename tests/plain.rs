@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread;
 
-const RUNSD: &str = env!("CARGO_BIN_EXE_runsd");
+use crate::harness::{plain_runsd, program};
 
 /// Neither on Cloud Run nor told anything by the tests' own environment.
 fn runsd(words: &[&str]) -> Command {
-    let mut command = Command::new(RUNSD);
+    let mut command = program(plain_runsd());
     command.args(words).env_clear();
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command

@@ -2,9 +2,9 @@
 //! them without runsd, and without anything that stays stopped.
 
 use std::io::Write as _;
-use std::process::Command;
 
-use crate::supervision::{RUNSD, Running, on_cloud_run, runsd, stdout};
+use crate::harness::{plain_runsd, program};
+use crate::supervision::{Running, on_cloud_run, runsd, stdout};
 
 #[test]
 fn an_application_can_signal_its_own_group() {
@@ -65,10 +65,10 @@ fn wait_for_state(pid: &str, state: &str) {
 
 /// A terminal of its own for a shell's command line, with runsd as `$RUNSD`.
 fn terminal(line: &str) -> Running {
-    let mut command = Command::new("script");
+    let mut command = program("script");
     // util-linux's script gives its child a terminal of its own.
     command.args(["-qec", line, "/dev/null"]);
-    command.env("RUNSD", RUNSD).env("SHELL", "/bin/sh");
+    command.env("RUNSD", plain_runsd()).env("SHELL", "/bin/sh");
     on_cloud_run(&mut command);
     Running::start(command)
 }

@@ -1,8 +1,9 @@
 //! Programs of `tests/clients/` that have to be compiled first.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+
+use crate::harness;
 
 /// What this compiler makes of `tests/clients/SOURCE`; once for all tests.
 #[track_caller]
@@ -17,7 +18,7 @@ pub fn built(compiler: &str, source: &str) -> PathBuf {
         return program;
     }
     std::fs::create_dir_all(&dir).expect("a directory");
-    let mut command = Command::new(compiler);
+    let mut command = harness::program(compiler);
     match compiler {
         "go" => command
             .arg("build")

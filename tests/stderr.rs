@@ -7,8 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::CloudRun;
-use crate::supervision::{RUNSD, Running, on_cloud_run, output, runsd};
+use crate::harness::{CloudRun, plain_runsd, program};
+use crate::supervision::{Running, on_cloud_run, output, runsd};
 
 /// Prints a line for each of three SIGTERMs, and ends; it has the same stderr.
 const APP: &str = "n=0; trap 'n=$((n + 1)); echo TERM $n; [ $n = 3 ] && exit 7' TERM
@@ -80,10 +80,10 @@ fn a_sentence_for_a_log_that_nobody_reads_is_no_reason_to_wait() {
 #[test]
 fn a_terminal_that_was_stopped_stops_no_signal() {
     let app = "trap 'exit 7' TERM; echo ready $PPID; while :; do read x; done";
-    let mut command = Command::new("script");
+    let mut command = program("script");
     command.args(["-qec", "exec \"$RUNSD\" -v=5 sh -c \"$APP\"", "/dev/null"]);
     command
-        .env("RUNSD", RUNSD)
+        .env("RUNSD", plain_runsd())
         .env("APP", app)
         .env("SHELL", "/bin/sh");
     on_cloud_run(&mut command);

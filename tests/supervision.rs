@@ -11,14 +11,14 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub const RUNSD: &str = env!("CARGO_BIN_EXE_runsd");
+use crate::harness::{plain_runsd, program};
 
 /// After this long, what is waited for does not come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `runsd COMMAND` on Cloud Run, with a metadata server that is not there.
 pub fn runsd(words: &[&str]) -> Command {
-    let mut command = Command::new(RUNSD);
+    let mut command = program(plain_runsd());
     command.args(words);
     on_cloud_run(&mut command);
     command
@@ -271,16 +271,23 @@ fn the_app_finds_what_it_would_find_without_us() {
         "exec 3</etc/passwd;",
     ] {
         let run = |by: &str| {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("{before} exec {by} sh -c \"$LOOK\"")]);
-            shell.env("LOOK", look);
+            let mut shell = program("sh");
+            shell.args([
+                "-c",
+                &format!("{before} exec ${{BY:+\"$BY\"}} sh -c \"$LOOK\""),
+            ]);
+            shell.env("LOOK", look).env("BY", by);
             on_cloud_run(&mut shell);
             shell
         };
         let bare = without_libcs_own(&stdout(run("")));
-        assert_eq!(without_libcs_own(&stdout(run(RUNSD))), bare, "{before:?}");
+        assert_eq!(
+            without_libcs_own(&stdout(run(&plain_runsd()))),
+            bare,
+            "{before:?}"
+        );
         // Off Cloud Run, too.
-        let mut off = run(RUNSD);
+        let mut off = run(&plain_runsd());
         off.env_remove("K_SERVICE");
         assert_eq!(
             without_libcs_own(&stdout(off)),
@@ -326,10 +333,10 @@ fn with_a_terminal_ctrl_c_reaches_the_app_once() {
     // The terminal's keys: INT, then QUIT, which ends the script.
     let app = "trap 'echo got INT' INT; trap 'echo got QUIT; exit 6' QUIT
                echo ready; while :; do read x; done";
-    let mut command = Command::new("script");
+    let mut command = program("script");
     // util-linux's script gives its child a terminal of its own.
     command.args(["-qec", "exec \"$RUNSD\" sh -c \"$APP\"", "/dev/null"]);
-    command.env("RUNSD", RUNSD).env("APP", app);
+    command.env("RUNSD", plain_runsd()).env("APP", app);
     command.env("SHELL", "/bin/sh");
     on_cloud_run(&mut command);
     let mut terminal = Running::start(command);
@@ -350,14 +357,14 @@ fn with_a_terminal_ctrl_c_reaches_the_app_once() {
 
 #[test]
 fn a_terminal_of_a_script_is_given_back() {
-    let mut command = Command::new("script");
+    let mut command = program("script");
     // In one process group, as scripts are: after us, cat reads the terminal.
     command.args([
         "-qec",
         "\"$RUNSD\" true; echo next; read x; echo \"read $x\"",
         "/dev/null",
     ]);
-    command.env("RUNSD", RUNSD).env("SHELL", "/bin/sh");
+    command.env("RUNSD", plain_runsd()).env("SHELL", "/bin/sh");
     on_cloud_run(&mut command);
     let mut terminal = Running::start(command);
     assert_eq!(terminal.line(), "next");

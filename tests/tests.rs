@@ -36,3 +36,4 @@ mod supervision;
 mod upstreams;
 mod user;
 mod websocket;
+mod whoever_calls;

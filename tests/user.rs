@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 
+use crate::harness::{plain_runsd, program};
 use crate::supervision::{output, runsd, stdout};
 
 /// Takes Cloud Run away from it: by its variables, or by the switch.
@@ -39,7 +40,8 @@ fn the_user_is_the_same_on_cloud_run_and_off_it() {
             let want = "65532\n65531\n65531\n/ none none\n";
             assert_eq!(stdout(command), want, "{how}");
             // Who is no longer root names another one.
-            let inner = [env!("CARGO_BIN_EXE_runsd"), "-user=0", "--", "true"];
+            let plain = plain_runsd();
+            let inner = [plain.as_str(), "-user=0", "--", "true"];
             let words = [&["-user=65532:65531", "--"][..], &inner].concat();
             let mut command = runsd(&words);
             off_cloud_run(&mut command, how);
@@ -70,15 +72,13 @@ fn its_standard_descriptors_can_be_opened_by_name() {
         assert_eq!(String::from_utf8_lossy(&got.stderr), "err\n", "{how}");
     }
     // By a terminal, too.
-    let mut command = Command::new("script");
+    let mut command = program("script");
     command.args([
         "-qec",
         "exec \"$RUNSD\" -user=65532 sh -c \"$APP\"",
         "/dev/null",
     ]);
-    command
-        .env("RUNSD", env!("CARGO_BIN_EXE_runsd"))
-        .env("SHELL", "/bin/sh");
+    command.env("RUNSD", plain_runsd()).env("SHELL", "/bin/sh");
     command.env("APP", "echo out >/dev/stdout; echo err >/dev/stderr");
     crate::supervision::on_cloud_run(&mut command);
     command.stdin(Stdio::piped());

@@ -340,7 +340,7 @@ def coldstart(world):
 
 
 def size(world):
-    wanted = [at_most("bytes", os.path.getsize(os.environ["RUNSD_BIN"]), 1_600_000)]
+    wanted = [at_most("bytes", os.path.getsize(os.environ["RUNSD_BIN"]), 2_000_000)]
     for name, binary in [("runsd", "RUNSD_BIN"), ("old", "RUNSD_OLD")]:
         if os.environ.get(binary):
             line(name, [os.path.getsize(os.environ[binary])], "bytes", wanted=wanted if name == "runsd" else ())

@@ -38,12 +38,16 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 use options::Options;
 use signal_hook::consts::signal;
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
+    // What is made for the container is for each of its users, whatever is
+    // usual where this was started.
+    umask(Mode::from_bits_truncate(0o022));
     let mut args: Vec<_> = env::args_os().skip(1).collect();
     let role = args.first().and_then(|arg| arg.to_str()).unwrap_or("");
     let run = match role {
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
 
 /// Makes the world, lets COMMAND live in it, and ends when it does.
 fn keep(options: Options) -> Result<ExitCode, String> {
+    namespaces::become_root_of_many();
     // Before anything is started, so that no signal is lost.
     let mut signals = Signals::new(HANDED_ON.iter().chain(&[signal::SIGCHLD]))
         .map_err(|err| format!("cannot catch signals: {err}"))?;

@@ -1,8 +1,10 @@
 //! The namespaces and the network of the miniature: a loopback that owns every
 //! address of the platform, and no way out.
 
+use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -33,7 +35,32 @@ pub const EXTERNAL: &str = "192.0.2.3";
 pub const CONTROL: &str = "192.0.2.53";
 // Any other address of 192.0.2.0/24 is a black hole: routed, never answered.
 
-/// Enters a network of its own; as an ordinary user, a user namespace too, in
+/// As an ordinary user with subordinate ids (subuid(5)): becomes this program
+/// again, as root of a user namespace with as many users as the machine has.
+/// Comes back where that cannot be.
+pub fn become_root_of_many() {
+    if getuid().is_root() {
+        return;
+    }
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--map-auto", "--"]);
+        command
+    };
+    let mut attempt = unshare();
+    attempt
+        .arg("true")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    if let (Ok(true), Ok(program)) = (
+        attempt.status().map(|status| status.success()),
+        env::current_exe(),
+    ) {
+        let _ = unshare().arg(program).args(env::args_os().skip(1)).exec();
+    }
+}
+
+/// Enters a network of its own; as an ordinary user without subordinate ids, a user namespace too, in
 /// which that user is root.
 pub fn enter(options: &Options) -> Result<(), String> {
     let (uid, gid) = (getuid(), getgid());

@@ -58,7 +58,7 @@ impl Options {
                 Long("runsd") => options.runsd = Some(parser.value()?.into()),
                 Long("bind") => {
                     let text = parser.value()?.string()?;
-                    let (from, to) = text.split_once(':').unwrap_or((&text, &text));
+                    let (from, to) = bind(&text);
                     options.binds.push((from.into(), to.into()));
                 }
                 Long("resolv-conf") => options.resolv_conf = Some(parser.value()?.into()),
@@ -104,6 +104,15 @@ impl Options {
             Err(err) if named.is_some() => Err(format!("cannot use {path:?} as runsd: {err}")),
             Err(_) => Ok(None),
         }
+    }
+}
+
+/// The two paths of FROM:TO; either may have a colon of its own, so what comes
+/// before the last `:/` is the first.
+fn bind(text: &str) -> (&str, &str) {
+    match text.rfind(":/") {
+        Some(colon) => (&text[..colon], &text[colon + 1..]),
+        None => (text, text),
     }
 }
 

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# What `make release` has put into dist/, used as people use it: by podman and
+# runc, as a base to copy from, and for the other architecture.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+name=runsd-$version
+work=$(mktemp -d)
+in_storage=(podman --root "$work/storage" --runroot "$work/run" --storage-driver vfs
+  --cgroup-manager cgroupfs --runtime runc)
+
+# What needs no rights that a machine may withhold: networks, higher limits.
+modest=(--network=host --ulimit nofile=1024:1024 --ulimit nproc=1000:1000)
+
+./build.sh --install busybox-static podman python3 qemu-user-static runc skopeo
+
+sums() {
+  (cd dist && sha256sum --quiet --check "$name"*.sha256)
+}
+
+# Each knows which architecture it is for, and each is whole.
+binaries() {
+  "dist/$name-linux-amd64" -version | grep -q "runsd $version"
+  qemu-aarch64-static "dist/$name-linux-arm64" -version | grep -q "runsd $version"
+}
+
+# What an SBOM names has its licence.
+licences() {
+  python3 - dist/"$name"-linux-*.cdx.json "dist/$name-licenses.txt" <<'END'
+import json, sys
+*boms, licences = sys.argv[1:]
+text = open(licences).read()
+for bom in boms:
+    components = json.load(open(bom))["components"]
+    names = {component["name"] for component in components}
+    assert {"rust-std", "rustls", "ring", "libc", "webpki-roots"} <= names, names
+    for component in components:
+        assert f"\n{component['name']} {component['version']}: " in text, component["name"]
+assert "/home/" not in text and "Apache License" in text
+END
+}
+
+# COPY --from=…, as in the README, and then what a container runtime makes of it.
+image() {
+  "${in_storage[@]}" load --quiet --input "dist/$name-oci.tar" >/dev/null
+  mkdir "$work/context"
+  cp /bin/busybox "$work/context/"
+  printf '%s\n' "FROM localhost/runsd:$version AS runsd" 'FROM scratch' \
+    'COPY --from=runsd /runsd /runsd' 'COPY busybox /bin/busybox' \
+    'ENTRYPOINT ["/runsd", "--", "/bin/busybox", "echo", "started by"]' >"$work/context/Dockerfile"
+  "${in_storage[@]}" build --quiet --isolation chroot --tag app "$work/context" >/dev/null
+  [ "$("${in_storage[@]}" run --rm "${modest[@]}" app runsd)" = "started by runsd" ]
+  [[ "$("${in_storage[@]}" run --rm "${modest[@]}" "localhost/runsd:$version" -version)" == "runsd $version"* ]]
+}
+
+# The archive has one image for each, with nothing in it but /runsd.
+both_architectures() {
+  local arch layer
+  for arch in amd64 arm64; do
+    skopeo copy --quiet --override-arch $arch "oci-archive:dist/$name-oci.tar" "dir:$work/$arch"
+    layer=$(sed -n 's/.*"layers":\[{[^]]*"digest":"sha256:\([0-9a-f]*\)".*/\1/p' "$work/$arch/manifest.json")
+    [ "$(tar -tzf "$work/$arch/$layer")" = runsd ]
+    tar -xzf "$work/$arch/$layer" -C "$work/$arch"
+    cmp "$work/$arch/runsd" "dist/$name-linux-$arch"
+    [ "$(stat -c %a "$work/$arch/runsd")" = 755 ]
+  done
+}
+
+current=
+trap 'rm -rf "$work"; [ -z "$current" ] || echo "release.sh: $current: failed" >&2' EXIT
+tests="sums binaries licences image both_architectures"
+for current in $tests; do
+  "$current"
+  echo "release.sh: $current: ok"
+done
+current=
+echo "$(wc -w <<<"$tests") passed, 0 failed"
