@@ -210,7 +210,8 @@ mod tests {
             ("[fe80::53%lo]:54", Some(format!("[fe80::53%{lo}]:54"))),
             ("fe80::53%7", Some("[fe80::53%7]:53".to_owned())),
             ("fd00::1%none", Some("[fd00::1]:53".to_owned())),
-            ("::ffff:1.2.3.4", Some("[::ffff:1.2.3.4]:53".to_owned())),
+            ("::ffff:1.2.3.4", Some("1.2.3.4:53".to_owned())),
+            ("[::ffff:127.0.0.1]:54", Some("127.0.0.1:54".to_owned())),
             ("1.2.3.4:65535", Some("1.2.3.4:65535".to_owned())),
             // Without an interface nothing can be sent there.
             ("fe80::53", None),
