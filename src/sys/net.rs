@@ -118,6 +118,15 @@ pub fn interface_index(name: &str) -> Option<u32> {
     (index != 0).then_some(index)
 }
 
+/// Whether it is one datagram that cannot leave, too large for its way or one
+/// too many at a time, and not the way that is gone.
+pub fn is_about_one_datagram(err: &io::Error) -> bool {
+    matches!(
+        err.raw_os_error(),
+        Some(libc::EMSGSIZE | libc::ENOBUFS | libc::EAGAIN)
+    )
+}
+
 /// Why there is no socket on ::1, where there is no IPv6: switched off, or not
 /// in the kernel.
 pub fn has_no_such_address(err: &io::Error) -> bool {
