@@ -192,6 +192,10 @@ fn one_sentence_names_what_is_wrong() {
             "-nameserver=\"x\": \"x\" is neither IP nor IP:PORT",
         ),
         (
+            "-nameserver=fe80::53%none app",
+            "-nameserver=\"fe80::53%none\": \"fe80::53%none\": there is no interface \"none\"",
+        ),
+        (
             "-nameserver=1.2.3.4:0 app",
             "-nameserver=\"1.2.3.4:0\": \"1.2.3.4:0\" is neither IP nor IP:PORT",
         ),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::authority::Authority;
 use crate::destination::Route;
+use crate::resolv_conf::Nameserver;
 use crate::service;
 
 /// The spellings Go's `strconv.ParseBool` takes.
@@ -95,15 +96,28 @@ pub fn dns_name(text: &str) -> Result<String, String> {
         .ok_or_else(|| format!("{text:?} is no DNS name"))
 }
 
-/// `10.0.0.1`, `10.0.0.1:5353`, `fd00::1`, `[fd00::1]:5353`.
+/// `10.0.0.1`, `10.0.0.1:5353`, `fd00::1`, `fe80::1%eth0`, `[fe80::1%eth0]:5353`.
 pub fn nameserver(text: &str) -> Result<SocketAddr, String> {
-    text.parse::<IpAddr>()
-        .map(|ip| SocketAddr::new(ip, 53))
-        .or_else(|_| text.parse())
-        .ok()
-        // Nothing can be sent to port 0.
-        .filter(|address| address.port() != 0)
-        .ok_or_else(|| format!("{text:?} is neither IP nor IP:PORT"))
+    let wrong = || format!("{text:?} is neither IP nor IP:PORT");
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|text| text.rsplit_once("]:"));
+    let (ip, port) = match (bracketed, text.split_once(':')) {
+        (Some((ip, port)), _) if ip.contains(':') => (ip, port),
+        (None, Some((ip, port))) if ip.contains('.') => (ip, port),
+        (Some(_), _) => return Err(wrong()),
+        _ => (text, "53"),
+    };
+    // Nothing can be sent to port 0.
+    let port = number(port).ok().filter(|&port| port != 0);
+    // Comments are for a file.
+    let nameserver = Nameserver::parse(ip).filter(|_| !ip.contains(['#', ';']));
+    let (port, nameserver) = port.zip(nameserver).ok_or_else(wrong)?;
+    let mut address = nameserver
+        .address()
+        .map_err(|why| format!("{text:?}: {why}"))?;
+    address.set_port(port);
+    Ok(address)
 }
 
 /// `NAME=URL[,audience=AUD]`.
@@ -181,4 +195,40 @@ fn host_and_port(authority: &str, default: u16) -> Option<(String, u16)> {
         return Some((format!("[{ip}]"), port));
     }
     Some((dns_name(authority.host).ok()?, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::net::interface_index;
+
+    #[test]
+    fn a_nameserver_is_an_address_and_maybe_a_zone_and_a_port() {
+        let lo = interface_index("lo").expect("there is a loopback");
+        for (text, want) in [
+            ("fe80::53%lo", Some(format!("[fe80::53%{lo}]:53"))),
+            ("[fe80::53%lo]:54", Some(format!("[fe80::53%{lo}]:54"))),
+            ("fe80::53%7", Some("[fe80::53%7]:53".to_owned())),
+            ("fd00::1%none", Some("[fd00::1]:53".to_owned())),
+            ("::ffff:1.2.3.4", Some("1.2.3.4:53".to_owned())),
+            ("[::ffff:127.0.0.1]:54", Some("127.0.0.1:54".to_owned())),
+            ("1.2.3.4:65535", Some("1.2.3.4:65535".to_owned())),
+            // Without an interface nothing can be sent there.
+            ("fe80::53", None),
+            ("fe80::53%", None),
+            ("[fe80::53%none]:53", None),
+            ("1.2.3.4#x", None),
+            ("1.2.3.4:", None),
+            ("1.2.3.4:+1", None),
+            ("1.2.3.4:65536", None),
+            ("[1.2.3.4]:53", None),
+            ("[::1]", None),
+            ("[::1]:", None),
+            ("::1]:53", None),
+            ("", None),
+        ] {
+            let got = nameserver(text).ok().map(|at| at.to_string());
+            assert_eq!(got, want, "{text}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use log::debug;
 use super::message::{self, Otherwise, Query};
 use super::nameservers::{Nameservers, Patience, Random};
 use super::upstreams::{SOCKET_AGE, Upstreams};
-use crate::sys::net::{Inbox, Outbox, Wait};
+use crate::sys::net::{Inbox, Outbox, Wait, is_about_one_datagram};
 
 /// Whom a reply goes to: an address, by way of one of our own sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,6 @@ impl Forwarder {
         flight.otherwise = otherwise;
         flight.begun = now;
         flight.turn = 0;
-        flight.kept.clear();
         flight.live = true;
         flight.order.clear();
         let order = self.nameservers.order();
@@ -145,8 +144,13 @@ impl Forwarder {
                     continue;
                 }
                 idle = false;
-                if let Err(err) = upstream.outbox.send(&upstream.socket) {
-                    self.socket_failed(number, &err, now);
+                match upstream.outbox.send(&upstream.socket) {
+                    Ok(()) => {}
+                    // As good as lost on its way: its flight asks again.
+                    Err(err) if is_about_one_datagram(&err) => {
+                        debug!("dns: a query did not leave: {err}");
+                    }
+                    Err(err) => self.socket_failed(number, &err, now),
                 }
             }
             if idle {
@@ -390,6 +394,7 @@ impl Forwarder {
         // A flight is used again; what it needed once for a huge query is not.
         flight.query.clear();
         flight.query.shrink_to(ORDINARY_QUERY);
+        flight.kept = Vec::new();
         self.free.push(index);
         while let Some(number) = self.flights[index].asked.pop() {
             self.upstreams.leave(number);

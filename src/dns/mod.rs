@@ -6,6 +6,7 @@
 //! few, have threads of their own ([`stream`]).
 
 pub mod forward;
+mod framed;
 pub mod message;
 pub mod nameservers;
 pub mod resolve;

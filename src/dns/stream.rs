@@ -4,7 +4,7 @@
 //! thread, and so has each query on it that is passed on: a slow answer never
 //! holds up another one, and answers go back in the order they come.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 
 use super::House;
+use super::framed::{receive, send};
 use super::message::{self, AXFR, IXFR, Otherwise, Query, Read, SERVFAIL, Verdict};
 use super::nameservers::{Nameservers, Patience, Random};
 use crate::sys::held;
@@ -58,9 +59,8 @@ impl Streams {
 /// may not wait for a nameserver: what would be passed on fails.
 fn answer_at_once(client: &TcpStream, house: &House) -> io::Result<()> {
     client.set_nonblocking(false)?;
-    client.set_read_timeout(Some(AT_ONCE))?;
-    client.set_write_timeout(Some(AT_ONCE))?;
-    let Some(wire) = receive(client)? else {
+    let deadline = Instant::now() + AT_ONCE;
+    let Some(wire) = receive(client, deadline)? else {
         return Ok(());
     };
     let mut out = Vec::new();
@@ -72,7 +72,7 @@ fn answer_at_once(client: &TcpStream, house: &House) -> io::Result<()> {
             verdict => message::reply(&query, &verdict, &mut out),
         },
     }
-    send(client, &out)
+    send(client, &out, deadline)
 }
 
 /// Answers queries until the client is done with them.
@@ -85,10 +85,8 @@ fn converse(
     client.set_nonblocking(false)?;
     // Only speed depends on it.
     let _ = client.set_nodelay(true);
-    client.set_read_timeout(Some(IDLE))?;
-    client.set_write_timeout(Some(IDLE))?;
     let writing = Arc::new(Mutex::new(Arc::clone(client)));
-    while let Some(wire) = receive(client)? {
+    while let Some(wire) = receive(client, Instant::now() + IDLE)? {
         let mut out = Vec::new();
         match message::read(&wire) {
             // Nothing good comes after this.
@@ -118,7 +116,7 @@ fn converse(
             },
         }
         if !out.is_empty() {
-            send(&lock(&writing), &out)?;
+            give(&writing, &out)?;
         }
     }
     Ok(())
@@ -130,26 +128,29 @@ fn pass_on(wire: &[u8], otherwise: Otherwise, house: &House, writing: &Mutex<Arc
     let Read::Query(query) = message::read(wire) else {
         return;
     };
-    let give = |said: &[u8]| {
-        let client = lock(writing);
-        if send(&client, said).is_err() {
-            // Half an answer may be out: nothing can follow it.
-            let _ = client.shutdown(Shutdown::Both);
-        }
-    };
     let conclude = |said: Option<&[u8]>| {
         let mut out = Vec::new();
         message::conclude(wire, query.end, otherwise, said, &mut out);
-        give(&out);
+        give(writing, &out)
     };
-    match ask_all(&query, &house.nameservers, house.patience) {
-        Said::Settled(first, rest) => {
-            conclude(Some(&first));
-            rest.into_iter().flatten().for_each(|more| give(&more));
-        }
+    // Where the client takes no more, nothing more is read for it.
+    let _ = match ask_all(&query, &house.nameservers, house.patience) {
+        Said::Settled(first, rest) => conclude(Some(&first)).and_then(|()| {
+            let mut rest = rest.into_iter().flatten();
+            rest.try_for_each(|more| give(writing, &more))
+        }),
         Said::Refused(refusal) => conclude(Some(&refusal)),
         Said::Nothing => conclude(None),
-    }
+    };
+}
+
+/// Sends the client a message; where that fails half of it may be out, and
+/// nothing can follow.
+fn give(writing: &Mutex<Arc<TcpStream>>, wire: &[u8]) -> io::Result<()> {
+    let client = lock(writing);
+    send(&client, wire, Instant::now() + IDLE).inspect_err(|_| {
+        let _ = client.shutdown(Shutdown::Both);
+    })
 }
 
 /// What the nameservers had to say.
@@ -195,18 +196,12 @@ fn ask(query: &Query<'_>, address: SocketAddr, wait: Duration) -> io::Result<(Ve
     let deadline = Instant::now() + wait;
     let stream = TcpStream::connect_timeout(&address, wait)?;
     let _ = stream.set_nodelay(true);
-    stream.set_write_timeout(Some(wait))?;
     let id = Random::default().id();
     let mut asked = query.wire.to_vec();
     asked[..2].copy_from_slice(&id.to_be_bytes());
-    send(&stream, &asked)?;
+    send(&stream, &asked, deadline)?;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
-        let mut answer = receive(&stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut answer = receive(&stream, deadline)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         if message::answers(&answer, id, query.wire, query.end) {
             let client = [query.wire[0], query.wire[1]];
             answer[..2].copy_from_slice(&client);
@@ -228,35 +223,13 @@ impl Iterator for Rest {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
-        self.stream.set_read_timeout(Some(IDLE)).ok()?;
-        let mut more = receive(&self.stream).ok()??;
+        let mut more = receive(&self.stream, Instant::now() + IDLE).ok()??;
         if more.len() < message::HEADER || more[..2] != self.id.to_be_bytes() {
             return None;
         }
         more[..2].copy_from_slice(&self.client);
         Some(more)
     }
-}
-
-/// One message, after its length; `None` at a clean end.
-fn receive(mut stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
-    let mut len = [0; 2];
-    if stream.read(&mut len[..1])? == 0 {
-        return Ok(None);
-    }
-    stream.read_exact(&mut len[1..])?;
-    let mut wire = vec![0; usize::from(u16::from_be_bytes(len))];
-    stream.read_exact(&mut wire)?;
-    Ok(Some(wire))
-}
-
-/// One message, in one piece with its length.
-fn send(mut stream: &TcpStream, wire: &[u8]) -> io::Result<()> {
-    let len = u16::try_from(wire.len()).map_err(|_| io::ErrorKind::InvalidData)?;
-    let mut framed = Vec::with_capacity(wire.len() + 2);
-    framed.extend_from_slice(&len.to_be_bytes());
-    framed.extend_from_slice(wire);
-    stream.write_all(&framed)
 }
 
 fn lock(writing: &Mutex<Arc<TcpStream>>) -> MutexGuard<'_, Arc<TcpStream>> {
@@ -291,7 +264,8 @@ const MOST: usize = 100;
 /// What such a thread needs, and then some.
 const STACK: usize = 256 * 1024;
 
-/// How long a connection may be silent; clients keep theirs for less.
+/// How long a client, or the server of a zone, may take for a message from the
+/// end of the one before; clients keep a silent connection for less.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// How long a client without a thread may take to send its query, and to read

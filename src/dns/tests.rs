@@ -332,3 +332,32 @@ fn ipv6_where_there_is_any() {
     upstream.tell(&said, from);
     assert_eq!(client.hear(), with_id(&said, &asked));
 }
+
+#[test]
+fn a_query_that_is_too_large_for_its_way_spoils_no_other() {
+    let upstream = Peer::new();
+    let server = start(&[upstream.address()], LONG);
+    let Some(v6) = server.udp.get(1) else { return };
+    let client = Peer::client(&server);
+    // So many that one of them leaves by the same socket.
+    let heard: Vec<_> = (0..100)
+        .map(|id| {
+            client.ask(&question(id, "example.com", A));
+            upstream.next()
+        })
+        .collect();
+    // By IPv6 a datagram holds 20 octets more than by IPv4.
+    let large = UdpSocket::bind("[::1]:0").unwrap();
+    large.connect(v6).unwrap();
+    for id in 0..20 {
+        let mut asked = question(id, "large.example", A);
+        asked.resize(65_527, 0);
+        large.send(&asked).unwrap();
+    }
+    client.ask(&question(101, "hello.run.internal", A));
+    assert_eq!(client.hear()[1], 101);
+    for (id, (query, from)) in (0..).zip(&heard) {
+        upstream.tell(&answer(query, &[]), *from);
+        assert_eq!(client.hear()[..2], [0, id]);
+    }
+}

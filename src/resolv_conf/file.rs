@@ -46,8 +46,9 @@ pub struct Found<'a> {
     pub text: io::Result<Vec<u8>>,
     /// How long it is, in octets; `None` where it could not be read.
     len: Option<usize>,
-    /// A runsd wrote it, and did not come to put it back.
-    is_ours: bool,
+    /// It has other octets than `text`: of a runsd that did not come to put it
+    /// back, or to the end of writing.
+    has_ours: bool,
 }
 
 /// Reads a file that may be rewritten.
@@ -60,8 +61,11 @@ pub fn find(path: &Path) -> Found<'_> {
         }
     };
     let len = raw.as_ref().ok().map(Vec::len);
-    let (text, is_ours) = match raw.map(original::recover) {
-        Ok(Recovered::Itself(text)) => (Ok(text), false),
+    let (text, has_ours) = match raw.map(original::recover) {
+        Ok(Recovered::Itself(text)) => {
+            let has_ours = len != Some(text.len());
+            (Ok(text), has_ours)
+        }
         Ok(Recovered::Before(Some(text))) => (Ok(text), true),
         Ok(Recovered::Before(None)) => (Err(io::ErrorKind::NotFound.into()), true),
         Err(err) => (Err(err), false),
@@ -76,7 +80,7 @@ pub fn find(path: &Path) -> Found<'_> {
         file,
         text,
         len,
-        is_ours,
+        has_ours,
     }
 }
 
@@ -97,14 +101,11 @@ impl Found<'_> {
         };
         let original = self.text.ok();
         let text = original.as_deref().unwrap_or_default();
-        if self.is_ours {
+        // Else each start that is killed while it writes would leave more behind.
+        if self.has_ours {
             overwrite(&file, text, self.len.unwrap_or(0))?;
         }
-        let before = if self.is_ours {
-            text.len()
-        } else {
-            self.len.unwrap_or(0)
-        };
+        let before = text.len();
         // First what is kept, behind the original and behind what comes over it.
         let at = before.max(ours.len());
         let mut kept = vec![b'\n'; at - before];

@@ -19,9 +19,11 @@ impl Nameserver {
     pub fn parse(word: &str) -> Option<Nameserver> {
         let word = word.split(['#', ';']).next()?;
         let (ip, zone) = match word.split_once('%') {
-            Some((ip, zone)) => (ip.parse().ok()?, Some(zone)),
-            None => (word.parse().ok()?, None),
+            Some((ip, zone)) => (ip, Some(zone)),
+            None => (word, None),
         };
+        // `::ffff:127.0.0.1` is 127.0.0.1, which may be runsd itself.
+        let ip = ip.parse::<IpAddr>().ok()?.to_canonical();
         let zone = zone.filter(|_| link_local(ip).is_some());
         Some(Nameserver {
             ip,
@@ -71,6 +73,7 @@ mod tests {
         for (word, want) in [
             ("169.254.169.254", Ok("169.254.169.254:53".to_owned())),
             ("fd00::53", Ok("[fd00::53]:53".to_owned())),
+            ("::ffff:127.0.0.1", Ok("127.0.0.1:53".to_owned())),
             ("fd00::53%none", Ok("[fd00::53]:53".to_owned())),
             ("fe80::53%lo", Ok(format!("[fe80::53%{lo}]:53"))),
             ("fe80::53%lo#x", Ok(format!("[fe80::53%{lo}]:53"))),

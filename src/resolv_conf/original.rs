@@ -40,12 +40,23 @@ pub fn recover(mut file: Vec<u8>) -> Recovered {
     let comments = file.split_off(at);
     let Some((original, rest)) = read(&comments[BEGIN.len()..]) else {
         // Cut: they are written before anything of the original is overwritten.
+        // The line feeds before them are none of it, but for the last line's.
+        let end = file
+            .iter()
+            .rposition(|&b| b != b'\n')
+            .map_or(0, |at| at + 2);
+        file.truncate(end);
         return Recovered::Itself(file);
     };
     file.extend_from_slice(rest);
-    // Ended between the comments and what goes before them?
-    let is_untouched = original.as_ref().is_some_and(|text| file.starts_with(text));
-    match is_untouched || names_us(&file) {
+    // Ended between the comments and what goes before them, or in the middle of
+    // writing or restoring that?
+    let is_there = original.as_ref().is_some_and(|text| {
+        let last = text.len().saturating_sub(1) / PAGE * PAGE;
+        let stands = |from, to| file.get(from..to) == text.get(from..to);
+        stands(0, text.len().min(PAGE)) || stands(last, text.len())
+    });
+    match is_there || names_us(&file) {
         true => Recovered::Before(original),
         false => Recovered::Itself(file),
     }
@@ -75,6 +86,10 @@ fn read(mut rest: &[u8]) -> Option<(Option<Vec<u8>>, &[u8])> {
 const BEGIN: &[u8] = b"\n# runsd wrote this file; before, in hexadecimal, it said:\n";
 const END: &[u8] = b"# that is all\n";
 const NO_FILE: &[u8] = b"# nothing; there was none\n";
+
+/// A SIGKILL ends a write between two pages: of this many octets on every
+/// machine that Cloud Run has, and of a multiple on others.
+const PAGE: usize = 4096;
 
 /// Octets on a line, which every resolver reads: in digits, less than 254.
 const PIECE: usize = 100;
@@ -145,6 +160,44 @@ mod tests {
                 false => Recovered::Itself([before, after].concat()),
             };
             assert_eq!(recover(file), want, "{before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_kill_amid_a_write_loses_nothing() {
+        let comments = |n: usize| b"# a comment\n".repeat(n);
+        let [few, many] = [comments(200), comments(2000)];
+        let first = [&few[..], b"nameserver 10.0.0.1\n", &many].concat();
+        for original in [
+            [&first[..], b"nameserver 10.0.0.2\n"].concat(),
+            [
+                b"nameserver 10.0.0.1\n",
+                &b"search a"[..],
+                &b" b".repeat(9000),
+            ]
+            .concat(),
+        ] {
+            let conf = crate::resolv_conf::ResolvConf::parse(&original);
+            let mut ours = conf.render(&super::super::OWN, "run.internal", 3);
+            ours.resize(ours.len().max(original.len()), b'\n');
+            let mut kept = Vec::new();
+            keep(Some(&original), &mut kept);
+            let mut before = original.clone();
+            before.resize(ours.len(), b'\n');
+            for (from, to) in [(&before, &ours), (&ours, &before)] {
+                for cut in (0..=ours.len()).step_by(PAGE) {
+                    let file = [&to[..cut], &from[cut..], &kept].concat();
+                    let want = Recovered::Before(Some(original.clone()));
+                    assert!(recover(file) == want, "{cut} of {}", ours.len());
+                }
+            }
+            // The comments themselves.
+            for cut in (BEGIN.len()..kept.len()).step_by(PAGE) {
+                let file = [&before, &kept[..cut]].concat();
+                let mut want = original.clone();
+                want.extend_from_slice(if want.ends_with(b"\n") { b"" } else { b"\n" });
+                assert!(recover(file) == Recovered::Itself(want), "{cut}");
+            }
         }
     }
 

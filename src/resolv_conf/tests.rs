@@ -294,6 +294,15 @@ fn a_runsd_that_was_killed_while_it_wrote() {
                 let more = text.strip_prefix(original.trim_end()).expect(&step);
                 let more = more.trim_start();
                 assert!(more.is_empty() || more.starts_with('#'), "{step}");
+                // Killed again, after it wrote all; and ended in order.
+                drop(find(&path).rewrite(ours.into()).unwrap());
+                let len = fs::read(&path).unwrap().len();
+                let most = written.len() + 4 * (text.len().saturating_sub(original.len()));
+                assert!(len <= most, "{len}, not {most}: {step}");
+                let found = find(&path);
+                assert_eq!(found.text.as_ref().unwrap(), text.as_bytes(), "{step}");
+                found.rewrite(ours.into()).unwrap().restore().unwrap();
+                assert_eq!(fs::read(&path).unwrap(), text.as_bytes(), "{step}");
             }
         }
     }

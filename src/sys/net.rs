@@ -157,6 +157,15 @@ pub fn receive_now(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<usize>
     usize::try_from(got).map_err(|_| io::Error::last_os_error())
 }
 
+/// Whether it is one datagram that cannot leave, too large for its way or one
+/// too many at a time, and not the way that is gone.
+pub fn is_about_one_datagram(err: &io::Error) -> bool {
+    matches!(
+        err.raw_os_error(),
+        Some(libc::EMSGSIZE | libc::ENOBUFS | libc::EAGAIN)
+    )
+}
+
 /// Why there is no socket on ::1, where there is no IPv6: switched off, or not
 /// in the kernel.
 pub fn has_no_such_address(err: &io::Error) -> bool {

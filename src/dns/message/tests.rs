@@ -1,3 +1,5 @@
+mod oracles;
+
 use std::net::IpAddr;
 
 use super::response::Record;

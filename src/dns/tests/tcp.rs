@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::mpsc;
 
 use super::super::message::tests::name;
 use super::*;
@@ -81,4 +82,62 @@ fn no_nameserver_by_tcp() {
     // A response ends the conversation.
     say(&mut client, &answer(&question(1, "x", A), &[]));
     assert_eq!(client.read(&mut [0; 2]).unwrap(), 0);
+}
+
+/// A peer that sends this, an octet now and then, until it is dropped.
+fn trickle(mut stream: TcpStream, wire: Vec<u8>) -> mpsc::Sender<()> {
+    let (heard, until) = mpsc::channel();
+    thread::spawn(move || {
+        for byte in wire {
+            let paced = until.recv_timeout(Duration::from_millis(5));
+            if paced != Err(mpsc::RecvTimeoutError::Timeout) || stream.write_all(&[byte]).is_err() {
+                return;
+            }
+        }
+    });
+    heard
+}
+
+#[test]
+fn a_nameserver_that_sends_octet_by_octet_has_no_longer_than_others() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = start(
+        &[upstream.local_addr().unwrap()],
+        Duration::from_millis(100),
+    );
+    let mut client = TcpStream::connect(server.tcp).unwrap();
+    let asked = question(1, "one.example", 16);
+    say(&mut client, &asked);
+    let (mut stream, _) = upstream.accept().unwrap();
+    let heard = listen(&mut stream);
+    let large = answer(&heard, &[("one.example", 16, 1, &[0xa5; 60_000])]);
+    // For five minutes, if it could.
+    let slow = trickle(stream, [&[0xea, 0x60][..], &large].concat());
+    assert_eq!(code(&listen(&mut client)), SERVFAIL);
+    drop(slow);
+}
+
+#[test]
+fn a_message_is_whole_by_its_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    let in_time = || Instant::now() + LONG;
+    let soon = || Instant::now() + Duration::from_millis(100);
+    let kind = |err: io::Error| match err.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut,
+        kind => kind,
+    };
+    say(&mut peer, b"one");
+    assert_eq!(
+        framed::receive(&stream, in_time()).unwrap().unwrap(),
+        b"one"
+    );
+    // The kernel's buffers are full in the end, and nobody empties them.
+    let filled = (0..).find_map(|_| framed::send(&stream, &[0; 65_535], soon()).err());
+    assert_eq!(filled.map(kind), Some(io::ErrorKind::TimedOut));
+    let slow = trickle(peer.try_clone().unwrap(), vec![0xff; 65_537]);
+    let cut = framed::receive(&stream, soon()).map_err(kind);
+    assert_eq!(cut, Err(io::ErrorKind::TimedOut));
+    drop(slow);
 }
