@@ -178,8 +178,10 @@ impl Session<'_> {
                 self.serve(asked, body)?
             }
             Ok(Request::Tunnelled(authority)) => {
-                let body = self.body(input, end);
-                return self.tunnel(authority, body);
+                // Nothing of it is a body: `understand` refuses one that has any.
+                (&mut &*self.tcp).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+                let first = input.bytes()[end..].to_vec();
+                return Ok(After::Tunnel(Tunnel { authority, first }));
             }
             Err(refusal) => {
                 let to = To::head(&self.head, input.bytes());
@@ -192,21 +194,6 @@ impl Session<'_> {
             }
         };
         Ok(next.into())
-    }
-
-    /// CONNECT: the tunnel's other end is here.
-    fn tunnel(&mut self, authority: String, body: RequestBody) -> Result<After, Over> {
-        // Who else reads it may take what follows for its body, or may not
-        // (RFC 9110 section 9.3.6).
-        let (true, Ok(input)) = (body.is_whole(), body.finish()) else {
-            let kind = Kind::HttpRequestError(400);
-            let refusal = Refusal::new(kind, "the request has CONNECT and a body");
-            let next = self.refuse(&refusal, &To::default(), Err(Unfinished))?;
-            return Ok(next.into());
-        };
-        (&mut &*self.tcp).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-        let first = input.bytes().to_vec();
-        Ok(After::Tunnel(Tunnel { authority, first }))
     }
 
     /// The body of a request that is answered here.
