@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use self::asked::{Asked, Request, To, bad_head};
 use self::forward::{closed, no_thread};
-use self::head::{BadHead, Framing, Head};
+use self::head::{BadHead, Framing, Head, Progress};
 use self::input::{Input, RequestBody, Unfinished};
 use super::conn_limit::Permit;
 use super::refusal::{Kind, Refusal};
@@ -256,8 +256,9 @@ impl Session<'_> {
     /// Reads until a whole head stands at the start of the input; `None` when
     /// the client is done.
     fn read_head(&mut self, input: &mut Input) -> Result<Option<Result<usize, BadHead>>, Over> {
+        let mut progress = Progress::default();
         loop {
-            match self.head.read_request(input.bytes()) {
+            match self.head.read_request(input.bytes(), &mut progress) {
                 Ok(Some(end)) => return Ok(Some(Ok(end))),
                 Ok(None) => {}
                 Err(bad) => return Ok(Some(Err(bad))),
@@ -277,6 +278,7 @@ impl Session<'_> {
                         self.request = Vec::new();
                         self.out = Vec::new();
                         self.head = Head::default();
+                        progress = Progress::default();
                         self.answer_head = Head::default();
                         self.answer = Vec::new();
                     }
