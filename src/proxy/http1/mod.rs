@@ -17,6 +17,7 @@ mod upload;
 
 use std::io::{self, Write as _};
 use std::net::TcpStream;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -220,7 +221,12 @@ impl Session<'_> {
                         let refusal = no_thread("a tunnel", &err);
                         return self.refuse(&refusal, &To::asked(&asked), Err(Unfinished));
                     }
-                    (Next::Close, Ok(input)) if input.bytes().is_empty() => None,
+                    // Otherwise what came behind it would make the kernel reset it.
+                    (Next::Close, Ok(input))
+                        if input.bytes().is_empty() && sys::is_quiet(self.tcp.as_fd()) =>
+                    {
+                        None
+                    }
                     _ => {
                         input::linger(self.tcp);
                         None
