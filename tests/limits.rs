@@ -63,6 +63,13 @@ fn a_connection_that_says_nothing_is_closed_for_one_that_waits() {
 }
 
 #[test]
+fn a_tunnel_that_says_nothing_is_closed_for_one_that_waits() {
+    let words = ["python3", "-B", CLIENT, "tunnels", "16"];
+    let out = limited(CloudRun::new(), "--nofile=64:64", &words);
+    assert_eq!(out.stdout, "one more 200\nthe last 200\n", "{}", out.stderr);
+}
+
+#[test]
 fn more_connections_than_there_is_address_space_for() {
     // A soft limit, which the application takes back.
     let client = ["python3", "-B", CLIENT, "many", "1000"];

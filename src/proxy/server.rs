@@ -185,7 +185,6 @@ fn builder(name: &str) -> thread::Builder {
 fn serve(permit: &Permit, proxy: &Proxy, silence: Option<Duration>) {
     let tcp = permit.tcp();
     let _ = tcp.set_nodelay(true);
-    permit.set_silent();
     let (mut first, mut tunnelled) = (Vec::new(), None);
     // Inside of a CONNECT the connection begins anew: gRPC through a proxy.
     while let Some(bytes) = read_first(permit, first) {
@@ -208,6 +207,11 @@ fn serve(permit: &Permit, proxy: &Proxy, silence: Option<Duration>) {
 fn read_first(permit: &Permit, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     let mut tcp = permit.tcp();
     let mut n = bytes.len();
+    if n == 0 {
+        // Also inside of a CONNECT: a tunnel that says nothing yet may be closed
+        // for another client.
+        permit.set_silent();
+    }
     bytes.resize(n.max(FIRST), 0);
     // "PRI" is no method of HTTP/1, so few bytes tell (RFC 9113 section 3.4).
     while n < PREFACE.len() && PREFACE.starts_with(&bytes[..n]) {

@@ -147,6 +147,20 @@ def silent(count):
     print("the last", answer(socks[-1])[0])
 
 
+def tunnels(count):
+    """The same with tunnels in which nothing was ever sent."""
+    socks = []
+    for _ in range(count):
+        socks.append(connect())
+        ask(socks[-1], "CONNECT hello:80 HTTP/1.1\r\nHost: hello:80\r\n\r\n")
+        assert answer(socks[-1])[0] == "200"
+    more = connect()
+    ask(more)
+    print("one more", answer(more)[0])
+    ask(socks[-1])
+    print("the last", answer(socks[-1])[0])
+
+
 def many(count):
     """All at once, and each is answered, at once or in its turn."""
     socks = [connect() for _ in range(count)]

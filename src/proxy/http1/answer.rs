@@ -11,7 +11,7 @@ use log::warn;
 use super::asked::Asked;
 use super::body::Body;
 use super::forward::closed;
-use super::head::{BadHead, Framing, Head};
+use super::head::{BadHead, Framing, Head, Progress};
 use super::rewrite::Response;
 use super::upload::{Upload, Uploaded};
 use super::{Failed, Session};
@@ -285,8 +285,9 @@ impl Session<'_> {
     }
 
     fn read_answer(&mut self, sent: &mut Sent<'_>, head: &mut Head) -> Result<usize, Failed> {
+        let mut progress = Progress::default();
         loop {
-            match head.read_response(&self.answer) {
+            match head.read_response(&self.answer, &mut progress) {
                 Ok(Some(end)) => return Ok(end),
                 Ok(None) => {}
                 Err(bad) => return Err(Failed::Refused(bad_answer(sent.asked, bad))),

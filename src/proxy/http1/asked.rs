@@ -224,7 +224,8 @@ fn resource<'a>(head: &Head, input: &'a [u8]) -> Result<Resource<'a>, Refusal> {
         Ok(Target::Url { authority, .. }) => Err(encrypted(authority.text)),
         Ok(Target::Authority(authority)) => match framing(head, input)? {
             Framing::None | Framing::Length(0) => Ok(Resource::Tunnel(authority.text)),
-            // What follows is the tunnel's: where would a body end?
+            // Who else reads it may take what follows for its body, or may not
+            // (RFC 9110 section 9.3.6).
             _ => Err(bad_head(BadHead::ConnectBody)),
         },
         Err(Malformed::Scheme) => Err(other_scheme(target)),

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::ops::Range;
 
+pub use self::progress::Progress;
 use crate::proxy::syntax::{self, BLANK, Malformed, TEXT, TOKEN, is};
 
 /// The head of a request or a response; its parts are places in its bytes.
@@ -114,11 +115,17 @@ impl Head {
     ///
     /// `Ok(Some(n))`: it ends before byte `n`. `Ok(None)`: it is not all here
     /// yet. The target is whatever stands there: [`syntax::target`] reads it.
-    pub fn read_request(&mut self, input: &[u8]) -> Result<Option<usize>, BadHead> {
-        let Some((line, end)) = self.read(input, Malformed::TargetTooLong.into())? else {
+    pub fn read_request(
+        &mut self,
+        input: &[u8],
+        progress: &mut Progress,
+    ) -> Result<Option<usize>, BadHead> {
+        let Some((line, end)) = self.read(input, Malformed::TargetTooLong.into(), progress)? else {
             // Seen at its first byte: a TLS handshake has no line to wait for.
-            let first = input.iter().find(|&&b| b != b'\r' && b != b'\n');
-            return match first.is_none_or(|&b| is(b, TOKEN)) {
+            let begin = input
+                .get(progress.line)
+                .filter(|_| progress.first.is_none());
+            return match begin.is_none_or(|&b| b == b'\r' || is(b, TOKEN)) {
                 true => Ok(None),
                 false => Err(BadHead::StartLine),
             };
@@ -141,13 +148,17 @@ impl Head {
     }
 
     /// Reads a response's head at the start of `input`, as above.
-    pub fn read_response(&mut self, input: &[u8]) -> Result<Option<usize>, BadHead> {
+    pub fn read_response(
+        &mut self,
+        input: &[u8],
+        progress: &mut Progress,
+    ) -> Result<Option<usize>, BadHead> {
         // Seen at its first bytes, for no line may ever end in what is none.
         let start = &input[..input.len().min(7)];
         if !b"HTTP/1.".starts_with(start) {
             return Err(BadHead::StartLine);
         }
-        let Some((line, end)) = self.read(input, BadHead::TooLarge)? else {
+        let Some((line, end)) = self.read(input, BadHead::TooLarge, progress)? else {
             return Ok(None);
         };
         let text = &input[line.clone()];
@@ -323,37 +334,48 @@ impl Head {
         &mut self,
         input: &[u8],
         long: BadHead,
+        progress: &mut Progress,
     ) -> Result<Option<(Range<usize>, usize)>, BadHead> {
-        self.fields.clear();
-        self.lengths = 0;
-        // Empty lines before a request are to be overlooked (RFC 9112, 2.2).
-        let mut at = 0;
-        while input[at..].starts_with(b"\r\n") {
-            at += 2;
+        if progress.is_new() {
+            self.fields.clear();
+            self.lengths = 0;
         }
-        let Some(first) = line(input, at)? else {
-            // A line feed is all that ends a line, so a bare one is found at
-            // once, and a bare carriage return no later than the line's end.
-            return match input.len() > LARGEST {
-                true => Err(long),
-                false => Ok(None),
-            };
+        if !progress.look_at(input) {
+            return Ok(None);
+        }
+        let first = match progress.first.clone() {
+            Some(first) => first,
+            None => {
+                // Empty lines before a request are to be overlooked (RFC 9112, 2.2).
+                while input[progress.line..].starts_with(b"\r\n") {
+                    progress.line += 2;
+                }
+                let Some(first) = line(input, progress.line)? else {
+                    // A line feed is all that ends a line, so a bare one is found at
+                    // once, and a bare carriage return no later than the line's end.
+                    return match input.len() > LARGEST {
+                        true => Err(long),
+                        false => Ok(None),
+                    };
+                };
+                if first.len() > LARGEST {
+                    return Err(long);
+                }
+                progress.line = first.end + 2;
+                progress.first.insert(first).clone()
+            }
         };
-        if first.len() > LARGEST {
-            return Err(long);
-        }
-        at = first.end + 2;
         loop {
-            match field(input, at)? {
+            match field(input, progress.line)? {
                 Line::Field(field) => {
-                    at = field.end;
+                    progress.line = field.end;
                     self.lengths |= length_bit(field.name.len());
                     self.fields.push(field);
                 }
-                Line::Empty => return Ok(Some((first, at + 2))),
+                Line::Empty => return Ok(Some((first, progress.line + 2))),
                 Line::More => return Ok(None),
             }
-            if at > LARGEST {
+            if progress.line > LARGEST {
                 return Err(BadHead::TooLarge);
             }
         }
@@ -466,5 +488,6 @@ fn trim(text: &[u8]) -> &[u8] {
 /// The largest head, in bytes.
 pub const LARGEST: usize = 64 * 1024;
 
+mod progress;
 #[cfg(test)]
 mod tests;

@@ -17,12 +17,13 @@ mod upload;
 
 use std::io::{self, Write as _};
 use std::net::TcpStream;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::asked::{Asked, Request, To, bad_head};
 use self::forward::{closed, no_thread};
-use self::head::{BadHead, Framing, Head};
+use self::head::{BadHead, Framing, Head, Progress};
 use self::input::{Input, RequestBody, Unfinished};
 use super::conn_limit::Permit;
 use super::refusal::{Kind, Refusal};
@@ -178,8 +179,10 @@ impl Session<'_> {
                 self.serve(asked, body)?
             }
             Ok(Request::Tunnelled(authority)) => {
-                let body = self.body(input, end);
-                return self.tunnel(authority, body);
+                // Nothing of it is a body: `understand` refuses one that has any.
+                (&mut &*self.tcp).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+                let first = input.bytes()[end..].to_vec();
+                return Ok(After::Tunnel(Tunnel { authority, first }));
             }
             Err(refusal) => {
                 let to = To::head(&self.head, input.bytes());
@@ -192,21 +195,6 @@ impl Session<'_> {
             }
         };
         Ok(next.into())
-    }
-
-    /// CONNECT: the tunnel's other end is here.
-    fn tunnel(&mut self, authority: String, body: RequestBody) -> Result<After, Over> {
-        // Who else reads it may take what follows for its body, or may not
-        // (RFC 9110 section 9.3.6).
-        let (true, Ok(input)) = (body.is_whole(), body.finish()) else {
-            let kind = Kind::HttpRequestError(400);
-            let refusal = Refusal::new(kind, "the request has CONNECT and a body");
-            let next = self.refuse(&refusal, &To::default(), Err(Unfinished))?;
-            return Ok(next.into());
-        };
-        (&mut &*self.tcp).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-        let first = input.bytes().to_vec();
-        Ok(After::Tunnel(Tunnel { authority, first }))
     }
 
     /// The body of a request that is answered here.
@@ -233,7 +221,12 @@ impl Session<'_> {
                         let refusal = no_thread("a tunnel", &err);
                         return self.refuse(&refusal, &To::asked(&asked), Err(Unfinished));
                     }
-                    (Next::Close, Ok(input)) if input.bytes().is_empty() => None,
+                    // Otherwise what came behind it would make the kernel reset it.
+                    (Next::Close, Ok(input))
+                        if input.bytes().is_empty() && sys::is_quiet(self.tcp.as_fd()) =>
+                    {
+                        None
+                    }
                     _ => {
                         input::linger(self.tcp);
                         None
@@ -269,8 +262,9 @@ impl Session<'_> {
     /// Reads until a whole head stands at the start of the input; `None` when
     /// the client is done.
     fn read_head(&mut self, input: &mut Input) -> Result<Option<Result<usize, BadHead>>, Over> {
+        let mut progress = Progress::default();
         loop {
-            match self.head.read_request(input.bytes()) {
+            match self.head.read_request(input.bytes(), &mut progress) {
                 Ok(Some(end)) => return Ok(Some(Ok(end))),
                 Ok(None) => {}
                 Err(bad) => return Ok(Some(Err(bad))),
@@ -290,6 +284,7 @@ impl Session<'_> {
                         self.request = Vec::new();
                         self.out = Vec::new();
                         self.head = Head::default();
+                        progress = Progress::default();
                         self.answer_head = Head::default();
                         self.answer = Vec::new();
                     }

@@ -4,7 +4,7 @@
 use std::io;
 
 use super::answer::MAX_INTERIM;
-use super::head::{self, Head};
+use super::head::{self, Head, Progress};
 use crate::proxy::upstream::Ready;
 use crate::secret::Secret;
 
@@ -23,8 +23,9 @@ pub fn ask(
     let mut head = Head::default();
     let mut answer = vec![0; head::LARGEST];
     let (mut held, mut interim) = (0, 0);
+    let mut progress = Progress::default();
     loop {
-        let read = head.read_response(&answer[..held]);
+        let read = head.read_response(&answer[..held], &mut progress);
         let Some(end) = read.map_err(|bad| io::Error::other(bad.to_string()))? else {
             match connection.reader.read(&mut answer[held..])? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -49,5 +50,6 @@ pub fn ask(
         }
         answer.copy_within(end..held, 0);
         held -= end;
+        progress = Progress::default();
     }
 }

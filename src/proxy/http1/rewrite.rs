@@ -261,12 +261,16 @@ fn by_name(a: &[u8], b: &[u8]) -> Ordering {
 
 #[cfg(test)]
 mod tests {
+    use super::super::head::Progress;
     use super::*;
     use std::time::{Duration, Instant};
 
     fn passed(input: &[u8]) -> String {
         let mut head = Head::default();
-        assert!(head.read_response(input).is_ok_and(|end| end.is_some()));
+        assert!(
+            head.read_response(input, &mut Progress::default())
+                .is_ok_and(|end| end.is_some())
+        );
         let mut out = Vec::new();
         let response = Response {
             head: &head,

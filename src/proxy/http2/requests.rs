@@ -186,7 +186,7 @@ impl<'a> Requests<'a> {
     /// A stream of the upstream begins, now or later.
     fn begin(&mut self, head: Head, asked: Asked, body: Option<u64>, note: Note) -> Begun {
         let mut streams = lock(self.streams);
-        if !streams.accepts(head.stream) {
+        if !self.still_accepts(&mut streams, head) {
             return Begun::Not;
         }
         let waits = self.has_waiting() || !streams.has_room();
@@ -206,6 +206,16 @@ impl<'a> Requests<'a> {
         }
     }
 
+    /// Whether no GOAWAY came while somebody decided about a request. Otherwise
+    /// the client may not have seen it, and send a body.
+    fn still_accepts(&self, streams: &mut Streams, head: Head) -> bool {
+        let accepts = streams.accepts(head.stream);
+        if !accepts && !head.end_stream {
+            streams.discard(head.stream);
+        }
+        accepts
+    }
+
     fn tables(&self) -> Tables {
         (self.decoder.changes(), self.encoder.changes())
     }
@@ -217,7 +227,7 @@ impl<'a> Requests<'a> {
         let Head {
             stream, end_stream, ..
         } = request.head;
-        if !streams.accepts(stream) {
+        if !self.still_accepts(&mut streams, request.head) {
             return;
         }
         if !end_stream {
@@ -324,7 +334,7 @@ impl<'a> Requests<'a> {
         if !self.waiting.frame(frame) {
             let id = frame.header.stream;
             frame::write_reset(&mut self.down, id, ErrorCode::RefusedStream);
-            self.waiting.remove(id);
+            self.swallowed += self.waiting.remove(id);
             lock(self.streams).give_up(id);
             self.swallow(frame);
         }
@@ -363,7 +373,7 @@ impl<'a> Requests<'a> {
     fn stream_error(&mut self, id: u32, code: ErrorCode, batch: &mut Batch<'_>, now: Instant) {
         frame::write_reset(&mut self.down, id, code);
         let has_gone_up = !lock(self.streams).is_waiting(id);
-        self.waiting.remove(id);
+        self.swallowed += self.waiting.remove(id);
         if lock(self.streams).reset_for_client(id, now) && has_gone_up {
             frame::write_reset(batch.out(), id, code);
         }

@@ -1,7 +1,9 @@
+use std::time::{Duration, Instant};
+
 use super::*;
 
 fn request(text: &str) -> Result<Option<usize>, BadHead> {
-    Head::default().read_request(text.as_bytes())
+    Head::default().read_request(text.as_bytes(), &mut Progress::default())
 }
 
 #[test]
@@ -9,7 +11,10 @@ fn a_request_is_read_aloud() {
     let text =
         b"\r\nPOST /a?b=c HTTP/1.1\r\nHost: hello\r\nX-Empty:\r\nAccept:\t a , b \r\n\r\nrest";
     let mut head = Head::default();
-    assert_eq!(head.read_request(text), Ok(Some(text.len() - 4)));
+    assert_eq!(
+        head.read_request(text, &mut Progress::default()),
+        Ok(Some(text.len() - 4))
+    );
     assert_eq!(head.method(text), b"POST");
     assert_eq!(head.target(text), b"/a?b=c");
     assert_eq!(head.minor, 1);
@@ -29,7 +34,10 @@ fn a_higher_minor_version_is_read_as_1_1() {
     for (version, minor) in [("1.0", 0), ("1.1", 1), ("1.2", 1), ("1.9", 1)] {
         let text = format!("GET / HTTP/{version}\r\n\r\n");
         let mut head = Head::default();
-        assert_eq!(head.read_request(text.as_bytes()), Ok(Some(text.len())));
+        assert_eq!(
+            head.read_request(text.as_bytes(), &mut Progress::default()),
+            Ok(Some(text.len()))
+        );
         assert_eq!(head.minor, minor, "{version}");
     }
 }
@@ -43,7 +51,7 @@ fn every_cut_wants_more() {
     assert_eq!(request(text), Ok(Some(text.len())));
     let text = "HTTP/1.1 200 OK\r\nA: b\r\n\r\n";
     for cut in 0..text.len() {
-        let got = Head::default().read_response(&text.as_bytes()[..cut]);
+        let got = Head::default().read_response(&text.as_bytes()[..cut], &mut Progress::default());
         assert_eq!(got, Ok(None), "cut at {cut}");
     }
 }
@@ -161,12 +169,16 @@ fn request_bodies() {
     ] {
         let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let mut head = Head::default();
-        assert!(head.read_request(text.as_bytes()).is_ok(), "{fields:?}");
+        assert!(
+            head.read_request(text.as_bytes(), &mut Progress::default())
+                .is_ok(),
+            "{fields:?}"
+        );
         assert_eq!(head.request_framing(text.as_bytes()), want, "{fields:?}");
     }
     let text = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut head = Head::default();
-    assert!(head.read_request(text).is_ok());
+    assert!(head.read_request(text, &mut Progress::default()).is_ok());
     let got = head.request_framing(text);
     assert_eq!(got, Err(BadHead::TransferEncoding));
 }
@@ -204,7 +216,7 @@ fn responses() {
         ("HTTP/1.1 100 Continue\r\n\r\n", "POST", 100, Framing::None),
     ] {
         let mut head = Head::default();
-        let got = head.read_response(text.as_bytes());
+        let got = head.read_response(text.as_bytes(), &mut Progress::default());
         assert_eq!(got, Ok(Some(text.len())), "{text:?}");
         assert_eq!(head.status(text.as_bytes()), status, "{text:?}");
         let got = head.response_framing(text.as_bytes(), method == "HEAD");
@@ -219,7 +231,7 @@ fn responses() {
         "\r\n",
         "no answer",
     ] {
-        let got = Head::default().read_response(text.as_bytes());
+        let got = Head::default().read_response(text.as_bytes(), &mut Progress::default());
         assert_eq!(got, Err(BadHead::StartLine), "{text:?}");
     }
 }
@@ -235,7 +247,10 @@ fn who_keeps_the_connection() {
     ] {
         let text = format!("{start}\r\n{connection}\r\n");
         let mut head = Head::default();
-        assert!(head.read_request(text.as_bytes()).is_ok());
+        assert!(
+            head.read_request(text.as_bytes(), &mut Progress::default())
+                .is_ok()
+        );
         let got = head.keeps_alive(text.as_bytes());
         assert_eq!(got, want, "{start} {connection:?}");
     }
@@ -245,7 +260,10 @@ fn who_keeps_the_connection() {
 fn lines_are_copied_as_they_stand() {
     let text = b"GET / HTTP/1.1\r\nA: 1\r\nB:2\r\nC:\t3 \r\nD: 4\r\n\r\nrest";
     let mut head = Head::default();
-    assert_eq!(head.read_request(text), Ok(Some(text.len() - 4)));
+    assert_eq!(
+        head.read_request(text, &mut Progress::default()),
+        Ok(Some(text.len() - 4))
+    );
     for (dropped, want) in [
         ("", "A: 1\r\nB:2\r\nC:\t3 \r\nD: 4\r\n"),
         ("A", "B:2\r\nC:\t3 \r\nD: 4\r\n"),
@@ -260,5 +278,65 @@ fn lines_are_copied_as_they_stand() {
             !dropped.as_bytes().contains(&name[0])
         });
         assert_eq!(String::from_utf8_lossy(&out), want, "without {dropped:?}");
+    }
+}
+
+#[test]
+fn a_head_that_comes_octet_by_octet_is_read_once() {
+    let long = "x".repeat(60_000);
+    let requests = [
+        format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"),
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+            "a:\r\n".repeat(15_000)
+        ),
+        format!("{}GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n".repeat(30_000)),
+    ];
+    let begun = Instant::now();
+    for text in requests {
+        let (mut head, mut progress) = (Head::default(), Progress::default());
+        for end in 1..text.len() {
+            let got = head.read_request(&text.as_bytes()[..end], &mut progress);
+            assert_eq!(got, Ok(None), "cut at {end}");
+        }
+        let got = head.read_request(text.as_bytes(), &mut progress);
+        assert_eq!(got, Ok(Some(text.len())));
+        assert_eq!(head.method(text.as_bytes()), b"GET");
+        assert_eq!(head.get(text.as_bytes(), "host"), Some(&b"a"[..]));
+    }
+    // From its start each time it took more than ten times as long.
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn in_however_many_pieces_a_head_comes_it_says_the_same() {
+    for text in [
+        "\r\nGET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\nrest",
+        "GET / HTTP/1.1\r\nHost: a\r\n X: b\r\n\r\n",
+        "GET / HTTP/1.1\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+    ] {
+        let text = text.as_bytes();
+        let want = Head::default().read_request(text, &mut Progress::default());
+        for cut in 0..text.len() {
+            let (mut head, mut progress) = (Head::default(), Progress::default());
+            let first = head.read_request(&text[..cut], &mut progress);
+            let got = match first {
+                Ok(None) => head.read_request(text, &mut progress),
+                first => first,
+            };
+            assert_eq!(
+                got,
+                want,
+                "{:?} cut at {cut}",
+                text.escape_ascii().to_string()
+            );
+        }
     }
 }

@@ -91,7 +91,7 @@ impl Requests<'_> {
         }
         let has_gone_up = !streams.is_waiting(frame.header.stream);
         streams.reset_by_client(frame.header.stream, now);
-        self.waiting.remove(frame.header.stream);
+        self.swallowed += self.waiting.remove(frame.header.stream);
         Ok(has_gone_up)
     }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::{Requests, lock};
 use crate::proxy::http2::batch::Batch;
-use crate::proxy::http2::frame::Frame;
+use crate::proxy::http2::frame::{Frame, kind};
 use crate::proxy::http2::headers::{self, Head};
 use crate::proxy::http2::hpack::Field;
 
@@ -24,6 +24,8 @@ struct Held {
     fields: Vec<Field>,
     /// DATA and WINDOW_UPDATE, as they came.
     frames: Vec<u8>,
+    /// Octets of that DATA, as flow control counts them.
+    data: usize,
     trailers: Option<(Head, Vec<Field>)>,
 }
 
@@ -38,6 +40,7 @@ impl Waiting {
             head,
             fields,
             frames: Vec::new(),
+            data: 0,
             trailers: None,
         });
     }
@@ -52,17 +55,24 @@ impl Waiting {
             return false;
         }
         self.frames += frame.len();
+        if frame.header.kind == kind::DATA {
+            held.data += frame.header.len;
+        }
         frame.header.write(&mut held.frames);
         held.frames.extend_from_slice(frame.payload);
         true
     }
 
-    /// One of them is given up.
-    pub fn remove(&mut self, id: u32) {
+    /// One of them is given up; the octets of its DATA, which the upstream will
+    /// never give back.
+    #[must_use]
+    pub fn remove(&mut self, id: u32) -> usize {
         let at = self.requests.iter().position(|held| held.head.stream == id);
-        if let Some(held) = at.and_then(|at| self.requests.remove(at)) {
-            self.frames -= held.frames.len();
-        }
+        let Some(held) = at.and_then(|at| self.requests.remove(at)) else {
+            return 0;
+        };
+        self.frames -= held.frames.len();
+        held.data
     }
 
     /// The trailers of one of them.
@@ -97,7 +107,10 @@ impl Requests<'_> {
             };
             self.waiting.frames -= held.frames.len();
             // Without one it was given up meanwhile.
-            let Some(max_frame) = max_frame else { continue };
+            let Some(max_frame) = max_frame else {
+                self.swallowed += held.data;
+                continue;
+            };
             let mut block = Vec::new();
             self.encoder.encode(&held.fields, &mut block);
             headers::write(batch.out(), held.head, &block, max_frame);

@@ -2,7 +2,7 @@
 
 use super::super::frame::{flag, kind};
 use super::super::*;
-use super::peer::{Pair, raw};
+use super::peer::{Pair, Peer, raw, refusal};
 
 #[test]
 fn a_dying_upstream_is_never_silence() {
@@ -209,4 +209,35 @@ fn an_early_answer_is_whole_before_anyone_stops_the_request() {
     assert_eq!(t.upstream.headers().0, 3);
     t.client.close();
     t.end();
+}
+
+#[test]
+fn a_goaway_while_a_request_is_decided_about_ends_no_other_call() {
+    // A token may take seconds; the client sends the body meanwhile.
+    for is_refused in [false, true] {
+        let now = Instant::now();
+        let streams = Mutex::new(Streams::new(now));
+        let mut requests = Requests::new(&streams, now);
+        let said = [
+            raw(kind::SETTINGS, 0, 0, b""),
+            Peer::raw_request(1, 0x04),
+            raw(kind::DATA, flag::END_STREAM, 1, b"12"),
+        ]
+        .concat();
+        let mut batch = Batch::new(&said);
+        let Ok(Next::Request(request)) = requests.next(&mut batch, now) else {
+            panic!("no request");
+        };
+        requests.open(&mut batch);
+        lock(&streams).upstream_goes(0);
+        match is_refused {
+            true => requests.refuse(&request, &refusal(502, "it is not there")),
+            false => requests.pass(request, Note::default(), &mut batch),
+        }
+        let next = requests.next(&mut batch, now);
+        assert!(matches!(next, Ok(Next::More)), "{is_refused}");
+        let down = requests.take_down();
+        let credit = raw(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 2]);
+        assert!(down.ends_with(&credit), "{is_refused}");
+    }
 }

@@ -201,7 +201,9 @@ fn what_cannot_wait_may_be_sent_again() {
         t.client.send_frame(kind::DATA, 0, 3, &[0; 16_000]);
     }
     assert_eq!(t.client.frame(), refused(3));
-    assert_eq!(t.client.frame().0, kind::WINDOW_UPDATE);
+    // All of it is given back: the upstream never had any.
+    let credit = |octets: u32| (kind::WINDOW_UPDATE, 0, 0, octets.to_be_bytes().to_vec());
+    assert_eq!(t.client.frame(), credit(66 * 16_000));
     // More requests than the client was told of; who is taken back makes room.
     let many: Vec<u8> = (2..=100).flat_map(|i| request(2 * i + 1, 0x05)).collect();
     t.client.send(&many);
@@ -209,6 +211,21 @@ fn what_cannot_wait_may_be_sent_again() {
     t.client
         .send(&[request(203, 0x05), request(205, 0x05)].concat());
     assert_eq!(t.client.frame(), refused(205));
+    // What is taken back while it waits, or ends as malformed, the same.
+    t.client.send(&raw(kind::RST_STREAM, 0, 9, &[0, 0, 0, 8]));
+    t.client.send(&request(207, 0x04));
+    t.client.send_frame(kind::DATA, flag::PADDED, 207, &[3; 70]);
+    t.client.send(&raw(kind::RST_STREAM, 0, 207, &[0, 0, 0, 8]));
+    assert_eq!(t.client.frame(), credit(70));
+    t.client.send(&request(209, 0x04));
+    t.client.send_frame(kind::DATA, 0, 209, &[0; 80]);
+    t.client
+        .send(&raw(kind::HEADERS, 0x05, 209, b"\x00\x01 \x011"));
+    assert_eq!(
+        t.client.frame(),
+        (kind::RST_STREAM, 0, 209, vec![0, 0, 0, 1])
+    );
+    assert_eq!(t.client.frame(), credit(80));
     t.client.close();
     t.end();
 }
