@@ -4,14 +4,16 @@
 //! application's, and runsd speaks up only when a person should look; not a
 //! thousand times, either.
 
+mod panics;
 mod stderr;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{Level, LevelFilter, Log, Metadata, Record, log_enabled};
 
+pub use self::panics::log_panics;
 use self::stderr::Stderr;
 
 /// How a line looks: `-log_format`.
@@ -123,21 +125,37 @@ impl Log for Logger {
 }
 
 /// Lets one thread after the other write; none waits for a reader longer than
-/// a moment. Where stderr is closed there is no one left to tell.
+/// a moment.
 fn write(work: impl FnOnce(&mut Stderr)) {
-    let mut stderr = lock_stderr();
-    if stderr.is_none() {
-        *stderr = Stderr::open();
-    }
-    if let Some(stderr) = &mut *stderr {
+    if let Some(stderr) = &mut *opened(lock_stderr()) {
         work(stderr);
     }
 }
 
+/// Where stderr is closed there is no one left to tell.
+fn opened(mut stderr: Locked) -> Locked {
+    if stderr.is_none() {
+        *stderr = Stderr::open();
+    }
+    stderr
+}
+
+type Locked = MutexGuard<'static, Option<Stderr>>;
+
 /// Opened with the first line.
-fn lock_stderr() -> MutexGuard<'static, Option<Stderr>> {
-    static STDERR: Mutex<Option<Stderr>> = Mutex::new(None);
+static STDERR: Mutex<Option<Stderr>> = Mutex::new(None);
+
+fn lock_stderr() -> Locked {
     STDERR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `None` while another thread, or this one, writes.
+fn try_lock_stderr() -> Option<Locked> {
+    match STDERR.try_lock() {
+        Ok(stderr) => Some(opened(stderr)),
+        Err(TryLockError::Poisoned(poisoned)) => Some(opened(poisoned.into_inner())),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 fn dropped_notice(format: Format, lines: u64) -> String {

@@ -50,6 +50,7 @@ use crate::user::User;
 fn run(words: Vec<OsString>) -> i32 {
     // First, so that a SIGTERM in our first millisecond still reaches the app.
     let signals = supervisor::catch();
+    logger::log_panics();
     let variables = sys::environment::beginning_with(cli::VARIABLES);
     let args = match cli::parse(words.into_iter().skip(1), &variables) {
         Ok(Cli::Run(args)) => args,

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod net;
 pub mod peer;
 mod spawn;
+pub mod splice;
 mod start;
 pub mod terminal;
 

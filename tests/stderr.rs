@@ -1,8 +1,11 @@
 //! A log that nobody reads, and what is said on stderr before there is one.
 
+use std::fs::{File, Permissions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use serde_json::Value;
@@ -65,6 +68,56 @@ fn nothing_waits_for_a_log_that_nobody_reads() {
         let last = "runsd: info: the application ended with exit code 7";
         assert_eq!(said.last().map(String::as_str), Some(last), "{kind}");
     }
+}
+
+/// With a stderr that can be written to, but not opened a second time.
+fn with_unopenable(stderr: OwnedFd) -> Command {
+    let mut command = runsd(&["-v=5", "--", "sh", "-c", APP]);
+    let file = File::from(stderr);
+    let none = Permissions::from_mode(0o000);
+    file.set_permissions(none).expect("our own pipe");
+    if nix::unistd::geteuid().is_root() {
+        // Who is root may open what nobody may.
+        command.uid(65_532).gid(65_532);
+    }
+    command.stderr(file);
+    command
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_again_is_written_and_not_waited_for() {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    let command = with_unopenable(writer.into());
+    let mut app = Running::start(command);
+    app.line();
+    let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
+    assert_eq!(
+        lines.next().as_deref(),
+        Some("runsd: info: on Cloud Run, by K_SERVICE")
+    );
+    for n in 1..=3 {
+        app.signal(15);
+        assert_eq!(app.line(), format!("TERM {n}"));
+    }
+    assert_eq!(app.code(), Some(7));
+    let said: Vec<String> = lines.collect();
+    let last = "runsd: info: the application ended with exit code 7";
+    assert_eq!(said.last().map(String::as_str), Some(last), "{said:?}");
+    assert!(
+        !said.iter().any(|line| line.contains("dropped")),
+        "{said:?}"
+    );
+
+    // The same, and nobody reads.
+    let (stderr, _reader) = full("pipe");
+    let command = with_unopenable(stderr);
+    let mut app = Running::start(command);
+    app.line();
+    for n in 1..=3 {
+        app.signal(15);
+        assert_eq!(app.line(), format!("TERM {n}"));
+    }
+    assert_eq!(app.code(), Some(7));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::time::{Duration, Instant};
 
 use crate::sys::net::{Wait, poll, send_now};
+use crate::sys::splice::Splicer;
 
 /// How a line gets out.
 pub struct Stderr {
@@ -28,8 +29,11 @@ enum Way {
     /// A pipe or terminal, opened a second time with O_NONBLOCK.
     Reopened(File),
     Socket(File),
-    /// A pipe or terminal that cannot be opened, as without /proc: written to
-    /// when it has room, and no more at once than a pipe then takes for sure.
+    /// A pipe that cannot be opened, as without /proc or by another user.
+    Spliced(File, Splicer),
+    /// A terminal that cannot be opened: written to when it has room, and no
+    /// more at once than it then takes. Where the application fills it in the
+    /// same moment, a line waits for it.
     Shared(File),
 }
 
@@ -47,7 +51,14 @@ impl Stderr {
                 .write(true)
                 .custom_flags(flags)
                 .open("/proc/self/fd/2");
-            again.map_or(Way::Shared(file), Way::Reopened)
+            match again {
+                Ok(again) => Way::Reopened(again),
+                Err(_) if kind.is_fifo() => match Splicer::new() {
+                    Ok(splicer) => Way::Spliced(file, splicer),
+                    Err(_) => Way::Shared(file),
+                },
+                Err(_) => Way::Shared(file),
+            }
         } else {
             Way::Plain(file)
         };
@@ -122,19 +133,39 @@ impl Way {
         match self {
             Way::Plain(file) | Way::Reopened(file) => (&*file).write(bytes),
             Way::Socket(socket) => send_now(socket.as_fd(), bytes),
-            Way::Shared(file) => match self.wait(Duration::ZERO) {
-                true => (&*file).write(&bytes[..bytes.len().min(libc::PIPE_BUF)]),
-                false => Err(ErrorKind::WouldBlock.into()),
+            Way::Spliced(file, splicer) => match splicer.write(file.as_fd(), bytes) {
+                Err(err) if has_no_splice(&err) => self.write_with_room(file, bytes),
+                written => written,
             },
+            Way::Shared(file) => self.write_with_room(file, bytes),
+        }
+    }
+
+    fn write_with_room(&self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+        match self.wait(Duration::ZERO) {
+            true => file.write(&bytes[..bytes.len().min(libc::PIPE_BUF)]),
+            false => Err(ErrorKind::WouldBlock.into()),
         }
     }
 
     /// Waits until there is room, `patience` at most; whether there is.
     fn wait(&self, patience: Duration) -> bool {
-        let (Way::Plain(file) | Way::Reopened(file) | Way::Socket(file) | Way::Shared(file)) = self;
+        let (Way::Plain(file)
+        | Way::Reopened(file)
+        | Way::Socket(file)
+        | Way::Spliced(file, _)
+        | Way::Shared(file)) = self;
         let mut room = [Wait::writable(file)];
         poll(&mut room, Some(patience)).is_ok() && room[0].is_ready()
     }
+}
+
+/// Whether a sandbox lacks the call, or this use of it.
+fn has_no_splice(err: &io::Error) -> bool {
+    matches!(
+        err.kind(),
+        ErrorKind::InvalidInput | ErrorKind::PermissionDenied | ErrorKind::Unsupported
+    )
 }
 
 /// What a line waits for a reader that is busy: longer than a reader on a
