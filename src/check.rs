@@ -7,16 +7,15 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::{Config, Platform};
+use crate::config::{Config, Platform, Way};
 use crate::context::Background;
 use crate::destination::{Form, Needs};
 use crate::dns::nameservers::Nameservers;
 use crate::dns::resolve::{ResolveError, Resolver};
-use crate::metadata::Metadata;
 use crate::ports::{because, because_unbound};
 use crate::proxy::route::Sent;
 use crate::proxy::upstream::DialError;
-use crate::proxy::{Goal, Proxy, hint, http1};
+use crate::proxy::{Proxy, hint, http1};
 use crate::resolv_conf::{self, ResolvConf};
 
 /// Looks at everything, or at one name, and prints what it finds; what to exit
@@ -32,7 +31,12 @@ pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
         Some(name) => check_name(&mut report, &proxy, name),
         None => {
             check_place(&mut report, config, platform, &proxy);
-            check_network(&mut report, config, &proxy, &nameservers);
+            check_nameservers(&mut report, config, &nameservers);
+            match platform.way(&config.args) {
+                Way::HttpProxy => report.note("ports", THROUGH),
+                Way::Dns | Way::Port => check_ports(&mut report, config),
+            }
+            report.line("TLS roots", proxy.upstream.trusted());
         }
     }
     i32::from(report.failed)
@@ -43,6 +47,7 @@ fn check_place(report: &mut Report, config: &Config, platform: &Platform, proxy:
         "platform",
         match platform {
             Platform::CloudRun(sign) => Ok(format!("Cloud Run, by {sign}")),
+            Platform::Remote => Ok("not Cloud Run; services are wanted, by -gcp_region".to_owned()),
             Platform::Elsewhere(why) => Err(format!(
                 "not Cloud Run: {why}; runsd would become the application"
             )),
@@ -59,14 +64,10 @@ fn check_place(report: &mut Report, config: &Config, platform: &Platform, proxy:
         Form::Hash { hash, .. } => Ok(format!("the one of hash {hash}")),
     };
     report.line("project", project);
-    report.line("account", account(&proxy.metadata));
+    report.line("account", proxy.account());
 }
 
-fn account(metadata: &Metadata) -> Result<String, String> {
-    metadata.email()
-}
-
-fn check_network(report: &mut Report, config: &Config, proxy: &Proxy, nameservers: &[SocketAddr]) {
+fn check_nameservers(report: &mut Report, config: &Config, nameservers: &[SocketAddr]) {
     for &nameserver in nameservers {
         let started = Instant::now();
         let alone = Arc::new(Nameservers::new(&[nameserver], &[]));
@@ -79,6 +80,9 @@ fn check_network(report: &mut Report, config: &Config, proxy: &Proxy, nameserver
         };
         report.line("nameserver", outcome);
     }
+}
+
+fn check_ports(report: &mut Report, config: &Config) {
     let args = &config.args;
     let dns = UdpSocket::bind((Ipv4Addr::LOCALHOST, args.dns_port)).map(drop);
     report.port(args.dns_port, "DNS", dns);
@@ -94,7 +98,6 @@ fn check_network(report: &mut Report, config: &Config, proxy: &Proxy, nameserver
             &format!("{shown} cannot be written{}; {INSTEAD}", because(&err)),
         ),
     }
-    report.line("TLS roots", proxy.upstream.trusted());
 }
 
 fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
@@ -129,8 +132,10 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         Ok(bearer) => bearer,
         Err(refusal) => return report.line("token", Err::<String, _>(refusal.reason())),
     };
-    if bearer.is_some() {
-        report.line("token", ok(format!("fetched, {}", ms(started))));
+    match proxy.tokens.ended(SystemTime::now()) {
+        Some(ended) => return report.line("token", Err::<String, _>(ended)),
+        None if bearer.is_some() => report.line("token", ok(format!("fetched, {}", ms(started)))),
+        None => {}
     }
     let started = Instant::now();
     let mut connection = match proxy.upstream.fresh(to, &mut Background) {
@@ -147,26 +152,14 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         "status",
         asked
             .map_err(|err| format!("no answer to GET /: {err}"))
-            .and_then(|(status, body)| verdict(proxy, &goal, name, status, &body, &took)),
+            .and_then(|(status, body)| {
+                // The service's own word is all right, whatever it says.
+                match hint::is_front_end(status, None, &body) {
+                    true => Err(proxy.hint(&goal, name, status, bearer.is_some())),
+                    false => Ok(format!("{status} to GET /, {took}")),
+                }
+            }),
     );
-}
-
-/// Whether a status is the service's own word, which is all right whatever it
-/// says, or the front end's no.
-fn verdict(
-    proxy: &Proxy,
-    goal: &Goal,
-    name: &str,
-    status: u16,
-    body: &[u8],
-    took: &str,
-) -> Result<String, String> {
-    if !hint::is_front_end(status, None, body) {
-        return Ok(format!("{status} to GET /, {took}"));
-    }
-    let account = account(&proxy.metadata).ok();
-    let url = format!("https://{}", goal.authority);
-    Err(hint::sentence(status, name, &url, account.as_deref()))
 }
 
 struct Report {
@@ -222,6 +215,8 @@ fn ms(since: Instant) -> String {
     format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
 }
 
+/// What there is to say of ports that nobody wants.
+const THROUGH: &str = "runsd serves through http_proxy, and leaves resolv.conf, 53 and 80 alone";
 /// What runsd does where ports or resolv.conf are refused.
 const INSTEAD: &str = "runsd serves through http_proxy instead";
 /// How long a service may take to answer.

@@ -54,7 +54,8 @@ pub struct Args {
     /// In lower case, without the zone.
     pub only: Option<Vec<String>>,
     pub auth_header: AuthHeader,
-    pub skip_dns_hijack: bool,
+    /// Said either way, or left to where runsd is.
+    pub skip_dns_hijack: Option<bool>,
     pub skip_http_proxy: bool,
     pub http_proxy_port: u16,
     pub dns_port: u16,
@@ -100,7 +101,7 @@ impl Default for Args {
             routes: Vec::new(),
             only: None,
             auth_header: AuthHeader::Auto,
-            skip_dns_hijack: false,
+            skip_dns_hijack: None,
             skip_http_proxy: false,
             http_proxy_port: 80,
             dns_port: 53,
@@ -377,6 +378,8 @@ fn help() -> String {
          in a Dockerfile:      ENTRYPOINT [\"/runsd\", \"--\", \"/app\"]\n\
          as an ordinary user:  ENTRYPOINT [\"/runsd\", \"-user=65532:65532\", \"--\", \"/app\"]\n\
          look at one name:     /runsd -check hello\n\
+         off Cloud Run:        CLOUD_RUN_ID_TOKEN=$(gcloud auth print-identity-token) \\\n\
+         \x20                       runsd -gcp_region=REGION -gcp_project_number=NUMBER -- COMMAND\n\
          and more:             ",
     );
     text.push_str(env!("CARGO_PKG_REPOSITORY"));

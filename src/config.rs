@@ -42,8 +42,10 @@ pub enum Trust {
 /// Whether this is Cloud Run, and how that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Platform {
-    /// By this variable or flag.
+    /// By this variable.
     CloudRun(&'static str),
+    /// Another machine, where `-gcp_region` says that services are wanted.
+    Remote,
     /// For this reason.
     Elsewhere(&'static str),
 }
@@ -109,28 +111,47 @@ impl Config {
 /// The metadata server's address, which is also the usual nameserver's.
 pub const METADATA_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
+/// How the application's requests come to runsd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Names of services lead to it, by DNS.
+    Dns,
+    /// On its port; resolv.conf stays as it is.
+    Port,
+    /// The application is told of it by `http_proxy`.
+    HttpProxy,
+}
+
+impl Platform {
+    /// On a machine that is somebody's own resolv.conf and the usual ports are
+    /// taken only where that was said.
+    pub fn way(&self, args: &Args) -> Way {
+        match (args.skip_dns_hijack, self) {
+            (Some(false), _) => Way::Dns,
+            (_, Platform::Remote) => Way::HttpProxy,
+            (Some(true), _) => Way::Port,
+            (None, _) => Way::Dns,
+        }
+    }
+}
+
 /// The one question that comes before all others; `env` answers for one variable.
 pub fn platform(args: &Args, env: impl Fn(&str) -> Option<OsString>) -> Platform {
     let env = |name| text(&env, name);
     if args.disable {
         return Platform::Elsewhere("RUNSD_DISABLE says so");
     }
-    if args.gcp_region.is_some() {
-        return Platform::CloudRun("-gcp_region");
-    }
     // Knative and Cloud Run for Anthos set the same variables.
-    if env("KUBERNETES_SERVICE_HOST").is_some() {
-        return Platform::Elsewhere("KUBERNETES_SERVICE_HOST is set");
+    let is_kubernetes = env("KUBERNETES_SERVICE_HOST").is_some();
+    let mut signs = ["K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL"].into_iter();
+    match signs.find(|name| env(name).is_some()) {
+        Some(sign) if !is_kubernetes => Platform::CloudRun(sign),
+        _ if args.gcp_region.is_some() => Platform::Remote,
+        _ if is_kubernetes => Platform::Elsewhere("KUBERNETES_SERVICE_HOST is set"),
+        _ => {
+            Platform::Elsewhere("none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is set")
+        }
     }
-    ["K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL"]
-        .into_iter()
-        .find(|name| env(name).is_some())
-        .map_or(
-            Platform::Elsewhere(
-                "none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is set",
-            ),
-            Platform::CloudRun,
-        )
 }
 
 /// The text of a variable; an empty one is none.

@@ -37,14 +37,24 @@ impl Here {
 
     /// The place, with at least the halves that are needed.
     ///
-    /// An error is the sentence of the metadata server's failure; the next
-    /// call asks again.
+    /// An error is the sentence of the metadata server's failure, and which
+    /// flags do without it; the next call asks again.
     pub fn place(&self, needs: Needs, metadata: &Metadata) -> Result<&Place, String> {
-        let open = needs.region && self.given.region.is_empty()
-            || needs.project && self.given.project.is_empty();
-        if !open {
-            return Ok(self.found.get().unwrap_or(&self.given));
-        }
+        let flags = match (
+            needs.region && self.given.region.is_empty(),
+            needs.project && self.given.project.is_empty(),
+        ) {
+            (false, false) => return Ok(self.found.get().unwrap_or(&self.given)),
+            (true, false) => "-gcp_region",
+            (false, true) => "-gcp_project_number",
+            (true, true) => "-gcp_region and -gcp_project_number",
+        };
+        self.asked(metadata)
+            .map_err(|err| format!("{err}; check the metadata server, or give {flags}"))
+    }
+
+    /// What the metadata server says, as far as flags do not.
+    fn asked(&self, metadata: &Metadata) -> Result<&Place, String> {
         if let Some(found) = self.found.get() {
             return Ok(found);
         }

@@ -87,6 +87,17 @@ pub fn fatal(format: Format, sentence: &str) {
     write(|stderr| stderr.write(&line, |dropped| dropped_notice(format, dropped)));
 }
 
+/// Says what a person should read once, however little is logged.
+pub fn notice(sentence: &str) {
+    log::logger().log(
+        &Record::builder()
+            .level(Level::Info)
+            .target(env!("CARGO_CRATE_NAME"))
+            .args(format_args!("{sentence}"))
+            .build(),
+    );
+}
+
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 struct Logger {

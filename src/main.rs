@@ -93,8 +93,10 @@ fn run_app(args: Args, signals: io::Result<Signals>) -> i32 {
         user: user.as_ref(),
         env: &[],
     };
-    match config::platform(&args, |name| env::var_os(name)) {
+    let platform = config::platform(&args, |name| env::var_os(name));
+    match platform {
         Platform::CloudRun(sign) => info!("on Cloud Run, by {sign}"),
+        Platform::Remote => info!("not on Cloud Run; services are wanted, by -gcp_region"),
         Platform::Elsewhere(why) => {
             info!("not on Cloud Run ({why}): becoming {:?}", command[0]);
             return not_started(format, &supervisor::become_app(&launch));
@@ -111,7 +113,7 @@ fn run_app(args: Args, signals: io::Result<Signals>) -> i32 {
 
     // All sockets are bound before the application starts, so that it never
     // meets a closed port; nothing is asked of the network before.
-    let (ports, rewritten) = ports::bind(&args);
+    let (ports, rewritten) = ports::bind(&args, platform.way(&args));
     launch.env = ports.environment();
     let app = match supervisor::spawn(&launch) {
         Ok(app) => app,

@@ -18,9 +18,10 @@ use std::thread;
 use log::{debug, warn};
 
 use crate::cli::Args;
-use crate::config::{Config, METADATA_ADDRESS};
+use crate::config::{Config, METADATA_ADDRESS, Way};
 use crate::dns;
 use crate::dns::nameservers::{Nameservers, Patience};
+use crate::logger;
 use crate::proxy::{self, Proxy};
 use crate::resolv_conf::{self, Found, ResolvConf, Rewritten};
 use crate::sys;
@@ -39,7 +40,7 @@ pub struct Ports {
 
 /// Binds all sockets and sends resolvers to them. Nothing is asked of the
 /// network, and nothing that goes wrong is the end.
-pub fn bind(args: &Args) -> (Ports, Option<Rewritten>) {
+pub fn bind(args: &Args, way: Way) -> (Ports, Option<Rewritten>) {
     let path = &args.resolv_conf_file;
     let file = resolv_conf::find(path);
     let found = ResolvConf::parse(file.text.as_deref().unwrap_or_default());
@@ -50,13 +51,24 @@ pub fn bind(args: &Args) -> (Ports, Option<Rewritten>) {
         told: Vec::new(),
         open: false,
     };
+    if way == Way::HttpProxy {
+        ports.found = found;
+        match ports.fall_back(args) {
+            Ok(()) => logger::notice(&format!("serving through http_proxy; {UNREACHED}")),
+            Err(why) => warn!("not on Cloud Run; {why}"),
+        }
+        return (ports, None);
+    }
     let blind = found.nameservers.is_empty() && args.nameservers.is_empty();
     let unread = file.text.as_ref().err().map(reason);
-    let bound = ports.usual(args, file, &found);
+    let bound = ports.usual(args, way, file, &found);
     ports.found = found;
     match bound {
         Err(refused) => {
-            ports.fall_back(args, &refused);
+            match ports.fall_back(args) {
+                Ok(()) => warn!("{refused}; serving through http_proxy instead; {UNREACHED}"),
+                Err(why) => warn!("{refused}; {why}"),
+            }
             (ports, None)
         }
         Ok(rewritten) => {
@@ -78,10 +90,11 @@ impl Ports {
     fn usual(
         &mut self,
         args: &Args,
+        way: Way,
         file: Found<'_>,
         found: &ResolvConf,
     ) -> Result<Option<Rewritten>, String> {
-        if !args.skip_dns_hijack
+        if way == Way::Dns
             && let Some(unusual) = unusual_port(args)
         {
             return Err(unusual);
@@ -99,7 +112,7 @@ impl Ports {
                 format!("cannot serve HTTP on port {port}{}", because_unbound(&err))
             })?);
         }
-        if args.skip_dns_hijack {
+        if way != Way::Dns {
             return Ok(None);
         }
         let port = args.dns_port;
@@ -114,40 +127,34 @@ impl Ports {
     }
 
     /// A proxy on a port that was asked for, or a free one, and no DNS.
-    fn fall_back(&mut self, args: &Args, refused: &str) {
+    ///
+    /// # Errors
+    /// What the application is not told, as a sentence.
+    fn fall_back(&mut self, args: &Args) -> Result<(), String> {
         (self.dns, self.proxy) = (None, None);
         if args.skip_http_proxy {
-            warn!("{refused}; names of services do not resolve");
-            return;
+            return Err("names of services do not resolve".to_owned());
         }
         let chosen = match args.http_proxy_port {
             port if port == HTTP_PORT || is_of_application(port) => None,
             port => proxy::bind(port).ok(),
         };
-        let bound = match chosen.map_or_else(|| proxy::bind(0), Ok) {
-            Ok(bound) => bound,
-            Err(err) => {
-                let why = reason(&err);
-                warn!(
-                    "{refused}; nor on any other port of loopback: {why}; services are not reached by name"
-                );
-                return;
-            }
-        };
+        let bound = chosen.map_or_else(|| proxy::bind(0), Ok).map_err(|err| {
+            let why = reason(&err);
+            format!("nor on any other port of loopback: {why}; services are not reached by name")
+        })?;
         let port = bound.port();
         self.proxy = Some(bound);
         self.open = true;
         let hosts = resolv_conf::read(Path::new("/etc/hosts")).unwrap_or_default();
-        match fallback::environment(port, |name| env::var(name).ok(), &hosts) {
-            Some(told) => {
-                self.told = told;
-                warn!("{refused}; serving through http_proxy instead");
-            }
-            None => warn!(
-                "{refused}; serving as a proxy at http://127.0.0.1:{port} instead, but http_proxy \
-                 or no_proxy is set and stays: services are not reached by name through it"
-            ),
-        }
+        self.told =
+            fallback::environment(port, |name| env::var(name).ok(), &hosts).ok_or_else(|| {
+                format!(
+                    "serving as a proxy at http://127.0.0.1:{port} instead, but http_proxy or \
+                     no_proxy is set and stays: services are not reached by name through it"
+                )
+            })?;
+        Ok(())
     }
 
     /// What the application has to be told.
@@ -232,6 +239,8 @@ fn unusual_port(args: &Args) -> Option<String> {
     is_another.then(|| format!("http://NAME does not lead to port {http_proxy_port}"))
 }
 
+/// What `http_proxy` cannot do.
+pub const UNREACHED: &str = "clients that ignore it do not find the names of services";
 /// Where resolvers ask, RFC 1035 section 4.2.
 const DNS_PORT: u16 = 53;
 /// Where a URL `http://NAME` leads, RFC 9110 section 4.2.1.

@@ -28,6 +28,8 @@ enum Kind {
     Fixed {
         value: Secret,
         account: Option<String>,
+        /// Its `exp`, in seconds since 1970, where it has one.
+        end: Option<u64>,
     },
     Fetched(Arc<Shelf>),
 }
@@ -59,12 +61,31 @@ impl Tokens {
 
     /// The one token of `CLOUD_RUN_ID_TOKEN`, for every audience.
     pub fn fixed(token: &Secret) -> Result<Tokens, String> {
-        // Its end is not looked at: whoever sets it wants to see what happens.
+        // Also past its end: the front end's clock counts, and its answer.
         jwt::check(token.expose())?;
         Ok(Tokens(Kind::Fixed {
             value: header_value(token),
             account: jwt::account(token.expose()),
+            end: jwt::end(token.expose()).ok(),
         }))
+    }
+
+    /// That the one token is past its end, since when, and how to have another.
+    pub fn ended(&self, now: SystemTime) -> Option<String> {
+        let Kind::Fixed { end: Some(end), .. } = &self.0 else {
+            return None;
+        };
+        let ago = seconds(now).checked_sub(*end)?;
+        let ago = match ago {
+            0..=119 => format!("{ago} s"),
+            120..=7199 => format!("{} min", ago / 60),
+            7200..=172_799 => format!("{} h", ago / 3600),
+            _ => format!("{} days", ago / 86_400),
+        };
+        Some(format!(
+            "the token in CLOUD_RUN_ID_TOKEN ended {ago} ago; start again with \
+             CLOUD_RUN_ID_TOKEN=$(gcloud auth print-identity-token)"
+        ))
     }
 
     /// Whom the tokens name, as far as they have said it: one for all, as an

@@ -10,7 +10,8 @@ use crate::programs::built;
 const HELLO: &str = "Hello from hello in us-east1, project 123456789012\n";
 /// What every application wants: a service, and the rest of the world.
 const CALLS: &str = "curl -sS http://hello http://external.example/x";
-const INSTEAD: &str = "serving through http_proxy instead";
+const INSTEAD: &str =
+    "serving through http_proxy instead; clients that ignore it do not find the names of services";
 const ORIGINAL: &str = "nameserver 169.254.169.254\nsearch google.internal\n";
 
 fn both() -> String {

@@ -226,8 +226,9 @@ fn a_place_that_is_none_is_refused_with_its_reason() {
     ] {
         let mut caller = Caller::after("metadata", &settings);
         let line = caller.line("http://hello");
-        let want =
-            format!("runsd: {what}{want}; check the metadata server and the service account");
+        let want = format!(
+            "runsd: {what}{want}; check the metadata server, or give -gcp_region and -gcp_project_number"
+        );
         assert_eq!(line, want, "{settings}");
         // Asked again with the next request, and then it is well.
         let well = json!({ "mode": "ok", "region": "us-east1", "project": "123456789012" });

@@ -121,7 +121,9 @@ fn resolv_conf_stays_where_it_could_not_say_the_port() {
         assert_eq!(code, 0, "{flag}: {stderr}");
         let proxy = stdout.strip_prefix(before).unwrap_or_default();
         assert!(proxy.starts_with("http://127.0.0.1:"), "{flag}: {stdout}");
-        let want = format!("runsd: warning: {why}; serving through http_proxy instead\n");
+        let want = format!(
+            "runsd: warning: {why}; serving through http_proxy instead; clients that ignore it do not find the names of services\n"
+        );
         assert_eq!(stderr, want, "{flag}");
         assert_eq!(fs::read_to_string(&file.0).expect("still there"), before);
     }

@@ -99,7 +99,8 @@ fn no_token_and_no_place() {
         502,
         14,
         "the region and project of this instance are not known: the metadata server answered 404 \
-         for instance/zone; check the metadata server and the service account",
+         for instance/zone; check the metadata server, or give -gcp_region and \
+         -gcp_project_number",
     );
     refused(
         &mut caller,

@@ -20,8 +20,8 @@ pub struct Flag {
 pub enum Kind {
     /// A value: what it looks like, and how it is kept.
     Value(&'static str, fn(&mut Args, &str) -> Result<(), String>),
-    /// A switch, and where it is kept.
-    Switch(fn(&mut Args) -> &mut bool),
+    /// A switch, and how it is kept.
+    Switch(fn(&mut Args, bool)),
     Check,
     Version,
     Help,
@@ -33,8 +33,8 @@ impl Flag {
     pub fn apply(&self, args: &mut Args, value: &str) -> Result<(), String> {
         match self.kind {
             Kind::Value(_, keep) => keep(args, value),
-            Kind::Switch(place) => {
-                *place(args) = switch(value)?;
+            Kind::Switch(keep) => {
+                keep(args, switch(value)?);
                 Ok(())
             }
             // Things to do instead of running, which no variable may ask for.
@@ -147,7 +147,8 @@ pub static FLAGS: [Flag; 24] = [
             Ok(())
         }),
         default: "",
-        about: "the region of names without one; without it, the metadata server's answer",
+        about: "the region of names without one; without it, the metadata server's answer; off Cloud \
+                Run it has services reached through http_proxy",
     },
     Flag {
         name: "gcp_project_number",
@@ -238,19 +239,19 @@ pub static FLAGS: [Flag; 24] = [
     },
     Flag {
         name: "skip_dns_hijack",
-        kind: Kind::Switch(|args| &mut args.skip_dns_hijack),
+        kind: Kind::Switch(|args, on| args.skip_dns_hijack = Some(on)),
         default: "false",
-        about: "no DNS server, and resolv.conf stays as it is",
+        about: "no DNS server, and resolv.conf stays as it is; off Cloud Run only =false takes them",
     },
     Flag {
         name: "skip_http_proxy",
-        kind: Kind::Switch(|args| &mut args.skip_http_proxy),
+        kind: Kind::Switch(|args, on| args.skip_http_proxy = on),
         default: "false",
         about: "no proxy",
     },
     Flag {
         name: "disable",
-        kind: Kind::Switch(|args| &mut args.disable),
+        kind: Kind::Switch(|args, on| args.disable = on),
         default: "false",
         about: "no services: become the application, as off Cloud Run",
     },

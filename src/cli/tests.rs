@@ -64,8 +64,14 @@ fn a_session() {
             want(|a| a.run_domain = "run.example".into()),
         ),
         ("-ndots=15 app", want(|a| a.ndots = 15)),
-        ("-skip_dns_hijack app", want(|a| a.skip_dns_hijack = true)),
-        ("-skip_dns_hijack=f app", want(|_| ())),
+        (
+            "-skip_dns_hijack app",
+            want(|a| a.skip_dns_hijack = Some(true)),
+        ),
+        (
+            "-skip_dns_hijack=f app",
+            want(|a| a.skip_dns_hijack = Some(false)),
+        ),
         (
             "--skip_http_proxy=1 app",
             want(|a| a.skip_http_proxy = true),
@@ -260,7 +266,7 @@ fn the_environment_speaks_where_no_flag_does() {
         panic!()
     };
     assert_eq!(args.gcp_region.as_deref(), Some("us-east1"));
-    assert!(args.skip_dns_hijack);
+    assert_eq!(args.skip_dns_hijack, Some(true));
     assert_eq!(args.routes.len(), 2);
 
     let line = "-gcp_region=us-west1 -skip_dns_hijack=false -route=c=https://c.example app";
@@ -268,7 +274,7 @@ fn the_environment_speaks_where_no_flag_does() {
         panic!()
     };
     assert_eq!(args.gcp_region.as_deref(), Some("us-west1"));
-    assert!(!args.skip_dns_hijack);
+    assert_eq!(args.skip_dns_hijack, Some(false));
     assert_eq!(args.routes.len(), 1);
 
     let bad = [("RUNSD_DNS_PORT", "x")];

@@ -136,7 +136,7 @@ impl Proxy {
                 let needs = Needs::of(&service, &self.form);
                 let place = self.here.place(needs, &self.metadata).map_err(|err| {
                     Refusal::new(
-                        Kind::ProxyConfigurationError,
+                        Kind::PlaceUnknown,
                         format!("the region and project of this instance are not known: {err}"),
                     )
                 })?;
@@ -222,20 +222,35 @@ impl Proxy {
         {
             return;
         }
+        warn!("{}", self.hint(to.goal, to.name, to.status, to.ours));
+    }
+
+    /// What to look at when the front end answers a request with this status;
+    /// `ours`: the request had a token of ours.
+    pub fn hint(&self, goal: &Goal, name: &str, status: u16, ours: bool) -> String {
+        let name = name.strip_suffix(":80").unwrap_or(name);
+        if let (401, true, Some(ended)) = (status, ours, self.tokens.ended(SystemTime::now())) {
+            return format!("{name}: 401: {ended}");
+        }
         // As the token says it: to ask anyone would delay the answer.
-        let account = to.ours.then(|| {
+        let account = ours.then(|| {
             let named = self.tokens.account();
             named.unwrap_or_else(|| "this service's account".to_owned())
         });
+        let destination = &goal.destination;
         let url = match &destination.audience {
             Some(audience) => audience.clone(),
             None => format!("https://{}", destination.authority()),
         };
-        let name = to.name.strip_suffix(":80").unwrap_or(to.name);
-        warn!(
-            "{}",
-            hint::sentence(to.status, name, &url, account.as_deref())
-        );
+        hint::sentence(status, name, &url, account.as_deref())
+    }
+
+    /// Whom the tokens name: by themselves, or as the metadata server says it.
+    pub fn account(&self) -> Result<String, String> {
+        match self.tokens.account() {
+            Some(account) => Ok(account),
+            None => self.metadata.email(),
+        }
     }
 
     /// Logs a refusal, in the same words for both protocols; `name` is what the
@@ -255,6 +270,9 @@ impl Proxy {
     /// What the first request would have to wait for.
     pub fn warm(&self) {
         self.upstream.warm();
+        if let Some(ended) = self.tokens.ended(SystemTime::now()) {
+            warn!("{ended}");
+        }
         let needs = Needs {
             region: true,
             project: matches!(self.form, Form::Deterministic { .. }),

@@ -35,6 +35,8 @@ pub enum Kind {
     Http1Only,
     ProxyInternalError,
     ProxyConfigurationError,
+    /// The same, where the details say what to do.
+    PlaceUnknown,
     ProxyLoopDetected,
 }
 
@@ -135,6 +137,7 @@ impl Kind {
                 502,
                 "check the metadata server and the service account",
             ),
+            Kind::PlaceUnknown => ("proxy_configuration_error", 502, ""),
             Kind::ProxyLoopDetected => ("proxy_loop_detected", 502, ""),
         }
     }
