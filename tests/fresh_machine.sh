@@ -217,4 +217,4 @@ fail() {
   exit 1
 }
 
-main "$@"
+main "$@" && exit # with the line, so that an edit meanwhile is not run
