@@ -1,7 +1,8 @@
 //! What both directions of a connection know together: which streams are
 //! open, which runsd answered by itself, and what the settings allow.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
 use std::time::Instant;
 
 use super::flood::Bucket;
@@ -11,8 +12,9 @@ use super::note::Note;
 
 /// The state of a connection, behind one lock that is held for a moment only.
 pub struct Streams {
-    /// Streams the upstream knows, until both sides are done.
-    open: HashMap<u32, Stream>,
+    /// Streams the upstream knows, until both sides are done. In order: they are
+    /// few, and each frame looks one up, which here costs no hash of its number.
+    open: BTreeMap<u32, Stream>,
     /// Streams that are over, while the client may not know and still send on
     /// them: the upstream must not hear of that. With each is how much of its
     /// body was thrown away, or the largest number where the client needs no
@@ -135,7 +137,7 @@ pub enum Side {
 impl Streams {
     pub fn new(now: Instant) -> Streams {
         Streams {
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             discarded: BTreeMap::new(),
             forgotten: 0,
             last: 0,
@@ -325,7 +327,7 @@ impl Streams {
     /// first time.
     pub fn answer_began(&mut self, id: u32) -> Option<Note> {
         let stream = self.open.get_mut(&id)?;
-        if !std::mem::replace(&mut stream.answered, true) {
+        if !mem::replace(&mut stream.answered, true) {
             // The share of early resets counts, not their number.
             self.early_resets.give();
         }
@@ -410,9 +412,7 @@ impl Streams {
     /// Ends everything: the streams that are still open, in order.
     pub fn end_all(&mut self) -> Vec<(u32, Stream)> {
         self.over = true;
-        let mut open: Vec<_> = self.open.drain().collect();
-        open.sort_unstable_by_key(|&(id, _)| id);
-        open
+        mem::take(&mut self.open).into_iter().collect()
     }
 
     /// The client's settings, before they go up.
