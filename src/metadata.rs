@@ -55,7 +55,7 @@ impl Metadata {
                 let text = self.get("zone").map_err(Failure::sentence)?;
                 place_of_zone(&text).ok_or_else(|| {
                     format!(
-                        "the metadata server answered {:?} for instance/zone",
+                        "the metadata server answered {} for instance/zone",
                         brief(&text)
                     )
                 })
@@ -86,7 +86,7 @@ impl Metadata {
         match fits {
             true => Ok(email.to_owned()),
             false => Err(format!(
-                "the metadata server answered {:?} for an email",
+                "the metadata server answered {} for an email",
                 brief(email)
             )),
         }
@@ -218,10 +218,17 @@ fn place_of(project: &str, region: &str) -> Option<Place> {
     })
 }
 
-/// Enough of a wrong answer to see what it is.
+/// Enough of a wrong answer to see what it is, and never a token: those are
+/// longer.
 fn brief(text: &str) -> String {
-    text.chars().take(80).collect()
+    match text.len() {
+        0..=MAX_QUOTED => format!("{text:?}"),
+        len => format!("{len} bytes of something else"),
+    }
 }
+
+/// Bytes; the shortest tokens have some hundreds, what is asked for here fewer.
+const MAX_QUOTED: usize = 64;
 
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len() + 16);

@@ -88,6 +88,8 @@ impl Client {
     /// # Errors
     /// [`Error`] says which step failed.
     pub fn get(&self, path: &str, timeout: Duration) -> Result<Response, Error> {
+        // A path or a scheme in it would make another URL of this one.
+        Authority::parse(self.host.as_bytes()).map_err(|_| self.not_a_host())?;
         let uri = format!("http://{}{path}", self.host);
         let uri: Uri = uri.parse().map_err(|_| self.not_a_host())?;
         let request = self
@@ -140,7 +142,8 @@ impl Client {
             ureq::Error::LargeResponseHeader(..) => {
                 Error::NotHttp("a head larger than 64 KiB".to_owned())
             }
-            ureq::Error::BadUri(_) | ureq::Error::Http(_) => self.not_a_host(),
+            ureq::Error::BadUri(_) => self.not_a_host(),
+            ureq::Error::Http(_) => Error::NotHttp("a head that cannot be read".to_owned()),
             other => Error::NotHttp(without_data(&other.to_string())),
         }
     }

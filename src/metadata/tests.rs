@@ -106,6 +106,17 @@ fn the_account() {
     assert_eq!(metadata.email(), Ok("me@example.com".to_owned()));
     let err = metadata.email().unwrap_err();
     assert_eq!(err, "the metadata server answered \"<html>\" for an email");
+    let token = format!("eyJ{}", "x".repeat(200));
+    let server = self::server(vec![
+        answer(200, &token),
+        answer(404, ""),
+        answer(200, &token),
+    ]);
+    let metadata = self::metadata(&server);
+    for err in [metadata.email().unwrap_err(), metadata.place().unwrap_err()] {
+        assert!(err.contains("203 bytes of something else"), "{err}");
+        assert!(!err.contains("eyJ"), "{err}");
+    }
 }
 
 #[test]

@@ -114,9 +114,12 @@ fn the_time_is_for_the_whole_answer() {
 
 #[test]
 fn what_is_no_host_is_said_to_be_none() {
-    let err = client("a b").get("/", MINUTE);
-    let want = "the metadata server is said to be at \"a b\", which is no host[:port]";
-    assert_eq!(err.err().map(|err| err.to_string()), Some(want.to_owned()));
+    for host in ["a b", "", "http://x", "x/y", "u@x", "x:y", "x?y", "x#y"] {
+        let err = client(host).get("/", MINUTE).err();
+        let want =
+            format!("the metadata server is said to be at {host:?}, which is no host[:port]");
+        assert_eq!(err.map(|err| err.to_string()), Some(want));
+    }
 }
 
 #[test]
