@@ -83,7 +83,7 @@ fn line_ending(terminal: &mut Running, want: &str) {
 fn a_pager_behind_a_pipe_has_the_keys() {
     // It reads text from its stdin and keys from the terminal.
     let app = "cat; echo ready; read x </dev/tty; echo \"key $x\"";
-    let mut terminal = terminal(&format!("echo text | $RUNSD sh -c '{app}'"));
+    let mut terminal = terminal(&format!("echo text | \"$RUNSD\" sh -c '{app}'"));
     line_ending(&mut terminal, "text");
     line_ending(&mut terminal, "ready");
     terminal.stdin.write_all(b"q\n").expect("a terminal");
@@ -95,7 +95,7 @@ fn a_pager_behind_a_pipe_has_the_keys() {
 fn ctrl_z_is_no_end_where_no_shell_is_above() {
     // As without runsd: the kernel stops nobody whom nobody could continue.
     let app = "echo ready; read x; echo got $x; exit 6";
-    let mut terminal = terminal(&format!("exec $RUNSD sh -c '{app}'"));
+    let mut terminal = terminal(&format!("exec \"$RUNSD\" sh -c '{app}'"));
     line_ending(&mut terminal, "ready");
     terminal.stdin.write_all(b"\x1a\x1a").expect("a terminal");
     terminal.stdin.write_all(b"hello\n").expect("a terminal");
@@ -106,7 +106,7 @@ fn ctrl_z_is_no_end_where_no_shell_is_above() {
 #[test]
 fn ctrl_z_is_no_end_for_an_application_under_pid_1() {
     let app = "echo ready $$; read x; echo got $x; exit 6";
-    let mut terminal = terminal(&format!("unshare -rpf $RUNSD sh -c '{app}'"));
+    let mut terminal = terminal(&format!("unshare -rpf \"$RUNSD\" sh -c '{app}'"));
     line_ending(&mut terminal, "ready 2");
     terminal.stdin.write_all(b"\x1a\x1a").expect("a terminal");
     terminal.stdin.write_all(b"hello\n").expect("a terminal");
@@ -118,7 +118,7 @@ fn ctrl_z_is_no_end_for_an_application_under_pid_1() {
 fn a_shell_above_finds_its_job_stopped_and_continues_it() {
     let mut terminal = terminal("exec bash --norc --noprofile -i 2>&1");
     let app = "echo re''ady; read x; echo \"got $x\"; read x; echo \"got $x\"; exit 6";
-    let line = format!("PS1=; $RUNSD sh -c '{app}'\n");
+    let line = format!("PS1=; \"$RUNSD\" sh -c '{app}'\n");
     terminal
         .stdin
         .write_all(line.as_bytes())
