@@ -315,3 +315,24 @@ for bad in ["5 5", "5;", '5;a="open']:
     ));
     assert_eq!(got, "b'RESET'\n".repeat(3));
 }
+
+#[test]
+fn a_malformed_request_is_warned_of_in_the_same_words_over_both_protocols() {
+    let out = CloudRun::new().run_conversation(
+        r#"
+def frame(kind, flags, stream, payload): return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+s = dial()
+s.sendall(b"GET /a#b HTTP/1.1\r\nHost: hello\r\n\r\n")
+rest(s)
+s = dial()
+# GET, http, the path as a literal, :authority.
+block = b"\x82\x86\x04\x04/a#b\x01\x05hello"
+s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 5, 1, block))
+while (start := rest_of(s, 9))[3] != 3: rest_of(s, int.from_bytes(start[:3]))
+"#,
+    );
+    let line = "runsd: warning: proxy: hello: the request has a path with \"#\", which is for the \
+                client alone; percent-encode it\n";
+    // The same line is said once.
+    assert_eq!(out.stderr, line);
+}

@@ -30,6 +30,7 @@ use self::memory::Memory;
 use self::refusal::{Kind, Refusal};
 use self::route::{Router, Sent, Target};
 use self::upstream::{Settings, Upstream};
+use crate::authority::Authority;
 use crate::config::Config;
 use crate::destination::{Destination, Form, Needs, Place};
 use crate::dns::nameservers::Nameservers;
@@ -253,13 +254,6 @@ impl Proxy {
         }
     }
 
-    /// Logs a refusal, in the same words for both protocols; `name` is what the
-    /// application called.
-    pub fn say(&self, name: &str, refusal: &Refusal) {
-        let name = name.strip_suffix(":80").unwrap_or(name);
-        warn!("proxy: {name}: {}", refusal.reason());
-    }
-
     /// Bounds the connections by the control group's memory, where it is limited.
     pub fn limit_memory(&self) {
         if let Some(memory) = Memory::of_process() {
@@ -283,6 +277,19 @@ impl Proxy {
             );
         }
     }
+}
+
+/// Logs a refusal, in the same words for both protocols; `name` is what the
+/// application called.
+pub fn say(name: &str, refusal: &Refusal) {
+    let name = name.strip_suffix(":80").unwrap_or(name);
+    warn!("proxy: {name}: {}", refusal.reason());
+}
+
+/// Whom a request is for that cannot be carried out, for people.
+pub fn name_of(host: Option<&[u8]>) -> String {
+    let host = host.map(Authority::parse).and_then(Result::ok);
+    host.map_or("a request", |host| host.text).to_owned()
 }
 
 /// A plain-HTTP host that is none of ours; `asked` is what the client called it.

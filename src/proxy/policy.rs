@@ -14,7 +14,7 @@ use super::refusal::{Kind, Refusal};
 use super::route::{AUTHORIZATION, Change, SERVERLESS, Sent, USER_AGENT, is_invalid_token};
 use super::seen::Seen;
 use super::upstream::{Alpn, DialError, Reader, Writer};
-use super::{Goal, Proxy, Refused};
+use super::{Goal, Proxy, Refused, say};
 use crate::context::ClientContext;
 use crate::secret::Secret;
 
@@ -172,7 +172,7 @@ impl http2::Policy for Policy<'_> {
         };
         open().map_err(|err| match err {
             DialError::Refused(refusal) => {
-                self.proxy.say(&name(request), &refusal);
+                say(&name(request), &refusal);
                 refusal
             }
             // Read by no one: the status is what nginx logs then.
@@ -185,7 +185,7 @@ impl http2::Policy for Policy<'_> {
 
     fn rewrite(&self, request: &mut Vec<Field>) -> Result<Note, Refusal> {
         self.rewritten(request)
-            .inspect_err(|refusal| self.proxy.say(&name(request), refusal))
+            .inspect_err(|refusal| say(&name(request), refusal))
     }
 
     fn again(&self, bearer: Option<&Secret>) -> Option<Note> {
@@ -235,7 +235,7 @@ impl http2::Policy for Policy<'_> {
 
     fn lost(&self, refusal: &Refusal) {
         if let Some((name, _)) = self.way() {
-            self.proxy.say(&name, refusal);
+            say(&name, refusal);
         }
     }
 }

@@ -5,13 +5,12 @@ use std::time::SystemTime;
 
 use super::head::{BadHead, Framing, Head};
 use super::{Session, rewrite};
-use crate::authority::Authority;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::route::Sent;
 use crate::proxy::seen::Seen;
 use crate::proxy::syntax::{self, Malformed, Scheme, Target};
 use crate::proxy::upstream::DialError;
-use crate::proxy::{Goal, Proxy};
+use crate::proxy::{Goal, Proxy, name_of};
 use crate::secret::Secret;
 
 /// What a head asks for.
@@ -54,7 +53,7 @@ pub struct To {
 impl Default for To {
     fn default() -> To {
         To {
-            name: "a request".to_owned(),
+            name: name_of(None),
             accept: None,
             head_only: false,
             keep: false,
@@ -78,10 +77,8 @@ impl To {
     /// Whoever wrote a head that can be read, but not carried out.
     pub fn head(head: &Head, input: &[u8]) -> To {
         let text = |value| String::from_utf8_lossy(value).into_owned();
-        let host = head.host(input).ok().flatten().map(Authority::parse);
-        let name = host.and_then(Result::ok).map(|host| host.text.to_owned());
         To {
-            name: name.unwrap_or_else(|| To::default().name),
+            name: name_of(head.host(input).ok().flatten()),
             accept: head.get(input, "accept").map(text),
             head_only: head.method(input) == b"HEAD",
             keep: head.keeps_alive(input),

@@ -28,7 +28,7 @@ use self::input::{Input, RequestBody, Unfinished};
 use super::conn_limit::Permit;
 use super::refusal::{Kind, Refusal};
 use super::upstream::{Connection, DialError, Ready};
-use super::{Goal, Proxy};
+use super::{Goal, Proxy, say};
 use crate::secret::Secret;
 use crate::sys;
 
@@ -245,7 +245,7 @@ impl Session<'_> {
         to: &To,
         next: Result<Input, Unfinished>,
     ) -> Result<Option<Input>, Over> {
-        self.proxy.say(&to.name, refusal);
+        say(&to.name, refusal);
         let keep = to.keep && !self.permit.is_wanted();
         let next = next.ok().filter(|_| keep);
         let mut answer = refusal.to_http1(to.accept.as_deref(), to.head_only, next.is_none());

@@ -7,7 +7,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use log::warn;
+use crate::proxy::{name_of, say};
 
 use super::answer;
 use super::batch::Batch;
@@ -311,7 +311,7 @@ impl<'a> Requests<'a> {
         if !streams.received(id, data.len(), end_stream) {
             drop(streams);
             batch.skip(frame.len());
-            self.malformed(id, Malformed::WrongLength, batch, now);
+            self.malformed(id, None, Malformed::WrongLength, batch, now);
             self.swallow(frame);
             return Ok(());
         }
@@ -363,9 +363,16 @@ impl<'a> Requests<'a> {
     }
 
     /// Ends a stream whose request is malformed (RFC 9113 section 8.1.1).
-    fn malformed(&mut self, id: u32, why: Malformed, batch: &mut Batch<'_>, now: Instant) {
-        // RST_STREAM has no room for a reason.
-        warn!("proxy: an HTTP/2 request has {why}");
+    /// RST_STREAM has no room for a reason, so it is said as HTTP/1's are.
+    fn malformed(
+        &mut self,
+        id: u32,
+        authority: Option<&[u8]>,
+        why: Malformed,
+        batch: &mut Batch<'_>,
+        now: Instant,
+    ) {
+        say(&name_of(authority), &why.into());
         self.stream_error(id, ErrorCode::Protocol, batch, now);
     }
 

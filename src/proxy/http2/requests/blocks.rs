@@ -61,7 +61,7 @@ impl Requests<'_> {
                 self.request(request, batch, now)
             }
             Err(bad) => {
-                self.begin_malformed(request.head, bad, batch, now)?;
+                self.begin_malformed(&request, bad, batch, now)?;
                 Ok(None)
             }
         }
@@ -76,11 +76,11 @@ impl Requests<'_> {
     ) -> Result<Option<Request>, Fatal> {
         let head = request.head;
         if head.end_stream && request.body.is_some_and(|body| body > 0) {
-            self.begin_malformed(head, Malformed::WrongLength, batch, now)?;
+            self.begin_malformed(&request, Malformed::WrongLength, batch, now)?;
             return Ok(None);
         }
         if head.depends_on_itself() {
-            self.begin_malformed(head, Malformed::Dependency, batch, now)?;
+            self.begin_malformed(&request, Malformed::Dependency, batch, now)?;
             return Ok(None);
         }
         let is_accepted = self.begin_stream(head, false, now)?;
@@ -90,13 +90,14 @@ impl Requests<'_> {
     /// A stream begins with a request that is malformed, and ends with it.
     fn begin_malformed(
         &mut self,
-        head: Head,
+        request: &Request,
         why: Malformed,
         batch: &mut Batch<'_>,
         now: Instant,
     ) -> Result<(), Fatal> {
-        if self.begin_stream(head, true, now)? {
-            self.malformed(head.stream, why, batch, now);
+        if self.begin_stream(request.head, true, now)? {
+            let authority = request.authority();
+            self.malformed(request.head.stream, authority.as_deref(), why, batch, now);
         }
         Ok(())
     }
@@ -146,7 +147,7 @@ impl Requests<'_> {
         }
         if !streams.received(id, 0, true) {
             drop(streams);
-            self.malformed(id, Malformed::WrongLength, batch, now);
+            self.malformed(id, None, Malformed::WrongLength, batch, now);
             lock(self.streams).discarded_ended(id);
             return Ok(());
         }
