@@ -117,7 +117,7 @@ fn ctrl_z_is_no_end_for_an_application_under_pid_1() {
 #[test]
 fn a_shell_above_finds_its_job_stopped_and_continues_it() {
     let mut terminal = terminal("exec bash --norc --noprofile -i 2>&1");
-    let app = "echo re''ady; read x; echo \"got $x\"; read x; echo \"got $x\"; exit 6";
+    let app = "echo re''ady; while read x; do echo \"got $x\"; [ $x = four ] && exit 6; done";
     let line = format!("PS1=; \"$RUNSD\" sh -c '{app}'\n");
     terminal
         .stdin
@@ -137,7 +137,14 @@ fn a_shell_above_finds_its_job_stopped_and_continues_it() {
             .expect("a terminal");
         line_ending(&mut terminal, &format!("{word}."));
         terminal.stdin.write_all(b"fg\n").expect("a terminal");
-        while !terminal.line().contains("$RUNSD") {}
+        // The shell says what goes on before it does: the application has the
+        // terminal when it reads from it.
+        let line = format!("to-{word}\n");
+        terminal
+            .stdin
+            .write_all(line.as_bytes())
+            .expect("a terminal");
+        line_ending(&mut terminal, &format!("got to-{word}"));
     }
     terminal.stdin.write_all(b"four\n").expect("a terminal");
     line_ending(&mut terminal, "got four");
