@@ -33,4 +33,4 @@ chmod 755 "$under_qemu"
 ./build.sh --install qemu-user-static
 ./build.sh --target aarch64
 ./build.sh --target aarch64 --unit-tests "${unit_tests[@]}"
-RUNSD_PLAIN=$under_qemu ./build.sh --cargo test --locked --test tests -- plain:: supervision:: "${program_tests[@]}"
+PLAIN_RUNSD=$under_qemu ./build.sh --cargo test --locked --test tests -- plain:: supervision:: "${program_tests[@]}"

@@ -386,9 +386,10 @@ pub fn runsd_program() -> Option<PathBuf> {
 }
 
 /// The runsd that is tried without a miniature: as cargo makes it for these
-/// tests, or what `RUNSD_PLAIN` names, such as one for another architecture.
+/// tests, or what `PLAIN_RUNSD` names, such as one for another architecture. It is
+/// not called `RUNSD_…`: runsd finds it, too, and would miss a setting of that name.
 pub fn plain_runsd() -> String {
-    env::var("RUNSD_PLAIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_runsd").to_owned())
+    env::var("PLAIN_RUNSD").unwrap_or_else(|_| env!("CARGO_BIN_EXE_runsd").to_owned())
 }
 
 /// Whether `dist/runsd` and all it was made from still are what `build.sh` saw.
