@@ -101,7 +101,8 @@ pub fn protocols<'a>(head: &Head, input: &'a [u8]) -> impl Iterator<Item = &'a [
 /// The same head with another token.
 pub fn with_another(request: &[u8], old: &Secret, new: &Secret) -> Vec<u8> {
     let (old, new) = (old.expose().as_bytes(), new.expose().as_bytes());
-    let at = request.windows(old.len()).position(|window| window == old);
+    // The last place is ours: what the application sends of its own stands before.
+    let at = request.windows(old.len()).rposition(|window| window == old);
     match at.map(|at| request.split_at(at)) {
         Some((before, rest)) => [before, new, &rest[old.len()..]].concat(),
         None => request.to_vec(),
@@ -128,6 +129,8 @@ impl Response<'_> {
         let status = self.head.status(self.input);
         start(out, self.head, self.input);
         let switches = status == 101;
+        // RFC 9110 section 8.6.
+        let has_no_length = status < 200 || status == 204;
         let hop = HopHeaders::of(self.head, self.input);
         let location = self.location();
         let cookies = self.cookies();
@@ -135,7 +138,7 @@ impl Response<'_> {
             let left_out = hop.has(name)
                 // What a response to HEAD, or a 304, says of a length is about
                 // another response.
-                || is(name, "content-length") && self.framing != Framing::None
+                || is(name, "content-length") && (self.framing != Framing::None || has_no_length)
                 || is(name, "location") && location.is_some()
                 || is(name, "set-cookie") && !cookies.is_empty();
             !left_out
@@ -290,6 +293,34 @@ mod tests {
                     connection: KEEP-ALIVE , c\r\nx-hop: 3\r\nC: 4\r\nBc: 5\r\nClose: 6\r\n\r\n";
         let want = "HTTP/1.1 200 OK\r\nA: 1\r\nBc: 5\r\nClose: 6\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(passed(text.as_bytes()), want);
+    }
+
+    #[test]
+    fn a_length_is_not_passed_on_where_none_may_be() {
+        for (status, framing, want) in [
+            (204, Framing::None, false),
+            (103, Framing::None, false),
+            (304, Framing::None, true),
+        ] {
+            let text = format!("HTTP/1.1 {status} X\r\nContent-Length: 7\r\n\r\n");
+            let mut head = Head::default();
+            assert!(
+                head.read_response(text.as_bytes(), &mut Progress::default())
+                    .is_ok_and(|end| end.is_some())
+            );
+            let mut out = Vec::new();
+            let response = Response {
+                head: &head,
+                input: text.as_bytes(),
+                framing,
+                minor: 1,
+                keep: true,
+                renamed: None,
+            };
+            response.write(&mut out);
+            let passes = out.windows(7).any(|window| window == b"Length:");
+            assert_eq!(passes, want, "{status}");
+        }
     }
 
     #[test]
