@@ -56,17 +56,16 @@ class World:
         return path
 
     def certificates(self):
-        d = self.dir
         self.put("names", f"subjectAltName=DNS:{HOST}\n")
         for command in (
-            f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30"
-            f" -subj /CN=bench -keyout {d}/ca.key -out {d}/ca.pem",
-            f"openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-            f" -subj /CN=run.app -keyout {d}/key.pem -out {d}/request.pem",
-            f"openssl x509 -req -days 30 -in {d}/request.pem -CA {d}/ca.pem -CAkey {d}/ca.key"
-            f" -CAcreateserial -extfile {d}/names -out {d}/cert.pem",
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30"
+            " -subj /CN=bench -keyout ca.key -out ca.pem",
+            "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+            " -subj /CN=run.app -keyout key.pem -out request.pem",
+            "openssl x509 -req -days 30 -in request.pem -CA ca.pem -CAkey ca.key"
+            " -CAcreateserial -extfile names -out cert.pem",
         ):
-            subprocess.run(command.split(), check=True, capture_output=True)
+            subprocess.run(command.split(), cwd=self.dir, check=True, capture_output=True)
 
     def mounts(self):
         """resolv.conf and hosts, as the platform writes them; ours alone."""
