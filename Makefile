@@ -15,14 +15,14 @@ DENY = target/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 DENIED = PATH="$$PWD/$(dir $(DENY)):$$PATH" ./build.sh --cargo deny --exclude-dev --config .deny.toml check
 
 build: ; ./build.sh
-test: tools testers python build ; RUNSD_BIN="$$PWD/dist/runsd" ./build.sh --cargo test --locked
+test: tools testers python build ; RUNSD_BIN="$$PWD/dist/runsd" tests/progress.py test ./build.sh --cargo test --locked
 lint: linters $(DENY)
 	./build.sh --cargo fmt --check
 	./build.sh --cargo clippy --locked --all-targets -- -D warnings
 	$(DENIED) bans licenses sources
 # The one part that asks another than the registry: a git repository of github.com.
 advisories: linters $(DENY) ; $(DENIED) advisories
-demo: tools build ; ./build.sh --cargo build --quiet --locked --example cloudrun && RUNSD_BIN="$$PWD/dist/runsd" tests/demo.sh
+demo: tools build ; ./build.sh --cargo build --locked --example cloudrun && RUNSD_BIN="$$PWD/dist/runsd" tests/progress.py demo tests/demo.sh
 bench: tools peers build ; tests/bench.sh $(ROW)
 coldstart: tools peers build ; tests/coldstart.sh
 release: ; .ci/release

@@ -1,7 +1,8 @@
 // Times how long commands take from spawn to end, in turns, and prints the
-// medians: coldstart ROUNDS RESOLV_CONF COMMAND...
+// medians: coldstart ROUNDS RESOLV_CONF ROW...
 //
-// The first command is what the others start; RESOLV_CONF is written to
+// A row is a label and the words of a command, with a tab between each. The
+// first command is what the others start; RESOLV_CONF is written to
 // /etc/resolv.conf before each. In C, because the measuring must be cheaper
 // than what it measures.
 #define _GNU_SOURCE
@@ -35,11 +36,12 @@ static void put_resolv_conf(const char *text, ssize_t length) {
   close(file);
 }
 
-static double run_ms(char **words) {
+// What it prints, as some do that are asked for their version, goes nowhere.
+static double run_ms(char **words, const posix_spawn_file_actions_t *quiet) {
   pid_t pid;
   int status;
   double start = now_ms();
-  if (posix_spawn(&pid, words[0], NULL, NULL, words, environ) != 0) die(words[0]);
+  if (posix_spawn(&pid, words[0], quiet, NULL, words, environ) != 0) die(words[0]);
   if (waitpid(pid, &status, 0) < 0) die("waitpid");
   double end = now_ms();
   if (status != 0) {
@@ -56,7 +58,7 @@ static int by_value(const void *a, const void *b) {
 
 int main(int argc, char **argv) {
   if (argc < 4) {
-    fprintf(stderr, "usage: coldstart ROUNDS RESOLV_CONF COMMAND...\n");
+    fprintf(stderr, "usage: coldstart ROUNDS RESOLV_CONF ROW...\n");
     return 2;
   }
   int rounds = atoi(argv[1]), commands = argc - 3;
@@ -70,34 +72,35 @@ int main(int argc, char **argv) {
   if (length < 0) die(argv[2]);
   close(file);
 
-  char *words[commands][MOST_WORDS];
+  char *words[commands][MOST_WORDS], *labels[commands];
   double *took[commands];
   for (int c = 0; c < commands; c++) {
     int n = 0;
-    for (char *word = strtok(argv[3 + c], " "); word && n < MOST_WORDS - 1; word = strtok(NULL, " ")) words[c][n++] = word;
+    labels[c] = strtok(argv[3 + c], "\t");
+    for (char *word = strtok(NULL, "\t"); word && n < MOST_WORDS - 1; word = strtok(NULL, "\t")) words[c][n++] = word;
     words[c][n] = NULL;
     took[c] = calloc(rounds, sizeof(double));
   }
+  posix_spawn_file_actions_t quiet;
+  posix_spawn_file_actions_init(&quiet);
+  posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", O_WRONLY, 0);
 
   // The first round, which reads the files from disk, does not count.
   for (int round = -1; round < rounds; round++) {
     for (int c = 0; c < commands; c++) {
       put_resolv_conf(text, length);
-      double ms = run_ms(words[c]);
+      double ms = run_ms(words[c], &quiet);
       if (round >= 0) took[c][round] = ms;
     }
   }
 
-  printf("%-28s %10s %10s %10s\n", "ms, spawn to end", "median", "90 %", "beyond true");
+  printf("%-28s %10s %10s %10s %12s\n", "ms, spawn to end", "median", "25 %", "75 %", "beyond true");
   double base = 0;
   for (int c = 0; c < commands; c++) {
     qsort(took[c], rounds, sizeof(double), by_value);
-    double median = took[c][rounds / 2];
+    double *row = took[c], median = row[rounds / 2];
     if (c == 0) base = median;
-    const char *name = strrchr(words[c][0], '/') ? strrchr(words[c][0], '/') + 1 : words[c][0];
-    char label[64];
-    snprintf(label, sizeof label, "%s%s", name, c == 0 ? " (static)" : words[c][2] ? " -- true" : " true");
-    printf("%-28s %10.3f %10.3f %10.3f\n", label, median, took[c][rounds * 9 / 10], median - base);
+    printf("%-28s %10.3f %10.3f %10.3f %12.3f\n", labels[c], median, row[rounds / 4], row[rounds * 3 / 4], median - base);
   }
   return 0;
 }

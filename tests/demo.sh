@@ -6,8 +6,8 @@
 # in there, DEMO is set and it shows what an application sees.
 set -eu
 
-# Colours only where somebody looks.
-if [ -n "${DEMO:-}" ]; then colour=$DEMO; elif [ -t 1 ]; then colour=yes; else colour=no; fi
+# Colours only where somebody looks, also by way of progress.py.
+if [ -n "${DEMO:-}" ]; then colour=$DEMO; elif [ -t 1 ] || [ -n "${CLICOLOR_FORCE:-}" ]; then colour=yes; else colour=no; fi
 if [ "$colour" = yes ]; then
 	bold=$(printf '\033[1m') dim=$(printf '\033[2m') green=$(printf '\033[32m')
 	cyan=$(printf '\033[36m') off=$(printf '\033[0m')
@@ -32,6 +32,7 @@ ${dim}A container of service \"caller\" in us-east1, project 123456789012. Its e
 }
 
 inside() {
+	steps=8 step=0
 	heading 'What the application sees'
 	show 'a service, by its name' curl -i http://hello
 	show 'the same one in another region' curl http://hello.europe-west1
@@ -56,7 +57,8 @@ inside() {
 
 # show TITLE COMMAND...: the command as one would type it, and its answer.
 show() {
-	printf '\n%s\n' "${dim}# $1${off}"
+	step=$((step + 1))
+	printf '\n%s\n' "${dim}# $step of $steps: $1${off}"
 	shift
 	case $1 in
 	sh) typed=$3 ;;

@@ -452,7 +452,7 @@ pub fn needs_descriptors(count: u64) {
 }
 
 /// A path nobody else uses.
-fn scratch(name: &str) -> PathBuf {
+pub fn scratch(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     env::temp_dir().join(format!("cloudrun-{}-{count}-{name}", std::process::id()))

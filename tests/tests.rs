@@ -18,6 +18,7 @@ mod laptop;
 mod limits;
 mod logs;
 mod loops;
+mod measure;
 mod miniature;
 mod names;
 mod nameservers;
