@@ -6,6 +6,7 @@
 #   ROUNDS=5 SECONDS_EACH=2     how often, and how long each time
 #   RUNSD_BIN=dist/runsd        the binary to measure
 #   RUNSD_OLD=FILE              another one, interleaved with it: what did a change bring?
+#   BENCH_DIR=target/bench      where figures and the chart are put; of its own for a run beside another
 #
 # Client, proxy and upstream share a network namespace of their own: nothing
 # outside is touched, and nothing outside is asked. The upstream is nginx with
@@ -25,7 +26,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export RUNSD_BIN=${RUNSD_BIN-$PWD/dist/runsd}
-export BENCH_DIR=$PWD/target/bench
+export BENCH_DIR=${BENCH_DIR-$PWD/target/bench}
 
 if [ "${INSIDE-}" != yes ]; then
   mkdir -p "$BENCH_DIR"

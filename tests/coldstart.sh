@@ -18,24 +18,24 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 rounds=${1-300}
-dir=target/bench
-mkdir -p $dir
+dir=${BENCH_DIR-target/bench}
+mkdir -p "$dir"
 
 if [ "${INSIDE-}" != yes ]; then
   cc=$(command -v musl-gcc || command -v gcc)
-  echo 'int main(void) { return 0; }' | "$cc" -O2 -static -x c -o $dir/true -
-  gcc -O2 -Wall -o $dir/coldstart tests/coldstart.c
+  echo 'int main(void) { return 0; }' | "$cc" -O2 -static -x c -o "$dir/true" -
+  gcc -O2 -Wall -o "$dir/coldstart" tests/coldstart.c
   # An ordinary user may bind port 53 in a user namespace of his own.
   user=$([ "$(id -u)" = 0 ] || echo -Ur)
-  INSIDE=yes unshare $user -nm "$0" "$rounds" | tee $dir/coldstart.txt
-  python3 tests/bench/chart.py coldstart $dir/coldstart.txt $dir/coldstart.svg
+  INSIDE=yes unshare $user -nm "$0" "$rounds" | tee "$dir/coldstart.txt"
+  python3 tests/bench/chart.py coldstart "$dir/coldstart.txt" "$dir/coldstart.svg"
   exit
 fi
 
 ip link set lo up
-printf 'nameserver 169.254.169.254\nsearch google.internal\n' >$dir/as-given
-cp $dir/as-given $dir/coldstart.resolv.conf
-mount --bind $dir/coldstart.resolv.conf /etc/resolv.conf
+printf 'nameserver 169.254.169.254\nsearch google.internal\n' >"$dir/as-given"
+cp "$dir/as-given" "$dir/coldstart.resolv.conf"
+mount --bind "$dir/coldstart.resolv.conf" /etc/resolv.conf
 export K_SERVICE=coldstart
 unset SSL_CERT_FILE # as there: the roots are those built in
 export TINI_SUBREAPER=1 # it warns when it is not PID 1
@@ -44,7 +44,7 @@ export TINI_SUBREAPER=1 # it warns when it is not PID 1
 rows=()
 row() { rows+=("$(IFS=$'\t' && echo "$*")"); }
 
-true=$PWD/$dir/true
+true=$(realpath "$dir/true")
 runsd=$(realpath "${RUNSD_BIN:-dist/runsd}")
 old=${RUNSD_OLD:+$(realpath "$RUNSD_OLD")}
 unset RUNSD_BIN RUNSD_OLD # runsd would warn of them, as of any RUNSD_* that it does not know
@@ -59,4 +59,4 @@ row "runsd without DNS" "$runsd" -skip_dns_hijack -- "$true"
 row "runsd without ports" "$runsd" -skip_dns_hijack -skip_http_proxy -- "$true"
 row "runsd alone" "$runsd" -version
 if path=$(command -v tini-static); then row "tini-static alone" "$path" --version; fi
-$dir/coldstart "$rounds" $dir/as-given "${rows[@]}"
+"$dir/coldstart" "$rounds" "$dir/as-given" "${rows[@]}"

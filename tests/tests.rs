@@ -14,6 +14,7 @@ mod hints;
 mod http1;
 mod http2;
 mod identity;
+mod inside;
 mod laptop;
 mod limits;
 mod logs;

@@ -36,7 +36,7 @@ class Load:
     def measure(self, world, report):
         names = [*OURS, *self.peers]
         for name in names:
-            world.start(name)
+            self.prepare(world, name)
         figures = {name: [] for name in names}
         costs = {name: [] for name in names}
         failures = dict.fromkeys(names, 0)
@@ -44,6 +44,7 @@ class Load:
             report.step(f"round {turn + 1} of {ROUNDS}")
             first = turn % len(names)
             for name in names[first:] + names[:first]:
+                self.prepare(world, name)
                 before = world.cpu(name)
                 with profiled(world, name):
                     figure, count, failed = self.tool(name)
@@ -54,6 +55,9 @@ class Load:
             if self.direct and turn == ROUNDS // 2:
                 figures["no proxy"] = [self.tool("no proxy")[0]]
         self.tell(report, figures, costs, failures)
+
+    def prepare(self, world, name):
+        world.start(name)
 
     def tell(self, report, figures, costs, failures):
         medians = {name: statistics.median(values) for name, values in figures.items()}
@@ -94,16 +98,27 @@ class Grpc(Load):
 
 
 class Dns(Load):
-    """Only one runsd can have port 53, so the old one has no turn."""
+    """Only one runsd can have port 53: beside an old one each starts when its
+    turn comes, instead of the other."""
 
     def __init__(self, questions):
         super().__init__(dnsperf(questions), ["dnsmasq"], ratio=1.5, direct=False)
+        self.has_port = None
 
     def measure(self, world, report):
-        ours = OURS.copy()
-        OURS[1:] = []
         super().measure(world, report)
-        OURS[:] = ours
+        if self.has_port:
+            world.stop(self.has_port)
+        self.has_port = None
+
+    def prepare(self, world, name):
+        if name not in OURS or len(OURS) == 1:
+            world.start(name)
+        elif self.has_port != name:
+            for one in OURS:
+                world.stop(one)
+            world.runsd(os.environ["RUNSD_BIN" if name == "runsd" else "RUNSD_OLD"], name)
+            self.has_port = name
 
 
 class profiled:

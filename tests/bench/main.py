@@ -53,7 +53,7 @@ def main():
     report.end(f"{DIR}/figures.json")
     chart = [sys.executable, f"{HERE}/chart.py", "bench", f"{DIR}/figures.json", f"{DIR}/bench.svg"]
     subprocess.run(chart, check=True)
-    print(f"chart: {os.path.relpath(DIR)}/bench.svg")
+    print(f"chart: {DIR}/bench.svg".replace(f"{os.getcwd()}/", ""))
 
 
 if __name__ == "__main__":
