@@ -13,7 +13,7 @@ from html import escape
 from report import machine
 
 WIDTH, LEFT, BAR, GAP = 880, 310, 15, 14
-ROOM = WIDTH - LEFT - 170  # for bars; figures stand at their right
+ROOM = WIDTH - LEFT - 230  # for bars; figures stand at their right
 STYLE = """
   svg { font: 13px system-ui, sans-serif; --back: #fff; --ink: #1c2128; --soft: #59636e; --line: #d0d7de;
     --ours: #0969da; --peer: #8c959f; --s1: #0a3069; --s2: #0969da; --s3: #54aeff; --s4: #b6e3ff; --on: #fff; --off: #0a3069 }
@@ -21,11 +21,12 @@ STYLE = """
     svg { --back: #0d1117; --ink: #e6edf3; --soft: #9198a1; --line: #3d444d;
       --ours: #4493f8; --peer: #6e7681; --s1: #cae8ff; --s2: #79c0ff; --s3: #388bfd; --s4: #1f4b99; --on: #0d1117; --off: #e6edf3 }
   }
-  text { fill: var(--ink) } .soft { fill: var(--soft) } .head { font-weight: 600; font-size: 15px }
+  text { fill: var(--ink); paint-order: stroke; stroke: var(--back); stroke-width: 3px; stroke-linejoin: round }
+  .soft { fill: var(--soft) } .head { font-weight: 600; font-size: 15px }
   .back { fill: var(--back) } .ours { fill: var(--ours) } .peer { fill: var(--peer) } .strong { font-weight: 600 }
   .one { stroke: var(--soft); stroke-dasharray: 3 3 } .rule { stroke: var(--line) } .whisker { stroke: var(--ink) }
   .s1 { fill: var(--s1) } .s2 { fill: var(--s2) } .s3 { fill: var(--s3) } .s4 { fill: var(--s4) }
-  .on { fill: var(--on) } .off { fill: var(--off) }
+  .on { fill: var(--on); stroke: none } .off { fill: var(--off); stroke: none }
 """
 
 
@@ -43,8 +44,8 @@ class Chart:
     def line(self, x1, y1, x2, y2, kind):
         self.body.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>')
 
-    def whisker(self, low, high):
-        middle = self.y - 5
+    def whisker(self, low, high, dy=-5):
+        middle = self.y + dy
         self.line(low, middle, high, middle, "whisker")
         for x in (low, high):
             self.line(x, middle - 3, x, middle + 3, "whisker")
@@ -82,7 +83,7 @@ def panel(chart, title, groups, is_more_better):
     for name, lines in groups:
         medians = {line: statistics.median(values) for line, (values, _) in lines.items()}
         peers = [line for line in lines if line not in ("runsd", "old")]
-        best = better(peers, key=medians.get) if peers else "runsd"
+        best = "tini-static" if "tini-static" in peers else better(peers, key=medians.get)
         scaled.append((name, lines, medians, best))
     # Longer than three times the best is cut, and the figure says how long.
     highs = [max(values) / medians[best] for _, lines, medians, best in scaled for values, _ in lines.values()]
@@ -93,7 +94,7 @@ def panel(chart, title, groups, is_more_better):
         chart.y += GAP
         for number, part in enumerate(textwrap.wrap(name, 32), 1):
             chart.text(20, part, dy=BAR * number)
-        for line, (values, measure) in lines.items():
+        for line, (values, measure) in sorted(lines.items(), key=lambda pair: pair[0] != "runsd"):
             chart.y += BAR
             is_ours, ratio = line == "runsd", medians[line] / medians[best]
             chart.text(LEFT - 8, line, "strong" if is_ours else "soft", "end")
@@ -175,7 +176,7 @@ def coldstart(path):
         if name not in steps:
             chart.bar(x, rows[name][3] * unit, "peer")
         ends = [LEFT - 170 + max(rows[name][at] - true, 0) * unit for at in (1, 2)]
-        chart.whisker(*ends)
+        chart.whisker(*ends, dy=5)
         figure = f"{rows[name][3]:.2f} ms"
         if name != "tini-static" and "tini-static" in rows:
             figure += f", {rows[name][3] / rows['tini-static'][3]:.2f} × tini-static"

@@ -66,12 +66,15 @@ class Report:
 
 
 def at_least(what, got, wanted):
-    return f"{what} {got:.2f} >= {wanted:,}", got >= wanted
+    return f"{what} {said(got)} >= {wanted:,}", got >= wanted
 
 
 def at_most(what, got, wanted):
-    number = f"{got:,}" if isinstance(got, int) else f"{got:.2f}"
-    return f"{what} {number} <= {wanted:,}", got <= wanted
+    return f"{what} {said(got)} <= {wanted:,}", got <= wanted
+
+
+def said(number):
+    return f"{number:,}" if isinstance(number, int) else f"{number:.2f}"
 
 
 def machine():

@@ -140,10 +140,10 @@ class ColdStart:
         return 1
 
     def measure(self, world, report):
-        report.step(f"{100 * ROUNDS} starts of each")
+        report.step(f"{60 * ROUNDS} starts of each")
         world.stop("runsd")
         world.stop("dnsmasq")
-        command = ["tests/coldstart.sh", str(100 * ROUNDS)]
+        command = ["tests/coldstart.sh", str(60 * ROUNDS)]
         done = subprocess.run(command, env={**os.environ, "INSIDE": ""}, stdout=subprocess.PIPE, text=True)
         if done.returncode:
             raise SystemExit(f"bench: coldstart.sh ended with {done.returncode}:\n{done.stdout}")
