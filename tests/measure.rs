@@ -90,10 +90,10 @@ fn the_charts_that_readme_shows_are_of_today() {
     assert!(start.contains("resolv.conf: runsd"), "{start}");
 }
 
-/// A command under `progress.py`, with a terminal or without. Once it has said
-/// `cue`, Ctrl-C is pressed.
+/// What runs under `progress.py` (kind and command), with a terminal or without.
+/// Once it has said `cue`, Ctrl-C is pressed.
 fn progress(command: &str, has_terminal: bool, cue: Option<&str>) -> (String, Option<i32>) {
-    let under = format!("python3 -B tests/progress.py demo {command}");
+    let under = format!("python3 -B tests/progress.py {command}");
     let words = match has_terminal {
         true => vec!["script", "-qec", &under, "/dev/null"],
         false => vec!["sh", "-c", &under],
@@ -128,7 +128,7 @@ fn progress(command: &str, has_terminal: bool, cue: Option<&str>) -> (String, Op
 }
 
 const STEPS: &str =
-    "sh -c 'echo \"# 1 of 2: first\"; echo said; echo \"# 2 of 2: second\"; exit 7'";
+    "demo sh -c 'echo \"# 1 of 2: first\"; echo said; echo \"# 2 of 2: second\"; exit 7'";
 
 #[test]
 fn progress_is_drawn_on_a_terminal() {
@@ -148,8 +148,21 @@ fn progress_without_a_terminal_is_plain_lines() {
 
 #[test]
 fn ctrl_c_reaches_what_runs_under_progress() {
-    let waits = "sh -c 'trap \"echo was told; exit 9\" INT; echo \"# 1 of 1: waits\"; read line'";
+    let waits =
+        "demo sh -c 'trap \"echo was told; exit 9\" INT; echo \"# 1 of 1: waits\"; read line'";
     let (shown, code) = progress(waits, true, Some("waits\r\n"));
     assert!(shown.contains("was told"), "{shown:?}");
     assert_eq!(code, Some(9), "{shown:?}");
+}
+
+#[test]
+fn what_fails_is_shown_among_tests_that_are_only_counted() {
+    let tests = "test sh -c 'case $* in *--list) echo a: test; echo b: test; exit;; esac
+        echo test a ... ok; echo test b ... FAILED; echo b said why; exit 101' sh";
+    let (shown, code) = progress(tests, true, None);
+    assert_eq!(code, Some(101), "{shown}");
+    assert!(shown.contains("2 of 2: b, 1 failed"), "{shown:?}");
+    assert!(shown.contains("test b ... FAILED\r\n"), "{shown:?}");
+    assert!(shown.contains("b said why\r\n"), "{shown:?}");
+    assert!(!shown.contains("test a"), "{shown:?}");
 }

@@ -31,7 +31,8 @@ class Progress:
 
     def __init__(self, name, total, out=sys.stderr):
         self.file, self.out = os.path.join(KEPT, f"{name}.json"), out
-        self.total, self.done, self.failed, self.what = total, 0, 0, ""
+        self.total, self.done, self.failed = total, 0, 0
+        self.what, self.is_ended = "", False
         self.is_drawn = False
         self.begun = time.monotonic()
         self.ends = []  # seconds after the start at which each step ended
@@ -70,9 +71,10 @@ class Progress:
         return self.last[-1] - behind - min(since, of_step)
 
     def text(self):
-        number = min(self.done + 1, self.total)
         left = self.left()
-        parts = [f"{number} of {self.total}: {self.what}"]
+        # Tests run side by side: of them those are counted that have ended.
+        number = self.done if self.is_ended else min(self.done + 1, self.total)
+        parts = [f"{number} of {self.total}: {self.what}".removesuffix(": ")]
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [clock(self.elapsed())] if self.elapsed() >= 1 else []
         parts += [f"about {clock(left)} left"] if left is not None and left >= 1 else []
@@ -159,7 +161,7 @@ def take(line, progress):
     plain = ESCAPE.sub("", line)
     ended, begins = TEST_ENDED.match(plain), STEP_BEGINS.match(plain)
     if ended:
-        progress.what = ended[1]
+        progress.what, progress.is_ended = ended[1], True
         progress.end_step()
         progress.failed += ended[2] == "FAILED"
         if ended[2] == "ok":
