@@ -12,8 +12,11 @@
 # outside is touched, and nothing outside is asked. The upstream is nginx with
 # TLS, which also plays the metadata server; the nameserver is a small C
 # program. Every proxy sends the same token of 786 bytes. In each round every
-# program has its turn, so that a noisy second is everyone's: the ratios tell
-# more than the figures.
+# program has its turn, and another one is first, so that a noisy second is
+# everyone's: the ratios tell more than the figures. These are left in BENCH_DIR, as
+# figures.json, and a chart of them, bench.svg. What README shows are copies:
+#
+#   make bench && cp target/bench/{bench,coldstart}.svg tests/bench/
 #
 # A profile of runsd during a row: who takes the time, and which system calls.
 #

@@ -23,12 +23,13 @@ class Load:
     another one: who is first after a pause has no more than the others.
 
     Wanted is a `ratio` to the best of `peers`, or to the one that `of` names,
-    and `cpu`, the CPU of a request, of what the better of them takes.
+    and `cpu`, the CPU of a request, of what the better of them takes. With a
+    `rate` all do as many as are asked for, or the machine is too busy.
     """
 
-    def __init__(self, tool, peers, ratio=None, of=None, cpu=None, unit="/s", direct=True):
+    def __init__(self, tool, peers, ratio=None, of=None, cpu=None, rate=None, unit="/s", direct=True):
         self.tool, self.peers, self.unit = tool, peers, unit
-        self.ratio, self.of, self.cpu, self.direct = ratio, of, cpu, direct
+        self.ratio, self.of, self.cpu, self.rate, self.direct = ratio, of, cpu, rate, direct
 
     def steps(self):
         return ROUNDS
@@ -70,6 +71,9 @@ class Load:
         if self.cpu:
             cheapest = min(self.peers, key=cost.get)
             wanted.append(at_most(f"CPU of {cheapest}", cost["runsd"] / cost[cheapest], self.cpu))
+        if self.rate:
+            slowest = min(medians[name] for name in costs)
+            wanted.append(at_least("of the rate, by the slowest", slowest / self.rate, 0.97))
         wanted.append(at_most("failed", failures["runsd"], 0))
         for name, values in figures.items():
             of = f"{medians[name] / medians[best]:.2f} {best}"

@@ -14,7 +14,7 @@ ROWS = {
     "h1-1": ("HTTP/1.1, 1 connection", Load(wrk(1, "/"), BOTH, 1.05)),
     "h1-8": ("HTTP/1.1, 8 connections", Load(wrk(8, "/"), BOTH)),
     "h1-64": ("HTTP/1.1, 64 connections", Load(wrk(64, "/"), BOTH, 0.95, of="nginx")),
-    "h1-rate": ("HTTP/1.1, 64 connections, 3,200 requests a second", Load(at_rate(64, 50), BOTH, cpu=1.0)),
+    "h1-rate": ("HTTP/1.1, 64 connections, 3,200 requests a second", Load(at_rate(64, 50), BOTH, cpu=1.0, rate=3_200)),
     "h2-1": ("h2c, 1 stream at a time", Load(h2load(1, 1), H2, 1.2)),
     "h2-128": ("h2c, 4 connections x 32 streams", Load(h2load(4, 32), H2, 1.3)),
     "grpc": ("gRPC calls, 4 connections x 32 streams", Grpc(grpc_calls(4, 32), H2, 1.1)),
