@@ -2,7 +2,7 @@
 //! is wrong. For people who look into a container; a token is never shown.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -26,7 +26,10 @@ pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
     let nameservers = config.dns(&parsed, &[]).nameservers;
     let asked = Arc::new(Nameservers::new(&nameservers, &[]));
     let proxy = Proxy::new(config, asked, config.args.http_proxy_port, false);
-    let mut report = Report { failed: false };
+    let mut report = Report {
+        failed: false,
+        written: Ok(()),
+    };
     match name {
         Some(name) => check_name(&mut report, &proxy, name),
         None => {
@@ -39,7 +42,8 @@ pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
             report.line("TLS roots", proxy.upstream.trusted());
         }
     }
-    i32::from(report.failed)
+    let code = i32::from(report.failed);
+    crate::printed(report.written, config.args.log_format, code)
 }
 
 fn check_place(report: &mut Report, config: &Config, platform: &Platform, proxy: &Proxy) {
@@ -164,20 +168,28 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
 
 struct Report {
     failed: bool,
+    /// Whether all lines could be written.
+    written: io::Result<()>,
 }
 
 impl Report {
     fn line(&mut self, what: &str, outcome: Result<impl AsRef<str>, impl AsRef<str>>) {
         match &outcome {
-            Ok(text) => print("ok", what, text.as_ref()),
-            Err(text) => print("WRONG", what, text.as_ref()),
+            Ok(text) => self.print("ok", what, text.as_ref()),
+            Err(text) => self.print("WRONG", what, text.as_ref()),
         }
         self.failed |= outcome.is_err();
     }
 
     /// What is refused here, and works another way.
     fn note(&mut self, what: &str, text: &str) {
-        print("note", what, text);
+        self.print("note", what, text);
+    }
+
+    fn print(&mut self, mark: &str, what: &str, text: &str) {
+        if self.written.is_ok() {
+            self.written = crate::print(&format!("{mark:<6}{what:<12}{text}\n"));
+        }
     }
 
     /// A port in use is all right when runsd runs here already, and that is
@@ -202,11 +214,6 @@ impl Report {
 
 fn ok<T>(text: T) -> Result<T, String> {
     Ok(text)
-}
-
-fn print(mark: &str, what: &str, text: &str) {
-    // Not println, which panics when nobody reads.
-    let _ = writeln!(io::stdout(), "{mark:<6}{what:<12}{text}");
 }
 
 fn ms(since: Instant) -> String {

@@ -60,11 +60,7 @@ fn run(words: Vec<OsString>) -> i32 {
             let platform = config::platform(&config.args, |name| env::var_os(name));
             return check::run(&config, &platform, name.as_deref());
         }
-        Ok(Cli::Print(text)) => {
-            let mut out = io::stdout();
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            return 0;
-        }
+        Ok(Cli::Print(text)) => return printed(print(&text), Format::Text, 0),
         Err(bad) => return fail(2, bad.log_format, &bad.sentence),
     };
     begin_log(&args);
@@ -161,6 +157,24 @@ fn not_served(err: &io::Error, rewritten: Option<&Rewritten>) {
 
 fn not_started(format: Format, err: &SpawnError) -> i32 {
     fail(err.code, format, &err.to_string())
+}
+
+/// Writes to stdout. That nobody reads any more, as behind `| head`, is no error.
+fn print(text: &str) -> io::Result<()> {
+    // Not print!, which panics where it cannot.
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// What to exit with where `code` is what there was to print.
+fn printed(outcome: io::Result<()>, format: Format, code: i32) -> i32 {
+    match outcome {
+        Ok(()) => code,
+        Err(err) => fail(1, format, &format!("cannot write to stdout: {err}")),
+    }
 }
 
 fn fail(code: i32, format: Format, sentence: &str) -> i32 {

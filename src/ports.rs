@@ -118,7 +118,7 @@ impl Ports {
         let port = args.dns_port;
         let bound = dns::bind(port)
             .map_err(|err| format!("cannot serve DNS on port {port}{}", because_unbound(&err)))?;
-        let ours = found.render(&bound.addresses(), &args.domain, args.ndots);
+        let ours = found.render(bound.addresses(), &args.domain, args.ndots);
         self.dns = Some(bound);
         let path = &args.resolv_conf_file;
         file.rewrite(ours)

@@ -65,7 +65,7 @@ pub fn spawn(launch: &Launch<'_>) -> Result<App, SpawnError> {
     sys::adopt_orphans();
     let terminal = Terminal::find();
     let command = sys::Command {
-        terminal: terminal.filter(|terminal| terminal.foreground_group() == terminal::own_group()),
+        terminal: terminal.filter(|it| it.foreground_group() == Some(terminal::own_group())),
         ..launch.command()
     };
     let pid = sys::spawn(&command).map_err(|err| SpawnError::new(launch, &err))?;
@@ -254,7 +254,7 @@ impl App {
     fn take_terminal(&mut self) {
         if let Some(terminal) = self.terminal {
             let group = terminal.foreground_group();
-            self.in_foreground = [self.pid, terminal::own_group()].contains(&group);
+            self.in_foreground = [self.pid, terminal::own_group()].map(Some).contains(&group);
             if self.in_foreground {
                 terminal.set_foreground_group(self.pid);
             }

@@ -35,6 +35,7 @@ mod resolvers;
 mod sentences;
 mod sse;
 mod stderr;
+mod stdout;
 mod supervision;
 mod upstreams;
 mod user;

@@ -206,6 +206,8 @@ fn one_sentence_names_what_is_wrong() {
             "-nameserver=\"1.2.3.4:0\": \"1.2.3.4:0\" is neither IP nor IP:PORT",
         ),
         ("-only=a,,b app", "-only=\"a,,b\": \"\" is no DNS name"),
+        ("-only=- app", "-only=\"-\": \"-\" is no DNS name"),
+        ("-only=a.b- app", "-only=\"a.b-\": \"a.b-\" is no DNS name"),
         ("-only=a, app", "-only=\"a,\": \"\" is no DNS name"),
         (
             "-route= app",

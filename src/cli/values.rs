@@ -82,12 +82,15 @@ pub fn is_hash(text: &str) -> bool {
     text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-/// A name as DNS has it, in lower case and without its trailing dot.
+/// A name as DNS has it, in lower case and without its trailing dot. No host's
+/// label begins or ends with a hyphen (RFC 952; RFC 1123, section 2.1).
 pub fn dns_name(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let fits = name.len() <= 253
         && name.split('.').all(|label| {
             (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
                 && label
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')

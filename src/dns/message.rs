@@ -58,12 +58,17 @@ pub fn read(wire: &[u8]) -> Read<'_> {
     let (Some(kind), Some(class)) = (number(wire, end), number(wire, end + 2)) else {
         return Read::Bad(FORMERR);
     };
+    let end = end + 4;
+    // RFC 6891, section 6.1.1.
+    if response::opts(wire, end).nth(1).is_some() {
+        return Read::Bad(FORMERR);
+    }
     Read::Query(Query {
         wire,
         name,
         kind,
         class,
-        end: end + 4,
+        end,
     })
 }
 

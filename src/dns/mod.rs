@@ -36,6 +36,7 @@ use zone::{Question, Zones};
 /// The sockets, bound but not yet served.
 #[derive(Debug)]
 pub struct Sockets {
+    ips: Vec<IpAddr>,
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
 }
@@ -44,6 +45,7 @@ pub struct Sockets {
 /// port 0 the kernel chooses, for each another one.
 pub fn bind(port: u16) -> io::Result<Sockets> {
     let mut sockets = Sockets {
+        ips: Vec::new(),
         udp: Vec::new(),
         tcp: Vec::new(),
     };
@@ -53,6 +55,7 @@ pub fn bind(port: u16) -> io::Result<Sockets> {
     ] {
         match bind_both((ip, port).into()) {
             Ok((udp, tcp)) => {
+                sockets.ips.push(ip);
                 sockets.udp.push(udp);
                 sockets.tcp.push(tcp);
             }
@@ -71,8 +74,8 @@ fn bind_both(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
 
 impl Sockets {
     /// The addresses a resolver can be sent to, for `nameserver` lines.
-    pub fn addresses(&self) -> Vec<IpAddr> {
-        self.own().iter().map(SocketAddr::ip).collect()
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.ips
     }
 
     /// Where they are, with their ports.

@@ -22,8 +22,8 @@ use crate::sys::held;
 /// The connections being served.
 #[derive(Default)]
 pub struct Streams {
-    connections: Arc<AtomicUsize>,
-    /// Those being passed on, counted apart: however slow the nameservers,
+    open: Arc<Mutex<Vec<Arc<Connection>>>>,
+    /// Queries being passed on, counted apart: however slow the nameservers,
     /// there is a connection for our own names.
     queries: Arc<AtomicUsize>,
 }
@@ -31,27 +31,95 @@ pub struct Streams {
 impl Streams {
     /// Serves a connection from a thread of its own, unless there are too many.
     pub fn serve(&self, client: TcpStream, house: &Arc<House>) {
-        let Some(counted) = Counted::one_more(&self.connections) else {
+        let connection = Arc::new(Connection::new(client));
+        let Some(admitted) = Admitted::new(&connection, &self.open) else {
             debug!("dns: too many connections; closed one");
             return;
         };
-        let client = Arc::new(client);
         let work = {
-            let (client, queries) = (Arc::clone(&client), Arc::clone(&self.queries));
-            let house = Arc::clone(house);
+            let (house, queries) = (Arc::clone(house), Arc::clone(&self.queries));
             move || {
-                if let Err(err) = converse(&client, &house, &queries) {
+                if let Err(err) = converse(&admitted.connection, &house, &queries) {
                     debug!("dns: a connection ended: {err}");
                 }
-                drop(counted);
             }
         };
         if let Err(err) = spawn(work) {
             warn!("dns: no thread for a connection: {err}; it has one answer at once");
-            if let Err(err) = answer_at_once(&client, house) {
+            if let Err(err) = answer_at_once(&connection.tcp, house) {
                 debug!("dns: a connection ended: {err}");
             }
         }
+    }
+}
+
+/// A client's connection, as the thread of the server, its own and those of its
+/// queries have it.
+struct Connection {
+    tcp: TcpStream,
+    /// Locked while a message is written, so that none gets into another.
+    writing: Mutex<()>,
+    /// Its queries that are passed on and not answered yet.
+    pending: AtomicUsize,
+    /// When its last query came, or else the connection.
+    last: Mutex<Instant>,
+}
+
+impl Connection {
+    fn new(tcp: TcpStream) -> Connection {
+        Connection {
+            tcp,
+            writing: Mutex::default(),
+            pending: AtomicUsize::new(0),
+            last: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Sends the client a message; where that fails half of it may be out, and
+    /// nothing can follow.
+    fn give(&self, wire: &[u8]) -> io::Result<()> {
+        let _alone = lock(&self.writing);
+        send(&self.tcp, wire, Instant::now() + IDLE).inspect_err(|_| self.close())
+    }
+
+    fn close(&self) {
+        let _ = self.tcp.shutdown(Shutdown::Both);
+    }
+}
+
+/// One of the connections that are served, until it is dropped.
+struct Admitted {
+    connection: Arc<Connection>,
+    open: Arc<Mutex<Vec<Arc<Connection>>>>,
+}
+
+impl Admitted {
+    /// One more of them. At the limit it takes the place of the one that has
+    /// been idle for longest (RFC 7766, section 6.2.3, lets a server close it);
+    /// `None` where all wait for answers.
+    fn new(
+        connection: &Arc<Connection>,
+        open: &Arc<Mutex<Vec<Arc<Connection>>>>,
+    ) -> Option<Admitted> {
+        let mut others = lock(open);
+        if others.len() >= MOST {
+            let idle = |&at: &usize| others[at].pending.load(Ordering::Relaxed) == 0;
+            let longest = (0..others.len()).filter(idle);
+            let longest = longest.min_by_key(|&at| *lock(&others[at].last))?;
+            debug!("dns: too many connections; closed the one that was idle for longest");
+            others.swap_remove(longest).close();
+        }
+        others.push(Arc::clone(connection));
+        Some(Admitted {
+            connection: Arc::clone(connection),
+            open: Arc::clone(open),
+        })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        lock(&self.open).retain(|other| !Arc::ptr_eq(other, &self.connection));
     }
 }
 
@@ -77,16 +145,17 @@ fn answer_at_once(client: &TcpStream, house: &House) -> io::Result<()> {
 
 /// Answers queries until the client is done with them.
 fn converse(
-    client: &Arc<TcpStream>,
+    connection: &Arc<Connection>,
     house: &Arc<House>,
     queries: &Arc<AtomicUsize>,
 ) -> io::Result<()> {
+    let client = &connection.tcp;
     // Accepted sockets do not inherit it on Linux, but to say so costs nothing.
     client.set_nonblocking(false)?;
     // Only speed depends on it.
     let _ = client.set_nodelay(true);
-    let writing = Arc::new(Mutex::new(Arc::clone(client)));
     while let Some(wire) = receive(client, Instant::now() + IDLE)? {
+        *lock(&connection.last) = Instant::now();
         let mut out = Vec::new();
         match message::read(&wire) {
             // Nothing good comes after this.
@@ -94,21 +163,7 @@ fn converse(
             Read::Bad(code) => message::refuse(&wire, code, &mut out),
             Read::Query(query) => match house.decide(&query) {
                 Verdict::Forward(otherwise) => {
-                    let counted = Counted::one_more(queries);
-                    let (house, writing) = (Arc::clone(house), Arc::clone(&writing));
-                    let asked = wire.clone();
-                    let started = counted.is_some_and(|counted| {
-                        let work = move || {
-                            pass_on(&asked, otherwise, &house, &writing);
-                            drop(counted);
-                        };
-                        spawn(work)
-                            .inspect_err(|err| {
-                                warn!("dns: no thread for a query: {err}; sent SERVFAIL")
-                            })
-                            .is_ok()
-                    });
-                    if !started {
+                    if !start_to_pass_on(&wire, otherwise, connection, house, queries) {
                         message::failure(&wire, SERVFAIL, &mut out);
                     }
                 }
@@ -116,41 +171,54 @@ fn converse(
             },
         }
         if !out.is_empty() {
-            give(&writing, &out)?;
+            connection.give(&out)?;
         }
     }
     Ok(())
 }
 
+/// Passes a query on, from a thread of its own; whether there is one for it.
+fn start_to_pass_on(
+    wire: &[u8],
+    otherwise: Otherwise,
+    connection: &Arc<Connection>,
+    house: &Arc<House>,
+    queries: &Arc<AtomicUsize>,
+) -> bool {
+    let Some(counted) = Counted::one_more(queries) else {
+        return false;
+    };
+    let pending = Pending::new(connection);
+    let (wire, house) = (wire.to_vec(), Arc::clone(house));
+    let work = move || {
+        pass_on(&wire, otherwise, &house, &pending.0);
+        drop((pending, counted));
+    };
+    spawn(work)
+        .inspect_err(|err| warn!("dns: no thread for a query: {err}; sent SERVFAIL"))
+        .is_ok()
+}
+
 /// Asks the nameservers, and gives the client what they say, or what that
 /// comes to.
-fn pass_on(wire: &[u8], otherwise: Otherwise, house: &House, writing: &Mutex<Arc<TcpStream>>) {
+fn pass_on(wire: &[u8], otherwise: Otherwise, house: &House, client: &Connection) {
     let Read::Query(query) = message::read(wire) else {
         return;
     };
     let conclude = |said: Option<&[u8]>| {
         let mut out = Vec::new();
         message::conclude(wire, query.end, otherwise, said, &mut out);
-        give(writing, &out)
+        client.give(&out)
     };
     // Where the client takes no more, nothing more is read for it.
     let _ = match ask_all(&query, &house.nameservers, house.patience) {
         Said::Settled(first, rest) => conclude(Some(&first)).and_then(|()| {
             let mut rest = rest.into_iter().flatten();
-            rest.try_for_each(|more| give(writing, &more))
+            rest.try_for_each(|more| client.give(&more))
         }),
         Said::Refused(refusal) => conclude(Some(&refusal)),
         Said::Nothing => conclude(None),
     };
-}
-
-/// Sends the client a message; where that fails half of it may be out, and
-/// nothing can follow.
-fn give(writing: &Mutex<Arc<TcpStream>>, wire: &[u8]) -> io::Result<()> {
-    let client = lock(writing);
-    send(&client, wire, Instant::now() + IDLE).inspect_err(|_| {
-        let _ = client.shutdown(Shutdown::Both);
-    })
 }
 
 /// What the nameservers had to say.
@@ -232,8 +300,24 @@ impl Iterator for Rest {
     }
 }
 
-fn lock(writing: &Mutex<Arc<TcpStream>>) -> MutexGuard<'_, Arc<TcpStream>> {
-    writing.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One more query of a connection that is passed on, until it is dropped.
+struct Pending(Arc<Connection>);
+
+impl Pending {
+    fn new(connection: &Arc<Connection>) -> Pending {
+        connection.pending.fetch_add(1, Ordering::Relaxed);
+        Pending(Arc::clone(connection))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.pending.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// One of those that are counted, until it is dropped.
@@ -259,7 +343,7 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 /// Connections at a time, and queries of theirs at a time: each has a thread.
-const MOST: usize = 100;
+pub const MOST: usize = 100;
 
 /// What such a thread needs, and then some.
 const STACK: usize = 256 * 1024;

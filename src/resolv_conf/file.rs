@@ -21,7 +21,8 @@ fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     options.custom_flags(libc::O_NONBLOCK).open(path)
 }
 
-fn contents(mut file: &File, largest: u64) -> io::Result<Vec<u8>> {
+/// All octets from where the file is read on: its beginning, once it was opened.
+fn contents(file: &File, largest: u64) -> io::Result<Vec<u8>> {
     let found = file.metadata()?;
     if !found.is_file() {
         return Err(io::Error::other("not a regular file"));
@@ -31,7 +32,6 @@ fn contents(mut file: &File, largest: u64) -> io::Result<Vec<u8>> {
     }
     // With room to spare, one read takes it all, and another sees its end.
     let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0) + 64);
-    file.rewind()?;
     file.take(largest).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -156,6 +156,7 @@ impl Rewritten {
     /// Gives the file its original content back, unless someone else wrote it
     /// since, or put another in its place.
     pub fn restore(&self) -> io::Result<()> {
+        (&self.file).rewind()?;
         if contents(&self.file, LARGEST_OURS)? == self.ours {
             self.put_back()?;
         }

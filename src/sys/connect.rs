@@ -1,13 +1,12 @@
 //! Beginning a connection without waiting for it, for which std has no call.
 
-#![allow(unsafe_code)]
-
 use std::io;
-use std::mem;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
-use super::net::{Wait, put_address};
+use rustix::io::Errno;
+use rustix::net::SocketType;
+
+use super::net::{Wait, new_socket};
 
 /// Begins to connect. The outcome is there when [`Wait::writable`] is ready;
 /// [`outcome`] says what it is. Until then nothing blocks on this socket.
@@ -15,25 +14,10 @@ use super::net::{Wait, put_address};
 /// # Errors
 /// What the kernel knows at once, as that there is no route.
 pub fn begin(to: SocketAddr) -> io::Result<TcpStream> {
-    // SAFETY: all zeroes is a valid address; a descriptor that was just made
-    // belongs to nobody else; the address is as long as it is said to be, and
-    // outlives the call.
-    unsafe {
-        let mut storage = mem::zeroed();
-        let len = put_address(&to, &mut storage);
-        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        let socket = libc::socket(libc::c_int::from(storage.ss_family), kind, 0);
-        if socket < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let socket = OwnedFd::from_raw_fd(socket);
-        if libc::connect(socket.as_raw_fd(), (&raw const storage).cast(), len) < 0 {
-            let err = io::Error::last_os_error();
-            if err.raw_os_error() != Some(libc::EINPROGRESS) {
-                return Err(err);
-            }
-        }
-        Ok(socket.into())
+    let socket = new_socket(&to, SocketType::STREAM)?;
+    match rustix::net::connect(&socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket.into()),
+        Err(err) => Err(err.into()),
     }
 }
 

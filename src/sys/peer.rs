@@ -5,14 +5,17 @@
 //! answer. But here both ends are sockets of one kernel, which can be asked
 //! (sock_diag(7)) whether anyone still holds the client's.
 
-#![allow(unsafe_code)]
 // Numbers of the kernel and lengths of its structures: all of them are small.
 #![allow(clippy::cast_possible_truncation)]
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
+
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, netlink};
+
+use super::net::{Wait, poll, receive_now};
 
 /// What became of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,17 +30,12 @@ pub enum Peer {
 
 /// Looks, waits for nothing, and takes nothing from the socket.
 pub fn peer(tcp: &TcpStream) -> Peer {
-    let mut poll = libc::pollfd {
-        fd: tcp.as_raw_fd(),
-        events: libc::POLLRDHUP,
-        revents: 0,
-    };
-    // SAFETY: one pollfd, which outlives the call.
-    unsafe { libc::poll(&raw mut poll, 1, 0) };
-    if poll.revents & (libc::POLLERR | libc::POLLHUP) != 0 {
+    let mut wait = [Wait::ended(tcp)];
+    let _ = poll(&mut wait, Some(Duration::ZERO));
+    if wait[0].is_broken() {
         return Peer::Gone;
     }
-    if poll.revents & libc::POLLRDHUP == 0 {
+    if !wait[0].is_ready() {
         return Peer::There;
     }
     let ends = tcp
@@ -55,25 +53,17 @@ pub fn peer(tcp: &TcpStream) -> Peer {
 /// and connected to `remote`.
 fn is_held(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
     let request = request(local, remote);
-    // SAFETY: takes no memory; the descriptor was just made and is nobody else's.
-    let socket = unsafe {
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-        let fd = libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        OwnedFd::from_raw_fd(fd)
-    };
-    let fd = socket.as_raw_fd();
-    // SAFETY: the request is as long as said, and outlives the call.
-    let sent = unsafe { libc::send(fd, request.as_ptr().cast(), request.len(), 0) };
-    if sent < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut wait = [super::net::Wait::readable(&socket)];
-    super::net::poll(&mut wait, Some(ANSWERED_WITHIN))?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        Some(netlink::SOCK_DIAG),
+    )?;
+    rustix::net::send(&socket, &request, SendFlags::empty())?;
+    let mut wait = [Wait::readable(&socket)];
+    poll(&mut wait, Some(ANSWERED_WITHIN))?;
     let mut answer = [0; 512];
-    let n = super::net::receive_now(std::os::fd::AsFd::as_fd(&socket), &mut answer)?;
+    let n = receive_now(socket.as_fd(), &mut answer)?;
     read_answer(&answer[..n])
 }
 

@@ -1,10 +1,9 @@
 //! Writing to a pipe without waiting, though O_NONBLOCK is not set on it.
 
-#![allow(unsafe_code)]
-
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
-use std::ptr;
+use std::os::fd::BorrowedFd;
+
+use rustix::pipe::SpliceFlags;
 
 /// A pipe of our own, of which what is in it goes on to another's by splice(2):
 /// that can be told for one call not to wait, which write(2) cannot.
@@ -26,34 +25,22 @@ impl Splicer {
         // So much an empty pipe takes without waiting.
         let bytes = &bytes[..bytes.len().min(libc::PIPE_BUF)];
         (&self.writer).write_all(bytes)?;
-        let moved = splice(self.reader.as_fd(), pipe, bytes.len());
+        let flags = SpliceFlags::NONBLOCK;
+        let moved = rustix::pipe::splice(&self.reader, None, pipe, None, bytes.len(), flags);
         // What was not taken is the caller's still.
         let mut left = vec![0; bytes.len() - moved.as_ref().map_or(0, |&count| count)];
         (&self.reader).read_exact(&mut left)?;
         match moved {
             Ok(0) if !bytes.is_empty() => Err(ErrorKind::WouldBlock.into()),
-            moved => moved,
+            moved => Ok(moved?),
         }
     }
 }
 
-fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
-    // SAFETY: takes no memory; null means that pipes have no offsets.
-    let moved = unsafe {
-        libc::splice(
-            from.as_raw_fd(),
-            ptr::null_mut(),
-            to.as_raw_fd(),
-            ptr::null_mut(),
-            count,
-            libc::SPLICE_F_NONBLOCK,
-        )
-    };
-    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+
     use super::*;
 
     #[test]

@@ -67,16 +67,22 @@ fn upper_code(response: &[u8]) -> u8 {
 
 /// Where a message has an OPT record (RFC 6891, section 6.1.3): the upper bits
 /// of its code, and its version. `at` is where its question ends.
-pub fn opt(wire: &[u8], mut at: usize) -> Option<[u8; 2]> {
+pub fn opt(wire: &[u8], at: usize) -> Option<[u8; 2]> {
+    opts(wire, at).next()
+}
+
+/// The same of each OPT record, of which a query may have one.
+pub fn opts(wire: &[u8], mut at: usize) -> impl Iterator<Item = [u8; 2]> {
     let counts = [6, 8, 10].map(|at| number(wire, at).map_or(0, u32::from));
-    for _ in 0..counts.iter().sum() {
+    let records = (0..counts.iter().sum()).map_while(move |_| {
         let numbers = skip_name(wire, at)?;
-        if number(wire, numbers)? == OPT {
-            return wire.get(numbers + 4..)?.first_chunk().copied();
-        }
-        at = numbers + 10 + usize::from(number(wire, numbers + 8)?);
-    }
-    None
+        let len = number(wire, numbers + 8).map_or(0, usize::from);
+        at = numbers + 10 + len;
+        Some((number(wire, numbers)?, wire.get(numbers + 4..)?))
+    });
+    records
+        .filter(|&(kind, _)| kind == OPT)
+        .map_while(|(_, rest)| rest.first_chunk().copied())
 }
 
 /// Appends what the client gets for `query`, whose question ends at `end`, once

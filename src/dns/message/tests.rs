@@ -35,6 +35,17 @@ fn a_query_is_read() {
 }
 
 #[test]
+fn a_query_with_two_opt_records_is_malformed() {
+    let mut twice = DIG.to_vec();
+    twice[11] += 1;
+    twice.extend_from_slice(&DIG[36..]);
+    assert_eq!(read(&twice), Read::Bad(FORMERR));
+    // Another record beside it is nothing to complain of.
+    twice[DIG.len() + 2] = 250; // TSIG
+    assert_eq!(query(&twice).name, "hello.run.internal");
+}
+
+#[test]
 fn every_cut_is_answered_or_ignored() {
     for cut in 0..DIG.len() {
         let mut out = Vec::new();

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::mpsc;
 
 use super::super::message::tests::name;
+use super::super::stream::MOST;
 use super::*;
 
 fn say(stream: &mut TcpStream, wire: &[u8]) {
@@ -82,6 +83,38 @@ fn no_nameserver_by_tcp() {
     // A response ends the conversation.
     say(&mut client, &answer(&question(1, "x", A), &[]));
     assert_eq!(client.read(&mut [0; 2]).unwrap(), 0);
+}
+
+#[test]
+fn idle_connections_give_way_to_another_one() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = start(&[silent.local_addr().unwrap()], LONG);
+    let own = |id| question(id, "hello.run.internal", A);
+    let ask = |client: &mut TcpStream, id| {
+        say(client, &own(id));
+        assert_eq!(listen(client)[1], id.to_be_bytes()[1]);
+    };
+    let mut clients: Vec<TcpStream> = (0..MOST)
+        .map(|_| TcpStream::connect(server.tcp).unwrap())
+        .collect();
+    for client in &mut clients {
+        ask(client, 1);
+    }
+    // The first waits for its answer, and the second was idle for less than the third.
+    say(&mut clients[0], &question(2, "one.example", 16));
+    let (mut upstream, _) = silent.accept().unwrap();
+    let heard = listen(&mut upstream);
+    ask(&mut clients[1], 3);
+    let mut newcomer = TcpStream::connect(server.tcp).unwrap();
+    ask(&mut newcomer, 4);
+    assert_eq!(clients[2].read(&mut [0; 2]).unwrap(), 0);
+    ask(&mut clients[1], 5);
+    ask(&mut clients[MOST - 1], 6);
+    say(
+        &mut upstream,
+        &answer(&heard, &[("one.example", 16, 1, b"x")]),
+    );
+    assert_eq!(listen(&mut clients[0])[..2], [0, 2]);
 }
 
 /// A peer that sends this, an octet now and then, until it is dropped.

@@ -90,4 +90,4 @@ fn down(mut tcp: &TcpStream, received: &[u8], reader: &mut Reader) -> io::Result
 
 /// Seconds of silence after which a client that ended its direction is asked
 /// whether it is still there.
-const ASKED_AFTER: i32 = 2;
+const ASKED_AFTER: u32 = 2;

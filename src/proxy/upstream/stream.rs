@@ -316,6 +316,6 @@ const SLICES: usize = 16;
 const LOOKS: usize = 16;
 
 /// Seconds between two signs of life; networks forget after ten minutes.
-const KEPT_ALIVE: i32 = 60;
+const KEPT_ALIVE: u32 = 60;
 /// Seconds until what was sent is known to be lost.
-const GIVEN_UP: i32 = 30;
+const GIVEN_UP: u32 = 30;
