@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use super::environment::environ;
+use super::signal::{INHERITED, drop_own_sigpipe, set_mask};
 use super::terminal::Terminal;
-use super::{INHERITED, drop_own_sigpipe, set_mask};
 
 /// Whom a process is to become.
 #[derive(Debug, Clone, PartialEq, Eq)]

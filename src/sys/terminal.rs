@@ -8,7 +8,7 @@
 
 use std::ffi::c_int;
 
-use super::{NOW, bit, set_mask, take_signal};
+use super::signal::{NOW, bit, set_mask, take_signal};
 
 /// The controlling terminal, by the number of a standard descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
