@@ -6,6 +6,7 @@
 
 pub mod alive;
 mod allocator;
+mod child;
 pub mod connect;
 pub mod environment;
 pub mod memory;
@@ -21,10 +22,8 @@ use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 pub use self::allocator::start_is_over;
-pub use self::signal::{
-    ChildState, Ended, Sender, Signal, SignalSet, adopt_orphans, bit, held, hold, hold_libcs, kill,
-    kill_group, next_signal, pass_on_libcs, reap, signal_descriptor,
-};
+pub use self::child::{ChildState, Ended, adopt_orphans, reap};
+pub use self::signal::{Sender, Signal, Signals, block, kill, kill_group};
 pub use self::spawn::{Command, Credentials, become_command, spawn};
 
 /// The effective user and group of this process.

@@ -31,6 +31,7 @@ mod requests;
 mod resolv_conf;
 mod resolvers;
 mod sentences;
+mod signals;
 mod sse;
 mod stderr;
 mod supervision;

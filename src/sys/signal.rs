@@ -1,92 +1,244 @@
-//! Signals, and the processes they are about: what runsd is sent, what it sends
-//! on, and how its children end.
+//! Signals: blocked from the first line of `main` on, and taken by the main
+//! thread alone, one at a time, from the moment that there is an application.
 //!
-//! Signals go by raw system calls and 64-bit masks, bit N-1 for signal N: musl
-//! and glibc keep a few signals for themselves, which a container may still be
-//! sent, and a mask of 64 bits is all the kernel knows.
+//! Every thread blocks all signals always, but for the main thread while it is
+//! in ppoll(2) in [`Signals::wait`]. There signal-hook's handlers note a signal
+//! and its sender, and write to a socket that the same ppoll looks at. A handler
+//! runs with all signals blocked, and ppoll has blocked them again when it
+//! returns: so no handler interrupts another, no other system call is ever
+//! interrupted, and each wait takes one signal. The others stay in the kernel's
+//! queue, which keeps every real-time signal, gives the lowest number first, and
+//! drops a SIGTSTP that a SIGCONT has overtaken.
+//!
+//! Masks and dispositions go by raw system calls: libc does not let a program
+//! see the signals that it keeps for itself, and the application is to find them
+//! as runsd did.
 
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-/// A set of signals: bit N-1 is signal N.
-pub type SignalSet = u64;
+use libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+use libc::{SIGCHLD, SIGCONT, SIGKILL, SIGPIPE, SIGSTOP};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::raw::WithRawSiginfo;
 
-/// The bit of one signal.
-pub const fn bit(signal: i32) -> SignalSet {
-    1 << (signal - 1)
+use super::net::Wait;
+
+/// A set of signals: bit N-1 is signal N, as the kernel has it.
+type SignalSet = u64;
+
+const fn set(signals: &[i32]) -> SignalSet {
+    let mut set = 0;
+    let mut at = 0;
+    while at < signals.len() {
+        set |= 1 << (signals[at] - 1);
+        at += 1;
+    }
+    set
 }
+
+/// Sent by the kernel to the thread that did wrong; blocked, they would kill
+/// all the same.
+const FAULTS: SignalSet = set(&[SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP]);
+
+/// What is blocked: all that can be.
+const BLOCKED: SignalSet = !(FAULTS | set(&[SIGKILL, SIGSTOP]));
+
+/// The signals of libc's own: 32 and 33 of glibc and musl, 34 of musl.
+const LIBCS: [i32; 3] = [32, 33, 34];
 
 /// What runsd itself was started with, and the application is to find.
-pub(super) struct Inherited {
-    pub mask: AtomicU64,
-    pub child_ignored: AtomicBool,
+struct Inherited {
+    mask: AtomicU64,
+    child_ignored: AtomicBool,
 }
 
-pub(super) static INHERITED: Inherited = Inherited {
+static INHERITED: Inherited = Inherited {
     mask: AtomicU64::new(0),
     child_ignored: AtomicBool::new(false),
 };
 
-/// Holds `signals` back from this thread and those it starts, until
-/// [`next_signal`] takes them. To be called once, before anything else.
-pub fn hold(signals: SignalSet) -> io::Result<()> {
-    let mask = set_mask(libc::SIG_BLOCK, signals)?;
+/// Blocks all signals in this thread and those it starts. To be called once,
+/// before anything else.
+pub fn block() -> io::Result<()> {
+    let mask = change_mask(libc::SIG_BLOCK, BLOCKED)?;
     INHERITED.mask.store(mask, Relaxed);
     // Where it is ignored the kernel reaps by itself, and an exit status is gone.
-    // SAFETY: sets a disposition that runs no code of ours.
-    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    let ignored = before == libc::SIG_IGN;
+    let before = disposition(SIGCHLD, Some(&Disposition::DEFAULT))?;
+    let ignored = before.handler == libc::SIG_IGN;
     INHERITED.child_ignored.store(ignored, Relaxed);
     Ok(())
 }
 
-/// Sends to `pid` the signals that libc keeps for itself and that have come so
-/// far. To be called before the first thread is started: for that, libc lets
-/// them through, and they would be the end of us.
-pub fn pass_on_libcs(pid: i32) {
-    while let Ok(signal) = take_signal(LIBCS, Some(&NOW)) {
-        kill(pid, signal.number);
+/// Gives this process back the mask and dispositions that runsd was started
+/// with, for it is about to become the application.
+///
+/// Allocates nothing and takes no lock.
+pub(super) fn restore() -> io::Result<()> {
+    if INHERITED.child_ignored.load(Relaxed) {
+        disposition(SIGCHLD, Some(&Disposition::IGNORE))?;
+    }
+    change_mask(libc::SIG_SETMASK, INHERITED.mask.load(Relaxed)).map(drop)
+}
+
+/// Drops a SIGPIPE that is pending: one of a log line that nobody reads would
+/// be the end of what this process is about to become.
+pub(super) fn drop_sigpipe() {
+    let before = disposition(SIGPIPE, Some(&Disposition::IGNORE));
+    let _ = before.and_then(|before| disposition(SIGPIPE, Some(&before)));
+}
+
+/// Sends `signal` to the process group of runsd with the effect that it has on
+/// a program without handlers, and drops the SIGCONT that ends it.
+pub(super) fn stop_own_group(signal: i32) -> io::Result<()> {
+    let ours = disposition(signal, Some(&Disposition::DEFAULT))?;
+    change_mask(libc::SIG_UNBLOCK, set(&[signal]))?;
+    kill(0, signal);
+    change_mask(libc::SIG_BLOCK, set(&[signal]))?;
+    disposition(signal, Some(&ours))?;
+    // The kernel drops what is pending of a signal that comes to be ignored.
+    let ours = disposition(SIGCONT, Some(&Disposition::DEFAULT))?;
+    disposition(SIGCONT, Some(&ours)).map(drop)
+}
+
+/// A signal that has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal {
+    pub number: i32,
+    pub from: Sender,
+}
+
+/// Who sent a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// The kernel, as for a key of the terminal.
+    Kernel,
+    Other,
+}
+
+/// The signals that have come, for the main thread.
+pub struct Signals {
+    /// Handlers stay for good: to take them out again takes its time.
+    delivery: ManuallyDrop<SignalDelivery<UnixStream, WithRawSiginfo>>,
+    /// Those with a handler.
+    handled: SignalSet,
+}
+
+impl Signals {
+    /// Handles SIGCHLD alone. To be called when the application was started, for
+    /// a handler in place of an ignored signal is the default one for a child,
+    /// and before there is another thread.
+    pub fn of_children() -> io::Result<Signals> {
+        for signal in LIBCS {
+            // libc unblocks them as it likes, and they would be the end of us.
+            disposition(signal, Some(&Disposition::IGNORE))?;
+        }
+        let (read, write) = UnixStream::pair()?;
+        let none: [i32; 0] = [];
+        let delivery = SignalDelivery::with_pipe(read, write, WithRawSiginfo, none)?;
+        let mut signals = Signals {
+            delivery: ManuallyDrop::new(delivery),
+            handled: 0,
+        };
+        signals.handle(SIGCHLD)?;
+        Ok(signals)
+    }
+
+    /// Handles all signals that can be.
+    pub fn of_all(mut self) -> io::Result<Signals> {
+        for signal in 1..=64 {
+            if BLOCKED & !self.handled & !set(&LIBCS) & set(&[signal]) != 0 {
+                self.handle(signal)?;
+            }
+        }
+        Ok(self)
+    }
+
+    fn handle(&mut self, signal: i32) -> io::Result<()> {
+        self.delivery.handle().add_signal(signal)?;
+        let mut handler = disposition(signal, None)?;
+        // signal-hook has a handler interrupted by all other signals.
+        handler.mask = !0;
+        disposition(signal, Some(&handler))?;
+        self.handled |= set(&[signal]);
+        Ok(())
+    }
+
+    /// Blocks: until a signal has come, one of `waits` is ready, or `timeout` is
+    /// over. The signals themselves are to be among `waits`.
+    pub fn wait(&self, waits: &mut [Wait], timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = timeout.map(|timeout| libc::timespec {
+            tv_sec: timeout.as_secs().try_into().unwrap_or_default(),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let blocked = BLOCKED & !self.handled;
+        // SAFETY: `Wait` is a transparent pollfd and the slice is as long as
+        // said; the time-out is one, or null; the mask is of 8 bytes, as said.
+        let found = unsafe {
+            libc::syscall(
+                libc::SYS_ppoll,
+                waits.as_mut_ptr(),
+                waits.len(),
+                timeout.as_ref().map_or(ptr::null(), ptr::from_ref),
+                &raw const blocked,
+                size_of::<SignalSet>(),
+            )
+        };
+        let err = io::Error::last_os_error();
+        if found < 0 && err.kind() != io::ErrorKind::Interrupted {
+            return Err(err);
+        }
+        Ok(())
+    }
+
+    /// A signal that has come; `None` where there is none but what we sent
+    /// ourselves, a SIGPIPE of a log line that nobody reads.
+    pub fn next(&mut self) -> Option<Signal> {
+        loop {
+            let info = self.delivery.pending().next()?;
+            let from = match info.si_code {
+                libc::SI_KERNEL => Sender::Kernel,
+                // SAFETY: a process has sent it, and the kernel says which one.
+                libc::SI_USER if unsafe { info.si_pid() } == own_pid() => continue,
+                _ => Sender::Other,
+            };
+            let number = info.si_signo;
+            return Some(Signal { number, from });
+        }
     }
 }
 
-/// Forgets a SIGPIPE that has come, if it is one of ours.
-pub(super) fn drop_own_sigpipe() {
-    if take_signal(bit(libc::SIGPIPE), Some(&NOW)).is_ok() {
-        // Another's: held back still, until the mask is what it was.
-        kill(std::process::id().cast_signed(), libc::SIGPIPE);
+fn own_pid() -> i32 {
+    process::id().cast_signed()
+}
+
+/// Ready when a signal has come.
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.delivery.get_read().as_fd()
     }
 }
 
-pub(super) const NOW: libc::timespec = libc::timespec {
-    tv_sec: 0,
-    tv_nsec: 0,
-};
-
-/// What a thread does, with all signals held back also in it: libc takes one or
-/// two that it keeps for itself out of the mask a new thread inherits, and one
-/// that is sent to us would be lost there, or be the end of us.
-pub fn held<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
-    move || {
-        hold_libcs();
-        work()
-    }
+/// Sends a signal; a process that is gone, or not ours to signal, is no error.
+pub fn kill(pid: i32, signal: i32) {
+    // SAFETY: takes no memory. rustix has no real-time signals.
+    unsafe { libc::kill(pid, signal) };
 }
 
-/// The same for a thread that has started another one: for the first of them
-/// libc changes the mask of both.
-pub fn hold_libcs() {
-    // Cannot fail, and only two odd signals depend on it.
-    let _ = set_mask(libc::SIG_BLOCK, LIBCS);
+/// Sends a signal to all processes of a group.
+pub fn kill_group(group: i32, signal: i32) {
+    kill(-group, signal);
 }
 
-/// 32 and 33 are glibc's, and 34 is musl's, too.
-const LIBCS: SignalSet = bit(32) | bit(33) | bit(34);
-
-pub(super) fn set_mask(how: i32, set: SignalSet) -> io::Result<SignalSet> {
+fn change_mask(how: i32, set: SignalSet) -> io::Result<SignalSet> {
     let mut before: SignalSet = 0;
     // SAFETY: both pointers are to 8 bytes, the size that is given.
     let result = unsafe {
@@ -104,131 +256,50 @@ pub(super) fn set_mask(how: i32, set: SignalSet) -> io::Result<SignalSet> {
     Ok(before)
 }
 
-/// A signal as it was taken from the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Signal {
-    pub number: i32,
-    pub from: Sender,
+/// What a signal does: the kernel's `struct sigaction` on x86-64 and arm64. Each
+/// is one of the two here, or came from [`disposition`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Disposition {
+    handler: usize,
+    flags: usize,
+    restorer: usize,
+    /// What else is blocked while the handler runs.
+    mask: SignalSet,
 }
 
-/// Who sent a signal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sender {
-    /// The kernel, as for a key of the terminal.
-    Kernel,
-    Other,
-}
+impl Disposition {
+    const DEFAULT: Disposition = Disposition::without_handler(libc::SIG_DFL);
+    const IGNORE: Disposition = Disposition::without_handler(libc::SIG_IGN);
 
-/// Waits for one of `signals`, which must be held back.
-pub fn next_signal(signals: SignalSet) -> io::Result<Signal> {
-    take_signal(signals, None)
-}
-
-/// A descriptor that can be read while one of `signals`, which must be held
-/// back, has come; they are not to be taken from it.
-pub fn signal_descriptor(signals: SignalSet) -> io::Result<OwnedFd> {
-    // SAFETY: the set is 8 bytes as said; a descriptor that was just made
-    // belongs to nobody else.
-    unsafe {
-        let size = size_of::<SignalSet>();
-        let flags = libc::SFD_CLOEXEC;
-        let made = libc::syscall(libc::SYS_signalfd4, -1, &raw const signals, size, flags);
-        match i32::try_from(made) {
-            Ok(fd @ 0..) => Ok(OwnedFd::from_raw_fd(fd)),
-            _ => Err(io::Error::last_os_error()),
+    const fn without_handler(handler: usize) -> Disposition {
+        Disposition {
+            handler,
+            flags: 0,
+            restorer: 0,
+            mask: 0,
         }
     }
 }
 
-/// Takes one of `signals`; what we sent ourselves, a SIGPIPE of a log line that
-/// nobody reads, is nobody's.
-pub(super) fn take_signal(
-    signals: SignalSet,
-    patience: Option<&libc::timespec>,
-) -> io::Result<Signal> {
-    loop {
-        // SAFETY: the set is 8 bytes as said, the info is the kernel's type, and
-        // all zeroes is a valid value of it; the time-out is one, or null. si_pid
-        // is only read where the sender is a process.
-        let (number, info, is_own) = unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            let number = libc::syscall(
-                libc::SYS_rt_sigtimedwait,
-                &raw const signals,
-                &raw mut info,
-                patience.map_or(ptr::null(), ptr::from_ref),
-                size_of::<SignalSet>(),
-            );
-            let is_own = info.si_code == libc::SI_USER && info.si_pid() == libc::getpid();
-            (number, info, is_own)
-        };
-        let Ok(number @ 1..) = i32::try_from(number) else {
-            return Err(io::Error::last_os_error());
-        };
-        let from = match info.si_code {
-            libc::SI_KERNEL => Sender::Kernel,
-            _ => Sender::Other,
-        };
-        if !is_own {
-            return Ok(Signal { number, from });
-        }
+/// Changes what a signal does where there is a `new` disposition, and gives the
+/// one from before.
+fn disposition(signal: i32, new: Option<&Disposition>) -> io::Result<Disposition> {
+    let mut before = Disposition::DEFAULT;
+    // SAFETY: both are of the kernel's type, the new one may be null, and the
+    // size is that of the mask; no other handler comes in than one that was
+    // there.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            new.map_or(ptr::null(), ptr::from_ref),
+            &raw mut before,
+            size_of::<SignalSet>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
     }
-}
-
-/// Sends a signal; a process that is gone, or not ours to signal, is no error.
-pub fn kill(pid: i32, signal: i32) {
-    // SAFETY: takes no memory.
-    unsafe { libc::kill(pid, signal) };
-}
-
-/// Sends a signal to all processes of a group.
-pub fn kill_group(group: i32, signal: i32) {
-    kill(-group, signal);
-}
-
-/// How a child came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    Exited(i32),
-    Killed(i32),
-}
-
-/// What became of a child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChildState {
-    Ended(Ended),
-    /// By this signal, until SIGCONT.
-    Stopped(i32),
-}
-
-/// Reaps one child that has ended, or finds one that has stopped; or waits for
-/// either.
-pub fn reap(waiting: bool) -> Option<(i32, ChildState)> {
-    let options = libc::WUNTRACED | if waiting { 0 } else { libc::WNOHANG };
-    let mut status = 0;
-    loop {
-        // SAFETY: the status is an int of ours.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, options) };
-        if pid > 0 {
-            let state = if libc::WIFSTOPPED(status) {
-                ChildState::Stopped(libc::WSTOPSIG(status))
-            } else if libc::WIFEXITED(status) {
-                ChildState::Ended(Ended::Exited(libc::WEXITSTATUS(status)))
-            } else {
-                // WTERMSIG leaves out the bit that tells of a core dump.
-                ChildState::Ended(Ended::Killed(libc::WTERMSIG(status)))
-            };
-            return Some((pid, state));
-        }
-        if pid == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return None;
-        }
-    }
-}
-
-/// Makes orphans below us our children, as PID 1 has it; where the kernel
-/// cannot do it, they stay with PID 1.
-pub fn adopt_orphans() {
-    // SAFETY: takes no memory.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    Ok(before)
 }

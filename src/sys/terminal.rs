@@ -1,45 +1,57 @@
 //! The controlling terminal, and the process groups that take turns in its
 //! foreground.
 //!
-//! SIGTTOU is held back in every thread: a process that is not in the
+//! SIGTTOU is blocked whenever these are called: a process that is not in the
 //! foreground may change it without being stopped.
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
+use std::os::fd::BorrowedFd;
 
-use super::signal::{NOW, bit, set_mask, take_signal};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::stdio::{stderr, stdin, stdout};
+use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
-/// The controlling terminal, by the number of a standard descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terminal(c_int);
+use super::signal;
+
+/// The controlling terminal, on a standard descriptor.
+#[derive(Debug, Clone, Copy)]
+pub struct Terminal(BorrowedFd<'static>);
 
 impl Terminal {
     /// Finds the controlling terminal on the descriptors 0 to 2: a pager reads
     /// a pipe on 0 and its keys from the terminal behind 1.
     pub fn find() -> Option<Terminal> {
-        (0..=2).map(Terminal).find(|terminal| {
-            let group = terminal.foreground_group();
-            group >= 0
-        })
+        let standard = [stdin(), stdout(), stderr()];
+        let mut terminals = standard.into_iter().map(Terminal);
+        terminals.find(|terminal| terminal.foreground_group().is_some())
     }
 
-    /// The process group that keys are sent to, and that may read.
-    pub fn foreground_group(self) -> i32 {
-        // SAFETY: takes no memory, and any number for a descriptor.
-        unsafe { libc::tcgetpgrp(self.0) }
+    /// The process group that keys are sent to, and that may read; 0 where it
+    /// is of another PID namespace. `None` where this is not the controlling
+    /// terminal, or no more.
+    pub fn foreground_group(self) -> Option<i32> {
+        match tcgetpgrp(self.0) {
+            Ok(group) => Some(group.as_raw_pid()),
+            // rustix's word for 0.
+            Err(Errno::OPNOTSUPP) => Some(0),
+            Err(_) => None,
+        }
     }
 
     /// Puts a process group in the foreground. A terminal that is gone is no
-    /// reason to give up.
+    /// reason to give up, nor is a group of another PID namespace.
     pub fn set_foreground_group(self, group: i32) {
-        // SAFETY: takes no memory, and any number for a descriptor.
-        unsafe { libc::tcsetpgrp(self.0, group) };
+        if let Some(group) = Pid::from_raw(group) {
+            let _ = tcsetpgrp(self.0, group);
+        }
     }
 }
 
-/// The process group of runsd.
+/// The process group of runsd; 0 where it is of another PID namespace.
 pub fn own_group() -> i32 {
+    // rustix's getpgrp takes it for never 0.
     // SAFETY: takes no memory, and cannot fail.
     unsafe { libc::getpgrp() }
 }
@@ -50,12 +62,6 @@ pub fn own_group() -> i32 {
 /// Returns at once where nobody is there to send SIGCONT, for the kernel then
 /// stops nobody: PID 1, and groups without a shell above them.
 pub fn stop_own_group(signal: i32) {
-    if set_mask(libc::SIG_UNBLOCK, bit(signal)).is_err() {
-        return;
-    }
-    // SAFETY: takes no memory; our handling of the signal is the kernel's.
-    unsafe { libc::kill(0, signal) };
-    let _ = set_mask(libc::SIG_BLOCK, bit(signal));
-    // The SIGCONT that let us go on is not another one for the application.
-    let _ = take_signal(bit(libc::SIGCONT), Some(&NOW));
+    // Where it cannot be stopped, it goes on.
+    let _ = signal::stop_own_group(signal);
 }
