@@ -43,13 +43,13 @@ use crate::ports::Ports;
 use crate::proxy::Proxy;
 use crate::proxy::upstream::check_ca_file;
 use crate::resolv_conf::Rewritten;
-use crate::supervisor::{Launch, Signals, SpawnError};
+use crate::supervisor::{Launch, SpawnError};
 use crate::user::User;
 
 /// From the words of the command line to an exit status.
 fn run(words: Vec<OsString>) -> i32 {
     // First, so that a SIGTERM in our first millisecond still reaches the app.
-    let signals = supervisor::catch();
+    let blocked = sys::block();
     logger::log_panics();
     let variables = sys::environment::beginning_with(cli::VARIABLES);
     let args = match cli::parse(words.into_iter().skip(1), &variables) {
@@ -64,7 +64,7 @@ fn run(words: Vec<OsString>) -> i32 {
         Err(bad) => return fail(2, bad.log_format, &bad.sentence),
     };
     begin_log(&args);
-    let code = run_app(args, signals);
+    let code = run_app(args, blocked);
     log::logger().flush();
     code
 }
@@ -77,7 +77,7 @@ fn begin_log(args: &Args) {
 }
 
 /// From the flags to an exit status.
-fn run_app(args: Args, signals: io::Result<Signals>) -> i32 {
+fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
     let format = args.log_format;
     let command = &args.command;
     let user = match args.user.as_deref().map(User::lookup).transpose() {
@@ -102,10 +102,9 @@ fn run_app(args: Args, signals: io::Result<Signals>) -> i32 {
     if let Err(sentence) = args.ca_file.as_deref().map_or(Ok(()), check_ca_file) {
         return fail(2, format, &sentence);
     }
-    let signals = match signals {
-        Ok(signals) => signals,
-        Err(err) => return fail(1, format, &format!("cannot catch signals: {err}")),
-    };
+    if let Err(err) = blocked {
+        return fail(1, format, &format!("cannot block signals: {err}"));
+    }
 
     // All sockets are bound before the application starts, so that it never
     // meets a closed port; nothing is asked of the network before.
@@ -130,7 +129,7 @@ fn run_app(args: Args, signals: io::Result<Signals>) -> i32 {
             not_served(&err, rewritten.as_deref());
         }
     };
-    let code = app.wait(&signals, questions, serve);
+    let code = app.wait(questions, serve);
     ports::give_back(rewritten.as_deref());
     code
 }

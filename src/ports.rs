@@ -251,7 +251,7 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()>
     let builder = thread::Builder::new().name(name.to_owned());
     // As the others: the thread that accepts may have to serve a connection.
     let builder = builder.stack_size(proxy::STACK);
-    builder.spawn(sys::held(work)).map(drop)
+    builder.spawn(work).map(drop)
 }
 
 /// Puts resolv.conf back as it was.

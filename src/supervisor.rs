@@ -1,9 +1,8 @@
 //! The application as a child: start it, pass signals on, reap, and end as it ended.
 //!
-//! No handler is ever installed. All signals are held back from the first line
-//! of `main` on, in every thread, and the main thread takes them one by one
-//! from the kernel, which keeps those that come before the application is
-//! there, and never loses one of the queued real-time ones.
+//! All signals are blocked from the first line of `main` on, in every thread.
+//! Handlers are put in when the application was started, and run in the main
+//! thread while it waits: the kernel keeps what comes before that.
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
@@ -14,39 +13,10 @@ use std::time::Duration;
 
 use log::{debug, info, trace, warn};
 
-use crate::sys::net::{Wait, poll};
+use crate::sys::net::Wait;
 use crate::sys::terminal::{self, Terminal};
-use crate::sys::{self, ChildState, Ended, Sender, Signal, SignalSet};
+use crate::sys::{self, ChildState, Ended, Sender, Signal, Signals};
 use crate::user::User;
-
-/// The signals that wait for [`App::wait`].
-#[derive(Debug)]
-pub struct Signals(SignalSet);
-
-/// Holds all signals back, to be passed on once there is an application.
-///
-/// To be called before any thread is started: they all inherit it.
-pub fn catch() -> io::Result<Signals> {
-    let left_alone = FAULTS.iter().fold(
-        sys::bit(libc::SIGKILL) | sys::bit(libc::SIGSTOP),
-        |set, &fault| set | sys::bit(fault),
-    );
-    let signals = !left_alone;
-    sys::hold(signals)?;
-    Ok(Signals(signals))
-}
-
-/// Sent by the kernel to the thread that did wrong; held back, they would kill
-/// all the same.
-const FAULTS: [i32; 7] = [
-    libc::SIGABRT,
-    libc::SIGBUS,
-    libc::SIGFPE,
-    libc::SIGILL,
-    libc::SIGSEGV,
-    libc::SIGSYS,
-    libc::SIGTRAP,
-];
 
 /// What to start, and how.
 #[derive(Debug, Clone)]
@@ -59,8 +29,8 @@ pub struct Launch<'a> {
     pub env: &'a [(OsString, OsString)],
 }
 
-/// Starts the application. Signals must have been [caught](catch) before, and no
-/// thread been started.
+/// Starts the application. Signals must have been [blocked](sys::block) before,
+/// and no thread been started.
 pub fn spawn(launch: &Launch<'_>) -> Result<App, SpawnError> {
     sys::adopt_orphans();
     let terminal = Terminal::find();
@@ -69,7 +39,6 @@ pub fn spawn(launch: &Launch<'_>) -> Result<App, SpawnError> {
         ..launch.command()
     };
     let pid = sys::spawn(&command).map_err(|err| SpawnError::new(launch, &err))?;
-    sys::pass_on_libcs(pid);
     info!("started {:?} as process {pid}", launch.command[0]);
     Ok(App {
         pid,
@@ -130,11 +99,13 @@ impl App {
     ///
     /// `serve` is called, to return at once, with the first of `questions`, or
     /// after a moment.
-    pub fn wait(mut self, signals: &Signals, questions: Vec<Wait>, serve: impl FnOnce()) -> i32 {
-        let ended = self.first_moment(signals, questions).unwrap_or_else(|| {
+    pub fn wait(mut self, questions: Vec<Wait>, serve: impl FnOnce()) -> i32 {
+        let signals = Signals::of_children();
+        let ended = self.first_moment(&signals, questions).unwrap_or_else(|| {
             serve();
-            sys::hold_libcs();
-            self.serve(signals)
+            let outcome = signals.and_then(Signals::of_all);
+            let outcome = outcome.and_then(|signals| self.serve(signals));
+            outcome.unwrap_or_else(|err| self.only_reap(&err))
         });
         if let Some(terminal) = self.terminal.filter(|_| self.in_foreground) {
             // A script that called us goes on reading its terminal.
@@ -152,28 +123,28 @@ impl App {
 
     /// The application, which has just begun, has this one for itself: on one
     /// CPU it would wait for all that serves it. How it ended, if it did.
-    fn first_moment(&mut self, signals: &Signals, questions: Vec<Wait>) -> Option<Ended> {
-        let mut waits = questions;
+    fn first_moment(
+        &mut self,
+        signals: &io::Result<Signals>,
+        mut waits: Vec<Wait>,
+    ) -> Option<Ended> {
         // Where it cannot be waited for all of them, there is no moment.
-        let pending = sys::signal_descriptor(signals.0).ok()?;
-        waits.push(Wait::readable(&pending));
-        poll(&mut waits, Some(MOMENT)).ok()?;
+        let signals = signals.as_ref().ok()?;
+        waits.push(Wait::readable(signals));
+        signals.wait(&mut waits, Some(MOMENT)).ok()?;
         self.reap()
     }
 
-    fn serve(&mut self, signals: &Signals) -> Ended {
+    fn serve(&mut self, mut signals: Signals) -> io::Result<Ended> {
         loop {
-            match sys::next_signal(signals.0) {
-                Ok(signal) if signal.number == libc::SIGCHLD => {
-                    if let Some(ended) = self.reap() {
-                        return ended;
-                    }
+            while let Some(signal) = signals.next() {
+                if signal.number != libc::SIGCHLD {
+                    self.pass_on(signal);
+                } else if let Some(ended) = self.reap() {
+                    return Ok(ended);
                 }
-                Ok(signal) => self.pass_on(signal),
-                // As after a stop: ask again.
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return self.only_reap(&err),
             }
+            signals.wait(&mut [Wait::readable(&signals)], None)?;
         }
     }
 

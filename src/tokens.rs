@@ -14,7 +14,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use log::{debug, warn};
 
 use crate::secret::Secret;
-use crate::sys;
 
 mod jwt;
 
@@ -404,10 +403,7 @@ fn renew(shelf: &Arc<Shelf>, slot: &Arc<Slot>, audience: &str, now: Now) {
             slot.land(outcome, shelf.later(now));
         }
     };
-    if let Err(err) = thread::Builder::new()
-        .name("token".to_owned())
-        .spawn(sys::held(job))
-    {
+    if let Err(err) = thread::Builder::new().name("token".to_owned()).spawn(job) {
         slot.land(Err(format!("cannot start a thread: {err}")), now);
     }
 }

@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::fs::{Gid, Uid};
+
 use crate::sys::Credentials;
 
 /// A user, and what its processes are given.
@@ -39,9 +41,9 @@ impl User {
 
     pub fn credentials(&self) -> Credentials {
         Credentials {
-            uid: self.uid,
-            gid: self.gid,
-            groups: self.groups.clone(),
+            uid: Uid::from_raw(self.uid),
+            gid: Gid::from_raw(self.gid),
+            groups: self.groups.iter().copied().map(Gid::from_raw).collect(),
         }
     }
 }

@@ -109,7 +109,7 @@ fn print_signals(signals: &[i32]) -> String {
 
 /// All but KILL, STOP, CHLD, the faults, and those libc keeps for itself.
 fn forwardable() -> Vec<i32> {
-    let kept_back = [4, 5, 6, 7, 8, 9, 11, 17, 19, 31, 32, 33];
+    let kept_back = [4, 5, 6, 7, 8, 9, 11, 17, 19, 31, 32, 33, 34];
     (1..=64).filter(|n| !kept_back.contains(n)).collect()
 }
 

@@ -33,6 +33,7 @@ mod requests;
 mod resolv_conf;
 mod resolvers;
 mod sentences;
+mod signals;
 mod sse;
 mod stderr;
 mod stdout;

@@ -17,7 +17,6 @@ use super::House;
 use super::framed::{receive, send};
 use super::message::{self, AXFR, IXFR, Otherwise, Query, Read, SERVFAIL, Verdict};
 use super::nameservers::{Nameservers, Patience, Random};
-use crate::sys::held;
 
 /// The connections being served.
 #[derive(Default)]
@@ -339,7 +338,7 @@ impl Drop for Counted {
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let builder = thread::Builder::new().name("dns-tcp".to_owned());
-    builder.stack_size(STACK).spawn(held(work)).map(drop)
+    builder.stack_size(STACK).spawn(work).map(drop)
 }
 
 /// Connections at a time, and queries of theirs at a time: each has a thread.

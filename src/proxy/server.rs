@@ -129,7 +129,7 @@ impl Server {
         for _ in 0..TRIES {
             let (permit, proxy) = (Arc::clone(permit), Arc::clone(&self.proxy));
             let work = move || serve(&permit, &proxy, None);
-            let Err(err) = builder("http").spawn(sys::held(work)) else {
+            let Err(err) = builder("http").spawn(work) else {
                 return;
             };
             self.warn(&format!(

@@ -10,22 +10,27 @@ use std::env;
 use std::ffi::{CString, OsString, c_char, c_int, c_void};
 use std::io;
 use std::iter;
-use std::mem;
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
+use rustix::process::{Pid, WaitOptions, getpid, setpgid, waitpid};
+use rustix::stdio::{stderr, stdin, stdout};
+use rustix::termios::isatty;
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
 use super::environment::environ;
+use super::signal;
 use super::terminal::Terminal;
-use super::{INHERITED, drop_own_sigpipe, set_mask};
 
 /// Whom a process is to become.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    pub uid: u32,
-    pub gid: u32,
-    pub groups: Vec<u32>,
+    pub uid: Uid,
+    pub gid: Gid,
+    pub groups: Vec<Gid>,
 }
 
 /// What is started, and as what.
@@ -41,7 +46,7 @@ pub struct Command<'a> {
 }
 
 /// Starts the command as it would have started without runsd; the answer is its
-/// process. All signals must be held back, and no other thread be running.
+/// process. All signals must be blocked, and no other thread be running.
 pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
     let program = Program::new(command)?;
     let mut stack = STACK.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,8 +66,8 @@ pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
     match program.failed.load(Relaxed) {
         0 => Ok(pid),
         errno => {
-            // SAFETY: waits for the process that has just ended; no status is asked for.
-            unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+            // The process has just ended.
+            let _ = waitpid(Pid::from_raw(pid), WaitOptions::empty());
             Err(io::Error::from_raw_os_error(errno))
         }
     }
@@ -72,7 +77,7 @@ pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
 /// runsd found it; returns only when that cannot be.
 pub fn become_command(command: &Command<'_>) -> io::Error {
     // A SIGPIPE of ours, for a log line nobody reads, would be the command's end.
-    drop_own_sigpipe();
+    signal::drop_sigpipe();
     Program::new(command).map_or_else(|err| err, |program| program.exec())
 }
 
@@ -86,20 +91,17 @@ extern "C" fn child(program: *mut c_void) -> c_int {
     lead_group(program.command.terminal);
     let errno = program.exec().raw_os_error();
     program.failed.store(errno.unwrap_or(libc::EIO), Relaxed);
-    // SAFETY: ends the child and runs nothing of the parent's.
-    unsafe { libc::_exit(127) }
+    // clone(2): it ends the child, and runs nothing of the parent's.
+    127
 }
 
 /// Makes the child the leader of a process group, as PID 1 of a container is:
 /// `kill -- -$$` reaches the application's processes, and `kill 0` not runsd.
 fn lead_group(terminal: Option<Terminal>) {
-    // SAFETY: take no memory, and cannot fail for a process that was just made.
-    let group = unsafe {
-        libc::setpgid(0, 0);
-        libc::getpid()
-    };
+    // Cannot fail for a process that was just made.
+    let _ = setpgid(None, None);
     if let Some(terminal) = terminal {
-        terminal.set_foreground_group(group);
+        terminal.set_foreground_group(getpid().as_raw_nonzero().get());
     }
 }
 
@@ -152,15 +154,11 @@ impl<'a> Program<'a> {
 
     /// Has it begin as it would have begun without runsd, but as it is asked for.
     fn prepare(&self) -> io::Result<()> {
-        if INHERITED.child_ignored.load(Relaxed) {
-            // SAFETY: sets a disposition that runs no code.
-            unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-        }
         if let Some(credentials) = &self.command.credentials {
             give_standard_descriptors(credentials.uid);
             become_user(credentials)?;
         }
-        set_mask(libc::SIG_SETMASK, INHERITED.mask.load(Relaxed)).map(drop)
+        signal::restore()
     }
 }
 
@@ -168,48 +166,30 @@ impl<'a> Program<'a> {
 /// descriptors 0 to 2, who may then open `/dev/stdout` and the others by name,
 /// as nginx and php-fpm do for their logs. Container runtimes do it for the user
 /// of an image. Files, and devices such as `/dev/null`, belong to others, too.
-fn give_standard_descriptors(uid: u32) {
-    const UNCHANGED: libc::gid_t = libc::gid_t::MAX;
-    for fd in 0..=2 {
-        // SAFETY: the structure is valid when zero, and outlives the calls;
-        // they take any number for a descriptor.
-        unsafe {
-            let mut stat: libc::stat = mem::zeroed();
-            if libc::fstat(fd, &raw mut stat) < 0 || stat.st_uid == uid {
-                continue;
-            }
-            let is_for_us = match stat.st_mode & libc::S_IFMT {
-                libc::S_IFIFO | libc::S_IFSOCK => true,
-                libc::S_IFCHR => libc::isatty(fd) == 1,
-                _ => false,
-            };
-            if is_for_us {
-                // Where it is refused, as in a file system that cannot be
-                // written, the application still has the descriptor itself.
-                libc::fchown(fd, uid, UNCHANGED);
-            }
+fn give_standard_descriptors(uid: Uid) {
+    for fd in [stdin(), stdout(), stderr()] {
+        let Ok(stat) = fstat(fd) else { continue };
+        let is_for_us = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Fifo | FileType::Socket => true,
+            FileType::CharacterDevice => isatty(fd),
+            _ => false,
+        };
+        if is_for_us && stat.st_uid != uid.as_raw() {
+            // Where it is refused, as in a file system that cannot be
+            // written, the application still has the descriptor itself.
+            let _ = fchown(fd, Some(uid), None);
         }
     }
 }
 
-/// Groups first, while we still may.
+/// Groups first, while we still may. Of this thread alone: libc would have all
+/// threads follow, by means that are not for such a child.
 fn become_user(credentials: &Credentials) -> io::Result<()> {
     let Credentials { uid, gid, groups } = credentials;
-    // By raw system calls: libc would have all threads follow, by means that
-    // are not for such a child.
-    // SAFETY: the pointer and the count belong to one slice; the others take
-    // no memory.
-    let results = unsafe {
-        [
-            libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()),
-            libc::syscall(libc::SYS_setresgid, *gid, *gid, *gid),
-            libc::syscall(libc::SYS_setresuid, *uid, *uid, *uid),
-        ]
-    };
-    if results.iter().any(|&result| result < 0) {
-        return Err(io::Error::from_raw_os_error(libc::EPERM));
-    }
-    Ok(())
+    set_thread_groups(groups)
+        .and_then(|()| set_thread_res_gid(*gid, *gid, *gid))
+        .and_then(|()| set_thread_res_uid(*uid, *uid, *uid))
+        .map_err(|_| io::Error::from_raw_os_error(libc::EPERM))
 }
 
 /// The environment with changes.

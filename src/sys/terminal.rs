@@ -1,7 +1,7 @@
 //! The controlling terminal, and the process groups that take turns in its
 //! foreground.
 //!
-//! SIGTTOU is held back in every thread: a process that is not in the
+//! SIGTTOU is blocked whenever these are called: a process that is not in the
 //! foreground may change it without being stopped.
 
 #![allow(unsafe_code)]
@@ -13,7 +13,7 @@ use rustix::process::Pid;
 use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
-use super::{NOW, bit, set_mask, take_signal};
+use super::signal;
 
 /// The controlling terminal, on a standard descriptor.
 #[derive(Debug, Clone, Copy)]
@@ -62,12 +62,6 @@ pub fn own_group() -> i32 {
 /// Returns at once where nobody is there to send SIGCONT, for the kernel then
 /// stops nobody: PID 1, and groups without a shell above them.
 pub fn stop_own_group(signal: i32) {
-    if set_mask(libc::SIG_UNBLOCK, bit(signal)).is_err() {
-        return;
-    }
-    // SAFETY: takes no memory; our handling of the signal is the kernel's.
-    unsafe { libc::kill(0, signal) };
-    let _ = set_mask(libc::SIG_BLOCK, bit(signal));
-    // The SIGCONT that let us go on is not another one for the application.
-    let _ = take_signal(bit(libc::SIGCONT), Some(&NOW));
+    // Where it cannot be stopped, it goes on.
+    let _ = signal::stop_own_group(signal);
 }

@@ -14,7 +14,7 @@ import struct
 import sys
 
 CALLS = {  # of x86-64
-    "madvise": 28, "socket": 41, "setsockopt": 54, "rt_sigtimedwait": 128,
+    "rt_sigaction": 13, "madvise": 28, "socket": 41, "setsockopt": 54, "rt_sigtimedwait": 128,
     "sigaltstack": 131, "sched_setscheduler": 144, "prctl": 157,
     "sched_getaffinity": 204, "signalfd4": 289, "recvmmsg": 299, "prlimit64": 302,
     "sendmmsg": 307, "getrandom": 318, "membarrier": 324, "statx": 332,

@@ -19,7 +19,6 @@ use crate::context::ClientContext;
 use crate::proxy::STACK;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::upstream::Ready;
-use crate::sys;
 
 impl Session<'_> {
     /// Sends the request that stands in `request`, its body after it, and passes
@@ -135,7 +134,7 @@ impl Session<'_> {
             thread::Builder::new()
                 .name("upload".to_owned())
                 .stack_size(STACK)
-                .spawn_scoped(scope, sys::held(move || job.run(request, body, writer)))
+                .spawn_scoped(scope, move || job.run(request, body, writer))
                 .map_err(|err| Failed::Refused(no_thread("a large body", &err)))?;
             let upload = Some(job);
             let answered = self.answer(Sent {

@@ -7,7 +7,7 @@ use std::thread;
 
 use super::input::Buffer;
 use crate::proxy::upstream::{Aborter, Reader, Ready, Writer};
-use crate::sys::{alive, held};
+use crate::sys::alive;
 
 /// Passes bytes both ways, `sent` and `received` first.
 ///
@@ -29,7 +29,7 @@ pub fn run(
         let up = thread::Builder::new()
             .name("tunnel".to_owned())
             .stack_size(crate::proxy::STACK)
-            .spawn_scoped(scope, held(|| up(tcp, sent, writer, &aborter)));
+            .spawn_scoped(scope, || up(tcp, sent, writer, &aborter));
         if up.is_err() {
             reader.abort();
         } else if down(tcp, received, reader).is_err() {

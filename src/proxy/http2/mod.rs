@@ -349,7 +349,7 @@ impl Connection<'_> {
             .stack_size(STACK)
             .spawn_scoped(scope, {
                 let close = close.clone();
-                sys::held(move || self.responses(reader, &*close))
+                move || self.responses(reader, &*close)
             });
         let thread = thread.map_err(|error| {
             Refusal::new(
