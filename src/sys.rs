@@ -24,7 +24,6 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-pub use self::allocator::start_is_over;
 pub use self::spawn::{Command, Credentials, become_command, spawn};
 
 /// A set of signals: bit N-1 is signal N.
