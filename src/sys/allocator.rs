@@ -85,7 +85,8 @@ unsafe impl GlobalAlloc for Shelved {
 
 /// Whether it is the size of a full record: header, text, type and tag.
 fn is_shelved(layout: Layout) -> bool {
-    (SMALLEST..=BLOCK).contains(&layout.size()) && layout.align() <= ALIGN
+    let beyond = layout.size().wrapping_sub(SMALLEST);
+    beyond <= BLOCK - SMALLEST && layout.align() <= ALIGN
 }
 
 const fn block() -> Layout {
