@@ -247,7 +247,7 @@ END
 
 # compile CARGO SYSROOT: with the flags, settings and arguments put together above.
 compile() {
-  local cargo=$1 sysroot=$2 home=${CARGO_HOME:-$HOME/.cargo}
+  local cargo=$1 sysroot=$2 home=${CARGO_HOME:-$HOME/.cargo} crates
   # No folder of this machine may show in the bytes.
   flags+=(
     "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust"
@@ -260,6 +260,12 @@ compile() {
     "-Crelocation-model=pie" "-Ctarget-feature=+crt-static" "-Crelro-level=full"
     "-Clink-arg=-Wl,-z,separate-code,-z,noexecstack,-z,text"
   )
+  # A registry's folder is named after its address and a hash, and is there once
+  # a crate was fetched from it. Of two that fit, the compiler takes the last.
+  "$cargo" fetch --quiet --locked --target "$target"
+  for crates in "$home"/registry/src/*/; do
+    flags+=("--remap-path-prefix=${crates%/}=/cargo")
+  done
   # ring's C never unwinds, so it needs no tables for it.
   c_flags+=(-fno-asynchronous-unwind-tables "-ffile-prefix-map=$home=/cargo")
   settings+=(
