@@ -135,6 +135,7 @@ with_rustup_target() {
     settings+=("$(cargo_variable LINKER)=$cc")
   fi
   settings+=("CC_${target//-/_}=$cc")
+  [ "$arch" = x86_64 ] || link_with "$(rustc --print target-libdir --target "$target")/self-contained"
   # Its standard library has musl and LLVM's libunwind in it.
   part rust-std "$(rustc --version | awk '{ print $2 }')" "(MIT OR Apache-2.0) AND Apache-2.0 WITH LLVM-exception" \
     "$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html" >"$lib/parts"
@@ -153,7 +154,7 @@ with_debian() {
     # Alone in a folder, so that -L finds nothing else there.
     cp "/usr/lib/llvm-${unwinder//[!0-9]/}/lib/libunwind.a" "$lib/"
     musl_gcc="musl-gcc"
-    flags+=("-Clink-self-contained=no")
+    link_with /usr/lib/$arch-linux-musl
   else
     install_packages "${for_any[@]}" "$(cross_gcc)" "${rust[@]}"
     fetch_foreign musl-dev $unwinder
@@ -170,26 +171,32 @@ with_debian() {
   fortify_c >"$lib/fortify.c"
   $musl_gcc "${c_flags[@]}" -Os -fno-stack-protector -fno-asynchronous-unwind-tables \
     -ffunction-sections -c "$lib/fortify.c" -o "$lib/fortify.o"
-  settings+=("CC_${target//-/_}=$musl_gcc" "$(cargo_variable LINKER)=$musl_gcc" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1)
+  settings+=("CC_${target//-/_}=$musl_gcc" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1)
   flags=("-Clink-arg=-L$lib" "-Clink-arg=$lib/fortify.o" "${flags[@]}")
   arguments+=(-Z "build-std=std,panic_unwind${with_test_crate-}" -Z "build-std-features=optimize_for_size,panic-unwind")
   compile /usr/bin/cargo /usr
 }
 
-# Debian has no musl-gcc for another architecture. This is what it would do.
+# Debian has no musl-gcc for another architecture. This is how it would compile.
 like_musl_gcc() {
-  local musl=$foreign/usr/lib/$arch-linux-musl object
   musl_gcc=${cross}gcc
   # Absolute, for C is compiled in the folder of its crate.
   c_flags=(-nostdinc "-isystem$PWD/$foreign/usr/include/$arch-linux-musl"
     "-isystem$($musl_gcc -print-file-name=include)" -mno-outline-atomics)
-  flags+=("-Clink-self-contained=no" -Zunstable-options "-Zpre-link-arg=-nostartfiles" "-Clink-arg=-L$musl")
-  for object in "$musl/crt1.o" "$musl/crti.o" "$($musl_gcc -print-file-name=crtbeginT.o)"; do
-    flags+=("-Zpre-link-arg=$object")
+  link_with "$foreign/usr/lib/$arch-linux-musl"
+}
+
+# link_with FOLDER: links what is in musl's folder as gcc's -static-pie does for
+# glibc. musl-gcc takes the start of a program that has a dynamic linker, and rustc
+# asks for a fixed address on aarch64; of what gcc is told, the last holds.
+link_with() {
+  local gcc=${cross}gcc word
+  flags+=("-Clink-self-contained=no" "-Clink-arg=-L$1")
+  for word in -nostdlib -static-pie "$1/rcrt1.o" "$1/crti.o" "$($gcc -print-file-name=crtbeginS.o)" \
+    -Wl,-Bstatic -lc -lgcc "$($gcc -print-file-name=crtendS.o)" "$1/crtn.o"; do
+    flags+=("-Clink-arg=$word")
   done
-  for object in -lgcc "$($musl_gcc -print-file-name=crtend.o)" "$musl/crtn.o"; do
-    flags+=("-Clink-arg=$object")
-  done
+  settings+=("$(cargo_variable LINKER)=$gcc")
 }
 
 upstream_version() { installed_version "$1" | sed 's/[+-].*//'; }
@@ -240,7 +247,7 @@ END
 
 # compile CARGO SYSROOT: with the flags, settings and arguments put together above.
 compile() {
-  local cargo=$1 sysroot=$2 home=${CARGO_HOME:-$HOME/.cargo}
+  local cargo=$1 sysroot=$2 home=${CARGO_HOME:-$HOME/.cargo} crates
   # No folder of this machine may show in the bytes.
   flags+=(
     "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust"
@@ -248,10 +255,17 @@ compile() {
     "--remap-path-prefix=$home=/cargo"
     "--remap-path-prefix=$PWD=/runsd"
     "-Clink-arg=-Wl,--build-id=none" "-Cforce-frame-pointers=yes"
-    # At a fixed address and in two segments: to relocate 48 kB at each start
-    # and to map two segments more is a seventh of what runsd adds to one.
-    "-Crelocation-model=static" "-Clink-arg=-Wl,-z,noseparate-code" "-Clink-arg=-Wl,-z,norelro"
+    # A static PIE: it runs at an address that the kernel draws at each start, and
+    # what is relocated there is read-only before main. Only code is executable.
+    "-Crelocation-model=pie" "-Ctarget-feature=+crt-static" "-Crelro-level=full"
+    "-Clink-arg=-Wl,-z,separate-code,-z,noexecstack,-z,text"
   )
+  # A registry's folder is named after its address and a hash, and is there once
+  # a crate was fetched from it. Of two that fit, the compiler takes the last.
+  "$cargo" fetch --quiet --locked --target "$target"
+  for crates in "$home"/registry/src/*/; do
+    flags+=("--remap-path-prefix=${crates%/}=/cargo")
+  done
   # ring's C never unwinds, so it needs no tables for it.
   c_flags+=(-fno-asynchronous-unwind-tables "-ffile-prefix-map=$home=/cargo")
   settings+=(
@@ -283,15 +297,34 @@ commit() {
 check() {
   local size
   size=$(stat -c %s "$1")
-  readelf -hW "$1" | grep -q 'Type: *EXEC' || die "runsd has to be relocated at each start"
-  ! readelf -lW "$1" | grep -q INTERP || die "runsd wants an interpreter; it has to be static"
-  ! readelf -dW "$1" | grep -q NEEDED || die "runsd wants shared libraries; it has to be static"
+  check_hardened "$1"
   ! readelf -SW "$1" | grep -q '\.symtab' || die "runsd is not stripped"
   readelf -SW "$1" | grep -q '\.eh_frame ' || die "runsd cannot unwind"
   [ -n "$cross" ] || "$1" -version >/dev/null || die "runsd -version fails"
   [ "$size" -le $limit ] || die "runsd has $size bytes; $limit are allowed"
-  echo "$binary: $size bytes, static, for $arch"
+  echo "$binary: $size bytes, a static PIE with full RELRO, for $arch"
 }
+
+# check_hardened FILE: by what readelf says, it is as `compile` asks for.
+check_hardened() {
+  local header segments dynamic
+  header=$(readelf -hW "$1") segments=$(readelf -lW "$1") dynamic=$(readelf -dW "$1")
+  has "$header" 'Type: +DYN' || die "runsd has a fixed address; it has to be a PIE"
+  has "$dynamic" 'FLAGS_1\).* PIE' || die "runsd is not marked as a PIE"
+  ! has "$segments" 'INTERP' || die "runsd wants an interpreter; it has to be static"
+  ! has "$dynamic" 'NEEDED' || die "runsd wants shared libraries; it has to be static"
+  has "$segments" 'GNU_RELRO' || die "what is relocated stays writable; RELRO is missing"
+  has "$dynamic" 'FLAGS_1\).* NOW' || die "RELRO is not full; -z now is missing"
+  ! has "$dynamic" 'TEXTREL' || die "relocations write to code (TEXTREL)"
+  has "$segments" 'GNU_STACK.* RW +0x' || die "the stack is executable, or its segment is missing"
+  ! has "$segments" 'LOAD.* (RWE|WE) ' || die "a segment is writable and executable"
+  # Type, offset, two addresses, two sizes, flags: only what holds .text may be executable.
+  [ "$(grep -cE '^ +LOAD.* R E ' <<<"$segments")" = 1 ] || die "not one segment is code, but several or none"
+  ! has "$segments" '^ +[0-9]+ .*(\.text.*\.rodata|\.rodata.*\.text|\.text.*\.eh_frame)' ||
+    die "code and constants share a segment"
+}
+
+has() { grep -qE "$2" <<<"$1"; }
 
 # Bytes by crate, as far as symbols have names; the rest by section. What has no
 # crate in its name is known by the archive it comes from.

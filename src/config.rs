@@ -191,7 +191,7 @@ impl Names {
         let name = service::relative(text, &self.zone);
         let named = match self.routes.iter().find(|route| route.name == name) {
             Some(route) => Named::Route(route),
-            None => Named::Service(Service::parse(text, &self.zone)?),
+            None => Named::Service(Service::parse(&name)?),
         };
         let Some(only) = &self.only else {
             return Some(named);

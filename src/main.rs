@@ -136,7 +136,6 @@ fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
 
 /// Serves from this thread and those that it starts.
 fn serve(args: Args, ports: Ports, rewritten: Option<&Rewritten>) {
-    sys::start_is_over();
     let config = Config::new(args, |name| env::var_os(name));
     let served = ports.serve(&config, |nameservers, port, open| {
         Proxy::new(&config, nameservers, port, open)

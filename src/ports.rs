@@ -197,8 +197,6 @@ impl Ports {
             warm.warm();
             // After what the first request waits for.
             warm.limit_memory();
-            // What only the start runs through goes from memory, when it has.
-            sys::memory::forget_code();
         };
         if let Err(err) = spawn("warm", warm) {
             // The first request does it, then.

@@ -17,19 +17,17 @@ pub struct Service {
 }
 
 impl Service {
-    /// Reads a name, in any case, with or without a trailing dot, with or
-    /// without `.zone` at its end (`zone` in lower case, without outer dots).
+    /// Reads what [`relative`] made of a name.
     ///
     /// `None` for whatever cannot be a service: a wrong shape, a label over
     /// 63 octets, or a name that has a meaning of its own ([`RESERVED`]).
-    pub fn parse(text: &str, zone: &str) -> Option<Service> {
-        let name = relative(text, zone);
+    pub fn parse(name: &str) -> Option<Service> {
         let mut labels = name.split('.');
         let first = labels.next()?;
         let region = labels.next();
         let project = labels.next();
-        let (tag, service) = match first.split_once("---") {
-            Some((tag, service)) => (Some(tag), service),
+        let (tag, service) = match three_dashes(first) {
+            Some(at) => (Some(&first[..at]), &first[at + 3..]),
             None => (None, first),
         };
         let fits = labels.next().is_none()
@@ -53,7 +51,8 @@ impl Service {
 /// machine.
 pub const RESERVED: [&str; 2] = ["metadata", "localhost"];
 
-/// The name in lower case, without a trailing dot and without the zone.
+/// The name in lower case, without a trailing dot, and without `.zone` at its end
+/// (`zone` in lower case, without outer dots).
 pub fn relative(text: &str, zone: &str) -> String {
     let mut name = text.to_ascii_lowercase();
     if name.ends_with('.') {
@@ -65,12 +64,23 @@ pub fn relative(text: &str, zone: &str) -> String {
     name
 }
 
+/// Where the first three dashes in a row begin. std's search prepares tables for
+/// each name that is looked at, a sixth of the work for a query.
+fn three_dashes(text: &str) -> Option<usize> {
+    let mut row = 0;
+    let end = text.bytes().position(|byte| {
+        row = if byte == b'-' { row + 1 } else { 0 };
+        row == 3
+    })?;
+    Some(end - 2)
+}
+
 fn is_service_name(text: &str) -> bool {
     (1..=49).contains(&text.len())
         && text.as_bytes()[0].is_ascii_lowercase()
         && is_label_tail(text)
         // Three dashes part a tag from a service; neither may hold them.
-        && !text.contains("---")
+        && three_dashes(text).is_none()
 }
 
 fn is_tag(text: &str) -> bool {
@@ -163,7 +173,11 @@ mod tests {
             ("hello.us-east", None),
             ("h\u{e9}llo", None),
         ] {
-            assert_eq!(Service::parse(text, "run.internal"), want, "{text:?}");
+            assert_eq!(
+                Service::parse(&relative(text, "run.internal")),
+                want,
+                "{text:?}"
+            );
         }
     }
 

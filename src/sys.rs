@@ -20,7 +20,6 @@ pub mod splice;
 mod start;
 pub mod terminal;
 
-pub use self::allocator::start_is_over;
 pub use self::child::{ChildState, Ended, adopt_orphans, reap};
 pub use self::net::{is_quiet, reset_on_close};
 pub use self::process::{address_space, batch, ids, raise_descriptors};

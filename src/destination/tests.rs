@@ -21,7 +21,7 @@ fn hash() -> Form {
 }
 
 fn service(text: &str) -> Service {
-    Service::parse(text, "run.internal").expect(text)
+    Service::parse(&crate::service::relative(text, "run.internal")).expect(text)
 }
 
 #[test]

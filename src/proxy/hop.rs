@@ -1,10 +1,12 @@
 //! Fields that are about one connection, in HTTP/1 and HTTP/2 alike. Pure.
 
+use crate::proxy::syntax::is_named;
+
 /// Whether a field is for the next hop alone (RFC 9110 sections 7.6.1 and
 /// 11.7); `name` in any case. What such fields announce (body, upgrade,
 /// trailers) is written anew where it holds.
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
-    let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+    let is = |wanted: &str| is_named(name, wanted);
     // Most names differ by their length already.
     match name.len() {
         2 => is("te"),

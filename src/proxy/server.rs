@@ -212,7 +212,11 @@ fn read_first(permit: &Permit, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
         // for another client.
         permit.set_silent();
     }
-    bytes.resize(n.max(FIRST), 0);
+    match n {
+        // In one piece: `resize` sets octet by octet.
+        0 => bytes = vec![0; FIRST],
+        _ => bytes.resize(n.max(FIRST), 0),
+    }
     // "PRI" is no method of HTTP/1, so few bytes tell (RFC 9113 section 3.4).
     while n < PREFACE.len() && PREFACE.starts_with(&bytes[..n]) {
         match tcp.read(&mut bytes[n..]) {

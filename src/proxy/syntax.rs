@@ -5,6 +5,7 @@
 //! too: what HTTP/2 passes on may become a line of HTTP/1 behind the next hop.
 
 use std::fmt;
+use std::iter;
 
 use super::refusal::{Kind, Refusal};
 use crate::authority::{Authority, AuthorityError};
@@ -237,6 +238,16 @@ fn characters(text: &[u8]) -> Result<(), Malformed> {
     }
 }
 
+/// Whether `name` is `lower`, in any case; `lower` itself has no capital letters.
+///
+/// Each header of each request comes by here, a few times. std's function is
+/// compiled for size into a call for each octet.
+pub fn is_named(name: &[u8], lower: &str) -> bool {
+    name.len() == lower.len()
+        && iter::zip(name, lower.as_bytes())
+            .all(|(octet, wanted)| octet.to_ascii_lowercase() == *wanted)
+}
+
 /// Whether an octet is of a class.
 pub fn is(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
@@ -284,6 +295,24 @@ pub const MAX_TARGET_LEN: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_in_any_case() {
+        for (name, is_one) in [
+            ("content-length", true),
+            ("Content-LENGTH", true),
+            ("content-lengt", false),
+            ("content-length ", false),
+            ("content_length", false),
+            ("content\rlength", false), // "-" but for the bit of the case
+        ] {
+            assert_eq!(
+                is_named(name.as_bytes(), "content-length"),
+                is_one,
+                "{name}"
+            );
+        }
+    }
 
     #[test]
     fn methods() {

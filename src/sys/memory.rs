@@ -1,11 +1,9 @@
-//! Memory that was taken once and is no longer needed: of a thread's stack, and
-//! of what only the start of the program runs through.
+//! Memory of a thread's stack that was taken once and is no longer needed.
 
 #![allow(unsafe_code)]
 
 use std::mem;
 use std::ptr;
-use std::slice;
 
 /// Gives the kernel back what this thread's stack has taken below the caller.
 ///
@@ -15,7 +13,7 @@ pub fn shrink_stack() {
     let here = 0_u8;
     let here = ptr::from_ref(&here).addr();
     let Some(lowest) = lowest() else { return };
-    // Rounded up, and down: only whole pages can go.
+    // Rounded up, and down: madvise takes whole pages only.
     let page = page_size();
     let start = lowest.addr().next_multiple_of(page);
     let end = here.saturating_sub(ROOM) / page * page;
@@ -28,42 +26,6 @@ pub fn shrink_stack() {
     // nothing may point to what is below. Pages come back, as zeros, when the
     // stack grows again.
     unsafe { libc::madvise(start, end - start.addr(), libc::MADV_DONTNEED) };
-}
-
-/// Lets go of the program's code and constants: what is still used comes back
-/// from the file, mostly without a read, and the rest was for the start alone.
-pub fn forget_code() {
-    // SAFETY: the callback is called before this returns, with what it expects.
-    unsafe { libc::dl_iterate_phdr(Some(forget_segments), ptr::null_mut()) };
-}
-
-unsafe extern "C" fn forget_segments(
-    info: *mut libc::dl_phdr_info,
-    _: usize,
-    _: *mut libc::c_void,
-) -> libc::c_int {
-    // SAFETY: the table of segments is the program's own, and stays.
-    let (base, segments) = unsafe {
-        let info = &*info;
-        let count = usize::from(info.dlpi_phnum);
-        (info.dlpi_addr, slice::from_raw_parts(info.dlpi_phdr, count))
-    };
-    for segment in segments {
-        if segment.p_type != libc::PT_LOAD || segment.p_flags & libc::PF_W != 0 {
-            continue;
-        }
-        let [Ok(start), Ok(len)] = [base + segment.p_vaddr, segment.p_memsz].map(usize::try_from)
-        else {
-            continue;
-        };
-        let first = start - start % page_size();
-        let place = ptr::with_exposed_provenance_mut::<libc::c_void>(first);
-        // SAFETY: these pages are mapped from the program's file and nobody
-        // could have written to them, so what is dropped can be read again,
-        // also while other threads run in it.
-        unsafe { libc::madvise(place, start + len - first, libc::MADV_DONTNEED) };
-    }
-    1 // The first is the program itself; its libraries, if any, are others', too.
 }
 
 /// The lowest address of this thread's stack.
@@ -93,8 +55,9 @@ fn page_size() -> usize {
 
 /// The largest page of x86-64 and arm64: a multiple of every other.
 const LARGEST_PAGE: usize = 65_536;
-/// What the calls made here may still need below them.
-const ROOM: usize = 512;
+/// Bytes below the caller's frame that keep their pages: far more than the calls
+/// made here need, whatever a compiler makes of their frames. A page of x86-64.
+const ROOM: usize = 4096;
 
 #[cfg(test)]
 mod tests {

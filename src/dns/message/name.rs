@@ -19,7 +19,10 @@ pub fn read_name(wire: &[u8], at: usize, compressed: bool) -> Option<(String, us
     loop {
         let len = usize::from(*wire.get(at)?);
         match len {
-            0 => return Some((text, end.unwrap_or(at + 1))),
+            0 => {
+                text.make_ascii_lowercase();
+                return Some((text, end.unwrap_or(at + 1)));
+            }
             1..=63 => {
                 octets += len + 1;
                 if octets > 255 {
@@ -28,9 +31,7 @@ pub fn read_name(wire: &[u8], at: usize, compressed: bool) -> Option<(String, us
                 if !text.is_empty() {
                     text.push('.');
                 }
-                for &byte in wire.get(at + 1..at + 1 + len)? {
-                    push_byte(byte, &mut text);
-                }
+                push_label(wire.get(at + 1..at + 1 + len)?, &mut text);
                 at += len + 1;
             }
             0xc0.. if compressed => {
@@ -47,13 +48,18 @@ pub fn read_name(wire: &[u8], at: usize, compressed: bool) -> Option<(String, us
     }
 }
 
-fn push_byte(byte: u8, text: &mut String) {
-    if byte.is_ascii_graphic() && byte != b'.' && byte != b'\\' {
-        text.push(char::from(byte.to_ascii_lowercase()));
-    } else {
-        text.push('\\');
-        for digit in [byte / 100, byte / 10 % 10, byte % 10] {
-            text.push(char::from(b'0' + digit));
+fn push_label(label: &[u8], text: &mut String) {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'.' && byte != b'\\';
+    match str::from_utf8(label) {
+        // Nearly every label is, and is copied in one piece.
+        Ok(plain) if plain.bytes().all(is_plain) => text.push_str(plain),
+        _ => {
+            for &byte in label {
+                match is_plain(byte) {
+                    true => text.push(char::from(byte)),
+                    false => *text += &format!("\\{byte:03}"),
+                }
+            }
         }
     }
 }

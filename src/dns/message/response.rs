@@ -27,7 +27,7 @@ pub fn answers(response: &[u8], id: u16, query: &[u8], end: usize) -> bool {
     let (name, numbers) = question.split_at(question.len() - 4);
     let (asked_name, asked_numbers) = asked[HEADER..].split_at(question.len() - 4);
     number(response, 4) == Some(1)
-        && name.eq_ignore_ascii_case(asked_name)
+        && (name == asked_name || name.eq_ignore_ascii_case(asked_name))
         && numbers == asked_numbers
 }
 

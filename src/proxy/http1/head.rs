@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Range;
 
 pub use self::progress::Progress;
-use crate::proxy::syntax::{self, BLANK, Malformed, TEXT, TOKEN, is};
+use crate::proxy::syntax::{self, BLANK, Malformed, TEXT, TOKEN, is, is_named};
 
 /// The head of a request or a response; its parts are places in its bytes.
 ///
@@ -238,8 +238,7 @@ impl Head {
         fields
             .iter()
             .filter(move |field| {
-                field.name.len() == name.len()
-                    && input[field.name.clone()].eq_ignore_ascii_case(name.as_bytes())
+                field.name.len() == name.len() && is_named(&input[field.name.clone()], name)
             })
             .map(move |field| &input[field.value.clone()])
     }
@@ -253,7 +252,7 @@ impl Head {
     pub fn lists(&self, input: &[u8], name: &'static str, word: &str) -> bool {
         self.all(input, name)
             .flat_map(members)
-            .any(|member| member.eq_ignore_ascii_case(word.as_bytes()))
+            .any(|member| is_named(member, word))
     }
 
     /// The one Host header; HTTP/1.0 may do without.
@@ -307,7 +306,7 @@ impl Head {
 
     fn chunked(&self, input: &[u8]) -> Result<bool, BadHead> {
         let mut codings = self.all(input, "transfer-encoding").flat_map(members);
-        let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+        let is_chunked = |coding: &[u8]| is_named(coding, "chunked");
         match (codings.next(), codings.next()) {
             // The header may be there and list nothing; who knows what that means?
             (None, _) if self.get(input, "transfer-encoding").is_none() => Ok(false),

@@ -10,6 +10,7 @@ use crate::proxy::hop::is_hop_by_hop;
 use crate::proxy::route::{
     AUTHORIZATION, Change, Changes, SERVERLESS, USER_AGENT, cookie_back, location_back,
 };
+use crate::proxy::syntax::is_named;
 use crate::secret::Secret;
 
 /// How a request's head is written for the upstream.
@@ -44,17 +45,17 @@ impl Request<'_> {
             if hop.has(name) {
                 return false;
             }
-            if is(name, "host") || is(name, "content-length") {
+            if is_named(name, "host") || is_named(name, "content-length") {
                 return false;
             }
             let Some(changes) = self.changes else {
                 return true;
             };
-            let change = if is(name, AUTHORIZATION) {
+            let change = if is_named(name, AUTHORIZATION) {
                 changes.authorization
-            } else if is(name, SERVERLESS) {
+            } else if is_named(name, SERVERLESS) {
                 changes.serverless
-            } else if is(name, USER_AGENT) {
+            } else if is_named(name, USER_AGENT) {
                 Change::Remove
             } else {
                 Change::Keep
@@ -94,7 +95,7 @@ pub fn protocols<'a>(head: &Head, input: &'a [u8]) -> impl Iterator<Item = &'a [
         .flat_map(members)
         .filter(|protocol| {
             let name = protocol.split(|&b| b == b'/').next().unwrap_or_default();
-            !is(name, "h2c") && !is(name, "tls")
+            !is_named(name, "h2c") && !is_named(name, "tls")
         })
 }
 
@@ -138,9 +139,9 @@ impl Response<'_> {
             let left_out = hop.has(name)
                 // What a response to HEAD, or a 304, says of a length is about
                 // another response.
-                || is(name, "content-length") && (self.framing != Framing::None || has_no_length)
-                || is(name, "location") && location.is_some()
-                || is(name, "set-cookie") && !cookies.is_empty();
+                || is_named(name, "content-length") && (self.framing != Framing::None || has_no_length)
+                || is_named(name, "location") && location.is_some()
+                || is_named(name, "set-cookie") && !cookies.is_empty();
             !left_out
         });
         if let Some(location) = &location {
@@ -224,10 +225,6 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn is(name: &[u8], wanted: &str) -> bool {
-    name.eq_ignore_ascii_case(wanted.as_bytes())
-}
-
 /// The headers of a message that do not pass: those that are always for one
 /// hop, and those that its `Connection` lists (RFC 9110 section 7.6.1).
 ///
@@ -239,7 +236,7 @@ impl<'a> HopHeaders<'a> {
         let members = head.all(input, "connection").flat_map(members);
         // Nearly always none is left, and nothing is allocated.
         let mut listed: Vec<_> = members
-            .filter(|member| !is_hop_by_hop(member) && !is(member, "close"))
+            .filter(|member| !is_hop_by_hop(member) && !is_named(member, "close"))
             .collect();
         listed.sort_unstable_by(|a, b| by_name(a, b));
         HopHeaders(listed)

@@ -21,6 +21,7 @@
 
 mod answer;
 mod batch;
+mod by_id;
 mod farewell;
 mod flood;
 pub mod frame;

@@ -1,10 +1,11 @@
 //! What both directions of a connection know together: which streams are
 //! open, which runsd answered by itself, and what the settings allow.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::time::Instant;
 
+use super::by_id::ById;
 use super::flood::Bucket;
 use super::frame::{DEFAULT_MAX_FRAME_SIZE, octets, setting};
 use super::hpack;
@@ -12,14 +13,13 @@ use super::note::Note;
 
 /// The state of a connection, behind one lock that is held for a moment only.
 pub struct Streams {
-    /// Streams the upstream knows, until both sides are done. In order: they are
-    /// few, and each frame looks one up, which here costs no hash of its number.
-    open: BTreeMap<u32, Stream>,
+    /// Streams the upstream knows, until both sides are done.
+    open: ById<Stream>,
     /// Streams that are over, while the client may not know and still send on
     /// them: the upstream must not hear of that. With each is how much of its
     /// body was thrown away, or the largest number where the client needs no
     /// more of the stream's window. At most [`MAX_DISCARDED`].
-    discarded: BTreeMap<u32, usize>,
+    discarded: ById<usize>,
     /// The highest stream that did not fit into `discarded` any more.
     forgotten: u32,
     /// The last stream that the client began.
@@ -137,8 +137,8 @@ pub enum Side {
 impl Streams {
     pub fn new(now: Instant) -> Streams {
         Streams {
-            open: BTreeMap::new(),
-            discarded: BTreeMap::new(),
+            open: ById::new(),
+            discarded: ById::new(),
             forgotten: 0,
             last: 0,
             skipped: VecDeque::new(),
@@ -183,7 +183,7 @@ impl Streams {
     pub fn has_room(&self) -> bool {
         // Mostly that is all there is to count.
         self.open.len() < self.upstream_max_streams || {
-            let known = self.open.values().filter(|stream| !stream.waiting);
+            let known = self.open.iter().filter(|(_, stream)| !stream.waiting);
             known.count() < self.upstream_max_streams
         }
     }
@@ -196,13 +196,13 @@ impl Streams {
 
     /// Whether a request waits until there is room for it.
     pub fn is_waiting(&self, id: u32) -> bool {
-        self.open.get(&id).is_some_and(|stream| stream.waiting)
+        self.open.get(id).is_some_and(|stream| stream.waiting)
     }
 
     /// A request that waited goes up, if there is room for it.
     pub fn start(&mut self, id: u32) -> bool {
         let has_room = self.has_room() && !self.over;
-        if let Some(stream) = self.open.get_mut(&id).filter(|_| has_room) {
+        if let Some(stream) = self.open.get_mut(id).filter(|_| has_room) {
             stream.waiting = false;
         }
         has_room
@@ -258,7 +258,7 @@ impl Streams {
 
     /// What a stream is to a frame of the client.
     pub fn state(&self, id: u32) -> State {
-        if let Some(stream) = self.open.get(&id) {
+        if let Some(stream) = self.open.get(id) {
             return match stream.client_done {
                 true => State::HalfClosed,
                 false => State::Open,
@@ -274,7 +274,7 @@ impl Streams {
         let is_skipped = |&(from, to): &(u32, u32)| from <= id && id <= to;
         if id > self.last || self.skipped.iter().any(is_skipped) {
             State::Idle
-        } else if id <= self.forgotten || self.discarded.contains_key(&id) {
+        } else if id <= self.forgotten || self.discarded.get(id).is_some() {
             State::Discarded
         } else {
             State::Closed
@@ -284,20 +284,20 @@ impl Streams {
     /// DATA of an open stream; whether its body is as long as was said.
     pub fn received(&mut self, id: u32, len: usize, end: bool) -> bool {
         self.open
-            .get_mut(&id)
+            .get_mut(id)
             .is_none_or(|stream| stream.receive(len, end))
     }
 
     /// Throws away `len` octets of a discarded stream; how many it were in all.
     pub fn swallowed(&mut self, id: u32, len: usize) -> Option<usize> {
-        let sum = self.discarded.get_mut(&id)?;
+        let sum = self.discarded.get_mut(id)?;
         *sum = sum.saturating_add(len);
         Some(*sum)
     }
 
     /// The client ended a discarded stream.
     pub fn discarded_ended(&mut self, id: u32) {
-        self.discarded.remove(&id);
+        self.discarded.remove(id);
     }
 
     /// The upstream promised a stream of its own.
@@ -316,7 +316,8 @@ impl Streams {
     /// hears in its place.
     pub fn upstream_goes(&mut self, last: u32) -> u32 {
         let last = self.goaway(last);
-        let above: Vec<u32> = self.open.keys().copied().filter(|&id| id > last).collect();
+        let ids = self.open.iter().map(|(id, _)| id);
+        let above: Vec<u32> = ids.filter(|&id| id > last).collect();
         for id in above {
             self.remove(id);
         }
@@ -326,7 +327,7 @@ impl Streams {
     /// The upstream's answer has begun; what was noted of its request, the
     /// first time.
     pub fn answer_began(&mut self, id: u32) -> Option<Note> {
-        let stream = self.open.get_mut(&id)?;
+        let stream = self.open.get_mut(id)?;
         if !mem::replace(&mut stream.answered, true) {
             // The share of early resets counts, not their number.
             self.early_resets.give();
@@ -336,7 +337,7 @@ impl Streams {
 
     /// A side said END_STREAM.
     pub fn ended(&mut self, id: u32, side: Side) {
-        let Some(stream) = self.open.get_mut(&id) else {
+        let Some(stream) = self.open.get_mut(id) else {
             return;
         };
         match side {
@@ -344,7 +345,7 @@ impl Streams {
             Side::Upstream => stream.upstream_done = true,
         }
         if stream.client_done && stream.upstream_done {
-            self.open.remove(&id);
+            self.open.remove(id);
         }
     }
 
@@ -352,7 +353,7 @@ impl Streams {
     pub fn reset_by_client(&mut self, id: u32, now: Instant) {
         // One that waited has cost the upstream nothing.
         let costs = |stream: Stream| !stream.answered && !stream.waiting;
-        if self.open.remove(&id).is_some_and(costs) {
+        if self.open.remove(id).is_some_and(costs) {
             self.count_early_reset(now);
         }
     }
@@ -370,10 +371,10 @@ impl Streams {
     /// make the client's too wide.
     pub fn answered_early(&mut self, id: u32) -> bool {
         let is_narrow = self.upstream_stream_window <= 1 << 30;
-        let stream = self.open.get(&id);
+        let stream = self.open.get(id);
         let is_early = stream.is_some_and(|stream| stream.upstream_done && !stream.client_done);
         if is_early && is_narrow {
-            self.open.remove(&id);
+            self.open.remove(id);
             self.discard_answered(id);
         }
         is_early && is_narrow
@@ -389,7 +390,7 @@ impl Streams {
 
     /// Ends an open stream of which the client does not know yet.
     fn remove(&mut self, id: u32) -> Option<Stream> {
-        let stream = self.open.remove(&id)?;
+        let stream = self.open.remove(id)?;
         if !stream.client_done {
             self.discard(id);
         }
@@ -412,7 +413,7 @@ impl Streams {
     /// Ends everything: the streams that are still open, in order.
     pub fn end_all(&mut self) -> Vec<(u32, Stream)> {
         self.over = true;
-        mem::take(&mut self.open).into_iter().collect()
+        mem::take(&mut self.open).into_vec()
     }
 
     /// The client's settings, before they go up.
