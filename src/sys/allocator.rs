@@ -160,7 +160,8 @@ pub fn start_is_over() {
 /// More than a start takes; in bytes.
 const EARLY_SIZE: usize = 8 * 1024;
 
-/// Whether it is the size of a full record: header, text, type and tag.
+/// Whether it is the size of a full record's text, or of the record: header,
+/// text, type and tag.
 fn is_shelved(layout: Layout) -> bool {
     (SMALLEST..=BLOCK).contains(&layout.size()) && layout.align() <= ALIGN
 }
@@ -172,7 +173,7 @@ const fn block() -> Layout {
 
 /// Blocks are of this size, and serve what is not much smaller.
 const BLOCK: usize = 16 * 1024 + 64;
-const SMALLEST: usize = 16 * 1024 + 1;
+const SMALLEST: usize = 16 * 1024;
 const ALIGN: usize = 16;
 /// How many are kept: the records of two large writes.
 const BLOCKS: usize = 8;
