@@ -1,6 +1,7 @@
 //! The proxy: what all connections share. `server` has the listeners and the
 //! threads.
 
+mod buffer;
 mod conn_limit;
 pub mod hint;
 mod hop;
@@ -9,7 +10,6 @@ pub mod http2;
 mod memory;
 mod policy;
 pub mod refusal;
-mod room;
 pub mod route;
 mod seen;
 mod server;
@@ -17,7 +17,7 @@ pub mod syntax;
 mod trace;
 pub mod upstream;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use log::{error, warn};
@@ -305,4 +305,9 @@ fn foreign(host: &str, asked: &str) -> Result<Goal, Refusal> {
         authority: asked.to_owned(),
         foreign: true,
     })
+}
+
+/// Locks, whatever happened to who locked before.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,17 +4,17 @@
 //! `addresses.rs`; the TLS handshake is in `handshake.rs`, with what it
 //! encrypts in `crypto.rs` and what it trusts in `trust.rs`; `failure.rs` says
 //! why one of these failed. What happens on a connection once it stands is in
-//! `stream.rs`, and the idle ones are in `pool.rs`. No other room knows rustls.
+//! `stream.rs`, its records are rustls's, by `tls.rs`, and the idle ones are in
+//! `pool.rs`. No other room knows rustls.
 
 mod addresses;
 mod crypto;
 mod dial;
 mod failure;
 mod handshake;
-mod incoming;
 mod pool;
-mod record;
 mod stream;
+mod tls;
 mod trust;
 mod words;
 
@@ -31,7 +31,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 pub use failure::DialError;
 use stream::Found;
-pub use stream::{Aborter, Reader, Writer, send};
+pub use stream::{Aborter, Reader, Writer};
 
 use self::dial::Dialer;
 use self::pool::{Key, Pool};

@@ -83,7 +83,8 @@ unsafe impl GlobalAlloc for Shelved {
     }
 }
 
-/// Whether it is the size of a full record: header, text, type and tag.
+/// Whether it is the size of a full record's text, or of the record: header,
+/// text, type and tag.
 fn is_shelved(layout: Layout) -> bool {
     let beyond = layout.size().wrapping_sub(SMALLEST);
     beyond <= BLOCK - SMALLEST && layout.align() <= ALIGN
@@ -96,7 +97,7 @@ const fn block() -> Layout {
 
 /// Blocks are of this size, and serve what is not much smaller.
 const BLOCK: usize = 16 * 1024 + 64;
-const SMALLEST: usize = 16 * 1024 + 1;
+const SMALLEST: usize = 16 * 1024;
 const ALIGN: usize = 16;
 /// How many are kept: the records of two large writes.
 const BLOCKS: usize = 8;

@@ -18,7 +18,7 @@ use super::{Failed, Session};
 use crate::proxy::Refused;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::route::is_invalid_token;
-use crate::proxy::upstream::{Reader, send};
+use crate::proxy::upstream::Reader;
 use crate::sys;
 use crate::sys::peer::{Peer, peer};
 
@@ -146,7 +146,7 @@ impl Session<'_> {
         let Some(body) = Body::new(framing) else {
             self.send_down(sent.reader)?;
             // Bytes after an answer that has no body belong to nobody.
-            let clean = self.answer.is_empty() && sent.reader.pieces().next().is_none();
+            let clean = self.answer.is_empty() && sent.reader.unread().is_empty();
             let again = reusable && clean;
             return Ok(Answered::Done { keep, again });
         };
@@ -218,7 +218,7 @@ impl Session<'_> {
                 self.send_down(sent.reader)?;
             }
             if ended {
-                return Ok(self.answer.len() == n && sent.reader.pieces().next().is_none());
+                return Ok(self.answer.len() == n && sent.reader.unread().is_empty());
             }
             self.answer.clear();
             if no.is_none() && !unchunk {
@@ -257,26 +257,16 @@ impl Session<'_> {
                 }
                 Err(err) => return Err(self.cut(sent, &err)),
             }
-            let (mut passed, mut ended, mut bad) = (0, false, None);
-            let parts = sent.reader.pieces().map_while(|piece| {
-                if ended {
-                    return None;
-                }
-                let taken = body.take(piece, |_| {});
-                bad = taken.err();
-                let (n, done) = taken.ok()?;
-                passed += n;
-                ended = done;
-                Some(&piece[..n])
-            });
-            let done = send(self.tcp, parts);
-            done.map_err(|_| gone(sent.reader))?;
+            let bytes = sent.reader.unread();
+            let (passed, ended) = body
+                .take(bytes, |_| {})
+                .map_err(|bad| self.cut(sent, &bad))?;
+            (&mut &*self.tcp)
+                .write_all(&bytes[..passed])
+                .map_err(|_| gone(sent.reader))?;
             sent.reader.consume(passed);
-            if let Some(bad) = bad {
-                return Err(self.cut(sent, &bad));
-            }
             match (ended, passed) {
-                (true, _) => return Ok(sent.reader.pieces().next().is_none()),
+                (true, _) => return Ok(sent.reader.unread().is_empty()),
                 (false, 0) if matches!(body, Body::Close) => return Ok(false),
                 (false, 0) => return Err(self.cut(sent, &ENDED)),
                 (false, _) => {}
@@ -308,17 +298,13 @@ impl Session<'_> {
         }
     }
 
-    /// Reads more behind what `answer` holds, and no more than one piece: what
-    /// follows a head can go without a stop here.
+    /// Reads more behind what `answer` holds, and no more than a head mostly
+    /// needs: what follows it can go without a stop here.
     fn receive(&mut self, reader: &mut Reader) -> io::Result<usize> {
         reader.fill()?;
-        let n = match reader.pieces().next() {
-            Some(piece) => {
-                self.answer.extend_from_slice(piece);
-                piece.len()
-            }
-            None => 0,
-        };
+        let bytes = reader.unread();
+        let n = bytes.len().min(ONE_READ);
+        self.answer.extend_from_slice(&bytes[..n]);
         reader.consume(n);
         Ok(n)
     }
@@ -388,6 +374,8 @@ fn bad_answer(asked: &Asked, bad: BadHead) -> Refusal {
 /// How many interim answers one request may have: one in less than four
 /// seconds for an hour, the longest that Cloud Run lets a request take.
 pub const MAX_INTERIM: usize = 1000;
+/// Bytes taken at once while a head is read, or looked at: those of a TLS record.
+const ONE_READ: usize = 16 * 1024;
 const ENDED: &str = "the connection was closed in its middle";
 /// How long a client that sends nothing more may wait for its answer, where
 /// nothing tells whether it is still there to read it.

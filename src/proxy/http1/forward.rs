@@ -99,7 +99,7 @@ impl Session<'_> {
         // Not used up: what follows it is found by `RequestBody::finish`.
         let sent = match body.bytes() {
             [] => connection.writer.write_all(request),
-            bytes => connection.writer.write_parts(&[request, bytes]),
+            bytes => connection.writer.write_all(&[request, bytes].concat()),
         };
         if sent.is_err() && connection.used && asked.repeatable() {
             return Err(Failed::Stale);

@@ -11,8 +11,8 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use super::body::{BadChunk, Body};
-use super::head::{Framing, LARGEST};
-use crate::proxy::room::lengthen;
+use super::head::Framing;
+use crate::proxy::buffer::Buffer;
 use crate::sys::net::receive_now;
 
 /// The client's bytes from a place on where a request begins.
@@ -29,9 +29,9 @@ impl Input {
         self.0.bytes()
     }
 
-    /// One read; errors and `Ok(0)` as those of [`Buffer::fill`].
-    pub fn fill(&mut self, tcp: &TcpStream) -> io::Result<usize> {
-        self.0.fill(tcp)
+    /// One read; `Ok(0)`: the client will send nothing more.
+    pub fn fill(&mut self, mut tcp: &TcpStream) -> io::Result<usize> {
+        self.0.fill_by(|room| tcp.read(room))
     }
 
     /// Gives the room back while nothing is in it.
@@ -109,7 +109,7 @@ impl RequestBody {
     }
 
     /// One read that does not wait; errors and `Ok(0)` as those of
-    /// [`Buffer::fill`].
+    /// [`Input::fill`].
     pub fn fill_now(&mut self, tcp: &TcpStream) -> io::Result<usize> {
         self.buffer.fill_by(|room| receive_now(tcp.as_fd(), room))
     }
@@ -126,77 +126,6 @@ impl RequestBody {
         }
         self.advance();
         Ok(Input(self.buffer))
-    }
-}
-
-/// A buffer that is filled at its end and used from its start.
-pub struct Buffer {
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// The last read filled it: what comes is more than it has room for.
-    was_full: bool,
-}
-
-impl Buffer {
-    fn new(first: Vec<u8>) -> Buffer {
-        Buffer {
-            start: 0,
-            end: first.len(),
-            buffer: first,
-            was_full: false,
-        }
-    }
-
-    /// All that is there.
-    pub fn bytes(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
-    }
-
-    /// The first `n` bytes are used.
-    pub fn consume(&mut self, n: usize) {
-        self.start += n;
-        if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
-        }
-    }
-
-    /// One read, for as much as there is room; the room grows as it is used.
-    /// `Ok(0)`: the client will send nothing more.
-    pub fn fill(&mut self, mut tcp: &TcpStream) -> io::Result<usize> {
-        self.fill_by(|room| tcp.read(room))
-    }
-
-    fn fill_by(
-        &mut self,
-        mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        if self.end == self.buffer.len() || self.was_full || self.buffer.len() < SMALLEST {
-            // More than a head may have, so that "too large" is seen.
-            let larger = (2 * self.buffer.len()).clamp(SMALLEST, LARGEST + SMALLEST);
-            lengthen(&mut self.buffer, larger.max(self.end + 1));
-        }
-        let n = loop {
-            match read(&mut self.buffer[self.end..]) {
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                done => break done?,
-            }
-        };
-        self.end += n;
-        self.was_full = self.end == self.buffer.len();
-        Ok(n)
-    }
-
-    fn rest(&mut self) {
-        if self.start == self.end {
-            self.buffer = Vec::new();
-        }
     }
 }
 
@@ -219,7 +148,6 @@ pub fn linger(mut tcp: &TcpStream) {
     }
 }
 
-const SMALLEST: usize = 4 * 1024;
 /// How long a client is heard out that does not stop sending: by then it has
 /// had the answer for long.
 const LONGEST_LINGER: Duration = Duration::from_secs(10);

@@ -1,11 +1,11 @@
 //! After a 101: bytes both ways, until both sides are done.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 use std::thread;
 
-use super::input::Buffer;
+use crate::proxy::buffer::Buffer;
 use crate::proxy::upstream::{Aborter, Reader, Ready, Writer};
 use crate::sys::alive;
 
@@ -40,7 +40,7 @@ pub fn run(
     })
 }
 
-fn up(tcp: &TcpStream, mut input: Buffer, writer: &mut Writer, aborter: &Aborter) {
+fn up(mut tcp: &TcpStream, mut input: Buffer, writer: &mut Writer, aborter: &Aborter) {
     let mut pass = || -> io::Result<()> {
         loop {
             let bytes = input.bytes();
@@ -49,7 +49,7 @@ fn up(tcp: &TcpStream, mut input: Buffer, writer: &mut Writer, aborter: &Aborter
                 let n = bytes.len();
                 input.consume(n);
             }
-            match input.fill(tcp) {
+            match input.fill_by(|room| tcp.read(room)) {
                 Ok(0) => {
                     // It may wait for the rest, or be gone altogether: that
                     // shows only when it is asked.

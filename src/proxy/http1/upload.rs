@@ -81,7 +81,7 @@ impl<'a> Upload<'a> {
         writer: &mut Writer,
     ) -> Result<(), Uploaded> {
         writer
-            .write_parts(&[head, body.bytes()])
+            .write_all(&[head, body.bytes()].concat())
             .map_err(|_| Uploaded::Refused)?;
         body.advance();
         while !body.is_whole() {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use crate::proxy::room::lengthen;
+use crate::proxy::buffer::lengthen;
 
 /// What was read of a peer and not dealt with yet.
 pub struct Input<R> {

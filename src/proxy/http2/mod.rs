@@ -42,7 +42,7 @@ mod tests;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,7 @@ use requests::{Next, Requests};
 use responses::{Responses, Said};
 use streams::Streams;
 
+use super::lock;
 use super::refusal::{Kind, Refusal};
 use crate::secret::Secret;
 use crate::sys;
@@ -438,11 +439,6 @@ impl<F: Fn()> Drop for AtEnd<F> {
     fn drop(&mut self) {
         (self.0)();
     }
-}
-
-/// Locks, whatever happened to who locked before.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Enough for one that only moves octets.

@@ -1,78 +1,93 @@
 //! Bytes to and from the far end, through TLS or without it.
 //!
-//! The two halves may be used by two threads. Each has its own key and its own
-//! buffers, so neither ever waits for the other.
+//! The two halves may be used by two threads. Neither ever waits for the other's
+//! socket call: rustls's connection is locked only while it computes.
 
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
-use rustls::crypto::cipher::OutboundChunks;
-
-use super::incoming::Incoming;
-use super::record::{Keys, Opened, Opener, RECORD, Sealer};
+use super::tls::Session;
+use crate::proxy::buffer::{self, Buffer};
+use crate::proxy::lock;
 use crate::sys::net::Wait;
 use crate::sys::{self, alive};
 
 /// The half that receives.
 pub struct Reader {
     shared: Arc<Shared>,
-    opener: Option<Opener>,
-    incoming: Incoming,
+    /// What was received and is not decrypted yet; without TLS there is no
+    /// more to be done with it.
+    received: Buffer,
+    /// What is decrypted and was not read yet.
+    plain: Buffer,
+    state: State,
+}
+
+/// What the far end may still send.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
     /// The far end said that nothing more will come.
-    ended: bool,
+    Ended,
+    /// What came was no TLS.
+    Broken,
 }
 
 /// The half that sends.
 pub struct Writer {
     shared: Arc<Shared>,
-    sealer: Option<Sealer>,
-    /// Records of one write; empty between writes.
-    records: Vec<Vec<u8>>,
 }
 
+/// Where several are locked: `outgoing` first.
 struct Shared {
     tcp: TcpStream,
-    tls: Option<Tls>,
-}
-
-struct Tls {
-    keys: Keys,
-    version: Option<&'static str>,
+    tls: Option<Mutex<Session>>,
+    /// Records of one write, empty between writes. Who sends has it locked, so
+    /// that records go in the order they were encrypted in.
+    outgoing: Mutex<Buffer>,
 }
 
 /// Halves of a connection without TLS.
 pub fn plain(tcp: TcpStream) -> (Reader, Writer) {
-    halves(tcp, None, Incoming::default())
+    halves(tcp, None)
 }
 
-/// Halves of a connection; `tls` is what a handshake left.
-pub fn halves(
+/// Halves of a connection whose handshake is done, and what came behind it;
+/// `closed`: its end did, too.
+pub fn encrypted(
     tcp: TcpStream,
-    tls: Option<(Keys, Opener, Sealer, Option<&'static str>)>,
-    incoming: Incoming,
+    session: Session,
+    received: Buffer,
+    plain: Buffer,
+    closed: bool,
 ) -> (Reader, Writer) {
-    let (tls, opener, sealer) = match tls {
-        Some((keys, opener, sealer, version)) => {
-            (Some(Tls { keys, version }), Some(opener), Some(sealer))
-        }
-        None => (None, None, None),
-    };
-    let shared = Arc::new(Shared { tcp, tls });
+    let (reader, writer) = halves(tcp, Some(Mutex::new(session)));
     let reader = Reader {
-        shared: shared.clone(),
-        opener,
-        incoming,
-        ended: false,
-    };
-    let writer = Writer {
-        shared,
-        sealer,
-        records: Vec::new(),
+        received,
+        plain,
+        state: if closed { State::Ended } else { State::Open },
+        ..reader
     };
     (reader, writer)
+}
+
+fn halves(tcp: TcpStream, tls: Option<Mutex<Session>>) -> (Reader, Writer) {
+    let shared = Arc::new(Shared {
+        tcp,
+        tls,
+        outgoing: Mutex::default(),
+    });
+    let reader = Reader {
+        shared: shared.clone(),
+        received: Buffer::default(),
+        plain: Buffer::default(),
+        state: State::Open,
+    };
+    (reader, Writer { shared })
 }
 
 impl Reader {
@@ -83,68 +98,70 @@ impl Reader {
     /// without saying so.
     pub fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.fill()?;
-        let mut n = 0;
-        for piece in self.incoming.plain() {
-            let fits = piece.len().min(out.len() - n);
-            out[n..n + fits].copy_from_slice(&piece[..fits]);
-            n += fits;
-            if n == out.len() {
-                break;
-            }
-        }
-        self.incoming.consume(n);
+        let bytes = self.unread();
+        let n = bytes.len().min(out.len());
+        out[..n].copy_from_slice(&bytes[..n]);
+        self.consume(n);
         Ok(n)
     }
 
-    /// Waits until [`Reader::pieces`] has something, unless it is the end;
+    /// Waits until [`Reader::unread`] has something, unless it is the end;
     /// errors as those of [`Reader::read`].
     pub fn fill(&mut self) -> io::Result<()> {
-        while self.incoming.plain().next().is_none() && !self.ended {
-            self.open()?;
-            if self.incoming.plain().next().is_some() || self.ended {
-                break;
-            }
-            if self.incoming.receive(&self.shared.tcp)? == 0 {
-                match self.opener {
+        while self.unread().is_empty() && self.state != State::Ended {
+            if self.receive()? == 0 {
+                match self.shared.tls {
                     Some(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    None => self.ended = true,
+                    None => self.state = State::Ended,
                 }
             }
+            self.decrypt()?;
         }
         Ok(())
     }
 
-    /// What has come and was not used, where it stands.
-    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        self.incoming.plain()
+    /// What has come and was not used.
+    pub fn unread(&self) -> &[u8] {
+        match self.shared.tls {
+            Some(_) => self.plain.bytes(),
+            None => self.received.bytes(),
+        }
     }
 
     /// The first `n` bytes of it are used.
     pub fn consume(&mut self, n: usize) {
-        self.incoming.consume(n);
+        match self.shared.tls {
+            Some(_) => self.plain.consume(n),
+            None => self.received.consume(n),
+        }
     }
 
-    /// Opens all records that are here.
-    fn open(&mut self) -> io::Result<()> {
-        let (Some(opener), Some(tls)) = (&mut self.opener, &self.shared.tls) else {
-            self.incoming.open_all();
+    fn receive(&mut self) -> io::Result<usize> {
+        if self.state == State::Broken || self.received.bytes().len() >= buffer::MAX_LEN {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut tcp = &self.shared.tcp;
+        self.received.fill_by(|room| tcp.read(room))
+    }
+
+    /// Decrypts all records that are here.
+    fn decrypt(&mut self) -> io::Result<()> {
+        let Some(tls) = &self.shared.tls else {
             return Ok(());
         };
-        while !self.ended {
-            let opened = opener.open(self.incoming.sealed(), &tls.keys);
-            let Some((n, opened)) = opened.map_err(tls_error)? else {
-                break;
-            };
-            match opened {
-                Opened::Data(place) => self.incoming.opened(n, place),
-                Opened::Nothing => self.incoming.discard(n),
-                Opened::End => {
-                    self.incoming.discard(n);
-                    self.ended = true;
-                }
+        let decrypted = lock(tls).decrypt(&mut self.received, &mut self.plain);
+        match decrypted {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.state = State::Ended;
+                Ok(())
+            }
+            Err(err) => {
+                self.state = State::Broken;
+                self.shared.send_alert(tls);
+                Err(tls_error(err))
             }
         }
-        Ok(())
     }
 
     /// How long a read may wait before it answers `WouldBlock`; `None`: for ever.
@@ -166,7 +183,7 @@ impl Reader {
 
     /// The version of TLS that is spoken.
     pub fn version(&self) -> Option<&'static str> {
-        self.shared.tls.as_ref()?.version
+        lock(self.shared.tls.as_ref()?).version()
     }
 
     /// Looks whether anything has come that nobody asked for. What TLS says
@@ -177,18 +194,17 @@ impl Reader {
     /// where half a record is here, for the rest of it.
     pub fn look(&mut self) -> Found {
         for _ in 0..LOOKS {
-            match self.open() {
-                Err(_) => return Found::End,
-                Ok(()) if self.incoming.plain().next().is_some() => return Found::Bytes,
-                Ok(()) if self.ended => return Found::End,
-                Ok(()) => {}
+            match self.state {
+                _ if !self.unread().is_empty() => return Found::Bytes,
+                State::Open => {}
+                State::Ended | State::Broken => return Found::End,
             }
-            if self.incoming.is_empty() && sys::is_quiet(self.shared.tcp.as_fd()) {
+            if self.received.bytes().is_empty() && sys::is_quiet(self.shared.tcp.as_fd()) {
                 return Found::Nothing;
             }
-            match self.incoming.receive(&self.shared.tcp) {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => return Found::End,
+            match self.receive() {
+                Ok(1..) if self.decrypt().is_ok() => {}
+                _ => return Found::End,
             }
         }
         Found::Bytes
@@ -196,7 +212,9 @@ impl Reader {
 
     /// Gives buffers back, for a connection that will be idle.
     pub fn rest(&mut self) {
-        self.incoming.rest();
+        self.received.rest();
+        self.plain.rest();
+        lock(&self.shared.outgoing).rest();
     }
 
     /// Ends the connection under both halves, whatever they are doing.
@@ -236,29 +254,36 @@ impl Aborter {
     }
 }
 
+impl Shared {
+    /// Sends what rustls has to say about what came, unless the other thread is
+    /// sending: then the peer may be reading nothing.
+    fn send_alert(&self, tls: &Mutex<Session>) {
+        let _sending = match self.outgoing.try_lock() {
+            Ok(outgoing) => outgoing,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let alert = mem::take(&mut lock(tls).queued);
+        // The connection is over, whatever the mode is then.
+        let _ = self.tcp.set_nonblocking(true);
+        let _ = (&self.tcp).write_all(alert.bytes());
+    }
+}
+
 impl Writer {
     /// Sends all of `data`.
     pub fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        self.write_parts(&[data])
-    }
-
-    /// Sends all of these, one after the other, as if they were one.
-    pub fn write_parts(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        let (Some(sealer), Some(tls)) = (&mut self.sealer, &self.shared.tls) else {
-            return send(&self.shared.tcp, parts.iter().copied());
+        let mut tcp = &self.shared.tcp;
+        let Some(tls) = &self.shared.tls else {
+            return tcp.write_all(data);
         };
-        let mut left = OutboundChunks::new(parts);
-        while !left.is_empty() {
-            // A few records at a time, so that a large write does not need
-            // much memory.
-            while !left.is_empty() && self.records.len() < RECORDS {
-                let (piece, rest) = left.split_at(RECORD);
-                let sealed = sealer.seal(piece, &tls.keys, &mut self.records);
-                sealed.map_err(tls_error)?;
-                left = rest;
-            }
-            let sent = send(&self.shared.tcp, self.records.iter().map(Vec::as_slice));
-            self.records.clear();
+        let mut outgoing = lock(&self.shared.outgoing);
+        // A piece at a time, so that a large write does not need much memory.
+        for part in data.chunks(buffer::MAX_LEN) {
+            let encrypted = lock(tls).encrypt(part, &mut outgoing);
+            encrypted.map_err(tls_error)?;
+            let sent = tcp.write_all(outgoing.bytes());
+            outgoing.clear();
             sent?;
         }
         Ok(())
@@ -266,38 +291,14 @@ impl Writer {
 
     /// Says that nothing more will be sent; the other direction goes on.
     pub fn finish(&mut self) -> io::Result<()> {
-        if let Some(sealer) = &mut self.sealer {
-            let record = sealer.farewell().map_err(tls_error)?;
-            (&self.shared.tcp).write_all(&record)?;
+        if let Some(tls) = &self.shared.tls {
+            let mut outgoing = lock(&self.shared.outgoing);
+            let encrypted = lock(tls).close_notify(&mut outgoing);
+            encrypted.map_err(tls_error)?;
+            (&self.shared.tcp).write_all(outgoing.bytes())?;
+            outgoing.clear();
         }
         self.shared.tcp.shutdown(Shutdown::Write)
-    }
-}
-
-/// Sends all of these with as few system calls as the socket allows.
-pub fn send<'a>(mut tcp: &TcpStream, parts: impl IntoIterator<Item = &'a [u8]>) -> io::Result<()> {
-    let mut slices = [IoSlice::new(&[]); SLICES];
-    let mut parts = parts.into_iter().filter(|part| !part.is_empty());
-    loop {
-        let mut count = 0;
-        for (slice, part) in slices.iter_mut().zip(&mut parts) {
-            *slice = IoSlice::new(part);
-            count += 1;
-        }
-        match &mut slices[..count] {
-            [] => return Ok(()),
-            [one] => tcp.write_all(one)?,
-            mut many => {
-                while !many.is_empty() {
-                    match tcp.write_vectored(many) {
-                        Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                        Ok(n) => IoSlice::advance_slices(&mut many, n),
-                        Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                        Err(err) => return Err(err),
-                    }
-                }
-            }
-        }
     }
 }
 
@@ -305,11 +306,6 @@ pub fn send<'a>(mut tcp: &TcpStream, parts: impl IntoIterator<Item = &'a [u8]>) 
 pub fn tls_error(err: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, err)
 }
-
-/// How many records are sealed before they are sent.
-const RECORDS: usize = 4;
-/// How many pieces go with one system call.
-const SLICES: usize = 16;
 
 /// How often a look receives: far more than the few tickets that a server
 /// sends after the handshake take.

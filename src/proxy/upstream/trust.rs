@@ -56,8 +56,6 @@ pub fn configs(roots: RootCertStore) -> [Arc<ClientConfig>; 2] {
         .expect("ring has suites for TLS 1.2 and 1.3")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    // By our own records, which are made with them.
-    http1.enable_secret_extraction = true;
     // Clones share the store of sessions, so either resumes both.
     let mut http2 = http1.clone();
     http1.alpn_protocols = vec![b"http/1.1".to_vec()];
