@@ -5,6 +5,7 @@ mod check;
 mod containers;
 mod degrade;
 mod dns;
+mod dockerfiles;
 mod early_answers;
 mod grpc;
 mod h2_clients;
