@@ -161,7 +161,8 @@ fn each_error_that_is_explained_is_one_of_the_proxys() {
     assert!(tried >= 5, "{tried} of them are found");
 }
 
-fn sources(dir: &Path) -> String {
+/// All there is below `dir`, as one text.
+pub fn sources(dir: &Path) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(dir).expect("a directory").flatten() {
         let path = entry.path();

@@ -27,6 +27,7 @@ mod plain;
 mod process_group;
 mod programs;
 mod readme;
+mod readme_commands;
 mod refusals;
 mod requests;
 mod resolv_conf;
