@@ -69,7 +69,7 @@ by() {
 # What the README has pushed to a registry, pushed to a folder.
 pushed() {
   local push
-  push=$(sed -n 's/.*`\(skopeo copy --all .*\) docker:.*` .*/\1/p' README.md)
+  push=$(sed -n 's/.*`\(skopeo copy --all .*\) docker:.*/\1/p' README.md)
   (cd dist && $push "oci:$work/registry:$version") >/dev/null
   # An index of two, and a manifest, a configuration and a layer for each.
   [ "$(find "$work/registry/blobs" -type f | wc -l)" = 7 ]
