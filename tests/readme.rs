@@ -128,6 +128,22 @@ fn each_command_of_make_and_build_sh_is_there() {
 }
 
 #[test]
+fn the_files_of_a_release_have_its_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut tried = 0;
+    for before in ["runsd-", "runsd:", "/v"] {
+        for (at, _) in README.match_indices(before) {
+            let rest = &README[at + before.len()..];
+            if rest.starts_with(|c: char| c.is_ascii_digit()) {
+                assert!(rest.starts_with(version), "{}", &README[at..at + 40]);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried >= 6, "{tried} of them are found");
+}
+
+#[test]
 fn each_link_leads_to_a_heading() {
     let slugs: Vec<String> = README
         .lines()
