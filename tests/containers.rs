@@ -6,10 +6,9 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::harness::{CloudRun, needs_descriptors, needs_several_users, runsd_program};
+use crate::harness::{CloudRun, needs_descriptors, needs_several_users, program, runsd_program};
 
 const HELLO: &str = "Hello from hello in us-east1, project 123456789012\n";
 const CALLS: &str = "wget -qO- http://hello; wget -qO- http://external.example/x";
@@ -62,7 +61,7 @@ impl Image {
 /// By a program of its own: while a thread of ours has a file open to write, the
 /// children of other threads hold it open too, and nobody may run it.
 pub fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg(from).arg(to).status();
+    let copied = program("cp").arg(from).arg(to).status();
     assert!(copied.expect("cp starts").success(), "{from:?} to {to:?}");
 }
 

@@ -8,12 +8,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::containers::{Image, at, copy};
-use crate::harness::{CloudRun, Output, needs_several_users, runsd_program};
+use crate::harness::{CloudRun, Output, needs_several_users, program, runsd_program};
 
 const README: &str = include_str!("../README.md");
 const HELLO: &str = "Hello from hello in us-east1, project 123456789012\n";
@@ -117,7 +116,7 @@ fn on_the_machines_own(root: &Path, words: &[&str]) -> Output {
 }
 
 fn make_executable(path: &Path) {
-    let status = Command::new("chmod").arg("755").arg(path).status();
+    let status = program("chmod").arg("755").arg(path).status();
     assert!(status.expect("chmod starts").success(), "{path:?}");
 }
 
@@ -148,7 +147,7 @@ fn built(dir: &Path, dockerfile: &str) -> PathBuf {
     ] {
         fs::write(context.join(name), text).expect("a file of the context");
     }
-    let out = Command::new("buildah")
+    let out = program("buildah")
         .arg("--root")
         .arg(dir.join("storage"))
         .arg("--runroot")

@@ -4,11 +4,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{CloudRun, plain_runsd};
+use crate::harness::{CloudRun, plain_runsd, program};
 use crate::readme::sources;
 
 const README: &str = include_str!("../README.md");
@@ -22,7 +21,7 @@ exec curl -sS -H Metadata-Flavor:Google http://169.254.169.254/computeMetadata/v
 ";
 
 fn help() -> String {
-    let out = Command::new(plain_runsd()).arg("-help").output();
+    let out = program(plain_runsd()).arg("-help").output();
     String::from_utf8(out.expect("runsd starts").stdout).expect("text")
 }
 
@@ -214,7 +213,7 @@ fn the_commands_of_a_first_success_are_words_of_gcloud() {
         .into_iter()
         .filter(|block| block.starts_with("gcloud"));
     let script = first.collect::<Vec<_>>().join("\n");
-    let out = Command::new("sh")
+    let out = program("sh")
         .args(["-euc", &script])
         .env("PATH", path)
         .output()
@@ -236,7 +235,7 @@ run jobs logs read look
 
 /// By a shell: see `containers::copy`.
 fn write_program(path: &Path, text: &str) {
-    let out = Command::new("sh")
+    let out = program("sh")
         .args(["-c", "printf %s \"$1\" >\"$0\"; chmod 755 \"$0\""])
         .arg(path)
         .arg(text)
