@@ -24,6 +24,7 @@ pub struct Config {
     pub metadata_host: String,
     /// `CLOUD_RUN_ID_TOKEN`
     pub fixed_token: Option<Secret>,
+    pub on_cloud_run: bool,
     pub form: Form,
     pub trust: Trust,
 }
@@ -60,6 +61,7 @@ impl Config {
             metadata_host: text("GCE_METADATA_HOST")
                 .unwrap_or_else(|| METADATA_ADDRESS.to_string()),
             fixed_token: text("CLOUD_RUN_ID_TOKEN").map(|token| Secret::new(token.trim())),
+            on_cloud_run: matches!(platform(&args, &env), Platform::CloudRun(_)),
             form: match hash.or_else(|| text("CLOUD_RUN_PROJECT_HASH")) {
                 Some(hash) => Form::Hash { hash, domain },
                 None => Form::Deterministic { domain },

@@ -123,6 +123,44 @@ ok    status      200 to GET /, T ms
 }
 
 #[test]
+fn a_name_as_people_type_it() {
+    for words in [
+        &["-check", "hello", "-v=5"][..],
+        &["-v=5", "-check=hello"],
+        &["-check", "-v=5", "hello"],
+        &["-check", "http://hello/"],
+        &["-check", "https://hello"],
+        &["-check=http://HELLO:80/path?query"],
+    ] {
+        let out = CloudRun::new().run(&[&["/runsd"], words].concat());
+        assert_eq!(out.status, 0, "{words:?}: {out:?}");
+        for want in [
+            "ok    URL         https://hello-123456789012.us-east1.run.app, ",
+            "ok    status      200 to GET /, ",
+        ] {
+            assert!(out.stdout.contains(want), "{words:?}: {out:?}");
+        }
+        let is_verbose = words.contains(&"-v=5");
+        assert_eq!(!out.stderr.is_empty(), is_verbose, "{words:?}: {out:?}");
+        assert!(!out.stderr.contains("eyJ"), "a token: {out:?}");
+    }
+    for (words, want) in [
+        (
+            &["-check", "hello/x"][..],
+            "runsd: -check takes a name, which \"hello/x\" is not; try -check hello\n",
+        ),
+        (
+            &["-check", "hello", "echo"],
+            "runsd: -check takes one name; got \"echo\", too\n",
+        ),
+    ] {
+        let out = CloudRun::new().run(&[&["/runsd"], words].concat());
+        assert_eq!((out.status, out.stderr.as_str()), (2, want), "{words:?}");
+        assert_eq!(out.stdout, "", "{words:?}");
+    }
+}
+
+#[test]
 fn the_step_that_fails() {
     let (region, project) = ("-gcp_region=us-east1", "-gcp_project_number=123456789012");
     let identity = "instance/service-accounts/default/identity";

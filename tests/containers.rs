@@ -6,10 +6,9 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::harness::{CloudRun, needs_descriptors, needs_several_users, runsd_program};
+use crate::harness::{CloudRun, needs_descriptors, needs_several_users, program, runsd_program};
 
 const HELLO: &str = "Hello from hello in us-east1, project 123456789012\n";
 const CALLS: &str = "wget -qO- http://hello; wget -qO- http://external.example/x";
@@ -23,10 +22,10 @@ fn both() -> String {
 }
 
 /// A root with `/bin/busybox`, which is also its shell, and `/bin/wget`.
-struct Image(PathBuf);
+pub struct Image(pub PathBuf);
 
 impl Image {
-    fn scratch() -> Image {
+    pub fn scratch() -> Image {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = env::temp_dir().join(format!("image-{}-{count}", std::process::id()));
@@ -62,12 +61,12 @@ impl Image {
 /// By a program of its own: while a thread of ours has a file open to write, the
 /// children of other threads hold it open too, and nobody may run it.
 pub fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg(from).arg(to).status();
+    let copied = program("cp").arg(from).arg(to).status();
     assert!(copied.expect("cp starts").success(), "{from:?} to {to:?}");
 }
 
 /// A container with that root.
-fn at(root: &Path) -> CloudRun {
+pub fn at(root: &Path) -> CloudRun {
     let new = CloudRun::new()
         .root(root)
         .env("PATH", "/bin")
@@ -385,97 +384,4 @@ fn node() {
         "{}",
         out.stderr
     );
-}
-
-#[test]
-fn the_dockerfiles_of_readme() {
-    needs_several_users();
-    let builder = ["buildah", "podman"]
-        .into_iter()
-        .find(|name| is_installed(name))
-        .expect("buildah or podman; run `apt-get install buildah`");
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(repository.join("README.md")).expect("README.md");
-    let examples: Vec<_> = readme
-        .split("```Dockerfile\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect();
-    assert!(
-        examples.len() >= 3,
-        "scratch, distroless, nonroot: {examples:?}"
-    );
-    let image = Image::scratch();
-    for (n, example) in examples.into_iter().enumerate() {
-        let root = built(builder, &image.0.join(n.to_string()), example);
-        let entrypoint = example
-            .lines()
-            .find_map(|line| line.strip_prefix("ENTRYPOINT "));
-        let words: Vec<String> = entrypoint
-            .and_then(|words| serde_json::from_str::<serde_json::Value>(words).ok())
-            .and_then(|words| {
-                words
-                    .as_array()?
-                    .iter()
-                    .map(|word| Some(word.as_str()?.to_owned()))
-                    .collect()
-            })
-            .expect("an ENTRYPOINT of words");
-        let busybox = format!("{}:/bin/busybox", image.0.join("bin/busybox").display());
-        let cloudrun = at(&root).option("--bind").option(busybox);
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        let out = cloudrun.run(&words);
-        assert_eq!(
-            (out.stdout.as_str(), out.stderr.as_str()),
-            (HELLO, ""),
-            "{example}"
-        );
-    }
-}
-
-fn is_installed(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
-}
-
-/// The root of the image that a Dockerfile makes. What it builds upon is
-/// scratch, whatever it says: other images are not to be had without a network.
-fn built(builder: &str, dir: &Path, dockerfile: &str) -> PathBuf {
-    let context = dir.join("context");
-    fs::create_dir_all(&context).expect("a directory");
-    let runsd = runsd_program().expect("a runsd; run `make build`");
-    copy(&runsd, &context.join("runsd"));
-    let app = "#!/bin/busybox sh\nexec busybox wget -qO- http://hello\n";
-    fs::write(context.join("app"), app).expect("an application");
-    let lines = dockerfile.lines().map(|line| {
-        if line.starts_with("FROM ") {
-            "FROM scratch"
-        } else {
-            line
-        }
-    });
-    let text = lines.collect::<Vec<_>>().join("\n");
-    fs::write(context.join("Dockerfile"), text).expect("a Dockerfile");
-    let out = Command::new(builder)
-        .arg("--root")
-        .arg(dir.join("storage"))
-        .arg("--runroot")
-        .arg(dir.join("run"))
-        .args([
-            "--storage-driver",
-            "vfs",
-            "build",
-            "--isolation",
-            "chroot",
-            "--output",
-        ])
-        .arg(format!("type=local,dest={}", dir.join("root").display()))
-        .arg(&context)
-        .output()
-        .expect("it starts");
-    assert!(
-        out.status.success(),
-        "{builder}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    dir.join("root")
 }

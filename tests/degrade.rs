@@ -116,6 +116,21 @@ fn a_second_runsd_under_one_that_serves_through_http_proxy() {
 }
 
 #[test]
+fn one_runsd_for_each_container_of_an_instance() {
+    // They share a network, and have files of their own: so resolv.conf as it was.
+    let other = "printf 'nameserver 169.254.169.254\nsearch google.internal\n' >/tmp/original
+                 unshare --mount sh -c 'mount --bind /tmp/original /etc/resolv.conf
+                 curl -s http://hello; echo $?; exec /runsd -- sh -c \"$0\"' \"$CALLS\"";
+    let instance = CloudRun::new().option("--plain-resolv-conf");
+    let out = instance.env("CALLS", CALLS).sh(other);
+    assert_eq!(out.stdout, format!("6\n{}", both()), "{}", out.stderr);
+    warns_once(
+        &out,
+        &format!("cannot serve HTTP on port 80: address already in use; {INSTEAD}"),
+    );
+}
+
+#[test]
 fn a_taken_nameserver_port() {
     let taken = "import os, socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

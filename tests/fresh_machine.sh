@@ -4,7 +4,11 @@
 #
 #   tests/fresh_machine.sh [CASE...]   all cases, or those named; --list tells their names
 #
-#   ROOTS=target/fresh   where the machines are made; the bare ones stay there for the next time
+#   ROOTS=target/fresh   where the machines are made, 5 GB; the bare ones stay there for the next
+#                        time, and beside them CASE.log with all that was printed
+#
+# Each case takes the last commit. All of them take an hour on two cores; those that build
+# the program (no-lists, ordinary-user, trixie-no-lists) take most of it.
 #
 # A machine is a folder with a bare Debian in it (debootstrap), entered with
 # mounts and processes of its own. It has the network, apt's sources and
@@ -74,13 +78,15 @@ not-root() {
 }
 
 # With everything installed, an ordinary user needs nobody: also for the tests,
-# in the background, without stdin, and with a strict umask.
+# in the background, without stdin, with a strict umask, few descriptors, another
+# language, and all signals ignored and blocked.
 ordinary-user() {
   machine bookworm
   root 'make -j tools testers python && ./build.sh --install rustc-web cargo-web rust-web-src binutils libunwind-14-dev && rm -rf target' ||
     fail "what is needed could not be installed"
   # What nohup is told by a terminal goes into nohup.out.
-  user 'umask 077; make -j demo && { nohup make test <&- || failed=yes; cat nohup.out; [ -z "${failed-}" ]; }' || fail "see its end"
+  user 'umask 077; ulimit -Sn 256; export LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8; make -j demo &&
+    { env --ignore-signal --block-signal nohup make -j4 test <&- || failed=yes; cat nohup.out; [ -z "${failed-}" ]; }' || fail "see its end"
   expect 'static, for x86_64' 'Hello from hello in us-east1' 'test result: ok'
 }
 

@@ -20,6 +20,7 @@ use std::sync::{Arc, Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, geteuid};
@@ -405,18 +406,24 @@ pub fn is_current(repository: &Path) -> bool {
 
 /// A program to start, which finds the same whoever runs the tests: all signals
 /// as they are by default (nohup ignores HUP, and a shell INT and QUIT for what
-/// runs in the background), none blocked (std sees to it), and the usual umask.
+/// runs in the background), none blocked (std sees to it), the usual umask, and
+/// as many descriptors as an instance of Cloud Run has, where that is allowed.
 pub fn program(path: impl AsRef<OsStr>) -> Command {
     static FIRST: Once = Once::new();
     FIRST.call_once(|| {
         umask(Mode::from_bits_truncate(0o022));
         // Of a caller that ignores it we could not wait for our children.
         signal_hook::flag::register(SIGCHLD, Arc::default()).expect("SIGCHLD can be caught");
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limits can be read");
+        let raised = soft.max(hard.min(CLOUD_RUN_DESCRIPTORS));
+        setrlimit(Resource::RLIMIT_NOFILE, raised, hard).expect("a limit can be raised");
     });
     let mut command = Command::new("/usr/bin/env");
     command.arg("--default-signal").arg(path);
     command
 }
+
+const CLOUD_RUN_DESCRIPTORS: u64 = 25_000;
 
 /// Fails a test that takes more than one user where there is but one.
 #[track_caller]

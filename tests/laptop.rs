@@ -8,10 +8,16 @@ const PLACE: &str = "-gcp_region=us-east1 -gcp_project_number=123456789012";
 const ORIGINAL: &str = "nameserver 169.254.169.254\nsearch google.internal\n";
 const NOTICE: &str = "runsd: info: serving through http_proxy; clients that ignore it do not find the \
                       names of services\n";
-/// As gcloud prints it.
+/// As `gcloud auth print-identity-token` prints it for a user, with gcloud's own
+/// audience.
 const TOKEN: &str = "curl -sS -H Metadata-Flavor:Google http://169.254.169.254/computeMetadata/v1\
                      /instance/service-accounts/default/identity?audience=\
-                     https://hello-123456789012.us-east1.run.app";
+                     32555940559.apps.googleusercontent.com";
+/// As it prints it for a service account with
+/// `--audiences=https://hello-123456789012.us-east1.run.app`.
+const FOR_HELLO: &str = "curl -sS -H Metadata-Flavor:Google http://169.254.169.254/computeMetadata/v1\
+                         /instance/service-accounts/default/identity?audience=\
+                         https://hello-123456789012.us-east1.run.app";
 /// It ended in 1970.
 const ENDED: &str = "e30.eyJleHAiOjF9.x";
 
@@ -52,6 +58,39 @@ fn resolv_conf_and_the_ports_are_taken_where_that_is_said() {
         assert_eq!(out.stdout, format!("{HELLO}\n1\n"), "{said}: {out:?}");
         assert_eq!(out.stderr, "", "{said}");
     }
+}
+
+#[test]
+fn a_users_token_is_good_for_all_services_and_a_service_accounts_for_one() {
+    for (token, want) in [(TOKEN, "200 200 200 "), (FOR_HELLO, "200 401 401 ")] {
+        let script = format!(
+            "export CLOUD_RUN_ID_TOKEN=$({token}) GCE_METADATA_HOST=127.0.0.1:1
+             exec /runsd {PLACE} -- curl -s -o /dev/null -o /dev/null -o /dev/null \
+             -w '%{{http_code}} ' http://hello http://echo http://hello.us-west1"
+        );
+        let out = off(65532, &script);
+        assert_eq!(out.stdout, want, "{out:?}");
+    }
+}
+
+#[test]
+fn without_a_token_the_answer_says_how_to_have_one() {
+    let script = format!(
+        "export GCE_METADATA_HOST=127.0.0.1:1
+         /runsd {PLACE} -check hello
+         exec /runsd {PLACE} -- curl -s -w '%{{http_code}}' http://hello"
+    );
+    let out = off(65532, &script);
+    let sentence = "no identity token for https://hello-123456789012.us-east1.run.app: \
+                    cannot reach the metadata server: Connection refused (os error 111), after 5 tries; \
+                    start with CLOUD_RUN_ID_TOKEN=$(gcloud auth print-identity-token)\n";
+    for start in ["WRONG token       ", "runsd: "] {
+        assert!(
+            out.stdout.contains(&format!("{start}{sentence}")),
+            "{out:?}"
+        );
+    }
+    assert!(out.stdout.ends_with("\n502"), "{out:?}");
 }
 
 #[test]

@@ -230,7 +230,7 @@ fn an_ordinary_user_has_a_cloud_run_too() {
     let cloudrun = copy(&crate::harness::cloudrun_program(), "cloudrun");
     let runsd = copy(&crate::harness::runsd_program().expect("a runsd"), "runsd");
     let as_nobody = |words: &[&std::ffi::OsStr]| {
-        let mut command = std::process::Command::new("setpriv");
+        let mut command = crate::harness::program("setpriv");
         // Only root has to step down, and can.
         if nix::unistd::geteuid().is_root() {
             command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);

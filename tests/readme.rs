@@ -128,6 +128,22 @@ fn each_command_of_make_and_build_sh_is_there() {
 }
 
 #[test]
+fn the_files_of_a_release_have_its_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut tried = 0;
+    for before in ["runsd-", "runsd:", "/v"] {
+        for (at, _) in README.match_indices(before) {
+            let rest = &README[at + before.len()..];
+            if rest.starts_with(|c: char| c.is_ascii_digit()) {
+                assert!(rest.starts_with(version), "{}", &README[at..at + 40]);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried >= 6, "{tried} of them are found");
+}
+
+#[test]
 fn each_link_leads_to_a_heading() {
     let slugs: Vec<String> = README
         .lines()
@@ -161,7 +177,8 @@ fn each_error_that_is_explained_is_one_of_the_proxys() {
     assert!(tried >= 5, "{tried} of them are found");
 }
 
-fn sources(dir: &Path) -> String {
+/// All there is below `dir`, as one text.
+pub fn sources(dir: &Path) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(dir).expect("a directory").flatten() {
         let path = entry.path();

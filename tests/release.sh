@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# What `make release` has put into dist/, used as people use it: by podman and
-# runc, as a base to copy from, and for the other architecture.
+# What `make release` has put into dist/, used as people use it: by podman, runc
+# and gVisor's runsc, as a base to copy from, and for the other architecture.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 name=runsd-$version
 work=$(mktemp -d)
-in_storage=(podman --root "$work/storage" --runroot "$work/run" --storage-driver vfs
-  --cgroup-manager cgroupfs --runtime runc)
+in_storage=(podman --root "$work/storage" --runroot "$work/run" --storage-driver vfs --cgroup-manager cgroupfs)
+with_runc=("${in_storage[@]}" --runtime runc)
+with_runsc=("${in_storage[@]}" --runtime /usr/bin/runsc --runtime-flag=ignore-cgroups --runtime-flag=network=none)
 
 # What needs no rights that a machine may withhold: networks, higher limits.
-modest=(--network=host --ulimit nofile=1024:1024 --ulimit nproc=1000:1000)
+modest=(--network=none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000)
 
-./build.sh --install busybox-static podman python3 qemu-user-static runc skopeo
+./build.sh --install busybox-static podman python3 qemu-user-static runc runsc skopeo
 
 sums() {
   (cd dist && sha256sum --quiet --check "$name"*.sha256)
@@ -41,17 +42,37 @@ assert "/home/" not in text and "Apache License" in text
 END
 }
 
-# COPY --from=…, as in the README, and then what a container runtime makes of it.
+# COPY --from=…, as in the README, and then what container runtimes make of it.
 image() {
-  "${in_storage[@]}" load --quiet --input "dist/$name-oci.tar" >/dev/null
+  "${with_runc[@]}" load --quiet --input "dist/$name-oci.tar" >/dev/null
   mkdir "$work/context"
   cp /bin/busybox "$work/context/"
   printf '%s\n' "FROM localhost/runsd:$version AS runsd" 'FROM scratch' \
     'COPY --from=runsd /runsd /runsd' 'COPY busybox /bin/busybox' \
-    'ENTRYPOINT ["/runsd", "--", "/bin/busybox", "echo", "started by"]' >"$work/context/Dockerfile"
-  "${in_storage[@]}" build --quiet --isolation chroot --tag app "$work/context" >/dev/null
-  [ "$("${in_storage[@]}" run --rm "${modest[@]}" app runsd)" = "started by runsd" ]
-  [[ "$("${in_storage[@]}" run --rm "${modest[@]}" "localhost/runsd:$version" -version)" == "runsd $version"* ]]
+    'ENTRYPOINT ["/runsd", "--", "/bin/busybox"]' >"$work/context/Dockerfile"
+  "${with_runc[@]}" build --quiet --isolation chroot --tag app "$work/context" >/dev/null
+  by "${with_runc[@]}"
+}
+
+# Cloud Run's first generation is gVisor.
+gvisor() { by "${with_runsc[@]}"; }
+
+# by PODMAN...: as off Cloud Run, as on it, and on its own.
+by() {
+  local said
+  [ "$("$@" run --rm "${modest[@]}" app echo started by runsd)" = "started by runsd" ]
+  said=$("$@" run --rm "${modest[@]}" --env K_SERVICE=app app nslookup hello 2>/dev/null)
+  [[ $said == *"Name:"*"hello.run.internal"*"Address: 127.0.0.1"* ]]
+  [[ "$("$@" run --rm "${modest[@]}" "localhost/runsd:$version" -version)" == "runsd $version"* ]]
+}
+
+# What the README has pushed to a registry, pushed to a folder.
+pushed() {
+  local push
+  push=$(sed -n 's/.*`\(skopeo copy --all .*\) docker:.*/\1/p' README.md)
+  (cd dist && $push "oci:$work/registry:$version") >/dev/null
+  # An index of two, and a manifest, a configuration and a layer for each.
+  [ "$(find "$work/registry/blobs" -type f | wc -l)" = 7 ]
 }
 
 # The archive has one image for each, with nothing in it but /runsd.
@@ -69,7 +90,7 @@ both_architectures() {
 
 current=
 trap 'rm -rf "$work"; [ -z "$current" ] || echo "release.sh: $current: failed" >&2' EXIT
-tests="sums binaries licences image both_architectures"
+tests="sums binaries licences image gvisor pushed both_architectures"
 for current in $tests; do
   "$current"
   echo "release.sh: $current: ok"

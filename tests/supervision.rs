@@ -87,7 +87,7 @@ impl Running {
 }
 
 pub fn kill(number: i32, pid: u32) {
-    let status = Command::new("sh")
+    let status = program("sh")
         .args(["-c", &format!("kill -{number} {pid}")])
         .status();
     assert!(status.expect("sh").success(), "kill -{number} {pid}");
@@ -376,7 +376,7 @@ fn a_terminal_of_a_script_is_given_back() {
 #[test]
 fn user_by_number_and_unknown_names() {
     let id = |flag: &str| {
-        let mut command = Command::new("id");
+        let mut command = program("id");
         command.arg(flag);
         stdout(command)
     };

@@ -48,6 +48,7 @@ pub struct Proxy {
     pub here: Here,
     pub metadata: Arc<Metadata>,
     pub tokens: Tokens,
+    on_cloud_run: bool,
     pub upstream: Upstream,
     /// For the connections of all listeners.
     limiter: Arc<ConnLimiter>,
@@ -112,6 +113,7 @@ impl Proxy {
             }),
             metadata,
             tokens,
+            on_cloud_run: config.on_cloud_run,
             upstream: Upstream::new(
                 Settings {
                     trust: config.trust.clone(),
@@ -189,10 +191,11 @@ impl Proxy {
             return Ok(None);
         }
         let bearer = self.tokens.bearer(audience, now).map_err(|err| {
-            Refusal::new(
-                Kind::ProxyConfigurationError,
-                format!("no identity token for {audience}: {err}"),
-            )
+            let kind = match self.on_cloud_run {
+                true => Kind::ProxyConfigurationError,
+                false => Kind::IdTokenNotGiven,
+            };
+            Refusal::new(kind, format!("no identity token for {audience}: {err}"))
         })?;
         Ok(Some(bearer))
     }

@@ -14,6 +14,10 @@ pub const ACCOUNT: &str = "123456789012-compute@developer.gserviceaccount.com";
 /// What a service finds in place of the signature.
 pub const REMOVED: &str = "SIGNATURE_REMOVED_BY_GOOGLE";
 
+/// The audience of a user's token from `gcloud auth print-identity-token`:
+/// gcloud's own OAuth client. Cloud Run takes it for any service.
+const GCLOUD: &str = "32555940559.apps.googleusercontent.com";
+
 static ISSUED: AtomicU64 = AtomicU64::new(0);
 
 /// How many tokens there are; each has its number in it.
@@ -67,7 +71,7 @@ pub fn check(token: &str, audience: &str, revoked: u64) -> Result<(), Refused> {
     if claims["exp"].as_i64().unwrap_or(0) <= now() {
         return Err(Refused::Expired);
     }
-    if claims["aud"] != audience {
+    if claims["aud"] != audience && claims["aud"] != GCLOUD {
         return Err(Refused::Audience(
             claims["aud"].as_str().unwrap_or("").to_owned(),
         ));

@@ -37,6 +37,8 @@ pub enum Kind {
     ProxyConfigurationError,
     /// The same, where the details say what to do.
     PlaceUnknown,
+    /// The same off Cloud Run, where there need be no metadata server.
+    IdTokenNotGiven,
     ProxyLoopDetected,
 }
 
@@ -136,6 +138,11 @@ impl Kind {
                 "proxy_configuration_error",
                 502,
                 "check the metadata server and the service account",
+            ),
+            Kind::IdTokenNotGiven => (
+                "proxy_configuration_error",
+                502,
+                "start with CLOUD_RUN_ID_TOKEN=$(gcloud auth print-identity-token)",
             ),
             Kind::PlaceUnknown => ("proxy_configuration_error", 502, ""),
             Kind::ProxyLoopDetected => ("proxy_loop_detected", 502, ""),

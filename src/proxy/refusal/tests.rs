@@ -137,6 +137,12 @@ fn types_statuses_and_sentences() {
             502,
             "check the metadata server and the service account",
         ),
+        (
+            Kind::IdTokenNotGiven,
+            "proxy_configuration_error",
+            502,
+            "start with CLOUD_RUN_ID_TOKEN=$(gcloud auth print-identity-token)",
+        ),
         (Kind::ProxyLoopDetected, "proxy_loop_detected", 502, ""),
     ] {
         let refusal = Refusal::new(kind, "x");

@@ -1,0 +1,182 @@
+//! The Dockerfiles of README: built by buildah, and started in the miniature.
+//!
+//! Their base images cannot be pulled without a network. Each is built from
+//! scratch, whatever its FROM says; what the base image would bring is then the
+//! machine's own (node, python3, nginx), or a stand-in: busybox for the shell,
+//! `tests/clients/docker-entrypoint.sh`, and an `/init` that starts its
+//! arguments and waits for them, as s6-overlay's does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::containers::{Image, at, copy};
+use crate::harness::{CloudRun, Output, needs_several_users, program, runsd_program};
+
+const README: &str = include_str!("../README.md");
+const HELLO: &str = "Hello from hello in us-east1, project 123456789012\n";
+
+#[test]
+fn the_dockerfiles_of_readme() {
+    needs_several_users();
+    let image = Image::scratch();
+    let mut tried = Vec::new();
+    for (n, text) in dockerfiles().into_iter().enumerate() {
+        let root = built(&image.0.join(n.to_string()), text);
+        let base = text.lines().find_map(|line| line.strip_prefix("FROM "));
+        let base = base.expect("a FROM");
+        let words = command(text);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let out = match base {
+            "scratch" | "gcr.io/distroless/static-debian12" => on_nothing(&image, &root, &words),
+            _ => on_the_machines_own(&root, &words),
+        };
+        let want = (HELLO, "");
+        assert_eq!((out.stdout.as_str(), out.stderr.as_str()), want, "{text}");
+        tried.push(base);
+    }
+    for base in ["scratch", "python:3-slim", "node:22-slim", "nginx:1"] {
+        assert!(tried.contains(&base), "{base}: {tried:?}");
+    }
+    assert!(tried.len() >= 6, "s6-overlay, distroless: {tried:?}");
+}
+
+/// Each fenced Dockerfile, whose fence has either spelling.
+fn dockerfiles() -> Vec<&'static str> {
+    let fences = README.split("```").skip(1).step_by(2);
+    fences
+        .filter_map(|block| {
+            let (language, text) = block.split_once('\n')?;
+            language.eq_ignore_ascii_case("dockerfile").then_some(text)
+        })
+        .collect()
+}
+
+/// ENTRYPOINT and CMD, as a container runtime puts them together.
+fn command(dockerfile: &str) -> Vec<String> {
+    let words = |instruction: &str| -> Vec<String> {
+        let line = dockerfile
+            .lines()
+            .find_map(|line| line.strip_prefix(instruction));
+        let Some(Value::Array(words)) = line.map(|line| serde_json::from_str(line).expect(line))
+        else {
+            return Vec::new();
+        };
+        words
+            .iter()
+            .map(|word| word.as_str().expect("a word").to_owned())
+            .collect()
+    };
+    [words("ENTRYPOINT "), words("CMD ")].concat()
+}
+
+/// With nothing but what was built, and a busybox for the application.
+fn on_nothing(image: &Image, root: &Path, words: &[&str]) -> Output {
+    let busybox = format!("{}:/bin/busybox", image.0.join("bin/busybox").display());
+    at(root).option("--bind").option(busybox).run(words)
+}
+
+/// With the machine's programs beside what was built. A server is asked at its
+/// `PORT`, and what has ended by then has printed it itself.
+fn on_the_machines_own(root: &Path, words: &[&str]) -> Output {
+    let conf = root.join("etc/nginx");
+    if conf.exists() {
+        fs::write(conf.join("nginx.conf"), NGINX_CONF).expect("what the image brings");
+    }
+    let init = root.join("init");
+    fs::write(&init, "#!/bin/sh\n\"$@\" &\nwait $!\n").expect("what the image brings");
+    make_executable(&init);
+    let entrypoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+    copy(
+        &entrypoint.join("docker-entrypoint.sh"),
+        &root.join("docker-entrypoint.sh"),
+    );
+    let mut cloudrun = CloudRun::new().env("PORT", "8080");
+    for file in [
+        "app",
+        "app.py",
+        "server.js",
+        "init",
+        "docker-entrypoint.sh",
+        "etc/nginx",
+    ] {
+        let from = root.join(file);
+        if from.exists() {
+            let bind = format!("{}:/{file}", from.display());
+            cloudrun = cloudrun.option("--bind").option(bind);
+        }
+    }
+    let script = "log=$(mktemp); \"$@\" 2>$log & app=$!
+        until curl -s http://127.0.0.1:$PORT; do
+            kill -0 $app 2>/dev/null || exec grep runsd: $log >&2
+        done
+        kill $app; wait $app; grep runsd: $log >&2";
+    cloudrun.run(&[&["sh", "-c", script, "sh"], words].concat())
+}
+
+fn make_executable(path: &Path) {
+    let status = program("chmod").arg("755").arg(path).status();
+    assert!(status.expect("chmod starts").success(), "{path:?}");
+}
+
+/// The root of the image that a Dockerfile makes, built upon scratch.
+fn built(dir: &Path, dockerfile: &str) -> PathBuf {
+    let context = dir.join("context");
+    fs::create_dir_all(&context).expect("a directory");
+    copy(
+        &runsd_program().expect("a runsd; run `make build`"),
+        &context.join("runsd"),
+    );
+    let (_, app_py) = README.split_once("```python\n").expect("the application");
+    let app_py = app_py.split("```").next().unwrap_or_default();
+    let lines = dockerfile.lines().map(|line| match line {
+        line if line.starts_with("FROM ") => "FROM scratch",
+        line => line,
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    for (name, text) in [
+        (
+            "app",
+            "#!/bin/busybox sh\nexec busybox wget -qO- http://hello\n",
+        ),
+        ("app.py", app_py),
+        ("server.js", SERVER_JS),
+        ("site.conf", SITE_CONF),
+        ("Dockerfile", &text),
+    ] {
+        fs::write(context.join(name), text).expect("a file of the context");
+    }
+    let out = program("buildah")
+        .arg("--root")
+        .arg(dir.join("storage"))
+        .arg("--runroot")
+        .arg(dir.join("run"))
+        .args(["--storage-driver", "vfs", "build", "--isolation", "chroot"])
+        .arg("--output")
+        .arg(format!("type=local,dest={}", dir.join("root").display()))
+        .arg(&context)
+        .output()
+        .expect("buildah; run `apt-get install buildah`");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{dockerfile}: {stderr}");
+    dir.join("root")
+}
+
+const SERVER_JS: &str = "require('http').createServer((request, response) =>
+    fetch('http://hello').then(r => r.text()).then(text => response.end(text))
+).listen(process.env.PORT)";
+
+/// As README says: another port than 80.
+const SITE_CONF: &str = "server { listen 8080; location / { proxy_pass http://hello; } }\n";
+
+/// What the image has in its own, and what lets it run where only /tmp can be
+/// written.
+const NGINX_CONF: &str = "pid /tmp/nginx.pid; error_log stderr error; events {}
+http {
+  access_log off;
+  client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f;
+  scgi_temp_path /tmp/s; uwsgi_temp_path /tmp/u;
+  include /etc/nginx/conf.d/*.conf;
+}
+";
