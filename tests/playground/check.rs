@@ -18,11 +18,24 @@ use super::events::{Events, Gone};
 pub struct Runsd {
     program: PathBuf,
     flags: Vec<String>,
+    /// What `runsd -version` says.
+    pub version: Option<String>,
 }
 
 impl Runsd {
     /// `named` is the environment's word.
     pub fn find(named: Option<&Path>) -> Option<Runsd> {
+        let (program, flags) = Runsd::found(named)?;
+        let version = Command::new(&program).arg("-version").output();
+        let version = version.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned());
+        Some(Runsd {
+            program,
+            flags,
+            version: version.ok().filter(|version| !version.is_empty()),
+        })
+    }
+
+    fn found(named: Option<&Path>) -> Option<(PathBuf, Vec<String>)> {
         let parent = format!("/proc/{}", parent_id());
         let command = words(&format!("{parent}/cmdline"));
         // Of a process of another user it cannot be read.
@@ -34,7 +47,7 @@ impl Runsd {
         };
         if let Some(program) = program.filter(|path| is_runsd(path)) {
             let flags = flags(&command, &words("/proc/self/cmdline"));
-            return Some(Runsd { program, flags });
+            return Some((program, flags));
         }
         let path = env::var_os("PATH").unwrap_or_default();
         let mut places = env::split_paths(&path)
@@ -43,17 +56,7 @@ impl Runsd {
         let program = named
             .map(Path::to_owned)
             .or_else(|| places.find(|path| path.exists()))?;
-        Some(Runsd {
-            program,
-            flags: Vec::new(),
-        })
-    }
-
-    /// `runsd -version`.
-    pub fn version(&self) -> Option<String> {
-        let out = Command::new(&self.program).arg("-version").output().ok()?;
-        let text = String::from_utf8_lossy(&out.stdout).trim().to_owned();
-        (!text.is_empty()).then_some(text)
+        Some((program, Vec::new()))
     }
 
     /// Runs the check of everything, or of one name, and tells of each line as

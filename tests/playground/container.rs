@@ -30,7 +30,7 @@ pub fn described(settings: &Settings, runsd: Option<&Runsd>) -> Value {
         "user": { "uid": uid.as_raw(), "gid": gid.as_raw(), "name": user, "group": group },
         "variables": variables.collect::<Vec<_>>(),
         "http_proxy": settings.http_proxy.map(|address| address.to_string()),
-        "runsd": runsd.and_then(Runsd::version),
+        "runsd": runsd.and_then(|runsd| runsd.version.as_deref()),
         "names": settings.names,
         "examples": settings.examples,
     })

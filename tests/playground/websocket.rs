@@ -74,6 +74,8 @@ async fn talk(mut stream: TokioIo<Upgraded>, lines: &str, events: &Events) -> Re
         events.send("said", json!({ "text": message })).await?;
     }
     stream.flush().await.map_err(broken)?;
+    // One for all, because a token may be cut between two messages, too.
+    let (mut elider, mut text) = (Elider::default(), Text::default());
     let (mut heard, mut total, mut is_closed) = (0, 0, false);
     while heard < messages.len().max(1) {
         let Ok(frame) = timeout(SILENCE, frame(&mut stream)).await else {
@@ -93,7 +95,7 @@ async fn talk(mut stream: TokioIo<Upgraded>, lines: &str, events: &Events) -> Re
             _ => {
                 heard += usize::from(is_final);
                 total += payload.len();
-                let text = Text::default().next(&Elider::default().next(&payload));
+                let text = text.next(&elider.next(&payload));
                 events
                     .send("chunk", json!({ "text": text, "bytes": payload.len() }))
                     .await?;
