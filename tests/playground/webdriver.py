@@ -5,6 +5,7 @@ import base64
 import http.client
 import json
 import re
+import shutil
 import subprocess
 import tempfile
 
@@ -39,7 +40,7 @@ class Browser:
             raise Failed("chromedriver did not start")
 
     def __enter__(self):
-        options = {"binary": "/usr/bin/chromium", "args": [*FLAGS, f"--user-data-dir={self.profile.name}"]}
+        options = {"binary": shutil.which("chromium"), "args": [*FLAGS, f"--user-data-dir={self.profile.name}"]}
         capabilities = {
             "goog:chromeOptions": options,
             "goog:loggingPrefs": {"browser": "ALL"},
