@@ -4,7 +4,7 @@
 # What is needed beside the compiler, by test and demo, by test alone, by lint where
 # there is no rustup, and by the comparisons.
 TOOLS = bind9-dnsutils busybox-static curl gcc golang-go iproute2 libc6-dev musl-tools nghttp2-client nginx-light nodejs openssl procps python3 python3-venv util-linux
-TESTERS = buildah uidmap
+TESTERS = buildah chromium chromium-driver uidmap
 LINTERS = cargo-web rust-web-clippy rustc-web rustfmt-web gcc libc6-dev ca-certificates
 PEERS = catatonit dnsmasq-base dnsperf dumb-init gcc haproxy libc6-dev nghttp2-proxy tini wrk
 
@@ -23,6 +23,9 @@ lint: linters $(DENY)
 # The one part that asks another than the registry: a git repository of github.com.
 advisories: linters $(DENY) ; $(DENIED) advisories
 demo: tools build ; ./build.sh --cargo build --locked --example cloudrun && RUNSD_BIN="$$PWD/dist/runsd" tests/progress.py demo tests/demo.sh
+playground: tools build
+	@./build.sh --cargo build --quiet --locked --example cloudrun --example playground
+	@RUNSD_BIN="$$PWD/dist/runsd" tests/playground.sh
 bench: tools peers build ; tests/bench.sh $(ROW)
 coldstart: tools peers build ; tests/coldstart.sh
 release: ; .ci/release
@@ -33,12 +36,14 @@ release-test: tools testers python
 	tests/arm64.sh
 	.ci/release
 	tests/release.sh
+	tests/playground_image.sh
 clean: ; rm -rf target dist
 tools: ; @./build.sh --install $(TOOLS)
 python: target/venv/installed
-target/venv/installed: tests/requirements.txt | tools
+target/venv/installed: tests/requirements.txt tests/playground/requirements.txt | tools
 	@umask 022 && python3 -m venv target/venv
-	@umask 022 && target/venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@umask 022 && target/venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@umask 022 && target/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/playground/requirements.txt
 	@touch $@
 testers: ; @./build.sh --install $(TESTERS)
 $(DENY): | linters
@@ -46,4 +51,4 @@ $(DENY): | linters
 	@./build.sh --cargo install --quiet --debug --locked --root "$(@:/bin/cargo-deny=)" --version $(DENY_VERSION) cargo-deny
 linters: ; @command -v cargo-clippy >/dev/null || ./build.sh --install $(LINTERS)
 peers: ; @./build.sh --install $(PEERS)
-.PHONY: build test lint advisories demo bench coldstart release release-test clean tools testers python linters peers
+.PHONY: build test lint advisories demo playground bench coldstart release release-test clean tools testers python linters peers

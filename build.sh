@@ -5,6 +5,7 @@
 #   ./build.sh --sizes               builds, and says what the largest parts of it are
 #   ./build.sh --check-reproducible  builds this commit in two folders and compares the bytes
 #   ./build.sh --unit-tests [...]    runs the unit tests, under qemu for another machine
+#   ./build.sh --playground          builds, and puts an image with the playground together in dist/playground
 #   ./build.sh --target ARCH [...]   the same for x86_64 or aarch64: dist/runsd-ARCH on another machine
 #   ./build.sh --install PACKAGE...  installs or upgrades these Debian packages, where that is needed
 #   ./build.sh --cargo ARGUMENT...   runs a cargo that is new enough; installs one, where that is needed
@@ -34,11 +35,12 @@ main() {
   case "${1-}" in
     "") build ;;
     --sizes) build && sizes ;;
+    --playground) build && playground ;;
     --unit-tests) shift && unit_tests "$@" ;;
     --check-reproducible) check_reproducible ;;
     --install) shift && install_packages "$@" ;;
     --cargo) shift && run_cargo "$@" ;;
-    *) die "got ${1@Q}; expected --sizes, --unit-tests, --check-reproducible, --target, --install, --cargo or nothing" ;;
+    *) die "got ${1@Q}; expected --sizes, --playground, --unit-tests, --check-reproducible, --target, --install, --cargo or nothing" ;;
   esac
 }
 
@@ -70,6 +72,16 @@ build() {
   check "$binary.new"
   mv "$binary.new" "$binary"
   printf '%s\n' "$sums" "$(sha256sum "$binary")" >"$binary.built-from"
+}
+
+# What tests/playground/Dockerfile wants beside it.
+playground() {
+  run_cargo_for_musl build --release --locked --example playground
+  mkdir -p dist/playground
+  "${cross}strip" -o dist/playground/playground "$out/$target/release/examples/playground"
+  cp "$binary" dist/playground/runsd
+  cp tests/playground/Dockerfile dist/playground/
+  echo "dist/playground: an image's files, for $arch"
 }
 
 unit_tests() {
@@ -488,7 +500,7 @@ require_program() {
 }
 
 # What packages are wanted for, where it is not called as they are.
-programs="bind9-dnsutils=dig binutils=strip busybox-static=busybox cargo-web=cargo dnsmasq-base=dnsmasq
+programs="bind9-dnsutils=dig binutils=strip busybox-static=busybox cargo-web=cargo chromium-driver=chromedriver dnsmasq-base=dnsmasq
   golang-go=go iproute2=ip musl-tools=musl-gcc nghttp2-client=nghttp nghttp2-proxy=nghttpx nginx-light=nginx
   nodejs=node procps=ps python3-venv=python3 rust-web-clippy=cargo-clippy rustc-web=rustc rustfmt-web=rustfmt
   util-linux=unshare"

@@ -294,7 +294,7 @@ impl Drop for Running {
 }
 
 /// Where the miniature is asked and told.
-pub struct Control(PathBuf);
+pub struct Control(pub PathBuf);
 
 impl Control {
     #[track_caller]

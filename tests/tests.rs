@@ -26,6 +26,7 @@ mod names;
 mod nameservers;
 mod pid1;
 mod plain;
+mod playground;
 mod process_group;
 mod programs;
 mod readme;

@@ -16,6 +16,7 @@ use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use crate::mounts;
 use crate::namespaces;
 use crate::options::{Kind, Options};
+use crate::publish;
 
 /// The environment variable that brings the test authority's certificate.
 pub const AUTHORITY: &str = "CLOUDRUN_TEST_AUTHORITY";
@@ -128,6 +129,10 @@ fn environment(options: &Options) -> Vec<(String, std::ffi::OsString)> {
         Kind::Off => &[],
     };
     variables.extend(kind.iter().map(|&(key, value)| (key.into(), value.into())));
+    if options.publish.is_some() {
+        let url = env::var_os(publish::URL).unwrap_or_default();
+        variables.push((publish::URL.into(), url));
+    }
     // Last, so that they win.
     variables.extend(options.env.iter().cloned());
     variables

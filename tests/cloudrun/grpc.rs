@@ -31,6 +31,7 @@ use crate::world::World;
 /// - `Slow`: answers after as many milliseconds as the message says.
 /// - `HalfClose`: two messages and the status while the client still writes.
 /// - `Metadata`: the request's headers as JSON.
+/// - `/grpc.health.v1.Health/Check`: that it serves, whatever service was meant.
 pub async fn answer(world: Arc<World>, request: Request<Incoming>) -> Answer {
     let echo = Echo {
         method: request.uri().path().replace("/test.Echo/", ""),
@@ -124,6 +125,11 @@ impl Echo {
             "Metadata" => {
                 next(&mut messages).await?;
                 send(to, self.head.clone()).await?;
+            }
+            "/grpc.health.v1.Health/Check" => {
+                next(&mut messages).await?;
+                // HealthCheckResponse { status: SERVING }
+                send(to, &b"\x08\x01"[..]).await?;
             }
             _ => return Ok(status(Code::Unimplemented, "no such method")),
         }

@@ -25,6 +25,7 @@ mod mounts;
 mod nameserver;
 mod namespaces;
 mod options;
+mod publish;
 mod scripted;
 mod servers;
 mod services;
@@ -34,6 +35,7 @@ mod world;
 
 use std::env;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
@@ -73,10 +75,17 @@ fn keep(options: Options) -> Result<ExitCode, String> {
     // Before anything is started, so that no signal is lost.
     let mut signals = Signals::new(HANDED_ON.iter().chain(&[signal::SIGCHLD]))
         .map_err(|err| format!("cannot catch signals: {err}"))?;
+    // A socket stays in the network that it was made in.
+    let published = options.publish.map(publish::bind).transpose()?;
+    let url = published.as_ref().map(|(_, url)| url.clone());
     namespaces::enter(&options)?;
 
     let mut servers = myself(SERVERS)?;
-    servers.stdin(Stdio::null()).stdout(Stdio::piped());
+    servers
+        .stdin(published.map_or(Stdio::null(), |(listener, _)| {
+            OwnedFd::from(listener).into()
+        }))
+        .stdout(Stdio::piped());
     let mut servers = start(&mut servers)?;
     let ca = authority(&mut servers)?;
 
@@ -85,6 +94,7 @@ fn keep(options: Options) -> Result<ExitCode, String> {
     namespaces::renew_pids()?;
     let mut entrypoint = myself(ENTRYPOINT)?;
     entrypoint.env(container::AUTHORITY, ca);
+    entrypoint.env(publish::URL, url.unwrap_or_default());
     let mut entrypoint = start(&mut entrypoint)?;
 
     let status = watch(&mut signals, &mut entrypoint);

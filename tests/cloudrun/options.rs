@@ -30,6 +30,8 @@ pub struct Options {
     pub kind: Kind,
     pub env: Vec<(String, OsString)>,
     pub control: Option<PathBuf>,
+    /// The port of the machine's loopback that leads to the container's `PORT`.
+    pub publish: Option<u16>,
     pub command: Vec<OsString>,
 }
 
@@ -76,6 +78,7 @@ impl Options {
                     let (key, value) = text.split_once('=').unwrap_or((&text, ""));
                     options.env.push((key.to_owned(), value.into()));
                 }
+                Long("publish") => options.publish = Some(parser.value()?.parse()?),
                 Long("control") => options.control = Some(parser.value()?.into()),
                 Long("help") | Short('h') => return Err("this is the help".into()),
                 Value(word) => {
@@ -131,4 +134,6 @@ const HELP: &str = "\
   --job, --worker-pool, --off   not a service
   --env KEY=VALUE      one more variable
   --control SOCKET     where counts are asked and faults are ordered
+  --publish PORT       127.0.0.1:PORT of the machine leads to the container's 8080; 0: a
+                       free port, which the container finds in PUBLISHED_URL
 ";

@@ -26,7 +26,7 @@ use crate::namespaces::{
 };
 use crate::options::Options;
 use crate::world::World;
-use crate::{certificates, control, frontend, metadata, nameserver, scripted};
+use crate::{certificates, control, frontend, metadata, nameserver, publish, scripted};
 
 /// Serves until the keeper goes. The authority's certificate on stdout says
 /// that all is open.
@@ -61,6 +61,9 @@ fn open_all(options: &Options) -> Result<String, Problem> {
         "metadata", "dns", "frontend", "billing", "external", "control",
     ] {
         doors.open(room)?;
+    }
+    if options.publish.is_some() {
+        publish::serve()?;
     }
     if let Some(path) = &options.control {
         doors.clone().unix(path)?;
