@@ -24,6 +24,9 @@ lint: linters $(DENY)
 advisories: linters $(DENY) ; $(DENIED) advisories
 demo: tools build ; ./build.sh --cargo build --quiet --locked --example cloudrun && RUNSD_BIN="$$PWD/dist/runsd" tests/demo.sh
 bench: tools peers build ; tests/bench.sh $(ROW)
+# Everything at once, with faults, for so long; SEED= repeats an earlier run.
+MINUTES = 30
+soak: tools python build ; ./build.sh --cargo build --quiet --locked --example cloudrun && python3 -B tests/soak/main.py $(MINUTES) $(SEED)
 coldstart: tools peers build ; tests/coldstart.sh
 release: ; .ci/release
 # Before a release, and too long for each change: two million packets of DNS (an
@@ -46,4 +49,4 @@ $(DENY): | linters
 	@./build.sh --cargo install --quiet --debug --locked --root "$(@:/bin/cargo-deny=)" --version $(DENY_VERSION) cargo-deny
 linters: ; @command -v cargo-clippy >/dev/null || ./build.sh --install $(LINTERS)
 peers: ; @./build.sh --install $(PEERS)
-.PHONY: build test lint advisories demo bench coldstart release release-test clean tools testers python linters peers
+.PHONY: build test lint advisories demo bench soak coldstart release release-test clean tools testers python linters peers

@@ -31,6 +31,7 @@ mod requests;
 mod resolv_conf;
 mod resolvers;
 mod sentences;
+mod soak;
 mod sse;
 mod stderr;
 mod supervision;
