@@ -26,6 +26,7 @@ mod plain;
 mod process_group;
 mod programs;
 mod readme;
+mod real_clients;
 mod refusals;
 mod requests;
 mod resolv_conf;

@@ -12,6 +12,7 @@ place than the usual ones.
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -49,18 +50,24 @@ def run(seconds, seed, log):
     command += ["--", "/runsd", "--", "/venv/bin/python", "-B", "/tests/soak/traffic.py", str(seconds), str(seed)]
     program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
     samples, failures, shown = [], [], 0
-    for line in program.stdout:
-        sample = json.loads(line)
-        samples.append(sample)
-        if "failure" in sample:
-            failures.append(sample["failure"])
-            print(f"{CLEAR}failed: {sample['failure']}", flush=True)
-        every = 1 if CLEAR else 60
-        if time.monotonic() - shown >= every:
-            shown = time.monotonic()
-            progress(sample, seconds)
+    # Whoever ends this program ends the miniature, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("soak: ended"))
+    try:
+        for line in program.stdout:
+            sample = json.loads(line)
+            samples.append(sample)
+            if "failure" in sample:
+                failures.append(sample["failure"])
+                print(f"{CLEAR}failed: {sample['failure']}", flush=True)
+            every = 1 if CLEAR else 60
+            if time.monotonic() - shown >= every:
+                shown = time.monotonic()
+                progress(sample, seconds)
+        status = program.wait()
+    finally:
+        program.kill()
     print(end=CLEAR, file=sys.stderr, flush=True)
-    return samples, failures, program.wait()
+    return samples, failures, status
 
 
 def progress(sample, seconds):

@@ -39,10 +39,13 @@ KINDS = {
 # What has no answer from the upstream, or not all of it. `cut` is an answer that
 # began and did not end, which its client can tell.
 UPSTREAM = {"connection_terminated", "POST terminated", "connection_refused", "connection_timeout"}
-UPSTREAM |= {"connection_read_timeout", "http_response_incomplete", "cut", "reset", "goaway", "UNAVAILABLE", "INTERNAL"}
+UPSTREAM |= {"destination_unavailable", "connection_read_timeout", "http_response_incomplete"}
+UPSTREAM |= {"cut", "reset", "goaway", "UNAVAILABLE", "INTERNAL"}
 TLS = {"tls_protocol_error", "tls_certificate_error", "tls_alert_received"}
 # Revoked tokens stay until there are new ones, so that a fault may do what the one before did.
 TOKEN = {"proxy_configuration_error", "401", "UNAUTHENTICATED", "UNAVAILABLE"}
+# grpcio's word for a 401 with a page, when that ends before it has sent all.
+TOKEN |= {"UNKNOWN"}
 NAMESERVER = {"dns_timeout", "dns_error", "SERVFAIL", "UNAVAILABLE"}
 
 # room, order, order of its end, and what its calls may fail with.
@@ -55,7 +58,8 @@ FAULTS = [
     ("frontend", {"mode": "alert"}, {"mode": "ok"}, UPSTREAM | TLS),
     ("frontend", {"mode": "bad-cert"}, {"mode": "ok"}, UPSTREAM | TLS),
     ("frontend", {"delay_ms": 300}, {"delay_ms": 0}, set()),
-    ("frontend", {"revoke": True}, {}, TOKEN),
+    # A server that refused an upload may close after its answer, unannounced.
+    ("frontend", {"revoke": True}, {}, TOKEN | {"POST terminated"}),
     # What can be repeated is.
     ("drain", {}, {}, {"goaway", "POST terminated"}),
     ("metadata", {"mode": "500"}, {"mode": "ok"}, TOKEN),
