@@ -39,9 +39,11 @@ clients: tools testers python build
 coldstart: tools peers build ; tests/coldstart.sh
 release: ; .ci/release
 # Before a release, and too long for each change: two million packets of DNS (an
-# ordinary run has a twentieth), arm64 under qemu, and what a release is made of.
-release-test: tools testers python
+# ordinary run has a twentieth), ten thousand connections that are closed at the moment
+# of reuse, arm64 under qemu, and what a release is made of.
+release-test: tools testers python build
 	RUNSD_PACKETS=2000000 ./build.sh --cargo test --locked --bin runsd oracles
+	RUNSD_BIN="$$PWD/dist/runsd" REUSES=10000 CHURN=60 ./build.sh --cargo test --locked --test tests turn_out_closed a_second_leave
 	tests/arm64.sh
 	.ci/release
 	tests/release.sh

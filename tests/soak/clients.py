@@ -285,7 +285,9 @@ async def calls(dice, channel):
                 call.cancel()
                 raise Left
     except grpc.aio.AioRpcError as error:
-        raise Failed(error.code().name, error.details())
+        # What grpcio says of a message for a call that is over by then, instead of its status.
+        is_over = error.details() == "Internal error from Core"
+        raise Failed("UNAVAILABLE" if is_over else error.code().name, error.details())
 
 
 # -- WebSockets.
