@@ -232,7 +232,7 @@ fn rust_tonic() {
 #[test]
 #[ignore = "make clients"]
 fn chromium() {
-    python("browser", "page");
+    is_the_same("/venv/bin/python -B REAL/browser.py");
 }
 
 /// A compiled client, which is at `/client` there.
@@ -246,7 +246,7 @@ fn is_the_same_program(program: &Path, words: &[&str]) {
 /// A client of the packages that `make clients` installed.
 #[track_caller]
 fn node_of_npm(client: &str) {
-    let modules = target("clients/node/node_modules");
+    let modules = target("clients/node");
     let image = CloudRun::new().env("NODE_MODULES", "/modules");
     let image = image.option("--bind");
     let image = image.option(format!("{}:/modules", modules.display()));

@@ -38,7 +38,8 @@ sub get {
 }
 
 fact('get', get('hello', '/'));
-fact('post', get('echo', '/', $body));
+# LWP reads nothing of an answer that comes while it writes, so that an echo may be stuck.
+fact('post', get($tiny ? 'echo' : 'hello', '/', $body));
 fact('stream', get('bytes', '/300000?chunked=1'));
 fact($_, get('status', "/$_")) for qw(204 404 500 503);
 print $json->encode({ what => 'asked', asked => (get('echo', '/headers'))[2] }), "\n";
