@@ -166,3 +166,19 @@ def without_ipv6():
     for _ in range(3):
         print(ask().split(b"\r\n")[0].decode())
     print(socket.gethostbyname("hello"), socket.gethostbyname("external.example"))
+
+
+def posts():
+    """A kept connection ends once it has a POST, or a GET: only the GET is sent again."""
+    ok = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    for way in ("close", "fin", "reset"):
+        for method in ("POST", "GET"):
+            script("hello", [HEAD, say(ok), HEAD, do(way)], [HEAD, say(ok)])
+            s = dial()
+            s.sendall(b"GET /first HTTP/1.1\r\nHost: hello\r\n\r\n")
+            first = answer(s)[0]
+            s.sendall(f"{method} /second HTTP/1.1\r\nHost: hello\r\nContent-Length: 0\r\n\r\n".encode())
+            second = answer(s)[0]
+            s.close()
+            sent = [line for one in requests("hello") for line in one].count(f"{method} /second")
+            print(way, method, first, second, sent)
