@@ -1,10 +1,11 @@
 # From a fresh machine (Debian 12 or later) to a release; what is missing is
 # installed where this is run as root, and named where it is not.
 
-# What is needed beside the compiler, by test and demo, by test alone, by lint where
-# there is no rustup, and by the comparisons.
+# What is needed beside the compiler, by test and demo, by test alone, by the clients
+# that are large, by lint where there is no rustup, and by the comparisons.
 TOOLS = bind9-dnsutils busybox-static curl gcc golang-go iproute2 libc6-dev musl-tools nghttp2-client nginx-light nodejs openssl procps python3 python3-venv util-linux
-TESTERS = buildah chromium chromium-driver uidmap
+TESTERS = buildah chromium chromium-driver git perl php-cli php-curl ruby uidmap wget
+CLIENTS = golang-google-grpc-dev libwww-perl default-jdk-headless npm
 LINTERS = cargo-web rust-web-clippy rustc-web rustfmt-web gcc libc6-dev ca-certificates
 PEERS = catatonit dnsmasq-base dnsperf dumb-init gcc haproxy libc6-dev nghttp2-proxy tini wrk
 
@@ -27,12 +28,25 @@ playground: tools build
 	@./build.sh --cargo build --quiet --locked --example cloudrun --example playground
 	@RUNSD_BIN="$$PWD/dist/runsd" tests/playground.sh
 bench: tools peers build ; tests/bench.sh $(ROW)
+# Everything at once, with faults, for so long; SEED= repeats an earlier run.
+MINUTES = 30
+soak: tools python build ; ./build.sh --cargo build --quiet --locked --example cloudrun && python3 -B tests/soak/main.py $(MINUTES) $(SEED)
+# Clients too large for each change: Java's, a browser, those of npm, Debian's Go and crates.io.
+clients: tools testers python build
+	@./build.sh --install $(CLIENTS)
+	mkdir -p target/clients/node target/clients/go
+	cp tests/clients/real/package*.json target/clients/node/ && npm --prefix target/clients/node ci --ignore-scripts --no-audit --no-fund
+	GO111MODULE=off GOPATH=/usr/share/gocode GOTOOLCHAIN=local GOCACHE="$$PWD/target/go-cache" CGO_ENABLED=0 go build -o target/clients/go/grpc tests/clients/real/grpc.go
+	./build.sh --cargo build --quiet --locked --manifest-path tests/clients/real/rust/Cargo.toml --target-dir target/clients/rust
+	RUNSD_BIN="$$PWD/dist/runsd" ./build.sh --cargo test --locked --test tests real_clients -- --include-ignored
 coldstart: tools peers build ; tests/coldstart.sh
 release: ; .ci/release
 # Before a release, and too long for each change: two million packets of DNS (an
-# ordinary run has a twentieth), arm64 under qemu, and what a release is made of.
-release-test: tools testers python
+# ordinary run has a twentieth), ten thousand connections that are closed at the moment
+# of reuse, arm64 under qemu, and what a release is made of.
+release-test: tools testers python build
 	RUNSD_PACKETS=2000000 ./build.sh --cargo test --locked --bin runsd oracles
+	RUNSD_BIN="$$PWD/dist/runsd" REUSES=10000 CHURN=60 ./build.sh --cargo test --locked --test tests turn_out_closed a_second_leave
 	tests/arm64.sh
 	.ci/release
 	tests/release.sh
@@ -51,4 +65,4 @@ $(DENY): | linters
 	@./build.sh --cargo install --quiet --debug --locked --root "$(@:/bin/cargo-deny=)" --version $(DENY_VERSION) cargo-deny
 linters: ; @command -v cargo-clippy >/dev/null || ./build.sh --install $(LINTERS)
 peers: ; @./build.sh --install $(PEERS)
-.PHONY: build test lint advisories demo playground bench coldstart release release-test clean tools testers python linters peers
+.PHONY: build test lint advisories demo playground bench soak clients coldstart release release-test clean tools testers python linters peers

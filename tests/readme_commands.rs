@@ -86,7 +86,8 @@ fn each_flag_and_each_variable_that_is_named_is_one() {
         flags.iter().any(|[name, ..]| *name == word)
             || ignored.split_whitespace().any(|name| name == word)
     };
-    let source = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = sources(&root.join("src")) + &sources(&root.join("tests/playground"));
     let mut variables = 0;
     for span in code_spans(README) {
         // Of `make`, of gcloud, of Java, and the end of a file's name.

@@ -30,7 +30,7 @@ pub fn raise_descriptors() -> usize {
 
 const USUAL_DESCRIPTORS: usize = 1024;
 
-/// How many bytes of address space this process may have.
+/// How many bytes of address space this process may have (`RLIMIT_AS`, `RLIMIT_DATA`).
 pub fn address_space() -> usize {
     let limits = [Resource::As, Resource::Data].map(|which| {
         let bytes = limit(which).map(|limit| usize::try_from(limit.rlim_cur));

@@ -24,9 +24,11 @@ pub fn make(world: Arc<World>) -> Result<(Arc<ServerConfig>, String), Problem> {
     let authority = Issuer::new(params, key);
 
     let leaves = Leaves {
-        front_end: leaf(FRONT_END, Some(&authority))?,
-        billing: leaf(BILLING, Some(&authority))?,
-        nobody: leaf(&["invalid2.invalid"], None)?,
+        front_end: leaf(FRONT_END, Some(&authority), ALWAYS)?,
+        expired: leaf(FRONT_END, Some(&authority), (2001, 2002))?,
+        not_yet: leaf(FRONT_END, Some(&authority), (3001, 3002))?,
+        billing: leaf(BILLING, Some(&authority), ALWAYS)?,
+        nobody: leaf(&["invalid2.invalid"], None, ALWAYS)?,
         world,
     };
     let provider = Arc::new(crypto::ring::default_provider());
@@ -43,6 +45,8 @@ pub fn make(world: Arc<World>) -> Result<(Arc<ServerConfig>, String), Problem> {
 #[derive(Debug)]
 struct Leaves {
     front_end: Arc<CertifiedKey>,
+    expired: Arc<CertifiedKey>,
+    not_yet: Arc<CertifiedKey>,
     billing: Arc<CertifiedKey>,
     nobody: Arc<CertifiedKey>,
     world: Arc<World>,
@@ -51,8 +55,12 @@ struct Leaves {
 impl ResolvesServerCert for Leaves {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
+        let mode = self.world.mode("frontend");
         let chosen = match name.as_deref() {
-            _ if self.world.mode("frontend") == "bad-cert" => &self.nobody,
+            _ if mode == "bad-cert" => &self.nobody,
+            _ if mode == "wrong-name" => &self.billing,
+            _ if mode == "expired" => &self.expired,
+            _ if mode == "not-yet" => &self.not_yet,
             Some(name) if name.ends_with(".run.app") => &self.front_end,
             Some(name) if BILLING.contains(&name) => &self.billing,
             _ => &self.nobody,
@@ -61,9 +69,16 @@ impl ResolvesServerCert for Leaves {
     }
 }
 
-fn leaf(names: &[&str], by: Option<&Issuer<'_, KeyPair>>) -> Result<Arc<CertifiedKey>, Problem> {
+/// Good from the start of the one year to that of the other.
+fn leaf(
+    names: &[&str],
+    by: Option<&Issuer<'_, KeyPair>>,
+    (from, to): (i32, i32),
+) -> Result<Arc<CertifiedKey>, Problem> {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    let params = CertificateParams::new(names)?;
+    let mut params = CertificateParams::new(names)?;
+    params.not_before = rcgen::date_time_ymd(from, 1, 1);
+    params.not_after = rcgen::date_time_ymd(to, 1, 1);
     let key = KeyPair::generate()?;
     let certificate = match by {
         Some(authority) => params.signed_by(&key, authority)?,
@@ -73,6 +88,9 @@ fn leaf(names: &[&str], by: Option<&Issuer<'_, KeyPair>>) -> Result<Arc<Certifie
     let chain = vec![certificate.der().clone()];
     Ok(Arc::new(CertifiedKey::new(chain, any_ecdsa_type(&der)?)))
 }
+
+/// As rcgen has it by itself.
+const ALWAYS: (i32, i32) = (1975, 4096);
 
 /// A wildcard stands for one label only. These are the regions tests use.
 const FRONT_END: &[&str] = &[

@@ -8,6 +8,7 @@
 //! - `POST /cue {"name": NAME}`: a sign that somebody waits for, counted as `cues`.
 //! - `POST /ROOM` with JSON: new settings of metadata, dns, frontend, service,
 //!   scripted.
+//! - `POST /drain {}`: the front end ends its connections in order, with GOAWAY.
 //! - `POST /frontend {"revoke": true}`: no token issued so far is good any more.
 
 use std::sync::Arc;
@@ -66,6 +67,10 @@ async fn order(
         serde_json::from_slice(&whole).map_err(|err| format!("that is not JSON: {err}"))?;
     if room == "cue" {
         world.count("cues", new["name"].as_str().unwrap_or_default());
+        return Ok(());
+    }
+    if room == "drain" {
+        world.drain();
         return Ok(());
     }
     if new["revoke"] == true {

@@ -2,8 +2,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::direct;
 use crate::dns_message::{NOERROR, NXDOMAIN, Record, SERVFAIL, write_name};
-use crate::namespaces::{FRONT_END, OVER_IPV6};
+use crate::namespaces::{DIRECT, FRONT_END, OVER_IPV6};
 
 /// The code and the records for one question. `front` is the front end's
 /// address, if not the usual one.
@@ -18,6 +19,11 @@ pub fn answer(name: &str, kind: u16, front: Option<&str>) -> (u8, Vec<Record>) {
                 .filter(|record| record.kind == kind)
                 .collect(),
         );
+    }
+    if name.ends_with(direct::DOMAIN) {
+        let records = [record(name, "A", DIRECT)];
+        let records = records.into_iter().filter(|record| record.kind == kind);
+        return (NOERROR, records.collect());
     }
     let mut records = Vec::new();
     let mut wanted = name.to_owned();

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::future;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -88,14 +89,30 @@ pub async fn serve(
         server
             .max_concurrent_streams(100)
             .max_local_error_reset_streams(None);
-        let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        let connection = server.serve_connection(TokioIo::new(stream), service);
+        until_drained(&world, connection, |it| it.graceful_shutdown()).await;
     } else if let Some(stream) = handmade::serve(&world, stream).await {
-        let server = http1::Builder::new();
-        let _ = server
+        let connection = http1::Builder::new()
             .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades()
-            .await;
+            .with_upgrades();
+        until_drained(&world, connection, |it| it.graceful_shutdown()).await;
     }
+}
+
+/// Serves a connection to its end, which a drain brings about in order: GOAWAY
+/// over HTTP/2, over HTTP/1 the end of the connection after an answer that may
+/// not have announced it.
+async fn until_drained<C: Future>(world: &World, connection: C, drain: impl Fn(Pin<&mut C>)) {
+    let (mut connection, mut drained) = (pin!(connection), pin!(world.drained()));
+    let mut draining = false;
+    future::poll_fn(|cx| {
+        if !draining && drained.as_mut().poll(cx).is_ready() {
+            draining = true;
+            drain(connection.as_mut());
+        }
+        connection.as_mut().poll(cx).map(drop)
+    })
+    .await;
 }
 
 /// Says something that is not TLS, and hears the other side out.

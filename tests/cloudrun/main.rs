@@ -13,6 +13,7 @@ mod body;
 mod certificates;
 mod container;
 mod control;
+mod direct;
 mod dns_message;
 mod dns_records;
 mod frontend;

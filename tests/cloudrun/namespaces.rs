@@ -32,6 +32,8 @@ pub const FRONT_END: &str = "192.0.2.1";
 pub const BILLING: &str = "192.0.2.2";
 /// `external.example`, a plain HTTP server.
 pub const EXTERNAL: &str = "192.0.2.3";
+/// The services without the front end (`direct.rs`).
+pub const DIRECT: &str = "192.0.2.4";
 pub const CONTROL: &str = "192.0.2.53";
 // Any other address of 192.0.2.0/24 is a black hole: routed, never answered.
 
@@ -137,6 +139,7 @@ fn addresses() -> Result<(), String> {
         METADATA,
         SECOND_NAMESERVER,
         FRONT_END,
+        DIRECT,
         BILLING,
         EXTERNAL,
         CONTROL,

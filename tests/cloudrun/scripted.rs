@@ -20,7 +20,7 @@
 //! - `{"cue": "said"}`: gives one itself, for a test to wait for.
 //! - `{"do": "notify"}`: TLS's close_notify and FIN; `"fin"`: FIN without it;
 //!   `"close"`: close_notify, and the socket is closed; `"reset"`: RST;
-//!   `"deaf"`: nothing is received from here on.
+//!   `"deaf"`: nothing is received from here on; `"rekey"`: TLS's KeyUpdate.
 //!
 //! `GET /recorded` lists the connections: `{"service", "bytes", "ended"}`, the
 //! last being `null` while it is open, `"closed"` in order by the other side,
@@ -47,6 +47,9 @@ pub fn called(world: &World, server_name: Option<&str>) -> Option<String> {
 
 pub trait Line: AsyncRead + AsyncWrite + Unpin + Send {
     fn tcp(&mut self) -> &mut TcpStream;
+
+    /// Goes on with new keys, where there are any.
+    fn rekey(&mut self) {}
 }
 
 impl Line for TcpStream {
@@ -58,6 +61,11 @@ impl Line for TcpStream {
 impl Line for TlsStream<TcpStream> {
     fn tcp(&mut self) -> &mut TcpStream {
         self.get_mut().0
+    }
+
+    fn rekey(&mut self) {
+        // `Err` over TLS 1.2, which has none.
+        let _ = self.get_mut().1.refresh_traffic_keys();
     }
 }
 
@@ -142,6 +150,10 @@ impl Tape<'_> {
             "reset" => {
                 let _ = line.tcp().set_zero_linger();
                 None
+            }
+            "rekey" => {
+                line.rekey();
+                Some(())
             }
             "deaf" => {
                 self.deaf = true;

@@ -22,11 +22,12 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::body::{self, Answer, Problem};
 use crate::namespaces::{
-    self, BILLING, CONTROL, EXTERNAL, FRONT_END, LINK_LOCAL, METADATA, OVER_IPV6, SECOND_NAMESERVER,
+    self, BILLING, CONTROL, DIRECT, EXTERNAL, FRONT_END, LINK_LOCAL, METADATA, OVER_IPV6,
+    SECOND_NAMESERVER,
 };
 use crate::options::Options;
 use crate::world::World;
-use crate::{certificates, control, frontend, metadata, nameserver, publish, scripted};
+use crate::{certificates, control, direct, frontend, metadata, nameserver, publish, scripted};
 
 /// Serves until the keeper goes. The authority's certificate on stdout says
 /// that all is open.
@@ -58,7 +59,7 @@ fn open_all(options: &Options) -> Result<String, Problem> {
         inside: Mutex::default(),
     });
     for room in [
-        "metadata", "dns", "frontend", "billing", "external", "control",
+        "metadata", "dns", "frontend", "direct", "billing", "external", "control",
     ] {
         doors.open(room)?;
     }
@@ -93,6 +94,7 @@ impl Doors {
                 self.listen(FRONT_END, 443, "frontend")?,
                 self.listen(FRONT_END, 80, "cleartext")?,
             ],
+            "direct" => vec![self.listen(DIRECT, 80, "direct")?],
             "billing" => [BILLING, OVER_IPV6]
                 .into_iter()
                 .map(|address| self.listen(address, 443, "billing"))
@@ -202,6 +204,7 @@ async fn connection(doors: Arc<Doors>, stream: net::TcpStream, from: SocketAddr,
         }
         "external" => plain(stream, move |request| external(world.clone(), request)).await,
         "plain" => scripted::serve(&world, site, stream).await,
+        "direct" => direct::serve(world, stream).await,
         "cleartext" => plain(stream, frontend::to_https).await,
         "billing" => frontend::serve(world, doors.tls.clone(), stream, from, true).await,
         _ => frontend::serve(world, doors.tls.clone(), stream, from, false).await,

@@ -2,6 +2,7 @@
 //! were told to behave.
 
 use std::collections::BTreeMap;
+use std::future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ pub struct World {
     state: Mutex<State>,
     /// Moves with every count, for those who wait for one.
     moved: watch::Sender<u64>,
+    /// Moves when the front end's connections are to end after what runs on them.
+    drains: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +40,7 @@ impl World {
         World {
             state: Mutex::default(),
             moved: watch::channel(0).0,
+            drains: watch::channel(0).0,
         }
     }
 
@@ -136,6 +140,19 @@ impl World {
             seen.copied().unwrap_or(0) >= times
         });
         matches!(tokio::time::timeout(PATIENCE, reached).await, Ok(Ok(_)))
+    }
+
+    /// Has the front end's connections end in order, as at their greatest age.
+    pub fn drain(&self) {
+        self.drains.send_modify(|drains| *drains += 1);
+    }
+
+    /// Returns at the next drain.
+    pub async fn drained(&self) {
+        let mut drains = self.drains.subscribe();
+        if drains.changed().await.is_err() {
+            future::pending().await
+        }
     }
 
     /// Changes settings of one room; `Err` names one it does not have.
