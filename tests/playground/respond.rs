@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue,
     REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -162,13 +162,38 @@ async fn look_up(name: &str, kind: &str, events: &Events) -> Result<(), Gone> {
 }
 
 async fn read(request: Request<Incoming>) -> Result<Value, Denied> {
-    let whole = Limited::new(request.into_body(), MAX_QUESTION).collect();
-    let too_slow = |_| Denied(StatusCode::REQUEST_TIMEOUT, "the question took too long");
-    let whole = timeout(QUESTION_LIMIT, whole).await.map_err(too_slow)?;
+    let whole = timeout(QUESTION_LIMIT, read_whole(request.into_body())).await;
     let whole =
-        whole.map_err(|_| Denied(StatusCode::PAYLOAD_TOO_LARGE, "expected 1 MiB at most"))?;
-    serde_json::from_slice(&whole.to_bytes())
-        .map_err(|_| Denied(StatusCode::BAD_REQUEST, "that is not JSON"))
+        whole.map_err(|_| Denied(StatusCode::REQUEST_TIMEOUT, "the question took too long"))??;
+    serde_json::from_slice(&whole).map_err(|_| Denied(StatusCode::BAD_REQUEST, "that is not JSON"))
+}
+
+/// The whole body. One that is too large is read on and dropped, for a client
+/// that is still sending when the connection closes may never see the status.
+async fn read_whole(mut body: Incoming) -> Result<Vec<u8>, Denied> {
+    let too_large = Denied(StatusCode::PAYLOAD_TOO_LARGE, "expected 1 MiB at most");
+    if body.size_hint().lower() > MAX_DROPPED {
+        return Err(too_large);
+    }
+    let mut whole = Vec::new();
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let left = |_| Denied(StatusCode::BAD_REQUEST, "the question has no end");
+        let Ok(data) = frame.map_err(left)?.into_data() else {
+            continue;
+        };
+        read += data.len() as u64;
+        if read > MAX_DROPPED {
+            return Err(too_large);
+        }
+        if read <= MAX_QUESTION {
+            whole.extend_from_slice(&data);
+        }
+    }
+    if read > MAX_QUESTION {
+        return Err(too_large);
+    }
+    Ok(whole)
 }
 
 fn text(status: StatusCode, kind: &'static str, content: impl Into<Bytes>) -> Answer {
@@ -227,7 +252,9 @@ const POLICY: &str =
 /// each may keep a connection for minutes.
 const MAX_UNDER_WAY: usize = 32;
 /// Bytes of a question, which has the body of the request to send in it.
-const MAX_QUESTION: usize = 1 << 20;
+const MAX_QUESTION: u64 = 1 << 20;
+/// Bytes of a body that is read only so that its client sees why it was refused.
+const MAX_DROPPED: u64 = 16 << 20;
 /// How long a browser may take to send one.
 const QUESTION_LIMIT: Duration = Duration::from_secs(30);
 /// How long a request may take: enough to watch a stream of events.
