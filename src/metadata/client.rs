@@ -69,6 +69,8 @@ impl Client {
             .no_delay(false) // one write; and a kernel may not have the option
             .max_idle_connections(0) // it would be stale when the CPU comes back
             .max_response_header_size(MAX_HEAD_LEN)
+            .input_buffer_size(MAX_HEAD_LEN + 4 * 1024) // more than that, so that "too large" is seen
+            .output_buffer_size(16 * 1024) // a request has no body
             .user_agent(USER_AGENT)
             .accept_encoding("")
             .build();

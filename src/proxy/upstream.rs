@@ -19,6 +19,7 @@ mod trust;
 mod words;
 
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -75,16 +76,15 @@ pub enum Alpn {
 /// Whatever comes on it before a request was sent would be taken for the
 /// answer, so in HTTP/1 one has to look first: [`Upstream::ready`] and
 /// [`Upstream::fresh`] do, and there is no other way to a [`Ready`] one.
-pub struct Connection {
-    reader: Reader,
-    writer: Writer,
-    used: bool,
-    key: Key,
-}
+pub struct Connection(Box<Parts>);
 
 /// A connection that was looked at just now: what comes from here on is the
 /// answer to the request that is sent next.
-pub struct Ready {
+pub struct Ready(Box<Parts>);
+
+/// What a connection consists of. It stays where it was made: a request hands
+/// its connection on several times, and these are 240 bytes.
+pub struct Parts {
     pub reader: Reader,
     pub writer: Writer,
     /// Whether it has served a request before.
@@ -150,9 +150,9 @@ impl Upstream {
 
     /// Keeps a connection on which nothing is under way.
     pub fn put(&self, mut connection: Connection) {
-        connection.reader.rest();
+        connection.0.reader.rest();
         self.idle
-            .put(connection.key.clone(), connection, Instant::now());
+            .put(connection.0.key.clone(), connection, Instant::now());
     }
 
     /// Dials `to`: address, connection, TLS, in this order.
@@ -213,12 +213,12 @@ impl Upstream {
             to.host,
             started.elapsed()
         );
-        Ok(Connection {
+        Ok(Connection(Box::new(Parts {
             reader,
             writer,
             used: false,
             key: key(to),
-        })
+        })))
     }
 
     /// The addresses dialling would try first, in order.
@@ -276,15 +276,10 @@ impl Connection {
     /// Whether the far end has neither closed nor said anything. If it has,
     /// the connection is closed (RFC 9112 section 9.2).
     fn look(mut self) -> Result<Ready, Found> {
-        match self.reader.look() {
-            Found::Nothing => Ok(Ready {
-                reader: self.reader,
-                writer: self.writer,
-                used: self.used,
-                key: self.key,
-            }),
+        match self.0.reader.look() {
+            Found::Nothing => Ok(Ready(self.0)),
             found => {
-                debug!("upstream: {}: {found:?} before a request", self.key.0);
+                debug!("upstream: {}: {found:?} before a request", self.0.key.0);
                 Err(found)
             }
         }
@@ -292,24 +287,35 @@ impl Connection {
 
     /// Its two directions, for HTTP/2, where either side may speak first.
     pub fn halves(self) -> (Reader, Writer) {
-        (self.reader, self.writer)
+        (self.0.reader, self.0.writer)
     }
 
     /// Whether a request for `to` may go here.
     pub fn leads_to(&self, to: &Destination) -> bool {
-        (self.key.0.as_str(), self.key.1, self.key.2) == (&to.host, to.port, to.tls)
+        let (host, port, tls) = &self.0.key;
+        (host, *port, *tls) == (&to.host, to.port, to.tls)
     }
 }
 
 impl Ready {
     /// An answer came, and it was whole.
-    pub fn rest(self) -> Connection {
-        Connection {
-            reader: self.reader,
-            writer: self.writer,
-            used: true,
-            key: self.key,
-        }
+    pub fn rest(mut self) -> Connection {
+        self.0.used = true;
+        Connection(self.0)
+    }
+}
+
+impl Deref for Ready {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl DerefMut for Ready {
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
     }
 }
 

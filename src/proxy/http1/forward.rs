@@ -18,7 +18,7 @@ use super::{Failed, Next, ROOM, Session, rewrite};
 use crate::context::ClientContext;
 use crate::proxy::STACK;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::upstream::Ready;
+use crate::proxy::upstream::{Parts, Ready};
 
 impl Session<'_> {
     /// Sends the request that stands in `request`, its body after it, and passes
@@ -54,7 +54,7 @@ impl Session<'_> {
                         false => Next::Close,
                     });
                 }
-                Ok(Answered::Switched) => break Ok(Next::Tunnel(Box::new(connection))),
+                Ok(Answered::Switched) => break Ok(Next::Tunnel(connection)),
                 Err(failed) => break Err(failed),
             }
         };
@@ -127,7 +127,7 @@ impl Session<'_> {
         body: &mut RequestBody,
         connection: &mut Ready,
     ) -> Result<Answered, Failed> {
-        let Ready { reader, writer, .. } = connection;
+        let Parts { reader, writer, .. } = &mut **connection;
         let upload = Upload::new(self.tcp, asked.framing, reader.aborter());
         let (answered, complete) = thread::scope(|scope| -> Result<_, Failed> {
             let job = &upload;

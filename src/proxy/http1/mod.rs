@@ -125,7 +125,7 @@ pub enum Next {
     Request,
     Close,
     /// The two sides speak of something else from here on.
-    Tunnel(Box<Ready>),
+    Tunnel(Ready),
 }
 
 /// The connection is over: its client is gone, or no answer would be whole.

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::thread;
 
 use crate::proxy::buffer::Buffer;
-use crate::proxy::upstream::{Aborter, Reader, Ready, Writer};
+use crate::proxy::upstream::{Aborter, Parts, Reader, Ready, Writer};
 use crate::sys::alive;
 
 /// Passes bytes both ways, `sent` and `received` first.
@@ -22,7 +22,7 @@ pub fn run(
     received: &[u8],
     connection: &mut Ready,
 ) -> io::Result<()> {
-    let Ready { reader, writer, .. } = connection;
+    let Parts { reader, writer, .. } = &mut **connection;
     let aborter = reader.aborter();
     reader.keep_alive();
     thread::scope(|scope| {
