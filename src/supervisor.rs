@@ -130,12 +130,11 @@ impl App {
     ) -> Option<Ended> {
         // Where it cannot be waited for all of them, there is no moment.
         let signals = signals.as_ref().ok()?;
-        waits.push(Wait::readable(signals));
         signals.wait(&mut waits, Some(MOMENT)).ok()?;
         self.reap()
     }
 
-    fn serve(&mut self, mut signals: Signals) -> io::Result<Ended> {
+    fn serve(&mut self, signals: Signals) -> io::Result<Ended> {
         loop {
             while let Some(signal) = signals.next() {
                 if signal.number != libc::SIGCHLD {
@@ -144,7 +143,7 @@ impl App {
                     return Ok(ended);
                 }
             }
-            signals.wait(&mut [Wait::readable(&signals)], None)?;
+            signals.wait(&mut [], None)?;
         }
     }
 
