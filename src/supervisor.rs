@@ -200,6 +200,12 @@ impl App {
         if self.was_told_to_stop || !STOPS.contains(&signal) {
             return;
         }
+        self.take_terminal();
+        if self.in_foreground && signal != libc::SIGTSTP {
+            // A shell put all of a pipeline there, another part of it after us.
+            self.resume();
+            return;
+        }
         debug!("the terminal stopped the application, by signal {signal}");
         terminal::stop_own_group(signal);
         self.take_terminal();
