@@ -130,12 +130,11 @@ impl App {
     ) -> Option<Ended> {
         // Where it cannot be waited for all of them, there is no moment.
         let signals = signals.as_ref().ok()?;
-        waits.push(Wait::readable(signals));
         signals.wait(&mut waits, Some(MOMENT)).ok()?;
         self.reap()
     }
 
-    fn serve(&mut self, mut signals: Signals) -> io::Result<Ended> {
+    fn serve(&mut self, signals: Signals) -> io::Result<Ended> {
         loop {
             while let Some(signal) = signals.next() {
                 if signal.number != libc::SIGCHLD {
@@ -144,7 +143,7 @@ impl App {
                     return Ok(ended);
                 }
             }
-            signals.wait(&mut [Wait::readable(&signals)], None)?;
+            signals.wait(&mut [], None)?;
         }
     }
 
@@ -199,6 +198,12 @@ impl App {
     /// would ever send SIGCONT, and the application goes on at once.
     fn on_stop(&mut self, signal: i32) {
         if self.was_told_to_stop || !STOPS.contains(&signal) {
+            return;
+        }
+        self.take_terminal();
+        if self.in_foreground && signal != libc::SIGTSTP {
+            // A shell put all of a pipeline there, another part of it after us.
+            self.resume();
             return;
         }
         debug!("the terminal stopped the application, by signal {signal}");

@@ -156,3 +156,31 @@ fn a_shell_above_finds_its_job_stopped_and_continues_it() {
     terminal.stdin.write_all(b"exit 7\n").expect("a terminal");
     assert_eq!(terminal.code(), Some(7));
 }
+
+#[test]
+fn a_pipeline_that_gets_the_terminal_late_is_not_stopped() {
+    // Each part of a pipeline puts the pipeline's group in the foreground before
+    // it begins, and this one does so when the application is there already.
+    let late = "import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+own = os.getpgrp()
+while os.tcgetpgrp(2) == own: pass
+os.tcsetpgrp(2, own)
+print('go')";
+    let app = "read go; echo re''ady; read x </dev/tty; echo got $x; exit 5";
+    let shell = format!("export LATE=\"{late}\"; exec bash --norc --noprofile -i 2>&1");
+    let mut terminal = terminal(&shell);
+    let line = format!("PS1=; python3 -c \"$LATE\" | \"$RUNSD\" sh -c '{app}'\n");
+    terminal
+        .stdin
+        .write_all(line.as_bytes())
+        .expect("a terminal");
+    line_ending(&mut terminal, "ready");
+    terminal.stdin.write_all(b"keys\n").expect("a terminal");
+    line_ending(&mut terminal, "got keys");
+    terminal
+        .stdin
+        .write_all(b"echo $?''.; exit\n")
+        .expect("a terminal");
+    line_ending(&mut terminal, "5.");
+}

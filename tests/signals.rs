@@ -1,7 +1,8 @@
 //! Many signals at once: what the kernel queues reaches the application, each
 //! time, and what it drops does not.
 
-use crate::supervision::{Running, runsd};
+use crate::harness::{plain_runsd, program};
+use crate::supervision::{Running, on_cloud_run, runsd};
 
 /// Runs an application in Python and reads the one line that it prints.
 fn line_of(python: &str) -> String {
@@ -88,4 +89,21 @@ fn signals_that_libc_keeps_for_itself_end_nobody() {
         app.signal(number);
     }
     assert_eq!(app.child.wait().expect("its end").code(), Some(3));
+}
+
+#[test]
+fn signals_need_no_descriptors() {
+    // As many as the application takes to begin, and more.
+    for descriptors in 4..10 {
+        let mut limited = program("sh");
+        let app = "trap 'exit 3' TERM; echo ready; read x";
+        let line = format!("ulimit -n {descriptors}; exec \"$RUNSD\" sh -c \"{app}\"");
+        limited.args(["-c", &line]).env("RUNSD", plain_runsd());
+        on_cloud_run(&mut limited);
+        let mut app = Running::start(limited);
+        assert_eq!(app.line(), "ready", "{descriptors}");
+        app.signal(15);
+        let code = app.child.wait().expect("its end").code();
+        assert_eq!(code, Some(3), "{descriptors}");
+    }
 }

@@ -3,12 +3,12 @@
 //!
 //! Every thread blocks all signals always, but for the main thread while it is
 //! in ppoll(2) in [`Signals::wait`]. There signal-hook's handlers note a signal
-//! and its sender, and write to a socket that the same ppoll looks at. A handler
-//! runs with all signals blocked, and ppoll has blocked them again when it
-//! returns: so no handler interrupts another, no other system call is ever
-//! interrupted, and each wait takes one signal. The others stay in the kernel's
-//! queue, which keeps every real-time signal, gives the lowest number first, and
-//! drops a SIGTSTP that a SIGCONT has overtaken.
+//! and its sender, and ppoll returns. A handler runs with all signals blocked,
+//! and ppoll has blocked them again when it returns: so no handler interrupts
+//! another, no other system call is ever interrupted, and each wait takes one
+//! signal; nothing has to wake it, which would take descriptors. The others stay
+//! in the kernel's queue, which keeps every real-time signal, gives the lowest
+//! number first, and drops a SIGTSTP that a SIGCONT has overtaken.
 //!
 //! Masks and dispositions go by raw system calls: libc does not let a program
 //! see the signals that it keeps for itself, and the application is to find them
@@ -17,9 +17,6 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -27,8 +24,8 @@ use std::time::Duration;
 
 use libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
 use libc::{SIGCHLD, SIGCONT, SIGKILL, SIGPIPE, SIGSTOP};
-use signal_hook::iterator::backend::SignalDelivery;
-use signal_hook::iterator::exfiltrator::raw::WithRawSiginfo;
+use signal_hook::low_level::channel::Channel;
+use signal_hook_registry::register_sigaction;
 
 use super::net::Wait;
 
@@ -126,8 +123,8 @@ pub enum Sender {
 
 /// The signals that have come, for the main thread.
 pub struct Signals {
-    /// Handlers stay for good: to take them out again takes its time.
-    delivery: ManuallyDrop<SignalDelivery<UnixStream, WithRawSiginfo>>,
+    /// What handlers put in. They stay for good: to take them out again takes its time.
+    come: &'static Channel<Signal>,
     /// Those with a handler.
     handled: SignalSet,
 }
@@ -141,11 +138,8 @@ impl Signals {
             // libc unblocks them as it likes, and they would be the end of us.
             disposition(signal, Some(&Disposition::IGNORE))?;
         }
-        let (read, write) = UnixStream::pair()?;
-        let none: [i32; 0] = [];
-        let delivery = SignalDelivery::with_pipe(read, write, WithRawSiginfo, none)?;
         let mut signals = Signals {
-            delivery: ManuallyDrop::new(delivery),
+            come: Box::leak(Box::default()),
             handled: 0,
         };
         signals.handle(SIGCHLD)?;
@@ -163,7 +157,15 @@ impl Signals {
     }
 
     fn handle(&mut self, signal: i32) -> io::Result<()> {
-        self.delivery.handle().add_signal(signal)?;
+        let come = self.come;
+        let note = move |info: &_| {
+            if let Some(signal) = told(info) {
+                come.send(signal);
+            }
+        };
+        // SAFETY: all of it is async-signal-safe: the channel, with room for more
+        // than the one signal of a wait, takes no lock and no memory.
+        unsafe { register_sigaction(signal, note) }?;
         let mut handler = disposition(signal, None)?;
         // signal-hook has a handler interrupted by all other signals.
         handler.mask = !0;
@@ -173,7 +175,7 @@ impl Signals {
     }
 
     /// Blocks: until a signal has come, one of `waits` is ready, or `timeout` is
-    /// over. The signals themselves are to be among `waits`.
+    /// over.
     pub fn wait(&self, waits: &mut [Wait], timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|timeout| libc::timespec {
             tv_sec: timeout.as_secs().try_into().unwrap_or_default(),
@@ -199,32 +201,27 @@ impl Signals {
         Ok(())
     }
 
-    /// A signal that has come; `None` where there is none but what we sent
-    /// ourselves, a SIGPIPE of a log line that nobody reads.
-    pub fn next(&mut self) -> Option<Signal> {
-        loop {
-            let info = self.delivery.pending().next()?;
-            let from = match info.si_code {
-                libc::SI_KERNEL => Sender::Kernel,
-                // SAFETY: a process has sent it, and the kernel says which one.
-                libc::SI_USER if unsafe { info.si_pid() } == own_pid() => continue,
-                _ => Sender::Other,
-            };
-            let number = info.si_signo;
-            return Some(Signal { number, from });
-        }
+    /// A signal that has come.
+    pub fn next(&self) -> Option<Signal> {
+        self.come.recv()
     }
+}
+
+/// What a handler was told; `None` for what we sent ourselves, a SIGPIPE of a log
+/// line that nobody reads.
+fn told(info: &libc::siginfo_t) -> Option<Signal> {
+    let from = match info.si_code {
+        libc::SI_KERNEL => Sender::Kernel,
+        // SAFETY: a process has sent it, and the kernel says which one.
+        libc::SI_USER if unsafe { info.si_pid() } == own_pid() => return None,
+        _ => Sender::Other,
+    };
+    let number = info.si_signo;
+    Some(Signal { number, from })
 }
 
 fn own_pid() -> i32 {
     process::id().cast_signed()
-}
-
-/// Ready when a signal has come.
-impl AsFd for Signals {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.delivery.get_read().as_fd()
-    }
 }
 
 /// Sends a signal; a process that is gone, or not ours to signal, is no error.
