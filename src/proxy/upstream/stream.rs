@@ -28,13 +28,13 @@ pub struct Reader {
 }
 
 /// What the far end may still send.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 enum State {
     Open,
     /// The far end said that nothing more will come.
     Ended,
-    /// What came was no TLS.
-    Broken,
+    /// What came was not TLS, or an alert; every later receive says so again.
+    Broken(rustls::Error),
 }
 
 /// The half that sends.
@@ -115,7 +115,7 @@ impl Reader {
                     None => self.state = State::Ended,
                 }
             }
-            self.decrypt()?;
+            self.decrypt();
         }
         Ok(())
     }
@@ -137,29 +137,29 @@ impl Reader {
     }
 
     fn receive(&mut self) -> io::Result<usize> {
-        if self.state == State::Broken || self.received.bytes().len() >= buffer::MAX_LEN {
+        if let State::Broken(err) = &self.state {
+            return Err(tls_error(err.clone()));
+        }
+        if self.received.bytes().len() >= buffer::MAX_LEN {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut tcp = &self.shared.tcp;
         self.received.fill_by(|room| tcp.read(room))
     }
 
-    /// Decrypts all records that are here.
-    fn decrypt(&mut self) -> io::Result<()> {
+    /// Decrypts all records that are here. What was decrypted before an error
+    /// is read before it, however the network cut them.
+    fn decrypt(&mut self) {
         let Some(tls) = &self.shared.tls else {
-            return Ok(());
+            return;
         };
         let decrypted = lock(tls).decrypt(&mut self.received, &mut self.plain);
         match decrypted {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                self.state = State::Ended;
-                Ok(())
-            }
+            Ok(false) => {}
+            Ok(true) => self.state = State::Ended,
             Err(err) => {
-                self.state = State::Broken;
+                self.state = State::Broken(err);
                 self.shared.send_alert(tls);
-                Err(tls_error(err))
             }
         }
     }
@@ -197,13 +197,13 @@ impl Reader {
             match self.state {
                 _ if !self.unread().is_empty() => return Found::Bytes,
                 State::Open => {}
-                State::Ended | State::Broken => return Found::End,
+                State::Ended | State::Broken(_) => return Found::End,
             }
             if self.received.bytes().is_empty() && sys::is_quiet(self.shared.tcp.as_fd()) {
                 return Found::Nothing;
             }
             match self.receive() {
-                Ok(1..) if self.decrypt().is_ok() => {}
+                Ok(1..) => self.decrypt(),
                 _ => return Found::End,
             }
         }

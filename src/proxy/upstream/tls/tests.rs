@@ -26,6 +26,7 @@ use crate::context::Background;
 
 mod far;
 mod hostile;
+mod random;
 
 /// Every suite a certificate of ours can serve.
 const SUITES: [SupportedCipherSuite; 6] = [
