@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::tls::Session;
 use crate::proxy::buffer::{self, Buffer};
 use crate::proxy::lock;
-use crate::sys::net::Wait;
+use crate::sys::net::{Wait, send_now};
 use crate::sys::{self, alive};
 
 /// The half that receives.
@@ -255,8 +255,16 @@ impl Aborter {
 }
 
 impl Shared {
-    /// Sends what rustls has to say about what came, unless the other thread is
-    /// sending: then the peer may be reading nothing.
+    /// Sends all of `outgoing`, after an error, too: then it tells the peer.
+    fn send(&self, outgoing: &mut Buffer, encrypted: Result<(), rustls::Error>) -> io::Result<()> {
+        let sent = (&self.tcp).write_all(outgoing.bytes());
+        outgoing.clear();
+        encrypted.map_err(tls_error)?;
+        sent
+    }
+
+    /// Sends what rustls has to say about what came, as far as it goes at once;
+    /// unless the other thread is sending, whose next write has it with it.
     fn send_alert(&self, tls: &Mutex<Session>) {
         let _sending = match self.outgoing.try_lock() {
             Ok(outgoing) => outgoing,
@@ -264,27 +272,21 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return,
         };
         let alert = mem::take(&mut lock(tls).queued);
-        // The connection is over, whatever the mode is then.
-        let _ = self.tcp.set_nonblocking(true);
-        let _ = (&self.tcp).write_all(alert.bytes());
+        let _ = send_now(self.tcp.as_fd(), alert.bytes());
     }
 }
 
 impl Writer {
     /// Sends all of `data`.
     pub fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        let mut tcp = &self.shared.tcp;
         let Some(tls) = &self.shared.tls else {
-            return tcp.write_all(data);
+            return (&self.shared.tcp).write_all(data);
         };
         let mut outgoing = lock(&self.shared.outgoing);
         // A piece at a time, so that a large write does not need much memory.
         for part in data.chunks(buffer::MAX_LEN) {
             let encrypted = lock(tls).encrypt(part, &mut outgoing);
-            encrypted.map_err(tls_error)?;
-            let sent = tcp.write_all(outgoing.bytes());
-            outgoing.clear();
-            sent?;
+            self.shared.send(&mut outgoing, encrypted)?;
         }
         Ok(())
     }
@@ -294,9 +296,7 @@ impl Writer {
         if let Some(tls) = &self.shared.tls {
             let mut outgoing = lock(&self.shared.outgoing);
             let encrypted = lock(tls).close_notify(&mut outgoing);
-            encrypted.map_err(tls_error)?;
-            (&self.shared.tcp).write_all(outgoing.bytes())?;
-            outgoing.clear();
+            self.shared.send(&mut outgoing, encrypted)?;
         }
         self.shared.tcp.shutdown(Shutdown::Write)
     }
