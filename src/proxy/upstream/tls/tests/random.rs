@@ -338,3 +338,79 @@ fn text_that_nobody_asked_for_is_found_wherever_it_is_cut() {
         assert_eq!(reader.look(), want, "cut at {cut}");
     }
 }
+
+/// Text in records of any size, with tickets in between that are cut anywhere.
+fn download(raw: &mut far::Raw, dice: &mut Dice, is_13: bool) -> (Vec<u8>, Vec<u8>) {
+    let (mut wire, mut want) = (Vec::new(), Vec::new());
+    while want.len() < 400_000 {
+        let len = dice.len();
+        for piece in dice.bytes(len).chunks(1 + dice.roll(RECORD)) {
+            wire.extend(raw.record(ContentType::ApplicationData, piece));
+            want.extend(piece);
+        }
+        if is_13 {
+            for piece in far::TICKET.chunks(1 + dice.roll(far::TICKET.len())) {
+                wire.extend(raw.record(ContentType::Handshake, piece));
+            }
+        }
+    }
+    (wire, want)
+}
+
+#[test]
+fn two_threads_lose_no_byte_and_a_third_one_may_end_them() {
+    for seed in 0..30 {
+        let mut dice = Dice::new(seed);
+        let suite = SUITES[dice.roll(SUITES.len())];
+        let (mut reader, mut writer, far) = far::connect(suite, 2);
+        let mut raw = far.into_raw();
+        let (wire, want) = download(&mut raw, &mut dice, suite.tls13().is_some());
+        let large = dice.bytes(400_000);
+        let aborter = reader.aborter();
+        let limit = match dice.roll(2) {
+            0 => usize::MAX,
+            _ => dice.roll(large.len()),
+        };
+        let mut tcp = raw.tcp.try_clone().expect("another");
+        let [cut, piece] = [(); 2].map(|()| 1 + dice.roll(3 * RECORD));
+        let (got, up) = thread::scope(|scope| {
+            scope.spawn(|| wire.chunks(cut).try_for_each(|piece| tcp.write_all(piece)));
+            let up = scope.spawn(|| {
+                let sent = large.chunks(piece).try_for_each(|p| writer.write_all(p));
+                sent.and_then(|()| writer.finish())
+            });
+            let down = scope.spawn(|| {
+                let mut got = Vec::new();
+                while got.len() < want.len() {
+                    match take(&mut reader, &mut dice, &mut got) {
+                        Ok(1..) => {}
+                        _ => break,
+                    }
+                }
+                got
+            });
+            let mut up_got = Vec::new();
+            while up_got.len() < large.len().min(limit) {
+                let (typ, payload) = raw.receive();
+                assert_eq!(typ, ContentType::ApplicationData, "seed {seed}");
+                up_got.extend(payload);
+            }
+            if limit < large.len() {
+                aborter.abort();
+                // Whoever waits for a far end that reads no more.
+                let _ = raw.tcp.shutdown(Shutdown::Both);
+            }
+            assert!(large.starts_with(&up_got), "seed {seed}");
+            (down.join().expect("no panic"), up.join().expect("no panic"))
+        });
+        assert!(want.starts_with(&got), "seed {seed}");
+        if limit > large.len() {
+            assert!(got.len() == want.len() && up.is_ok(), "seed {seed}: {up:?}");
+            assert_eq!(
+                raw.receive(),
+                (ContentType::Alert, vec![1, 0]),
+                "seed {seed}"
+            );
+        }
+    }
+}
