@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::tls::Session;
 use crate::proxy::buffer::{self, Buffer};
 use crate::proxy::lock;
-use crate::sys::net::Wait;
+use crate::sys::net::{Wait, send_now};
 use crate::sys::{self, alive};
 
 /// The half that receives.
@@ -28,13 +28,13 @@ pub struct Reader {
 }
 
 /// What the far end may still send.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 enum State {
     Open,
     /// The far end said that nothing more will come.
     Ended,
-    /// What came was no TLS.
-    Broken,
+    /// What came was not TLS, or an alert; every later receive says so again.
+    Broken(rustls::Error),
 }
 
 /// The half that sends.
@@ -115,7 +115,7 @@ impl Reader {
                     None => self.state = State::Ended,
                 }
             }
-            self.decrypt()?;
+            self.decrypt();
         }
         Ok(())
     }
@@ -137,29 +137,29 @@ impl Reader {
     }
 
     fn receive(&mut self) -> io::Result<usize> {
-        if self.state == State::Broken || self.received.bytes().len() >= buffer::MAX_LEN {
+        if let State::Broken(err) = &self.state {
+            return Err(tls_error(err.clone()));
+        }
+        if self.received.bytes().len() >= buffer::MAX_LEN {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut tcp = &self.shared.tcp;
         self.received.fill_by(|room| tcp.read(room))
     }
 
-    /// Decrypts all records that are here.
-    fn decrypt(&mut self) -> io::Result<()> {
+    /// Decrypts all records that are here. What was decrypted before an error
+    /// is read before it, however the network cut them.
+    fn decrypt(&mut self) {
         let Some(tls) = &self.shared.tls else {
-            return Ok(());
+            return;
         };
         let decrypted = lock(tls).decrypt(&mut self.received, &mut self.plain);
         match decrypted {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                self.state = State::Ended;
-                Ok(())
-            }
+            Ok(false) => {}
+            Ok(true) => self.state = State::Ended,
             Err(err) => {
-                self.state = State::Broken;
+                self.state = State::Broken(err);
                 self.shared.send_alert(tls);
-                Err(tls_error(err))
             }
         }
     }
@@ -197,13 +197,13 @@ impl Reader {
             match self.state {
                 _ if !self.unread().is_empty() => return Found::Bytes,
                 State::Open => {}
-                State::Ended | State::Broken => return Found::End,
+                State::Ended | State::Broken(_) => return Found::End,
             }
             if self.received.bytes().is_empty() && sys::is_quiet(self.shared.tcp.as_fd()) {
                 return Found::Nothing;
             }
             match self.receive() {
-                Ok(1..) if self.decrypt().is_ok() => {}
+                Ok(1..) => self.decrypt(),
                 _ => return Found::End,
             }
         }
@@ -255,8 +255,16 @@ impl Aborter {
 }
 
 impl Shared {
-    /// Sends what rustls has to say about what came, unless the other thread is
-    /// sending: then the peer may be reading nothing.
+    /// Sends all of `outgoing`, after an error, too: then it tells the peer.
+    fn send(&self, outgoing: &mut Buffer, encrypted: Result<(), rustls::Error>) -> io::Result<()> {
+        let sent = (&self.tcp).write_all(outgoing.bytes());
+        outgoing.clear();
+        encrypted.map_err(tls_error)?;
+        sent
+    }
+
+    /// Sends what rustls has to say about what came, as far as it goes at once;
+    /// unless the other thread is sending, whose next write has it with it.
     fn send_alert(&self, tls: &Mutex<Session>) {
         let _sending = match self.outgoing.try_lock() {
             Ok(outgoing) => outgoing,
@@ -264,27 +272,21 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return,
         };
         let alert = mem::take(&mut lock(tls).queued);
-        // The connection is over, whatever the mode is then.
-        let _ = self.tcp.set_nonblocking(true);
-        let _ = (&self.tcp).write_all(alert.bytes());
+        let _ = send_now(self.tcp.as_fd(), alert.bytes());
     }
 }
 
 impl Writer {
     /// Sends all of `data`.
     pub fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        let mut tcp = &self.shared.tcp;
         let Some(tls) = &self.shared.tls else {
-            return tcp.write_all(data);
+            return (&self.shared.tcp).write_all(data);
         };
         let mut outgoing = lock(&self.shared.outgoing);
         // A piece at a time, so that a large write does not need much memory.
         for part in data.chunks(buffer::MAX_LEN) {
             let encrypted = lock(tls).encrypt(part, &mut outgoing);
-            encrypted.map_err(tls_error)?;
-            let sent = tcp.write_all(outgoing.bytes());
-            outgoing.clear();
-            sent?;
+            self.shared.send(&mut outgoing, encrypted)?;
         }
         Ok(())
     }
@@ -294,9 +296,7 @@ impl Writer {
         if let Some(tls) = &self.shared.tls {
             let mut outgoing = lock(&self.shared.outgoing);
             let encrypted = lock(tls).close_notify(&mut outgoing);
-            encrypted.map_err(tls_error)?;
-            (&self.shared.tcp).write_all(outgoing.bytes())?;
-            outgoing.clear();
+            self.shared.send(&mut outgoing, encrypted)?;
         }
         self.shared.tcp.shutdown(Shutdown::Write)
     }

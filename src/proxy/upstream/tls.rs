@@ -81,7 +81,7 @@ impl Session {
                 Ok(ConnectionState::PeerClosed) => closed = true,
                 Ok(_) => done = true,
                 Err(err) => {
-                    self.queue_alert(received);
+                    flush(&mut self.connection, received.bytes_mut(), &mut self.queued);
                     self.failed = true;
                     return Err(err);
                 }
@@ -107,23 +107,13 @@ impl Session {
         }
     }
 
-    /// After an error: rustls gives what it has to send before it looks at its
-    /// input again.
-    fn queue_alert(&mut self, received: &mut Buffer) {
-        while self.connection.wants_write()
-            && let Ok(ConnectionState::EncodeTlsData(mut data)) = self
-                .connection
-                .process_tls_records(received.bytes_mut())
-                .state
-            && put(&mut self.queued, 0, |room| data.encode(room)).is_ok()
-        {}
-    }
-
     /// Encrypts `data`, to the end of `out`, and before it whatever else has to
     /// be sent first.
     ///
     /// # Errors
-    /// The key has encrypted as much as it may, and cannot be changed (TLS 1.2).
+    /// The connection is over, or the key has encrypted as much as it may and
+    /// cannot be changed (TLS 1.2). `out` is to be sent then, too: it tells the
+    /// peer.
     pub fn encrypt(&mut self, data: &[u8], out: &mut Buffer) -> Result<(), Error> {
         let records = data.len().div_ceil(MAX_FRAGMENT_LEN);
         let len = data.len() + records * MAX_OVERHEAD;
@@ -141,9 +131,9 @@ impl Session {
         out: &mut Buffer,
         mut encrypt: impl FnMut(&mut WriteTraffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<(), Error> {
-        self.check()?;
         out.append(self.queued.bytes());
         self.queued = Buffer::default();
+        self.check()?;
         loop {
             match self
                 .connection
@@ -155,12 +145,26 @@ impl Session {
                 }
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::WriteTraffic(mut traffic) => {
-                    return put(out, len, |room| encrypt(&mut traffic, room));
+                    let written = put(out, len, |room| encrypt(&mut traffic, room));
+                    if written.is_err() {
+                        flush(&mut self.connection, &mut self.unfinished, out);
+                    }
+                    return written;
                 }
                 _ => return Err(over()),
             }
         }
     }
+}
+
+/// Appends to `out` what rustls has to send after an error: it gives that
+/// before it looks at its input again.
+fn flush(connection: &mut UnbufferedClientConnection, input: &mut [u8], out: &mut Buffer) {
+    while connection.wants_write()
+        && let Ok(ConnectionState::EncodeTlsData(mut data)) =
+            connection.process_tls_records(input).state
+        && put(out, 0, |room| data.encode(room)).is_ok()
+    {}
 }
 
 fn over() -> Error {

@@ -26,6 +26,7 @@ use crate::context::Background;
 
 mod far;
 mod hostile;
+mod random;
 
 /// Every suite a certificate of ours can serve.
 const SUITES: [SupportedCipherSuite; 6] = [
@@ -144,11 +145,48 @@ fn a_key_encrypts_so_many_records_and_no_more() {
         assert_eq!(far.read(2), b"up", "{round}");
     }
     // In TLS 1.2 there is no other key: the connection is over.
-    let (_reader, mut writer, mut far) = far::connect(limited(TLS12), 0);
+    let (mut reader, mut writer, mut far) = far::connect(limited(TLS12), 0);
     writer.write_all(b"up").expect("a write");
     assert_eq!(far.read(2), b"up");
-    let refused = (0..20).find_map(|_| writer.write_all(b"up").err());
-    assert_eq!(refused.expect("an end").kind(), ErrorKind::InvalidData);
+    let mut sent = 0;
+    while writer.write_all(b"up").is_ok() {
+        sent += 1;
+    }
+    for _ in 0..3 {
+        let err = writer.write_all(b"up").expect_err("no key");
+        assert_eq!(err.kind(), ErrorKind::InvalidData);
+    }
+    // The far end knows that it has all there is, and may answer.
+    assert_eq!(far.read(2 * sent), b"up".repeat(sent));
+    assert!(far.is_at_end());
+    far.write(b"down");
+    assert_eq!(read(&mut reader, 4).expect("text"), b"down");
+}
+
+#[test]
+fn an_alert_that_no_reader_could_send_goes_after_the_write_that_was_under_way() {
+    let large = text(LARGE);
+    let (mut reader, mut writer, far) = far::connect(TLS13, 0);
+    let mut raw = far.into_raw();
+    thread::scope(|scope| {
+        let up = scope.spawn(|| {
+            writer.write_all(&large)?;
+            writer.write_all(b"more")
+        });
+        // So it is under way.
+        raw.tcp.peek(&mut [0]).expect("a record");
+        raw.send(ContentType::Handshake, &[0x18, 0, 0, 0]);
+        assert!(reader.read(&mut [0]).is_err());
+        let last = loop {
+            match raw.receive() {
+                (ContentType::ApplicationData, _) => {}
+                other => break other,
+            }
+        };
+        let decode_error = vec![2, 50];
+        assert_eq!(last, (ContentType::Alert, decode_error));
+        assert!(up.join().expect("no panic").is_err());
+    });
 }
 
 /// The same suite with keys that are used up soon.

@@ -24,6 +24,8 @@ pub fn connect(suite: SupportedCipherSuite, tickets: usize) -> (Reader, Writer, 
     let far = thread::spawn(move || {
         let (tcp, _) = listener.accept().expect("its other end");
         tcp.set_nodelay(true).expect("set");
+        let limit = Some(Duration::from_secs(60));
+        tcp.set_read_timeout(limit).expect("set");
         let mut far = Far { tcp, tls, suite };
         while far.tls.is_handshaking() || far.tls.wants_write() {
             far.tls.complete_io(&mut far.tcp).expect("a handshake");
