@@ -187,7 +187,8 @@ END
         chmod +x $d/*.sh
         (   call() { until curl -sf http://127.0.0.1:$PORT/; do :; done; }
             worker() { pgrep -x nginx -P $$ | head -n 1; }
-            call; old=$(worker)
+            until old=$(worker) && [ \"$old\" ]; do :; done
+            call
             while pgrep -x nginx -P $$ | grep -qx \"$old\"; do :; done
             call; echo reloaded
         ) &

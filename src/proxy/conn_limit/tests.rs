@@ -5,8 +5,9 @@ use std::thread;
 
 use super::*;
 
-/// Both ends of a connection.
+/// Both ends of a connection; with as many of them as there may be.
 fn connection() -> (TcpStream, TcpStream) {
+    crate::sys::raise_descriptors();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
     client
