@@ -164,11 +164,12 @@ fn a_pipeline_that_gets_the_terminal_late_is_not_stopped() {
     let late = "import os, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
 own = os.getpgrp()
-while os.tcgetpgrp(2) == own: pass
+while not os.path.exists(os.environ['BEGUN']): pass
 os.tcsetpgrp(2, own)
 print('go')";
-    let app = "read go; echo re''ady; read x </dev/tty; echo got $x; exit 5";
-    let shell = format!("export LATE=\"{late}\"; exec bash --norc --noprofile -i 2>&1");
+    let app = ">$BEGUN; read go; rm $BEGUN; echo re''ady; read x </dev/tty; echo got $x; exit 5";
+    let shell =
+        format!("export BEGUN=$(mktemp -u) LATE=\"{late}\"; exec bash --norc --noprofile -i 2>&1");
     let mut terminal = terminal(&shell);
     let line = format!("PS1=; python3 -c \"$LATE\" | \"$RUNSD\" sh -c '{app}'\n");
     terminal
