@@ -1,12 +1,13 @@
 //! Where this instance runs: said by flags, or asked of the metadata server
 //! once, after the application has started.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use log::info;
 
 use crate::destination::{Needs, Place};
 use crate::metadata::Metadata;
+use crate::sync::lock;
 
 /// Region and project of this instance, as far as they are known.
 pub struct Here {
@@ -59,7 +60,7 @@ impl Here {
             return Ok(found);
         }
         let asked_already = self.failure.try_lock().is_err();
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failure = lock(&self.failure);
         if let Some(found) = self.found.get() {
             return Ok(found);
         }

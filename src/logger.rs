@@ -8,13 +8,14 @@ mod panics;
 mod stderr;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{Level, LevelFilter, Log, Metadata, Record, log_enabled};
 
 pub use self::panics::log_panics;
 use self::stderr::Stderr;
+use crate::sync::lock;
 
 /// How a line looks: `-log_format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +117,7 @@ impl Log for Logger {
         if self.enabled(record.metadata()) {
             let mut message = record.args().to_string();
             if record.level() == Level::Warn {
-                let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut warned = lock(&self.warned);
                 match warned.count(&message, Instant::now()) {
                     Some(1) => {}
                     Some(times) => message += &format!(" ({times} times so far)"),
@@ -157,7 +158,7 @@ type Locked = MutexGuard<'static, Option<Stderr>>;
 static STDERR: Mutex<Option<Stderr>> = Mutex::new(None);
 
 fn lock_stderr() -> Locked {
-    STDERR.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&STDERR)
 }
 
 /// `None` while another thread, or this one, writes.

@@ -25,6 +25,7 @@ mod resolv_conf;
 mod secret;
 mod service;
 mod supervisor;
+mod sync;
 mod sys;
 mod tokens;
 mod user;
@@ -157,7 +158,7 @@ fn not_started(format: Format, err: &SpawnError) -> i32 {
     fail(err.code, format, &err.to_string())
 }
 
-/// Writes to stdout. That nobody reads any more, as behind `| head`, is no error.
+/// Writes to stdout. A reader that has left, as behind `| head`, is not an error.
 fn print(text: &str) -> io::Result<()> {
     // Not print!, which panics where it cannot.
     let mut out = io::stdout();

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use log::{debug, warn};
 
 use crate::secret::Secret;
+use crate::sync::lock;
 
 mod jwt;
 
@@ -315,7 +316,7 @@ impl Slot {
     }
 
     fn flight(&self) -> MutexGuard<'_, Flight> {
-        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.flight)
     }
 
     /// Whether the caller is the one to fetch; then it must [`Slot::land`].

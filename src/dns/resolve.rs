@@ -6,7 +6,7 @@ mod exchange;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use log::debug;
@@ -16,6 +16,7 @@ use super::message::{self, A, AAAA, NXDOMAIN, SERVFAIL};
 use super::nameservers::{Nameservers, Patience};
 use super::words::{self, RecordType};
 use crate::context::{Background, Cancelled, Context};
+use crate::sync::lock;
 
 /// Addresses by name, kept for as long as their nameserver said.
 #[derive(Debug)]
@@ -435,10 +436,6 @@ impl std::error::Error for ResolveError {}
 /// As names are compared: lower case, without the final dot.
 fn canonical(host: &str) -> String {
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// So many names are remembered.

@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::House;
 use super::framed::{receive, send};
 use super::message::{self, AXFR, IXFR, Otherwise, Query, Read, SERVFAIL, Verdict};
 use super::nameservers::{Nameservers, Patience, Random};
+use crate::sync::lock;
 
 /// The connections being served.
 #[derive(Default)]
@@ -297,10 +298,6 @@ impl Iterator for Rest {
         more[..2].copy_from_slice(&self.client);
         Some(more)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One more query of a connection that is passed on, until it is dropped.

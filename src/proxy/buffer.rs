@@ -28,7 +28,7 @@ impl Buffer {
         &self.buffer[self.start..self.end]
     }
 
-    /// The same, for who decrypts it in its place.
+    /// The same, to be decrypted in its place.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start..self.end]
     }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::memory::Memory;
+use crate::sync::lock;
 
 /// Counts the connections of all listeners. Cloning the `Arc` shares the count.
 pub struct ConnLimiter {
@@ -272,7 +273,7 @@ impl ConnLimiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -1,7 +1,9 @@
 //! What to look at when the front end, and not the service behind it, says no.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use crate::sync::lock;
 
 /// Says each thing once for each host.
 #[derive(Debug, Default)]
@@ -12,7 +14,7 @@ pub struct Hints {
 impl Hints {
     /// Whether this is the first such answer of this host.
     pub fn is_first(&self, host: &str, status: u16) -> bool {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = lock(&self.said);
         said.len() < MOST && said.insert((host.to_owned(), status))
     }
 }

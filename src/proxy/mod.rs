@@ -17,7 +17,7 @@ pub mod syntax;
 mod trace;
 pub mod upstream;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use log::{error, warn};
@@ -308,9 +308,4 @@ fn foreign(host: &str, asked: &str) -> Result<Goal, Refusal> {
         authority: asked.to_owned(),
         foreign: true,
     })
-}
-
-/// Locks, whatever happened to who locked before.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use log::{Level, log_enabled};
@@ -17,6 +17,7 @@ use super::upstream::{Alpn, DialError, Reader, Writer};
 use super::{Goal, Proxy, Refused, say};
 use crate::context::ClientContext;
 use crate::secret::Secret;
+use crate::sync::lock;
 
 /// The decisions for one connection.
 pub struct Policy<'a> {
@@ -46,7 +47,7 @@ impl<'a> Policy<'a> {
     /// Never held while anything is asked of anyone: the thread that passes
     /// the answers needs it too.
     fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.opened)
     }
 
     /// What the upstream was opened as, and where it is.

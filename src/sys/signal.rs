@@ -86,7 +86,7 @@ pub(super) fn restore() -> io::Result<()> {
     change_mask(libc::SIG_SETMASK, INHERITED.mask.load(Relaxed)).map(drop)
 }
 
-/// Drops a SIGPIPE that is pending: one of a log line that nobody reads would
+/// Drops a SIGPIPE that is pending: one of a log line without a reader would
 /// be the end of what this process is about to become.
 pub(super) fn drop_sigpipe() {
     let before = disposition(SIGPIPE, Some(&Disposition::IGNORE));
@@ -113,7 +113,7 @@ pub struct Signal {
     pub from: Sender,
 }
 
-/// Who sent a signal.
+/// Where a signal came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
     /// The kernel, as for a key of the terminal.
@@ -208,7 +208,7 @@ impl Signals {
 }
 
 /// What a handler was told; `None` for what we sent ourselves, a SIGPIPE of a log
-/// line that nobody reads.
+/// line without a reader.
 fn told(info: &libc::siginfo_t) -> Option<Signal> {
     let from = match info.si_code {
         libc::SI_KERNEL => Sender::Kernel,

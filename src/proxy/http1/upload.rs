@@ -10,6 +10,7 @@ use super::body::BadChunk;
 use super::head::Framing;
 use super::input::RequestBody;
 use crate::proxy::upstream::{Aborter, Writer};
+use crate::sync::lock;
 use crate::sys::net::{Wait, poll};
 
 /// What the thread that sends the body and the one that reads the answer know
@@ -62,7 +63,7 @@ impl<'a> Upload<'a> {
             Ok(()) => Uploaded::Complete,
             Err(why) => why,
         };
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        *lock(&self.outcome) = Some(outcome);
         self.ended.notify_all();
         if matches!(outcome, Uploaded::Bad(_) | Uploaded::ClientGone) {
             // Wakes the thread that waits for an answer none will give; it
@@ -133,7 +134,7 @@ impl<'a> Upload<'a> {
 
     /// How it ended, if it has.
     pub fn outcome(&self) -> Option<Uploaded> {
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.outcome)
     }
 
     /// Whether all of it went up.
@@ -158,7 +159,7 @@ impl<'a> Upload<'a> {
     }
 
     fn is_complete_within(&self, wait: Duration) -> bool {
-        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = lock(&self.outcome);
         let wait = match self.ending.load(Ordering::Relaxed) {
             true => MOMENT,
             false => wait,

@@ -61,9 +61,9 @@ use requests::{Next, Requests};
 use responses::{Responses, Said};
 use streams::Streams;
 
-use super::lock;
 use super::refusal::{Kind, Refusal};
 use crate::secret::Secret;
+use crate::sync::lock;
 use crate::sys;
 
 /// Who decides about requests: the one place of the proxy that does so, seen

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Mutex, TryLockError};
 
-use super::lock;
+use crate::sync::lock;
 
 /// Writes to the client, whole frames each time.
 ///

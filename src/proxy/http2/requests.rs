@@ -16,13 +16,13 @@ use super::frame::{self, ErrorCode, Fatal, Frame, Header, flag, kind, octets, se
 use super::headers::{self, Block, Head, MAX_BLOCK};
 use super::held::Held;
 use super::hpack::{self, Decoder, Encoder, Field};
-use super::lock;
 use super::note::Note;
 use super::request::{Known, Request, Tables};
 use super::streams::{Asked, Side, State, Streams};
 use crate::proxy::refusal::Refusal;
 use crate::proxy::syntax::Malformed;
 use crate::secret::Secret;
+use crate::sync::lock;
 
 mod blocks;
 mod control;

@@ -10,10 +10,10 @@ use std::time::Instant;
 use super::batch::Batch;
 use super::frame::{self, ErrorCode, Fatal, Frame, flag, kind, setting};
 use super::hpack::Decoder;
-use super::lock;
 use super::note::{Answer, Note};
 use super::requests::STREAMS;
 use super::streams::{Side, Streams};
+use crate::sync::lock;
 
 /// The answers of one upstream.
 pub struct Responses<'a> {

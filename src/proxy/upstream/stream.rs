@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::tls::Session;
 use crate::proxy::buffer::{self, Buffer};
-use crate::proxy::lock;
+use crate::sync::lock;
 use crate::sys::net::{Wait, send_now};
 use crate::sys::{self, alive};
 
@@ -46,7 +46,7 @@ pub struct Writer {
 struct Shared {
     tcp: TcpStream,
     tls: Option<Mutex<Session>>,
-    /// Records of one write, empty between writes. Who sends has it locked, so
+    /// Records of one write, empty between writes. The thread that sends has it locked, so
     /// that records go in the order they were encrypted in.
     outgoing: Mutex<Buffer>,
 }

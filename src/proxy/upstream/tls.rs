@@ -1,8 +1,8 @@
 //! TLS: rustls's connection, which both directions share. Bytes in, bytes out;
 //! the sockets are in `stream.rs` and `handshake.rs`.
 //!
-//! rustls never waits, so neither does who has locked a [`Session`]: what comes
-//! is received before, and what goes is sent after.
+//! rustls never waits, so neither does the thread that has locked a [`Session`]:
+//! it receives before, and sends after.
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError};
@@ -14,7 +14,7 @@ use crate::proxy::buffer::Buffer;
 pub struct Session {
     connection: UnbufferedClientConnection,
     /// Records that go before all others: of the handshake, and alerts. Written
-    /// by [`Session::decrypt`]; who encrypts next takes them along.
+    /// by [`Session::decrypt`]; the next write takes them along.
     pub queued: Buffer,
     /// A copy of the records that hold the start of a handshake message and
     /// what came after them; empty while there is none. rustls knows where in

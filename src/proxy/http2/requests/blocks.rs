@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Requests, lock};
+use super::Requests;
 use crate::proxy::hop::is_hop_by_hop;
 use crate::proxy::http2::batch::Batch;
 use crate::proxy::http2::frame::{ErrorCode, Fatal};
@@ -12,6 +12,7 @@ use crate::proxy::http2::request::Request;
 use crate::proxy::http2::streams::{Side, State};
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::syntax::Malformed;
+use crate::sync::lock;
 
 impl Requests<'_> {
     /// Goes on with a header block, which may be whole.

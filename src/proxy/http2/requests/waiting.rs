@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 
-use super::{Requests, lock};
+use super::Requests;
 use crate::proxy::http2::batch::Batch;
 use crate::proxy::http2::frame::{Frame, kind};
 use crate::proxy::http2::headers::{self, Head};
 use crate::proxy::http2::hpack::Field;
+use crate::sync::lock;
 
 /// Requests that wait, in their order.
 #[derive(Default)]

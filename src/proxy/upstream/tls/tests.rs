@@ -219,7 +219,7 @@ fn while_a_write_waits_all_that_comes_is_read() {
     for suite in SUITES {
         let (mut reader, mut writer, mut far) = far::connect(suite, 0);
         thread::scope(|scope| {
-            // Nobody reads it yet.
+            // The client does not read it yet.
             let up = scope.spawn(|| writer.write_all(&large));
             for round in 0..40 {
                 if suite.tls13().is_some() {

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// Handshake messages that nobody sends after the handshake, and some that are
+/// Handshake messages that no server sends after the handshake, and some that are
 /// no messages.
 const MESSAGES: [(&str, &[u8]); 9] = [
     ("a KeyUpdate without a body", &[0x18, 0, 0, 0]),
