@@ -7,25 +7,24 @@
 //! A run that takes too long is ended and fails the test with what it printed.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::Pid;
 use serde_json::Value;
-use signal_hook::consts::SIGCHLD;
+
+pub use crate::surroundings::{needs_descriptors, needs_several_users, program};
 
 /// A miniature that is not yet there. Without further words it is a service's
 /// container with the machine's own files and runsd at `/runsd`; `tests/` is
@@ -402,60 +401,6 @@ pub fn is_current(repository: &Path) -> bool {
         .status()
         .expect("sha256sum, of the package coreutils, can be started")
         .success()
-}
-
-/// A program to start, which finds the same whoever runs the tests: all signals
-/// as they are by default (nohup ignores HUP, and a shell INT and QUIT for what
-/// runs in the background), none blocked (std sees to it), the usual umask, and
-/// as many descriptors as an instance of Cloud Run has, where that is allowed.
-pub fn program(path: impl AsRef<OsStr>) -> Command {
-    static FIRST: Once = Once::new();
-    FIRST.call_once(|| {
-        umask(Mode::from_bits_truncate(0o022));
-        // Of a caller that ignores it we could not wait for our children.
-        signal_hook::flag::register(SIGCHLD, Arc::default()).expect("SIGCHLD can be caught");
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limits can be read");
-        let raised = soft.max(hard.min(CLOUD_RUN_DESCRIPTORS));
-        setrlimit(Resource::RLIMIT_NOFILE, raised, hard).expect("a limit can be raised");
-    });
-    let mut command = Command::new("/usr/bin/env");
-    command.arg("--default-signal").arg(path);
-    command
-}
-
-const CLOUD_RUN_DESCRIPTORS: u64 = 25_000;
-
-/// Fails a test that takes more than one user where there is but one.
-#[track_caller]
-pub fn needs_several_users() {
-    static SEVERAL: OnceLock<bool> = OnceLock::new();
-    let several = SEVERAL.get_or_init(|| {
-        let mut unshare = program("unshare");
-        unshare.args(["--user", "--map-root-user", "--map-auto", "true"]);
-        geteuid().is_root() || unshare.output().is_ok_and(|out| out.status.success())
-    });
-    assert!(
-        several,
-        "this test takes several users: run it as root, or as a user who has subordinate ids \
-         (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER) and newuidmap \
-         (apt-get install uidmap)"
-    );
-}
-
-/// Fails a test that takes more descriptors than it can get; those of the tests
-/// and of what they start are counted together, generously.
-#[track_caller]
-pub fn needs_descriptors(count: u64) {
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"));
-    let hard = line.and_then(|line| line.split_whitespace().nth(4)?.parse::<u64>().ok());
-    let hard = hard.unwrap_or(u64::MAX); // or "unlimited"
-    assert!(
-        hard >= count,
-        "this test takes {count} descriptors, and {hard} are allowed (ulimit -Hn)"
-    );
 }
 
 /// A path nobody else uses.

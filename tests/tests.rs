@@ -45,6 +45,7 @@ mod sse;
 mod stderr;
 mod stdout;
 mod supervision;
+mod surroundings;
 mod upstreams;
 mod user;
 mod websocket;
