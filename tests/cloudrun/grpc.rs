@@ -7,18 +7,18 @@ use std::future::{self, Ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::Incoming;
 use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::server::{Grpc, StreamingService};
 use tonic::{Code, Response, Status, Streaming};
 
 use crate::body::{Answer, Problem};
+use crate::codec::AsTheyAre;
 use crate::frontend;
 use crate::world::World;
 
@@ -162,41 +162,4 @@ fn status(code: Code, message: &str) -> Status {
     trailers.insert("x-last", MetadataValue::from_static("after all"));
     trailers.insert_bin("x-last-bin", MetadataValue::from_bytes(b"\0\x01\x02\xff"));
     Status::with_metadata(code, message, trailers)
-}
-
-/// Messages that are bytes already.
-struct AsTheyAre;
-
-impl Codec for AsTheyAre {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = AsTheyAre;
-    type Decoder = AsTheyAre;
-
-    fn encoder(&mut self) -> AsTheyAre {
-        AsTheyAre
-    }
-
-    fn decoder(&mut self) -> AsTheyAre {
-        AsTheyAre
-    }
-}
-
-impl Encoder for AsTheyAre {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for AsTheyAre {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
 }

@@ -11,6 +11,7 @@
 
 mod body;
 mod certificates;
+mod codec;
 mod container;
 mod control;
 mod direct;

@@ -75,31 +75,26 @@ def curl_expect(suffix):
 
 
 def wget(suffix):
-    def get(what, words, codes=(0,)):
-        fact(what, body=run(f"wget -q -O - {words}", codes))
-
-    get("get", f"http://hello{suffix}")
-    get("post", f"--post-file={UPLOAD} http://echo{suffix}")
-    get("stream", f"'http://bytes{suffix}/300000?chunked=1'")
-    get("404", f"--content-on-error http://status{suffix}/404", (8,))
-    asked(run(f"wget -q -O - http://echo{suffix}/headers"))
-    get("fifty", " ".join(f"http://bytes{suffix}/{at}" for at in range(50)))
-    with ThreadPoolExecutor(20) as pool:
-        bodies = pool.map(lambda at: run(f"wget -q -O - http://bytes{suffix}/{at}"), range(20))
-        fact("twenty", body=b"".join(bodies))
+    by_wget("wget", suffix, f"--post-file={UPLOAD}", "--content-on-error", 8)
+    fifty = " ".join(f"http://bytes{suffix}/{at}" for at in range(50))
+    fact("fifty", body=run(f"wget -q -O - {fifty}"))
 
 
 def busybox(suffix):
-    def get(what, words, codes=(0,)):
-        fact(what, body=run(f"busybox wget -q -O - {words}", codes))
+    by_wget("busybox wget", suffix, f"--post-data={'x' * 50_000}", "", 1)
 
-    get("get", f"http://hello{suffix}")
-    get("post", f"--post-data={'x' * 50_000} http://echo{suffix}")
-    get("stream", f"'http://bytes{suffix}/300000?chunked=1'")
-    get("404", f"http://status{suffix}/404", (1,))
-    asked(run(f"busybox wget -q -O - http://echo{suffix}/headers"))
+
+def by_wget(program, suffix, upload, on_error, code_of_404):
+    def get(words, codes=(0,)):
+        return run(f"{program} -q -O - {words}", codes)
+
+    fact("get", body=get(f"http://hello{suffix}"))
+    fact("post", body=get(f"{upload} http://echo{suffix}"))
+    fact("stream", body=get(f"'http://bytes{suffix}/300000?chunked=1'"))
+    fact("404", body=get(f"{on_error} http://status{suffix}/404", (code_of_404,)))
+    asked(get(f"http://echo{suffix}/headers"))
     with ThreadPoolExecutor(20) as pool:
-        bodies = pool.map(lambda at: run(f"busybox wget -q -O - http://bytes{suffix}/{at}"), range(20))
+        bodies = pool.map(lambda at: get(f"http://bytes{suffix}/{at}"), range(20))
         fact("twenty", body=b"".join(bodies))
 
 

@@ -60,33 +60,41 @@ def requests(suffix):
             fact("twenty", body=b"".join(bodies))
 
 
+async def all_of_it(suffix, get, body, content):
+    """The same of two clients; `content` is what they call a body to send."""
+
+    async def pieces():
+        for piece in chunks():
+            yield piece
+
+    await get("get", "GET", f"http://hello{suffix}")
+    await get("post", "POST", f"http://echo{suffix}", **{content: BODY})
+    await get("chunked", "POST", f"http://echo{suffix}", **{content: pieces()})
+    await get("stream", "GET", f"http://bytes{suffix}/300000?chunked=1")
+    for status in STATUSES:
+        await get(status, "GET", f"http://status{suffix}/{status}")
+    asked((await body(f"http://echo{suffix}/headers")).decode())
+    fact("fifty", body=b"".join([await body(f"http://bytes{suffix}/{at}") for at in range(50)]))
+    bodies = await asyncio.gather(*(body(f"http://bytes{suffix}/{at}") for at in range(20)))
+    fact("twenty", body=b"".join(bodies))
+
+
 def httpx(suffix, **options):
     import httpx
 
-    async def all_of_it():
+    async def run():
         async with httpx.AsyncClient(timeout=30, **options) as client:
 
             async def get(what, method, url, **more):
                 answer = await client.request(method, url, **more)
                 fact(what, answer.status_code, answer.headers.multi_items(), answer.content)
 
-            async def pieces():
-                for piece in chunks():
-                    yield piece
+            async def body(url):
+                return (await client.get(url)).content
 
-            await get("get", "GET", f"http://hello{suffix}")
-            await get("post", "POST", f"http://echo{suffix}", content=BODY)
-            await get("chunked", "POST", f"http://echo{suffix}", content=pieces())
-            await get("stream", "GET", f"http://bytes{suffix}/300000?chunked=1")
-            for status in STATUSES:
-                await get(status, "GET", f"http://status{suffix}/{status}")
-            asked((await client.get(f"http://echo{suffix}/headers")).text)
-            bodies = [(await client.get(f"http://bytes{suffix}/{at}")).content for at in range(50)]
-            fact("fifty", body=b"".join(bodies))
-            answers = await asyncio.gather(*(client.get(f"http://bytes{suffix}/{at}") for at in range(20)))
-            fact("twenty", body=b"".join(answer.content for answer in answers))
+            await all_of_it(suffix, get, body, "content")
 
-    asyncio.run(all_of_it())
+    asyncio.run(run())
 
 
 def httpx_http_2(suffix):
@@ -96,7 +104,7 @@ def httpx_http_2(suffix):
 def aiohttp(suffix):
     import aiohttp
 
-    async def all_of_it():
+    async def run():
         async with aiohttp.ClientSession() as session:
 
             async def get(what, method, url, **more):
@@ -107,20 +115,7 @@ def aiohttp(suffix):
                 async with session.get(url) as answer:
                     return await answer.read()
 
-            async def pieces():
-                for piece in chunks():
-                    yield piece
-
-            await get("get", "GET", f"http://hello{suffix}")
-            await get("post", "POST", f"http://echo{suffix}", data=BODY)
-            await get("chunked", "POST", f"http://echo{suffix}", data=pieces())
-            await get("stream", "GET", f"http://bytes{suffix}/300000?chunked=1")
-            for status in STATUSES:
-                await get(status, "GET", f"http://status{suffix}/{status}")
-            asked(await body(f"http://echo{suffix}/headers"))
-            fact("fifty", body=b"".join([await body(f"http://bytes{suffix}/{at}") for at in range(50)]))
-            bodies = await asyncio.gather(*(body(f"http://bytes{suffix}/{at}") for at in range(20)))
-            fact("twenty", body=b"".join(bodies))
+            await all_of_it(suffix, get, body, "data")
             async with session.ws_connect(f"ws://ws{suffix}/") as ws:
                 await ws.send_bytes(BODY[:100_000])
                 fact("websocket", body=(await ws.receive()).data)
@@ -128,7 +123,7 @@ def aiohttp(suffix):
                 await ws.receive()
                 fact("closed", ws.close_code)
 
-    asyncio.run(all_of_it())
+    asyncio.run(run())
 
 
 def grpcio(suffix):

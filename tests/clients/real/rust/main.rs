@@ -1,9 +1,13 @@
 //! reqwest and tonic: `clients reqwest|reqwest_http_2|tonic SUFFIX`.
 
-use bytes::{Buf, BufMut, Bytes};
+#[path = "../../../cloudrun/codec.rs"]
+mod codec;
+
+use bytes::Bytes;
 use serde_json::{Value, json};
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Request, Status};
+
+use codec::AsTheyAre;
 
 type Problem = Box<dyn std::error::Error + Send + Sync>;
 
@@ -148,41 +152,4 @@ async fn call(
         Err(status) => status,
     };
     (status, got)
-}
-
-/// Messages that are bytes already.
-struct AsTheyAre;
-
-impl Codec for AsTheyAre {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = AsTheyAre;
-    type Decoder = AsTheyAre;
-
-    fn encoder(&mut self) -> AsTheyAre {
-        AsTheyAre
-    }
-
-    fn decoder(&mut self) -> AsTheyAre {
-        AsTheyAre
-    }
-}
-
-impl Encoder for AsTheyAre {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for AsTheyAre {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
 }
