@@ -116,7 +116,8 @@ fn resolv_conf_stays_where_it_could_not_say_the_port() {
         let mut command = runsd(&[flag, "-resolv_conf_file", path, "--", "sh", "-c"]);
         command.args([&format!("cat {path}; echo $http_proxy")]);
         command.env("K_SERVICE", "x");
-        command.env("GCE_METADATA_HOST", server(|_| String::new()).to_string());
+        let region = |_: &str| "projects/1234/regions/us-east1".to_owned();
+        command.env("GCE_METADATA_HOST", server(region).to_string());
         let (code, stdout, stderr) = run(&mut command);
         assert_eq!(code, 0, "{flag}: {stderr}");
         let proxy = stdout.strip_prefix(before).unwrap_or_default();
