@@ -93,7 +93,8 @@ fn the_charts_that_readme_shows_are_of_today() {
 /// What runs under `progress.py` (kind and command), with a terminal or without.
 /// Once it has said `cue`, Ctrl-C is pressed.
 fn progress(command: &str, has_terminal: bool, cue: Option<&str>) -> (String, Option<i32>) {
-    let under = format!("python3 -B tests/progress.py {command}");
+    // exec: a shell in between would die of Ctrl-C and hide how this one ended.
+    let under = format!("exec python3 -B tests/progress.py {command}");
     let words = match has_terminal {
         true => vec!["script", "-qec", &under, "/dev/null"],
         false => vec!["sh", "-c", &under],
