@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::process::{Command, Output, Stdio};
 
 use crate::harness::scratch;
+use crate::surroundings::program;
 
 const BASE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -99,7 +100,7 @@ fn progress(command: &str, has_terminal: bool, cue: Option<&str>) -> (String, Op
         true => vec!["script", "-qec", &under, "/dev/null"],
         false => vec!["sh", "-c", &under],
     };
-    let mut child = Command::new(words[0])
+    let mut child = program(words[0])
         .args(&words[1..])
         .current_dir(BASE)
         .stdin(Stdio::piped())

@@ -68,7 +68,7 @@ fn terminal(line: &str) -> Running {
     let mut command = program("script");
     // util-linux's script gives its child a terminal of its own.
     command.args(["-qec", line, "/dev/null"]);
-    command.env("RUNSD", plain_runsd()).env("SHELL", "/bin/sh");
+    command.env("RUNSD", plain_runsd());
     on_cloud_run(&mut command);
     Running::start(command)
 }

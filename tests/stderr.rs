@@ -135,10 +135,7 @@ fn a_terminal_that_was_stopped_stops_no_signal() {
     let app = "trap 'exit 7' TERM; echo ready $PPID; while :; do read x; done";
     let mut command = program("script");
     command.args(["-qec", "exec \"$RUNSD\" -v=5 sh -c \"$APP\"", "/dev/null"]);
-    command
-        .env("RUNSD", plain_runsd())
-        .env("APP", app)
-        .env("SHELL", "/bin/sh");
+    command.env("RUNSD", plain_runsd()).env("APP", app);
     on_cloud_run(&mut command);
     let mut terminal = Running::start(command);
     let pid = loop {

@@ -337,7 +337,6 @@ fn with_a_terminal_ctrl_c_reaches_the_app_once() {
     // util-linux's script gives its child a terminal of its own.
     command.args(["-qec", "exec \"$RUNSD\" sh -c \"$APP\"", "/dev/null"]);
     command.env("RUNSD", plain_runsd()).env("APP", app);
-    command.env("SHELL", "/bin/sh");
     on_cloud_run(&mut command);
     let mut terminal = Running::start(command);
     let mut line = |key: &[u8], want: &str| {
@@ -364,7 +363,7 @@ fn a_terminal_of_a_script_is_given_back() {
         "\"$RUNSD\" true; echo next; read x; echo \"read $x\"",
         "/dev/null",
     ]);
-    command.env("RUNSD", plain_runsd()).env("SHELL", "/bin/sh");
+    command.env("RUNSD", plain_runsd());
     on_cloud_run(&mut command);
     let mut terminal = Running::start(command);
     assert_eq!(terminal.line(), "next");

@@ -31,6 +31,7 @@ pub fn program(path: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("/usr/bin/env");
     command.arg("--default-signal").arg(path);
     command.env("PATH", SEARCHABLE.get_or_init(searchable));
+    command.env("SHELL", "/bin/sh"); // which script(1) starts, and takes where there is none
     command
 }
 

@@ -78,7 +78,7 @@ fn its_standard_descriptors_can_be_opened_by_name() {
         "exec \"$RUNSD\" -user=65532 sh -c \"$APP\"",
         "/dev/null",
     ]);
-    command.env("RUNSD", plain_runsd()).env("SHELL", "/bin/sh");
+    command.env("RUNSD", plain_runsd());
     command.env("APP", "echo out >/dev/stdout; echo err >/dev/stderr");
     crate::supervision::on_cloud_run(&mut command);
     command.stdin(Stdio::piped());
