@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use crate::harness::scratch;
 use crate::surroundings::program;
@@ -11,7 +11,7 @@ use crate::surroundings::program;
 const BASE: &str = env!("CARGO_MANIFEST_DIR");
 
 fn python(words: &[&str]) -> Output {
-    let mut command = Command::new("python3");
+    let mut command = program("python3");
     let out = command.arg("-B").args(words).current_dir(BASE).output();
     out.expect("python3 is there")
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -234,10 +234,8 @@ fn as_an_ordinary_user_it_asks_through_http_proxy() {
 #[test]
 fn ctrl_c_ends_all_of_it() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/playground.sh");
-    let mut command = Command::new("/usr/bin/env");
+    let mut command = harness::program(script);
     command
-        .args(["--default-signal"])
-        .arg(script)
         .env("CLOUDRUN", harness::cloudrun_program())
         .env("PLAYGROUND", program_file())
         .env("RUNSD_BIN", harness::runsd_program().expect("a runsd"))

@@ -13,7 +13,7 @@ use signal_hook::consts::SIGCHLD;
 
 /// A program to start, which finds the same whoever runs the tests: all signals
 /// as they are by default (nohup ignores HUP, and a shell INT and QUIT for what
-/// runs in the background), none blocked (std sees to it), the usual umask, as
+/// runs in the background), none blocked (std sees to it), the usual umask and shell, as
 /// many descriptors as an instance of Cloud Run has, where that is allowed, and no
 /// folder in `PATH` that this user may not search: execvp(3) says EACCES for each
 /// command that it cannot find there.
@@ -31,7 +31,7 @@ pub fn program(path: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("/usr/bin/env");
     command.arg("--default-signal").arg(path);
     command.env("PATH", SEARCHABLE.get_or_init(searchable));
-    command.env("SHELL", "/bin/sh"); // which script(1) starts, and takes where there is none
+    command.env("SHELL", "/bin/sh"); // script(1) starts what it says
     command
 }
 
