@@ -11,10 +11,12 @@
 #   ./build.sh --cargo ARGUMENT...   runs a cargo that is new enough; installs one, where that is needed
 #
 # Cargo.toml says the oldest compiler that will do (rust-version). The compiler
-# is the one in PATH that can build for musl as it stands, which is rustup's
-# after `rustup target add x86_64-unknown-linux-musl`. Where there is none, it
-# is Debian's, which has the standard library as source only: that is then
-# built along, and linked by what `with_debian` puts together.
+# is the one in PATH that can build for musl, which is rustup's after
+# `rustup target add x86_64-unknown-linux-musl && rustup component add rust-src`.
+# Where there is none, it is Debian's, linked by what `with_debian` puts together.
+#
+# The standard library is built along from its source: as rustup has it, it reads
+# debug information for backtraces and is made for speed, which is 250 kB.
 set -euo pipefail
 export LC_ALL=C
 umask 022 # what is built is for all users, those of an image too
@@ -106,18 +108,19 @@ source_sums() {
   find src Cargo.toml Cargo.lock build.sh -type f -print0 | sort -z | xargs -0 sha256sum
 }
 
-# Whether the compiler in PATH is new enough and has a standard library for musl.
+# Whether the compiler in PATH is new enough and has what a program for musl is
+# linked with, and the source of the standard library.
 can_build_for_musl() {
   is_new_enough cargo && is_new_enough rustc || return
-  has_musl_std && return
+  has_musl_and_source && return
   command -v rustup >/dev/null && [ "${RUSTUP_AUTO_INSTALL-1}" != 0 ] || return
-  timeout 300 rustup target add "$target" && has_musl_std
+  timeout 300 rustup target add "$target" && timeout 300 rustup component add rust-src && has_musl_and_source
 }
 
-has_musl_std() {
+has_musl_and_source() {
   local libs
   libs=$(rustc --print target-libdir --target "$target" 2>/dev/null) || return
-  compgen -G "$libs/libstd-*.rlib" >/dev/null
+  [ -f "$libs/self-contained/libc.a" ] && [ -f "$(rustc --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ]
 }
 
 # Whether this program of Rust is there and as new as Cargo.toml wants it.
@@ -158,7 +161,8 @@ with_rustup_target() {
 with_debian() {
   local unwinder=libunwind-19-dev rust=()
   command -v dpkg-query >/dev/null || die "needs a compiler of $oldest or later that can build for musl;" \
-    "rustc in PATH is $(rustc --version 2>/dev/null || echo missing): rustup update stable && rustup target add $target"
+    "rustc in PATH is $(rustc --version 2>/dev/null || echo missing): rustup update stable &&" \
+    "rustup target add $target && rustup component add rust-src"
   ! grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release || unwinder=libunwind-14-dev
   rust=("rustc-web>=$oldest" "cargo-web>=$oldest" "rust-web-src>=$oldest")
   if [ -z "$cross" ]; then
@@ -183,9 +187,8 @@ with_debian() {
   fortify_c >"$lib/fortify.c"
   $musl_gcc "${c_flags[@]}" -Os -fno-stack-protector -fno-asynchronous-unwind-tables \
     -ffunction-sections -c "$lib/fortify.c" -o "$lib/fortify.o"
-  settings+=("CC_${target//-/_}=$musl_gcc" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1)
+  settings+=("CC_${target//-/_}=$musl_gcc" RUSTC=/usr/bin/rustc)
   flags=("-Clink-arg=-L$lib" "-Clink-arg=$lib/fortify.o" "${flags[@]}")
-  arguments+=(-Z "build-std=std,panic_unwind${with_test_crate-}" -Z "build-std-features=optimize_for_size,panic-unwind")
   compile /usr/bin/cargo /usr
 }
 
@@ -287,7 +290,9 @@ compile() {
   )
   [ -z "$cross" ] || settings+=("$(cargo_variable RUNNER)=qemu-$arch-static")
   announce
-  env "${settings[@]}" "$cargo" "${arguments[@]}" --target "$target" "${for_tests[@]}"
+  # The switch for -Z: a stable compiler takes it from nowhere else.
+  env "${settings[@]}" RUSTC_BOOTSTRAP=1 "$cargo" "${arguments[@]}" --target "$target" \
+    -Z "build-std=std,panic_unwind${with_test_crate-}" -Z "build-std-features=optimize_for_size,panic-unwind" "${for_tests[@]}"
 }
 
 announce() {
