@@ -14,6 +14,7 @@ mod values;
 use std::ffi::{OsStr, OsString};
 use std::mem;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
@@ -127,6 +128,15 @@ pub struct BadCommandLine {
     pub sentence: String,
     /// What the other flags, also those behind the bad one, ask for.
     pub log_format: Format,
+}
+
+/// The variables whose names begin with [`VARIABLES`], named without it.
+pub fn variables(env: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    env.filter_map(|(name, value)| {
+        let name = name.as_bytes().strip_prefix(VARIABLES.as_bytes())?;
+        Some((OsStr::from_bytes(name).to_owned(), value))
+    })
+    .collect()
 }
 
 /// Reads the arguments after the program's name, and [`VARIABLES`], named

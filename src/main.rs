@@ -52,7 +52,7 @@ fn run(words: Vec<OsString>) -> i32 {
     // First, so that a SIGTERM in our first millisecond still reaches the app.
     let blocked = sys::block();
     logger::log_panics();
-    let variables = sys::environment::beginning_with(cli::VARIABLES);
+    let variables = cli::variables(env::vars_os());
     let args = match cli::parse(words.into_iter().skip(1), &variables) {
         Ok(Cli::Run(args)) => args,
         Ok(Cli::Check(args, name)) => {

@@ -9,7 +9,6 @@ mod allocator;
 mod child;
 pub mod connect;
 mod datagrams;
-pub mod environment;
 pub mod memory;
 pub mod net;
 pub mod peer;

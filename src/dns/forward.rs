@@ -4,6 +4,7 @@
 //! No thread and nothing blocking in here: [`super::Loop`] says when there is
 //! something to read, and when time is up.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,9 +37,8 @@ pub struct Forwarder {
     upstreams: Upstreams,
     flights: Vec<Flight>,
     free: Vec<usize>,
-    /// Flights by their id, counted from 1: a table, for there are but 65,536
-    /// of them. Most of it stays zero, which takes no memory.
-    by_id: Vec<u16>,
+    /// The index in `flights` of each one under way, by the id it was sent with.
+    by_id: HashMap<u16, usize>,
     /// Nothing is late before this.
     next_check: Option<Instant>,
 }
@@ -86,7 +86,7 @@ impl Forwarder {
             upstreams: Upstreams::new(count),
             flights: Vec::new(),
             free: Vec::new(),
-            by_id: vec![NONE; 1 << 16],
+            by_id: HashMap::new(),
             next_check: None,
         }
     }
@@ -99,7 +99,7 @@ impl Forwarder {
         }
         let id = loop {
             let id = self.random.id();
-            if self.by_id[usize::from(id)] == NONE {
+            if !self.by_id.contains_key(&id) {
                 break id;
             }
         };
@@ -107,8 +107,7 @@ impl Forwarder {
             self.flights.push(Flight::none(client, now));
             self.flights.len() - 1
         });
-        // MOST_FLIGHTS is far below 65,535.
-        self.by_id[usize::from(id)] = u16::try_from(index + 1).unwrap_or(NONE);
+        self.by_id.insert(id, index);
         let flight = &mut self.flights[index];
         flight.client = client;
         flight.query.clear();
@@ -218,10 +217,10 @@ impl Forwarder {
         };
         let server = upstream.server;
         let id = u16::from_be_bytes([high, low]);
-        let index = usize::from(self.by_id[usize::from(id)]).wrapping_sub(1);
-        let Some(flight) = self.flights.get_mut(index) else {
+        let Some(&index) = self.by_id.get(&id) else {
             return;
         };
+        let flight = &mut self.flights[index];
         let Some(place) = flight.asked.iter().position(|&asked| asked == number) else {
             return;
         };
@@ -390,7 +389,7 @@ impl Forwarder {
     fn end(&mut self, index: usize) {
         let flight = &mut self.flights[index];
         flight.live = false;
-        self.by_id[usize::from(flight.id)] = NONE;
+        self.by_id.remove(&flight.id);
         // A flight is used again; what it needed once for a huge query is not.
         flight.query.clear();
         flight.query.shrink_to(ORDINARY_QUERY);
@@ -437,6 +436,3 @@ const MOST_FLIGHTS: usize = 1000;
 
 /// Room a flight keeps for its next query.
 const ORDINARY_QUERY: usize = 512;
-
-/// No flight has this number.
-const NONE: u16 = 0;

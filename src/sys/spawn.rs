@@ -21,7 +21,6 @@ use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::isatty;
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use super::environment::environ;
 use super::signal;
 use super::terminal::Terminal;
 
@@ -143,7 +142,7 @@ impl<'a> Program<'a> {
         // the environment, nobody changes anything in this process.
         unsafe {
             let envp = match self.command.env.is_empty() {
-                // Copying it for nothing would be a twentieth of a start.
+                // As it came, entries without "=" included.
                 true => environ,
                 false => self.envp.as_ptr(),
             };
@@ -203,6 +202,11 @@ fn variables(changed: &[(OsString, Option<OsString>)]) -> io::Result<Vec<CString
         .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect::<Result<Vec<CString>, _>>()?;
     Ok(variables)
+}
+
+unsafe extern "C" {
+    /// The environment as libc has it, with null at its end.
+    safe static environ: *const *const c_char;
 }
 
 /// A list as C has it, with null at its end; valid as long as `texts` is.

@@ -22,9 +22,6 @@ pub struct Head {
     /// `1` of HTTP/1.1.
     pub minor: u8,
     fields: Vec<Field>,
-    /// Bit N where a name has N octets, or N and a multiple of 64: most of the
-    /// headers that are asked for are not there.
-    lengths: u64,
 }
 
 #[derive(Debug)]
@@ -231,11 +228,7 @@ impl Head {
 
     /// The values of the headers with this name (given in lower case).
     pub fn all<'a>(&self, input: &'a [u8], name: &'static str) -> impl Iterator<Item = &'a [u8]> {
-        let fields = match self.lengths & length_bit(name.len()) {
-            0 => &[],
-            _ => &self.fields[..],
-        };
-        fields
+        self.fields
             .iter()
             .filter(move |field| {
                 field.name.len() == name.len() && is_named(&input[field.name.clone()], name)
@@ -337,7 +330,6 @@ impl Head {
     ) -> Result<Option<(Range<usize>, usize)>, BadHead> {
         if progress.is_new() {
             self.fields.clear();
-            self.lengths = 0;
         }
         if !progress.look_at(input) {
             return Ok(None);
@@ -368,7 +360,6 @@ impl Head {
             match field(input, progress.line)? {
                 Line::Field(field) => {
                     progress.line = field.end;
-                    self.lengths |= length_bit(field.name.len());
                     self.fields.push(field);
                 }
                 Line::Empty => return Ok(Some((first, progress.line + 2))),
@@ -379,10 +370,6 @@ impl Head {
             }
         }
     }
-}
-
-fn length_bit(length: usize) -> u64 {
-    1 << (length % 64)
 }
 
 /// The next line, without its CRLF; `None` while it is not all here.
