@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Config, Platform, Way};
-use crate::context::Background;
-use crate::destination::{Form, Needs};
 use crate::dns::nameservers::Nameservers;
-use crate::dns::resolve::{ResolveError, Resolver};
-use crate::ports::{because, because_unbound};
-use crate::proxy::route::Sent;
-use crate::proxy::upstream::DialError;
-use crate::proxy::{Proxy, hint, http1};
+use crate::dns::resolver::{ResolveError, Resolver};
+use crate::listeners::{because, because_unbound};
+use crate::names::destination::{LocationNeeds, UrlFormat};
+use crate::net::context::Background;
+use crate::proxy::header_policy::RequestCredentials;
+use crate::proxy::{Proxy, denial, http1};
 use crate::resolv_conf::{self, ResolvConf};
+use crate::upstream::DialError;
 
 /// Looks at everything, or at one name, and prints what it finds; what to exit
 /// with: 0 if all is well, else 1.
@@ -57,15 +57,15 @@ fn check_place(report: &mut Report, config: &Config, platform: &Platform, proxy:
             )),
         },
     );
-    let needs = Needs {
+    let needs = LocationNeeds {
         region: true,
-        project: matches!(config.form, Form::Deterministic { .. }),
+        project: matches!(config.form, UrlFormat::Deterministic { .. }),
     };
     let place = proxy.here.place(needs, &proxy.metadata);
     report.line("region", place.as_ref().map(|place| place.region.clone()));
     let project = match &config.form {
-        Form::Deterministic { .. } => place.as_ref().map(|place| place.project.clone()),
-        Form::Hash { hash, .. } => Ok(format!("the one of hash {hash}")),
+        UrlFormat::Deterministic { .. } => place.as_ref().map(|place| place.project.clone()),
+        UrlFormat::Hash { hash, .. } => Ok(format!("the one of hash {hash}")),
     };
     report.line("project", project);
     report.line("account", proxy.account());
@@ -79,7 +79,7 @@ fn check_nameservers(report: &mut Report, config: &Config, nameservers: &[Socket
         let took = ms(started);
         let outcome = match asked {
             // That there is no such name is an answer too.
-            Ok(_) | Err(ResolveError::NoSuchName(_)) => Ok(format!("{nameserver} answers, {took}")),
+            Ok(_) | Err(ResolveError::NxDomain(_)) => Ok(format!("{nameserver} answers, {took}")),
             Err(err) => Err(format!("{nameserver}: {err}")),
         };
         report.line("nameserver", outcome);
@@ -131,7 +131,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         return;
     }
     let started = Instant::now();
-    let bearer = proxy.bearer(&goal, &Sent::default(), SystemTime::now());
+    let bearer = proxy.bearer(&goal, &RequestCredentials::default(), SystemTime::now());
     let bearer = match bearer {
         Ok(bearer) => bearer,
         Err(refusal) => return report.line("token", Err::<String, _>(refusal.reason())),
@@ -158,7 +158,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
             .map_err(|err| format!("no answer to GET /: {err}"))
             .and_then(|(status, body)| {
                 // The service's own word is all right, whatever it says.
-                match hint::is_front_end(status, None, &body) {
+                match denial::is_front_end(status, None, &body) {
                     true => Err(proxy.hint(&goal, name, status, bearer.is_some())),
                     false => Ok(format!("{status} to GET /, {took}")),
                 }

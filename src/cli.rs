@@ -19,9 +19,9 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
 
-use crate::destination::Route;
 use crate::logger::Format;
-use crate::service;
+use crate::names::destination::Route;
+use crate::names::service;
 use flags::{FLAGS, Flag, HELP, IGNORED_SWITCHES, IGNORED_VALUES, Kind, closest, ignored};
 
 /// What a command line asks for.

@@ -9,11 +9,12 @@ use std::time::Duration;
 use log::warn;
 
 use crate::cli::Args;
-use crate::destination::{Form, Route};
 use crate::dns::nameservers::is_own;
+use crate::names::destination::{Route, UrlFormat};
+use crate::names::service;
+use crate::names::service::Service;
 use crate::resolv_conf::ResolvConf;
 use crate::secret::Secret;
-use crate::service::{self, Service};
 
 /// All of it.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub struct Config {
     /// `CLOUD_RUN_ID_TOKEN`
     pub fixed_token: Option<Secret>,
     pub on_cloud_run: bool,
-    pub form: Form,
+    pub form: UrlFormat,
     pub trust: Trust,
 }
 
@@ -63,8 +64,8 @@ impl Config {
             fixed_token: text("CLOUD_RUN_ID_TOKEN").map(|token| Secret::new(token.trim())),
             on_cloud_run: matches!(platform(&args, &env), Platform::CloudRun(_)),
             form: match hash.or_else(|| text("CLOUD_RUN_PROJECT_HASH")) {
-                Some(hash) => Form::Hash { hash, domain },
-                None => Form::Deterministic { domain },
+                Some(hash) => UrlFormat::Hash { hash, domain },
+                None => UrlFormat::Deterministic { domain },
             },
             trust: match (args.ca_file.clone(), text("SSL_CERT_FILE")) {
                 (Some(path), _) => Trust::Only(path),
@@ -176,7 +177,7 @@ pub struct Names {
 
 /// What a name stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Named<'a> {
+pub enum NamedTarget<'a> {
     /// A service, by the grammar of names.
     Service(Service),
     /// What the user said with `-route`.
@@ -189,18 +190,18 @@ impl Names {
     /// A route goes before a service of the same name. `-only hello` leaves
     /// every spelling of the service `hello`, in all regions and with all
     /// tags; `-only hello.us-east1` leaves just that one.
-    pub fn find(&self, text: &str) -> Option<Named<'_>> {
+    pub fn find(&self, text: &str) -> Option<NamedTarget<'_>> {
         let name = service::relative(text, &self.zone);
         let named = match self.routes.iter().find(|route| route.name == name) {
-            Some(route) => Named::Route(route),
-            None => Named::Service(Service::parse(&name)?),
+            Some(route) => NamedTarget::Route(route),
+            None => NamedTarget::Service(Service::parse(&name)?),
         };
         let Some(only) = &self.only else {
             return Some(named);
         };
         let listed = |entry: &String| match &named {
-            Named::Service(service) => *entry == service.name || *entry == name,
-            Named::Route(_) => *entry == name,
+            NamedTarget::Service(service) => *entry == service.name || *entry == name,
+            NamedTarget::Route(_) => *entry == name,
         };
         only.iter().any(listed).then_some(named)
     }
@@ -275,8 +276,8 @@ mod tests {
         ] {
             let names = names(only);
             let got = names.find(text).map(|named| match named {
-                Named::Service(service) => format!("service {}", service.name),
-                Named::Route(route) => format!("route {}", route.name),
+                NamedTarget::Service(service) => format!("service {}", service.name),
+                NamedTarget::Route(route) => format!("route {}", route.name),
             });
             assert_eq!(got.as_deref(), want, "{text:?} with -only {only:?}");
         }

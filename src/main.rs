@@ -9,26 +9,24 @@
 
 #![cfg_attr(not(test), no_main)] // it is in sys::start
 
-mod authority;
+mod app;
+mod auth;
 mod check;
 mod cli;
 mod config;
-mod context;
-mod destination;
 mod dns;
-mod here;
+mod listeners;
 mod logger;
 mod metadata;
-mod ports;
+mod names;
+mod net;
 mod proxy;
 mod resolv_conf;
 mod secret;
-mod service;
-mod supervisor;
 mod sync;
 mod sys;
-mod tokens;
-mod user;
+mod tls;
+mod upstream;
 
 use std::env;
 use std::ffi::OsString;
@@ -37,15 +35,15 @@ use std::sync::Arc;
 
 use log::{error, info, warn};
 
+use crate::app::supervisor::{self, SpawnError, SpawnOptions};
+use crate::app::user::User;
 use crate::cli::{Args, Cli};
 use crate::config::{Config, Platform};
+use crate::listeners::Listeners;
 use crate::logger::Format;
-use crate::ports::Ports;
 use crate::proxy::Proxy;
-use crate::proxy::upstream::check_ca_file;
-use crate::resolv_conf::Rewritten;
-use crate::supervisor::{Launch, SpawnError};
-use crate::user::User;
+use crate::resolv_conf::RewriteGuard;
+use crate::upstream::check_ca_file;
 
 /// From the words of the command line to an exit status.
 fn run(words: Vec<OsString>) -> i32 {
@@ -85,7 +83,7 @@ fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
         Ok(user) => user,
         Err(sentence) => return fail(2, format, &sentence),
     };
-    let mut launch = Launch {
+    let mut launch = SpawnOptions {
         command,
         user: user.as_ref(),
         env: &[],
@@ -109,12 +107,12 @@ fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
 
     // All sockets are bound before the application starts, so that it never
     // meets a closed port; nothing is asked of the network before.
-    let (ports, rewritten) = ports::bind(&args, platform.way(&args));
+    let (ports, rewritten) = listeners::bind(&args, platform.way(&args));
     launch.env = ports.environment();
     let app = match supervisor::spawn(&launch) {
         Ok(app) => app,
         Err(err) => {
-            ports::give_back(rewritten.as_ref());
+            listeners::give_back(rewritten.as_ref());
             return not_started(format, &err);
         }
     };
@@ -126,17 +124,17 @@ fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
     let serve = || {
         let of_thread = rewritten.clone();
         let serve = move || serve(args, ports, of_thread.as_deref());
-        if let Err(err) = ports::spawn("serve", serve) {
+        if let Err(err) = listeners::spawn("serve", serve) {
             not_served(&err, rewritten.as_deref());
         }
     };
     let code = app.wait(questions, serve);
-    ports::give_back(rewritten.as_deref());
+    listeners::give_back(rewritten.as_deref());
     code
 }
 
 /// Serves from this thread and those that it starts.
-fn serve(args: Args, ports: Ports, rewritten: Option<&Rewritten>) {
+fn serve(args: Args, ports: Listeners, rewritten: Option<&RewriteGuard>) {
     let config = Config::new(args, |name| env::var_os(name));
     let served = ports.serve(&config, |nameservers, port, open| {
         Proxy::new(&config, nameservers, port, open)
@@ -147,8 +145,8 @@ fn serve(args: Args, ports: Ports, rewritten: Option<&Rewritten>) {
 }
 
 /// Without threads nothing is served: names lead where they led before.
-fn not_served(err: &io::Error, rewritten: Option<&Rewritten>) {
-    ports::give_back(rewritten);
+fn not_served(err: &io::Error, rewritten: Option<&RewriteGuard>) {
+    listeners::give_back(rewritten);
     error!(
         "cannot start a thread: {err}; services are not reached by name; raise the limit of processes"
     );

@@ -11,10 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::client::Client;
-use crate::destination::Place;
-use crate::dns::resolve::Resolver;
+use crate::dns::resolver::Resolver;
+use crate::names::destination::Location;
+use crate::names::service::{is_project_number, is_region};
 use crate::secret::Secret;
-use crate::service::{is_project_number, is_region};
 
 /// The metadata server of this instance.
 pub struct Metadata {
@@ -46,13 +46,13 @@ impl Metadata {
     }
 
     /// Region and project number of this instance.
-    pub fn place(&self) -> Result<Place, String> {
+    pub fn place(&self) -> Result<Location, String> {
         match self.get("region").map(|text| place_of_region(&text)) {
             Ok(Some(place)) => Ok(place),
             // Where there is no such thing, or not in the shape we know, the
             // zone has the same two in it.
-            Ok(None) | Err(Failure::Final(_)) => {
-                let text = self.get("zone").map_err(Failure::sentence)?;
+            Ok(None) | Err(Error::Final(_)) => {
+                let text = self.get("zone").map_err(Error::sentence)?;
                 place_of_zone(&text).ok_or_else(|| {
                     format!(
                         "the metadata server answered {} for instance/zone",
@@ -60,7 +60,7 @@ impl Metadata {
                     )
                 })
             }
-            Err(Failure::Passing(sentence)) => Err(sentence),
+            Err(Error::Passing(sentence)) => Err(sentence),
         }
     }
 
@@ -72,7 +72,7 @@ impl Metadata {
             "service-accounts/default/identity?audience={}",
             percent_encoded(audience)
         );
-        let text = self.get(&path).map_err(Failure::sentence)?;
+        let text = self.get(&path).map_err(Error::sentence)?;
         Ok(Secret::new(text.trim_ascii()))
     }
 
@@ -80,7 +80,7 @@ impl Metadata {
     pub fn email(&self) -> Result<String, String> {
         let text = self
             .get("service-accounts/default/email")
-            .map_err(Failure::sentence)?;
+            .map_err(Error::sentence)?;
         let email = text.trim_ascii();
         let fits = email.contains('@') && email.bytes().all(|b| b.is_ascii_graphic());
         match fits {
@@ -94,20 +94,20 @@ impl Metadata {
 
     /// One answer, with up to five tries in at most ten seconds, as Google's own
     /// libraries do it.
-    fn get(&self, path: &str) -> Result<String, Failure> {
+    fn get(&self, path: &str) -> Result<String, Error> {
         let start = Instant::now();
         let mut pause = FIRST_PAUSE;
         let mut tries = 1;
         loop {
             let left = self.patience.in_all.saturating_sub(start.elapsed());
             let failure = match self.ask(path, left.min(self.patience.one_try)) {
-                Err(Failure::Passing(sentence)) => sentence,
+                Err(Error::Passing(sentence)) => sentence,
                 done => return done,
             };
             let left = self.patience.in_all.saturating_sub(start.elapsed());
             if tries == TRIES || left <= pause {
                 let s = if tries == 1 { "try" } else { "tries" };
-                return Err(Failure::Passing(format!("{failure}, after {tries} {s}")));
+                return Err(Error::Passing(format!("{failure}, after {tries} {s}")));
             }
             (self.sleep)(pause);
             pause *= 2;
@@ -115,13 +115,13 @@ impl Metadata {
         }
     }
 
-    fn ask(&self, path: &str, time: Duration) -> Result<String, Failure> {
+    fn ask(&self, path: &str, time: Duration) -> Result<String, Error> {
         let full = format!("/computeMetadata/v1/instance/{path}");
         let answer = self.client.get(&full, time).map_err(failure)?;
         let (what, _) = path.split_once('?').unwrap_or((path, ""));
         let status = answer.status;
         if !answer.flavored {
-            return Err(Failure::of_status(
+            return Err(Error::of_status(
                 status,
                 format!(
                     "the answer (status {status}) for instance/{what} came without \
@@ -130,13 +130,13 @@ impl Metadata {
             ));
         }
         if status != 200 {
-            return Err(Failure::of_status(
+            return Err(Error::of_status(
                 status,
                 format!("the metadata server answered {status} for instance/{what}"),
             ));
         }
         String::from_utf8(answer.body).map_err(|_| {
-            Failure::Final(format!(
+            Error::Final(format!(
                 "the metadata server's answer for instance/{what} is no text"
             ))
         })
@@ -153,48 +153,48 @@ const PATIENCE: Patience = Patience {
 
 /// Why there is no answer, and whether asking again may help.
 #[derive(Debug, PartialEq, Eq)]
-enum Failure {
+enum Error {
     Passing(String),
     Final(String),
 }
 
-impl Failure {
-    fn of_status(status: u16, sentence: String) -> Failure {
+impl Error {
+    fn of_status(status: u16, sentence: String) -> Error {
         match status {
-            408 | 429 | 500..=599 => Failure::Passing(sentence),
-            _ => Failure::Final(sentence),
+            408 | 429 | 500..=599 => Error::Passing(sentence),
+            _ => Error::Final(sentence),
         }
     }
 
     fn sentence(self) -> String {
         match self {
-            Failure::Passing(sentence) | Failure::Final(sentence) => sentence,
+            Error::Passing(sentence) | Error::Final(sentence) => sentence,
         }
     }
 }
 
-fn failure(err: client::Error) -> Failure {
+fn failure(err: client::Error) -> Error {
     let sentence = err.to_string();
     match err {
         client::Error::Unresolved(_)
         | client::Error::TimedOut
         | client::Error::Unreachable(_)
-        | client::Error::Incomplete => Failure::Passing(sentence),
+        | client::Error::Incomplete => Error::Passing(sentence),
         // The next answer would be no other.
         client::Error::NotAHost(_) | client::Error::NotHttp(_) | client::Error::TooLarge(_) => {
-            Failure::Final(sentence)
+            Error::Final(sentence)
         }
     }
 }
 
 /// Reads `projects/123/regions/us-east1`.
-fn place_of_region(text: &str) -> Option<Place> {
+fn place_of_region(text: &str) -> Option<Location> {
     let (project, region) = parts(text, "regions")?;
     place_of(project, region)
 }
 
 /// Reads `projects/123/zones/us-east1-1`.
-fn place_of_zone(text: &str) -> Option<Place> {
+fn place_of_zone(text: &str) -> Option<Location> {
     let (project, zone) = parts(text, "zones")?;
     let (region, _) = zone.rsplit_once('-')?;
     place_of(project, region)
@@ -211,8 +211,8 @@ fn parts<'a>(text: &'a str, kind: &str) -> Option<(&'a str, &'a str)> {
     }
 }
 
-fn place_of(project: &str, region: &str) -> Option<Place> {
-    (is_project_number(project) && is_region(region)).then(|| Place {
+fn place_of(project: &str, region: &str) -> Option<Location> {
+    (is_project_number(project) && is_region(region)).then(|| Location {
         region: region.to_owned(),
         project: project.to_owned(),
     })

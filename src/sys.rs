@@ -4,11 +4,12 @@
 
 #![allow(unsafe_code)]
 
-pub mod alive;
 mod allocator;
+pub mod cgroup_memory;
 mod child;
 pub mod connect;
 mod datagrams;
+mod entry;
 pub mod memory;
 pub mod net;
 pub mod peer;
@@ -16,11 +17,11 @@ mod process;
 mod signal;
 mod spawn;
 pub mod splice;
-mod start;
+pub mod tcp;
 pub mod terminal;
 
-pub use self::child::{ChildState, Ended, adopt_orphans, reap};
+pub use self::child::{ChildState, ExitStatus, adopt_orphans, reap};
 pub use self::net::{is_quiet, reset_on_close};
 pub use self::process::{address_space, batch, ids, raise_descriptors};
-pub use self::signal::{Sender, Signal, Signals, block, kill, kill_group};
+pub use self::signal::{Signal, SignalOrigin, Signals, block, kill, kill_group};
 pub use self::spawn::{Command, Credentials, become_command, spawn};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::values::{checked, dns_name, is_hash, list, nameserver, number, route, some, switch};
 use super::{Args, AuthHeader};
 use crate::logger::Format;
-use crate::service;
+use crate::names::service;
 
 /// One flag: what it is called, reads and does.
 pub struct Flag {

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use crate::authority::Authority;
-use crate::destination::Route;
+use crate::names::destination::Route;
+use crate::names::service;
+use crate::net::authority::Authority;
 use crate::resolv_conf::Nameserver;
-use crate::service;
 
 /// The spellings Go's `strconv.ParseBool` takes.
 pub fn switch(text: &str) -> Result<bool, String> {

@@ -90,14 +90,14 @@ pub fn refuse(wire: &[u8], code: u8, out: &mut Vec<u8>) {
 
 /// The answer to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Reply {
     /// These addresses, one of them at least.
     Answer {
         v4: Option<Ipv4Addr>,
         v6: Option<Ipv6Addr>,
     },
     /// There is no such name in the zone that is the last `apex` characters of it.
-    NoSuchName { apex: usize },
+    NxDomain { apex: usize },
     /// There is such a name, but nothing of this type; `apex` as above.
     Empty { apex: usize },
     /// Ours, but nothing we talk about.
@@ -112,26 +112,26 @@ pub enum Otherwise {
     /// How they failed: SERVFAIL for silence, or the first refusal.
     Failure,
     /// NXDOMAIN, so that a resolver walks on along its search list.
-    NoSuchName,
-    /// As [`Verdict::Empty`]: the name is ours, and a name that has addresses
+    NxDomain,
+    /// As [`Reply::Empty`]: the name is ours, and a name that has addresses
     /// is there for every type. A cache would keep the nameservers' NXDOMAIN
     /// for the whole name (RFC 2308, section 5).
     Empty { apex: usize },
 }
 
-/// Appends the reply that gives `verdict`; nothing for [`Verdict::Forward`].
-pub fn reply(query: &Query<'_>, verdict: &Verdict, out: &mut Vec<u8>) {
+/// Appends the reply that gives `verdict`; nothing for [`Reply::Forward`].
+pub fn reply(query: &Query<'_>, verdict: &Reply, out: &mut Vec<u8>) {
     let mut answers = 0;
     let mut authorities = 0;
     let (flags, code) = match verdict {
-        Verdict::Answer { .. } | Verdict::Empty { .. } => (AA, 0),
-        Verdict::NoSuchName { .. } => (AA, NXDOMAIN),
-        Verdict::Refused => (0, REFUSED),
-        Verdict::Forward(_) => return,
+        Reply::Answer { .. } | Reply::Empty { .. } => (AA, 0),
+        Reply::NxDomain { .. } => (AA, NXDOMAIN),
+        Reply::Refused => (0, REFUSED),
+        Reply::Forward(_) => return,
     };
     let start = begin(query, flags, code, out);
     match verdict {
-        Verdict::Answer { v4, v6 } => {
+        Reply::Answer { v4, v6 } => {
             if let Some(ip) = v4 {
                 answers += 1;
                 record(NAME_OF_QUESTION, A, out);
@@ -145,11 +145,11 @@ pub fn reply(query: &Query<'_>, verdict: &Verdict, out: &mut Vec<u8>) {
                 out.extend_from_slice(&ip.octets());
             }
         }
-        Verdict::NoSuchName { apex } | Verdict::Empty { apex } => {
+        Reply::NxDomain { apex } | Reply::Empty { apex } => {
             authorities += 1;
             soa(query, *apex, out);
         }
-        Verdict::Refused | Verdict::Forward(_) => {}
+        Reply::Refused | Reply::Forward(_) => {}
     }
     end(query, start, [answers, authorities], out);
 }

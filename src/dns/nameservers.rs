@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use log::{debug, warn};
 
-use super::words::RecordType;
+use crate::dns::log_format::RecordType;
 
 /// What is known of the nameservers, by everyone who asks them.
 #[derive(Debug)]

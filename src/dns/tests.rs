@@ -55,7 +55,7 @@ fn serve_with(sockets: Sockets, config: DnsConfig, patience: Patience) -> Server
         only: None,
     };
     let nameservers = Arc::new(Nameservers::new(&config.nameservers, &sockets.own()));
-    let house = House {
+    let house = ServerContext {
         names,
         config: Arc::new(config),
         ipv6: true,

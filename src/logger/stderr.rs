@@ -11,7 +11,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::time::{Duration, Instant};
 
-use crate::sys::net::{Wait, poll, send_now};
+use crate::sys::net::{PollFd, poll, send_now};
 use crate::sys::splice::Splicer;
 
 /// How a line gets out.
@@ -155,7 +155,7 @@ impl Way {
         | Way::Socket(file)
         | Way::Spliced(file, _)
         | Way::Shared(file)) = self;
-        let mut room = [Wait::writable(file)];
+        let mut room = [PollFd::writable(file)];
         poll(&mut room, Some(patience)).is_ok() && room[0].is_ready()
     }
 }

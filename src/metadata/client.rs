@@ -19,8 +19,8 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver as UreqResolver};
 use ureq::unversioned::transport::{NextTimeout, TcpConnector};
 
-use crate::authority::Authority;
-use crate::dns::resolve::{ResolveError, Resolver};
+use crate::dns::resolver::{ResolveError, Resolver};
+use crate::net::authority::Authority;
 use crate::resolv_conf;
 
 /// What came back.

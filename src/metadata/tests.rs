@@ -56,7 +56,7 @@ fn answer(status: u16, body: &str) -> Vec<u8> {
 #[test]
 fn one_request_gives_the_place() {
     let server = server(vec![answer(200, "projects/123456789012/regions/us-east1")]);
-    let want = Place {
+    let want = Location {
         region: "us-east1".to_owned(),
         project: "123456789012".to_owned(),
     };
@@ -79,7 +79,7 @@ fn the_zone_is_asked_where_there_is_no_region() {
             first,
             answer(200, "projects/42/zones/europe-west12-1\n"),
         ]);
-        let want = Place {
+        let want = Location {
             region: "europe-west12".to_owned(),
             project: "42".to_owned(),
         };

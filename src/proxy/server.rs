@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use log::{debug, error, warn};
 
-use super::conn_limit::{Permit, SILENT_GRACE};
 use super::http2::PREFACE;
-use super::policy::Policy;
 use super::{Proxy, http1, http2};
+use crate::net::conn_limit::{Permit, SILENT_GRACE};
+use crate::proxy::http2::handler::Handler;
 use crate::sys;
-use crate::sys::net::{Wait, poll};
+use crate::sys::net::{PollFd, poll};
 
 /// The listeners, bound but not yet served.
 #[derive(Debug)]
@@ -57,8 +57,8 @@ impl Sockets {
     }
 
     /// For the first connection of all.
-    pub fn waits(&self) -> impl Iterator<Item = Wait> {
-        self.0.iter().map(Wait::readable)
+    pub fn waits(&self) -> impl Iterator<Item = PollFd> {
+        self.0.iter().map(PollFd::readable)
     }
 
     /// Serves them from the calling thread, which never comes back.
@@ -72,7 +72,7 @@ impl Sockets {
             warned: None,
         };
         loop {
-            let mut waits: Vec<Wait> = server.listeners.iter().map(Wait::readable).collect();
+            let mut waits: Vec<PollFd> = server.listeners.iter().map(PollFd::readable).collect();
             if let Err(err) = poll(&mut waits, None) {
                 warn!("proxy: cannot wait: {err}");
                 thread::sleep(RETRY);
@@ -147,10 +147,10 @@ impl Server {
     /// Serves a connection for one request, if that comes in time or no other
     /// client waits.
     fn serve_here(&self, permit: &Permit) {
-        let mut waits = vec![Wait::readable(permit.tcp())];
+        let mut waits = vec![PollFd::readable(permit.tcp())];
         let _ = poll(&mut waits, Some(SILENT_GRACE));
         if !waits[0].is_ready() {
-            waits.extend(self.listeners.iter().map(Wait::readable));
+            waits.extend(self.listeners.iter().map(PollFd::readable));
             let _ = poll(&mut waits, None);
         }
         if !waits[0].is_ready() {
@@ -235,7 +235,7 @@ fn read_first(permit: &Permit, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
 /// each connection of HTTP/1.
 #[inline(never)]
 fn serve_http2(permit: &Permit, first: Vec<u8>, proxy: &Proxy) {
-    if let Err(err) = http2::serve(permit.tcp(), first, &Policy::new(proxy, permit.tcp())) {
+    if let Err(err) = http2::serve(permit.tcp(), first, &Handler::new(proxy, permit.tcp())) {
         debug!("proxy: an HTTP/2 connection ended: {err}");
     }
 }

@@ -7,12 +7,12 @@
 use std::fmt;
 use std::iter;
 
-use super::refusal::{Kind, Refusal};
-use crate::authority::{Authority, AuthorityError};
+use crate::net::authority::{Authority, AuthorityError};
+use crate::proxy::error::{ErrorType, ProxyError};
 
 /// Why a request is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Malformed {
+pub enum RequestError {
     Method,
     /// Neither a path nor a URL.
     Target,
@@ -45,58 +45,62 @@ pub enum Malformed {
     TwoAuthorities,
 }
 
-impl Malformed {
+impl RequestError {
     /// The status that answers it in HTTP/1.
     pub fn status(self) -> u16 {
         match self {
-            Malformed::TargetTooLong => 414,
+            RequestError::TargetTooLong => 414,
             _ => 400,
         }
     }
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Malformed::Method => "a method with a character that none may have",
-            Malformed::Target => "a target that is neither a path nor a URL",
-            Malformed::TargetNotAscii => {
+            RequestError::Method => "a method with a character that none may have",
+            RequestError::Target => "a target that is neither a path nor a URL",
+            RequestError::TargetNotAscii => {
                 "a path with characters outside of ASCII; percent-encode the path"
             }
-            Malformed::TargetCharacter => {
+            RequestError::TargetCharacter => {
                 "a path with a space or a control character; percent-encode the path"
             }
-            Malformed::Fragment => {
+            RequestError::Fragment => {
                 "a path with \"#\", which is for the client alone; percent-encode it"
             }
-            Malformed::TargetTooLong => "a target longer than 64 KiB",
-            Malformed::Asterisk => "the target \"*\", which only OPTIONS may have",
-            Malformed::ConnectTarget => "a target of CONNECT that is not HOST:PORT",
-            Malformed::Scheme => "a scheme other than http and https",
-            Malformed::Authority(bad) => return bad.fmt(f),
-            Malformed::Length => "a Content-Length that is no number",
-            Malformed::TwoLengths => "two different Content-Length headers",
-            Malformed::WrongLength => "a content-length that is not the length of its body",
-            Malformed::PseudoField => "a pseudo-header that is missing, unknown, twice or late",
-            Malformed::FieldName => "a header name with a character that none may have",
-            Malformed::FieldValue => "a header value with a control character or a space around it",
-            Malformed::ConnectionField => "a header about the connection, which HTTP/2 has none of",
-            Malformed::Dependency => "a stream that depends on itself",
-            Malformed::TwoAuthorities => "a host that is not its :authority",
+            RequestError::TargetTooLong => "a target longer than 64 KiB",
+            RequestError::Asterisk => "the target \"*\", which only OPTIONS may have",
+            RequestError::ConnectTarget => "a target of CONNECT that is not HOST:PORT",
+            RequestError::Scheme => "a scheme other than http and https",
+            RequestError::Authority(bad) => return bad.fmt(f),
+            RequestError::Length => "a Content-Length that is no number",
+            RequestError::TwoLengths => "two different Content-Length headers",
+            RequestError::WrongLength => "a content-length that is not the length of its body",
+            RequestError::PseudoField => "a pseudo-header that is missing, unknown, twice or late",
+            RequestError::FieldName => "a header name with a character that none may have",
+            RequestError::FieldValue => {
+                "a header value with a control character or a space around it"
+            }
+            RequestError::ConnectionField => {
+                "a header about the connection, which HTTP/2 has none of"
+            }
+            RequestError::Dependency => "a stream that depends on itself",
+            RequestError::TwoAuthorities => "a host that is not its :authority",
         })
     }
 }
 
-impl From<AuthorityError> for Malformed {
-    fn from(bad: AuthorityError) -> Malformed {
-        Malformed::Authority(bad)
+impl From<AuthorityError> for RequestError {
+    fn from(bad: AuthorityError) -> RequestError {
+        RequestError::Authority(bad)
     }
 }
 
-impl From<Malformed> for Refusal {
-    fn from(bad: Malformed) -> Refusal {
-        Refusal::new(
-            Kind::HttpRequestError(bad.status()),
+impl From<RequestError> for ProxyError {
+    fn from(bad: RequestError) -> ProxyError {
+        ProxyError::new(
+            ErrorType::HttpRequestError(bad.status()),
             format!("the request has {bad}"),
         )
     }
@@ -107,21 +111,21 @@ impl From<Malformed> for Refusal {
 /// # Errors
 ///
 /// A refusal that shows it.
-pub fn authority(text: &[u8]) -> Result<Authority<'_>, Refusal> {
+pub fn authority(text: &[u8]) -> Result<Authority<'_>, ProxyError> {
     Authority::parse(text).map_err(|bad| {
         let shown = String::from_utf8_lossy(&text[..text.len().min(MAX_SHOWN)]);
-        Refusal::new(
-            Kind::HttpRequestError(Malformed::from(bad).status()),
+        ProxyError::new(
+            ErrorType::HttpRequestError(RequestError::from(bad).status()),
             format!("the request has {bad}: {shown:?}"),
         )
     })
 }
 
 /// Checks a method, which is a token (RFC 9110 section 9.1).
-pub fn method(text: &[u8]) -> Result<(), Malformed> {
+pub fn method(text: &[u8]) -> Result<(), RequestError> {
     match !text.is_empty() && text.iter().all(|&b| is(b, TOKEN)) {
         true => Ok(()),
-        false => Err(Malformed::Method),
+        false => Err(RequestError::Method),
     }
 }
 
@@ -148,13 +152,13 @@ pub enum Scheme {
 }
 
 /// Reads the target of an HTTP/1 request.
-pub fn target<'a>(method: &[u8], text: &'a [u8]) -> Result<Target<'a>, Malformed> {
+pub fn target<'a>(method: &[u8], text: &'a [u8]) -> Result<Target<'a>, RequestError> {
     if method == b"CONNECT" {
         // Without a port, or with an empty one: RFC 9110 section 9.3.6.
         let authority = Authority::parse(text)?;
         return match authority.port {
             Some(_) => Ok(Target::Authority(authority)),
-            None => Err(Malformed::ConnectTarget),
+            None => Err(RequestError::ConnectTarget),
         };
     }
     if text.starts_with(b"/") || text == b"*" {
@@ -162,8 +166,8 @@ pub fn target<'a>(method: &[u8], text: &'a [u8]) -> Result<Target<'a>, Malformed
     }
     characters(text)?;
     let colon = text.iter().position(|&b| b == b':');
-    let (named, rest) = text.split_at(colon.ok_or(Malformed::Target)?);
-    let rest = rest.strip_prefix(b"://").ok_or(Malformed::Target)?;
+    let (named, rest) = text.split_at(colon.ok_or(RequestError::Target)?);
+    let rest = rest.strip_prefix(b"://").ok_or(RequestError::Target)?;
     let scheme = scheme(named)?;
     let end = rest.iter().position(|&b| b == b'/' || b == b'?');
     let (authority, path) = rest.split_at(end.unwrap_or(rest.len()));
@@ -180,23 +184,23 @@ pub fn target<'a>(method: &[u8], text: &'a [u8]) -> Result<Target<'a>, Malformed
 }
 
 /// Checks a path with its query: `:path`, or origin-form and asterisk-form.
-pub fn path(method: &[u8], text: &[u8]) -> Result<(), Malformed> {
+pub fn path(method: &[u8], text: &[u8]) -> Result<(), RequestError> {
     match text {
         b"*" if method == b"OPTIONS" => Ok(()),
-        b"*" => Err(Malformed::Asterisk),
+        b"*" => Err(RequestError::Asterisk),
         [b'/', ..] => characters(text),
-        _ => Err(Malformed::Target),
+        _ => Err(RequestError::Target),
     }
 }
 
 /// Reads `:scheme`, or what a URL begins with, in any case.
-pub fn scheme(text: &[u8]) -> Result<Scheme, Malformed> {
+pub fn scheme(text: &[u8]) -> Result<Scheme, RequestError> {
     if text.eq_ignore_ascii_case(b"http") {
         Ok(Scheme::Http)
     } else if text.eq_ignore_ascii_case(b"https") {
         Ok(Scheme::Https)
     } else {
-        Err(Malformed::Scheme)
+        Err(RequestError::Scheme)
     }
 }
 
@@ -204,18 +208,18 @@ pub fn scheme(text: &[u8]) -> Result<Scheme, Malformed> {
 /// without any (RFC 9110 section 8.6).
 pub fn content_length<'a>(
     values: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<Option<u64>, Malformed> {
+) -> Result<Option<u64>, RequestError> {
     let mut length = None;
     for value in values {
         // Not str::parse, which would let a "+" through.
         if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
-            return Err(Malformed::Length);
+            return Err(RequestError::Length);
         }
         let found = value
             .iter()
             .fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
         if length.is_some_and(|length| length != found) {
-            return Err(Malformed::TwoLengths);
+            return Err(RequestError::TwoLengths);
         }
         length = Some(found);
     }
@@ -225,16 +229,16 @@ pub fn content_length<'a>(
 /// Visible ASCII, but for "#": a fragment is never sent, and readers differ in
 /// whether it belongs to the path. What else RFC 3986 leaves out of a path
 /// (`"<>[]^{|}` and others) is common, and read alike by all.
-fn characters(text: &[u8]) -> Result<(), Malformed> {
+fn characters(text: &[u8]) -> Result<(), RequestError> {
     if text.len() > MAX_TARGET_LEN {
-        return Err(Malformed::TargetTooLong);
+        return Err(RequestError::TargetTooLong);
     }
     let is_bad = |b: &&u8| !matches!(b, 0x21..=0x7e) || **b == b'#';
     match text.iter().find(is_bad) {
         None => Ok(()),
-        Some(b'#') => Err(Malformed::Fragment),
-        Some(0x80..) => Err(Malformed::TargetNotAscii),
-        Some(_) => Err(Malformed::TargetCharacter),
+        Some(b'#') => Err(RequestError::Fragment),
+        Some(0x80..) => Err(RequestError::TargetNotAscii),
+        Some(_) => Err(RequestError::TargetCharacter),
     }
 }
 
@@ -340,7 +344,7 @@ mod tests {
             ("GET", "//evil/", Ok("//evil/")),
             ("OPTIONS", "*", Ok("*")),
             ("OPTIONS", "/", Ok("/")),
-            ("GET", "*", Err(Malformed::Asterisk)),
+            ("GET", "*", Err(RequestError::Asterisk)),
             ("GET", "http://f/x", Ok("http f /x")),
             ("GET", "HTTPS://F:8080", Ok("https F:8080 /")),
             ("GET", "http://[::1]:80?x", Ok("http [::1]:80 ?x")),
@@ -348,28 +352,28 @@ mod tests {
             ("OPTIONS", "http://f/", Ok("http f /")),
             ("OPTIONS", "http://f?x", Ok("http f ?x")),
             ("CONNECT", "f:80", Ok("to f:80")),
-            ("CONNECT", "f", Err(Malformed::ConnectTarget)),
-            ("CONNECT", "f:", Err(Malformed::ConnectTarget)),
+            ("CONNECT", "f", Err(RequestError::ConnectTarget)),
+            ("CONNECT", "f:", Err(RequestError::ConnectTarget)),
             ("CONNECT", "/", Err(AuthorityError::Path.into())),
             ("CONNECT", "http://f/", Err(AuthorityError::Path.into())),
-            ("GET", "", Err(Malformed::Target)),
-            ("GET", "x", Err(Malformed::Target)),
-            ("GET", "@evil/", Err(Malformed::Target)),
-            ("GET", "f:80", Err(Malformed::Target)),
-            ("GET", "http:/f/", Err(Malformed::Target)),
-            ("GET", "ftp://f/", Err(Malformed::Scheme)),
-            ("GET", "://f/", Err(Malformed::Scheme)),
+            ("GET", "", Err(RequestError::Target)),
+            ("GET", "x", Err(RequestError::Target)),
+            ("GET", "@evil/", Err(RequestError::Target)),
+            ("GET", "f:80", Err(RequestError::Target)),
+            ("GET", "http:/f/", Err(RequestError::Target)),
+            ("GET", "ftp://f/", Err(RequestError::Scheme)),
+            ("GET", "://f/", Err(RequestError::Scheme)),
             ("GET", "http://u@f/", Err(AuthorityError::UserInfo.into())),
             ("GET", "http:///x", Err(AuthorityError::Empty.into())),
             ("GET", "http://f:0/", Err(AuthorityError::Port.into())),
-            ("GET", "/a b", Err(Malformed::TargetCharacter)),
-            ("GET", "/a HTTP/1.1", Err(Malformed::TargetCharacter)),
-            ("GET", "/a\r\nX: y", Err(Malformed::TargetCharacter)),
-            ("GET", "/\x7f", Err(Malformed::TargetCharacter)),
-            ("GET", "/caf\u{e9}", Err(Malformed::TargetNotAscii)),
-            ("GET", "/a#b", Err(Malformed::Fragment)),
-            ("GET", "http://f#b", Err(Malformed::Fragment)),
-            ("GET", &long, Err(Malformed::TargetTooLong)),
+            ("GET", "/a b", Err(RequestError::TargetCharacter)),
+            ("GET", "/a HTTP/1.1", Err(RequestError::TargetCharacter)),
+            ("GET", "/a\r\nX: y", Err(RequestError::TargetCharacter)),
+            ("GET", "/\x7f", Err(RequestError::TargetCharacter)),
+            ("GET", "/caf\u{e9}", Err(RequestError::TargetNotAscii)),
+            ("GET", "/a#b", Err(RequestError::Fragment)),
+            ("GET", "http://f#b", Err(RequestError::Fragment)),
+            ("GET", &long, Err(RequestError::TargetTooLong)),
         ] {
             let got = target(method.as_bytes(), text.as_bytes()).map(|got| match got {
                 Target::Path(path) => String::from_utf8_lossy(path).into_owned(),
@@ -387,11 +391,11 @@ mod tests {
             let shown = &text[..text.len().min(60)];
             assert_eq!(got, want.map(str::to_owned), "{method} {shown:?}");
         }
-        assert_eq!(Malformed::TargetTooLong.status(), 414);
+        assert_eq!(RequestError::TargetTooLong.status(), 414);
         // HTTP/2 has a path, and nothing else, where HTTP/1 has the others.
         for text in ["", "x", "@evil/", "http://evil/x", "f:80"] {
             let got = path(b"GET", text.as_bytes());
-            assert_eq!(got, Err(Malformed::Target), "{text:?}");
+            assert_eq!(got, Err(RequestError::Target), "{text:?}");
         }
     }
 
@@ -401,13 +405,13 @@ mod tests {
             (&[][..], Ok(None)),
             (&["5"], Ok(Some(5))),
             (&["5", "05"], Ok(Some(5))),
-            (&["5", "6"], Err(Malformed::TwoLengths)),
-            (&["5, 5"], Err(Malformed::Length)),
-            (&["+5"], Err(Malformed::Length)),
-            (&["-5"], Err(Malformed::Length)),
-            (&["0x5"], Err(Malformed::Length)),
-            (&[""], Err(Malformed::Length)),
-            (&["9999999999999999999"], Err(Malformed::Length)),
+            (&["5", "6"], Err(RequestError::TwoLengths)),
+            (&["5, 5"], Err(RequestError::Length)),
+            (&["+5"], Err(RequestError::Length)),
+            (&["-5"], Err(RequestError::Length)),
+            (&["0x5"], Err(RequestError::Length)),
+            (&[""], Err(RequestError::Length)),
+            (&["9999999999999999999"], Err(RequestError::Length)),
         ] {
             let got = content_length(values.iter().map(|value| value.as_bytes()));
             assert_eq!(got, want, "{values:?}");

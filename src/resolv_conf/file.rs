@@ -38,7 +38,7 @@ fn contents(file: &File, largest: u64) -> io::Result<Vec<u8>> {
 
 /// A file as it was found, opened once for all that is done with it.
 #[derive(Debug)]
-pub struct Found<'a> {
+pub struct OpenedFile<'a> {
     path: &'a Path,
     /// Where it may be written to.
     file: Option<File>,
@@ -52,7 +52,7 @@ pub struct Found<'a> {
 }
 
 /// Reads a file that may be rewritten.
-pub fn find(path: &Path) -> Found<'_> {
+pub fn find(path: &Path) -> OpenedFile<'_> {
     let file = open(File::options().read(true).write(true), path).ok();
     let raw = match &file {
         Some(file) => contents(file, LARGEST_OURS),
@@ -75,7 +75,7 @@ pub fn find(path: &Path) -> Found<'_> {
         Ok(text) if is_too_long(&text) => (Err(io::Error::other("larger than 64 KiB")), None),
         text => (text, len),
     };
-    Found {
+    OpenedFile {
         path,
         file,
         text,
@@ -84,11 +84,11 @@ pub fn find(path: &Path) -> Found<'_> {
     }
 }
 
-impl Found<'_> {
+impl OpenedFile<'_> {
     /// Puts `ours` into the file in place, and what it said before behind it.
     /// Where it could not be read there must be nothing at all at that path,
     /// and a file is made.
-    pub fn rewrite(self, mut ours: Vec<u8>) -> io::Result<Rewritten> {
+    pub fn rewrite(self, mut ours: Vec<u8>) -> io::Result<RewriteGuard> {
         let mut options = File::options();
         options.read(true).write(true);
         let file = match (self.len, self.file) {
@@ -115,7 +115,7 @@ impl Found<'_> {
             .write_all_at(&kept, before as u64)
             .and_then(|()| file.write_all_at(&ours, 0));
         ours.extend_from_slice(&kept[at - before..]);
-        let rewritten = Rewritten {
+        let rewritten = RewriteGuard {
             path: self.path.to_owned(),
             file,
             original,
@@ -145,14 +145,14 @@ fn why_not_made(err: io::Error, unread: Option<&io::Error>, path: &Path) -> io::
 
 /// A file that was rewritten, and what it takes to put it back.
 #[derive(Debug)]
-pub struct Rewritten {
+pub struct RewriteGuard {
     path: PathBuf,
     file: File,
     original: Option<Vec<u8>>,
     ours: Vec<u8>,
 }
 
-impl Rewritten {
+impl RewriteGuard {
     /// Gives the file its original content back, unless someone else wrote it
     /// since, or put another in its place.
     pub fn restore(&self) -> io::Result<()> {

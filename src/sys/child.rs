@@ -5,7 +5,7 @@ use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 
 /// How a child came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum ExitStatus {
     Exited(i32),
     Killed(i32),
 }
@@ -13,7 +13,7 @@ pub enum Ended {
 /// What became of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChildState {
-    Ended(Ended),
+    ExitStatus(ExitStatus),
     /// By this signal, until SIGCONT.
     Stopped(i32),
 }
@@ -29,9 +29,11 @@ pub fn reap(waiting: bool) -> Option<(i32, ChildState)> {
                 let (pid, status) = found?;
                 let state = match (status.stopping_signal(), status.exit_status()) {
                     (Some(signal), _) => ChildState::Stopped(signal),
-                    (None, Some(code)) => ChildState::Ended(Ended::Exited(code)),
+                    (None, Some(code)) => ChildState::ExitStatus(ExitStatus::Exited(code)),
                     // It leaves out the bit that tells of a core dump.
-                    (None, None) => ChildState::Ended(Ended::Killed(status.terminating_signal()?)),
+                    (None, None) => {
+                        ChildState::ExitStatus(ExitStatus::Killed(status.terminating_signal()?))
+                    }
                 };
                 return Some((pid.as_raw_nonzero().get(), state));
             }

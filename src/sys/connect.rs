@@ -6,9 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 
-use super::net::{Wait, new_socket};
+use super::net::{PollFd, new_socket};
 
-/// Begins to connect. The outcome is there when [`Wait::writable`] is ready;
+/// Begins to connect. The outcome is there when [`PollFd::writable`] is ready;
 /// [`outcome`] says what it is. Until then nothing blocks on this socket.
 ///
 /// # Errors
@@ -25,7 +25,7 @@ pub fn begin(to: SocketAddr) -> io::Result<TcpStream> {
 ///
 /// # Errors
 /// Why there is no connection.
-pub fn outcome(tcp: &TcpStream, wait: &Wait) -> io::Result<()> {
+pub fn outcome(tcp: &TcpStream, wait: &PollFd) -> io::Result<()> {
     if !wait.is_broken() {
         return Ok(());
     }

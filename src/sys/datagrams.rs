@@ -24,7 +24,7 @@ const ROOM: usize = 65_536;
 const USUAL: usize = 1232;
 
 /// Datagrams as they came in, [`BATCH`] at most.
-pub struct Inbox {
+pub struct RecvBatch {
     // The beginnings of all datagrams side by side: a batch of ordinary ones
     // touches ten pages. A room of its own for each would be one page each.
     usual: Vec<u8>,
@@ -34,10 +34,10 @@ pub struct Inbox {
     arrived: Vec<(usize, Option<SocketAddr>)>,
 }
 
-impl Inbox {
+impl RecvBatch {
     /// An empty one.
-    pub fn new() -> Inbox {
-        Inbox {
+    pub fn new() -> RecvBatch {
+        RecvBatch {
             usual: vec![0; BATCH * USUAL],
             large: vec![0; BATCH * ROOM],
             arrived: Vec::with_capacity(BATCH),
@@ -119,7 +119,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// The datagrams of the last [`Inbox::receive`], and whence they came.
+    /// The datagrams of the last [`RecvBatch::receive`], and whence they came.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<SocketAddr>)> {
         self.arrived.iter().enumerate().map(|(at, &(len, from))| {
             let bytes = match len > USUAL {
@@ -133,12 +133,12 @@ impl Inbox {
 
 /// Datagrams on their way out of one socket.
 #[derive(Default)]
-pub struct Outbox {
+pub struct SendBatch {
     bytes: Vec<u8>,
     waiting: Vec<(Range<usize>, Option<SocketAddr>)>,
 }
 
-impl Outbox {
+impl SendBatch {
     /// Adds what `write` appends, for `to`, or for the peer of a connected socket.
     pub fn push(&mut self, to: Option<SocketAddr>, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     /// What arrived, and whence.
-    fn take(inbox: &mut Inbox, socket: &UdpSocket, one: bool) -> Vec<(Vec<u8>, SocketAddr)> {
+    fn take(inbox: &mut RecvBatch, socket: &UdpSocket, one: bool) -> Vec<(Vec<u8>, SocketAddr)> {
         inbox.arrived.clear();
         let received = match one {
             true => inbox.receive_one(socket),
@@ -262,11 +262,11 @@ mod tests {
             let bind = || UdpSocket::bind(ip).expect("a port");
             let address = |socket: &UdpSocket| socket.local_addr().expect("its address");
             let (server, client) = (bind(), bind());
-            let mut inbox = Inbox::new();
+            let mut inbox = RecvBatch::new();
             let flags = SendFlags::empty();
             for len in [0, 1, USUAL, USUAL + 1, 60_000] {
                 let datagram: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
-                let mut outbox = Outbox::default();
+                let mut outbox = SendBatch::default();
                 for mark in [1, 2, 3] {
                     outbox.push(Some(address(&server)), |bytes| {
                         bytes.extend(&datagram);

@@ -11,37 +11,37 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{netdevice, sockopt};
 
-pub use super::datagrams::{Inbox, Outbox};
+pub use super::datagrams::{RecvBatch, SendBatch};
 
 /// A descriptor, and what to wait for on it.
 #[repr(transparent)]
-pub struct Wait(libc::pollfd);
+pub struct PollFd(libc::pollfd);
 
-impl Wait {
+impl PollFd {
     /// Waits for bytes, a connection, an end or an error.
-    pub fn readable(fd: &impl AsFd) -> Wait {
-        Wait::new(fd, libc::POLLIN)
+    pub fn readable(fd: &impl AsFd) -> PollFd {
+        PollFd::new(fd, libc::POLLIN)
     }
 
     /// Waits until it can be written, or for an error; for a connection that
     /// was begun, until that is decided.
-    pub fn writable(fd: &impl AsFd) -> Wait {
-        Wait::new(fd, libc::POLLOUT)
+    pub fn writable(fd: &impl AsFd) -> PollFd {
+        PollFd::new(fd, libc::POLLOUT)
     }
 
     /// Waits until the other side sends nothing more, whatever of it is still
     /// to be read, or for an error.
-    pub fn ended(fd: &impl AsFd) -> Wait {
-        Wait::new(fd, libc::POLLRDHUP)
+    pub fn ended(fd: &impl AsFd) -> PollFd {
+        PollFd::new(fd, libc::POLLRDHUP)
     }
 
     /// Waits for an error alone.
-    pub fn broken(fd: &impl AsFd) -> Wait {
-        Wait::new(fd, 0)
+    pub fn broken(fd: &impl AsFd) -> PollFd {
+        PollFd::new(fd, 0)
     }
 
-    fn new(fd: &impl AsFd, events: libc::c_short) -> Wait {
-        Wait(libc::pollfd {
+    fn new(fd: &impl AsFd, events: libc::c_short) -> PollFd {
+        PollFd(libc::pollfd {
             fd: fd.as_fd().as_raw_fd(),
             events,
             revents: 0,
@@ -92,15 +92,15 @@ pub(super) fn new_socket(address: &SocketAddr, kind: SocketType) -> io::Result<O
 /// Waits until one of `waits` is ready, or `timeout` is over.
 ///
 /// A signal ends it early with nothing ready.
-pub fn poll(waits: &mut [Wait], timeout: Option<Duration>) -> io::Result<()> {
+pub fn poll(waits: &mut [PollFd], timeout: Option<Duration>) -> io::Result<()> {
     // Rounded up: a deadline half a millisecond away must not spin.
     let millis = timeout.map_or(-1, |timeout| {
         libc::c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX)
     });
-    // rustix has each structure borrow its descriptor. A `Wait` does not: lists of
+    // rustix has each structure borrow its descriptor. A `PollFd` does not: lists of
     // them are kept while their sockets come and go, and a number that means
     // nothing any more is only reported as such.
-    // SAFETY: `Wait` is a transparent pollfd, and the slice is as long as said.
+    // SAFETY: `PollFd` is a transparent pollfd, and the slice is as long as said.
     let found = unsafe { libc::poll(waits.as_mut_ptr().cast(), waits.len() as _, millis) };
     let err = io::Error::last_os_error();
     if found < 0 && err.kind() != io::ErrorKind::Interrupted {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, netlink};
 
-use super::net::{Wait, poll, receive_now};
+use super::net::{PollFd, poll, receive_now};
 
 /// What became of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Peer {
 
 /// Looks, waits for nothing, and takes nothing from the socket.
 pub fn peer(tcp: &TcpStream) -> Peer {
-    let mut wait = [Wait::ended(tcp)];
+    let mut wait = [PollFd::ended(tcp)];
     let _ = poll(&mut wait, Some(Duration::ZERO));
     if wait[0].is_broken() {
         return Peer::Gone;
@@ -60,7 +60,7 @@ fn is_held(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
         Some(netlink::SOCK_DIAG),
     )?;
     rustix::net::send(&socket, &request, SendFlags::empty())?;
-    let mut wait = [Wait::readable(&socket)];
+    let mut wait = [PollFd::readable(&socket)];
     poll(&mut wait, Some(ANSWERED_WITHIN))?;
     let mut answer = [0; 512];
     let n = receive_now(socket.as_fd(), &mut answer)?;

@@ -27,7 +27,7 @@ use libc::{SIGCHLD, SIGCONT, SIGKILL, SIGPIPE, SIGSTOP};
 use signal_hook::low_level::channel::Channel;
 use signal_hook_registry::register_sigaction;
 
-use super::net::Wait;
+use super::net::PollFd;
 
 /// A set of signals: bit N-1 is signal N, as the kernel has it.
 type SignalSet = u64;
@@ -110,12 +110,12 @@ pub(super) fn stop_own_group(signal: i32) -> io::Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal {
     pub number: i32,
-    pub from: Sender,
+    pub from: SignalOrigin,
 }
 
 /// Where a signal came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sender {
+pub enum SignalOrigin {
     /// The kernel, as for a key of the terminal.
     Kernel,
     Other,
@@ -176,13 +176,13 @@ impl Signals {
 
     /// Blocks: until a signal has come, one of `waits` is ready, or `timeout` is
     /// over.
-    pub fn wait(&self, waits: &mut [Wait], timeout: Option<Duration>) -> io::Result<()> {
+    pub fn wait(&self, waits: &mut [PollFd], timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|timeout| libc::timespec {
             tv_sec: timeout.as_secs().try_into().unwrap_or_default(),
             tv_nsec: timeout.subsec_nanos().into(),
         });
         let blocked = BLOCKED & !self.handled;
-        // SAFETY: `Wait` is a transparent pollfd and the slice is as long as
+        // SAFETY: `PollFd` is a transparent pollfd and the slice is as long as
         // said; the time-out is one, or null; the mask is of 8 bytes, as said.
         let found = unsafe {
             libc::syscall(
@@ -211,10 +211,10 @@ impl Signals {
 /// line without a reader.
 fn told(info: &libc::siginfo_t) -> Option<Signal> {
     let from = match info.si_code {
-        libc::SI_KERNEL => Sender::Kernel,
+        libc::SI_KERNEL => SignalOrigin::Kernel,
         // SAFETY: a process has sent it, and the kernel says which one.
         libc::SI_USER if unsafe { info.si_pid() } == own_pid() => return None,
-        _ => Sender::Other,
+        _ => SignalOrigin::Other,
     };
     let number = info.si_signo;
     Some(Signal { number, from })

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::name::{read_name, skip_name};
 use super::{
-    A, AAAA, CNAME, HEADER, IN, NXDOMAIN, OPT, Otherwise, QR, Read, SERVFAIL, TC, Verdict, failure,
+    A, AAAA, CNAME, HEADER, IN, NXDOMAIN, OPT, Otherwise, QR, Read, Reply, SERVFAIL, TC, failure,
     number, read, reply,
 };
 
@@ -99,11 +99,11 @@ pub fn conclude(
         (Otherwise::Empty { .. }, Some(said)) if says_more(said) => pass_on(query, end, said, out),
         (Otherwise::Empty { apex }, _) => {
             if let Read::Query(query) = read(query) {
-                reply(&query, &Verdict::Empty { apex }, out);
+                reply(&query, &Reply::Empty { apex }, out);
             }
         }
-        (Otherwise::NoSuchName, Some(said)) if settles(said) => pass_on(query, end, said, out),
-        (Otherwise::NoSuchName, _) => failure(query, NXDOMAIN, out),
+        (Otherwise::NxDomain, Some(said)) if settles(said) => pass_on(query, end, said, out),
+        (Otherwise::NxDomain, _) => failure(query, NXDOMAIN, out),
         (Otherwise::Failure, Some(said)) => pass_on(query, end, said, out),
         (Otherwise::Failure, None) => failure(query, SERVFAIL, out),
     }

@@ -58,7 +58,7 @@ fn every_cut_is_answered_or_ignored() {
             }
             Read::Query(query) => {
                 assert!(cut >= 36, "cut at {cut}");
-                reply(&query, &Verdict::Empty { apex: 12 }, &mut out);
+                reply(&query, &Reply::Empty { apex: 12 }, &mut out);
                 assert_eq!(code(&out), 0, "cut at {cut}");
             }
         }
@@ -126,7 +126,7 @@ fn what_we_do_not_take_comes_back_with_its_question() {
 fn our_address() {
     let mut out = vec![0xee]; // replies are appended
     let (v4, v6) = (Some(Ipv4Addr::LOCALHOST), None);
-    reply(&query(DIG), &Verdict::Answer { v4, v6 }, &mut out);
+    reply(&query(DIG), &Reply::Answer { v4, v6 }, &mut out);
     let mut want = vec![
         0xee, 0x12, 0x34, // id
         0x85, 0x80, // QR, AA, RD; RA, NOERROR
@@ -145,7 +145,7 @@ fn our_address() {
 fn no_such_name_has_the_zones_soa() {
     let mut out = Vec::new();
     let wire = question(7, "nothing.there.run.internal", A);
-    reply(&query(&wire), &Verdict::NoSuchName { apex: 12 }, &mut out);
+    reply(&query(&wire), &Reply::NxDomain { apex: 12 }, &mut out);
     assert_eq!(out[2..12], [0x85, 0x80 | NXDOMAIN, 0, 1, 0, 0, 0, 1, 0, 0]);
     let soa = Record::read(&out, wire.len()).unwrap();
     let end = soa.until;
@@ -168,7 +168,7 @@ fn an_edns_version_to_come_is_told_so() {
     let mut wire = DIG.to_vec();
     wire[36 + 6] = 1;
     let mut out = Vec::new();
-    reply(&query(&wire), &Verdict::NoSuchName { apex: 12 }, &mut out);
+    reply(&query(&wire), &Reply::NxDomain { apex: 12 }, &mut out);
     assert_eq!(code(&out), 0);
     assert_eq!(out[out.len() - 6], 1); // BADVERS is 1 here and 0 there
 }
@@ -356,9 +356,9 @@ fn garbage_is_never_fatal() {
         let mut out = Vec::new();
         if let Read::Query(query) = read(&wire) {
             for verdict in [
-                Verdict::Empty { apex: 12 },
-                Verdict::NoSuchName { apex: 500 },
-                Verdict::Refused,
+                Reply::Empty { apex: 12 },
+                Reply::NxDomain { apex: 500 },
+                Reply::Refused,
             ] {
                 reply(&query, &verdict, &mut out);
             }
@@ -466,7 +466,7 @@ fn garbage_of_a_nameserver_is_never_fatal() {
         }
         for otherwise in [
             Otherwise::Failure,
-            Otherwise::NoSuchName,
+            Otherwise::NxDomain,
             Otherwise::Empty { apex: 5 },
         ] {
             let mut out = Vec::new();

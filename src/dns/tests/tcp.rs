@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::sync::mpsc;
 
 use super::super::message::tests::name;
-use super::super::stream::MOST;
 use super::*;
+use crate::dns::tcp::MOST;
 
 fn say(stream: &mut TcpStream, wire: &[u8]) {
     let len = u16::try_from(wire.len()).unwrap().to_be_bytes();
@@ -164,14 +164,14 @@ fn a_message_is_whole_by_its_deadline() {
     };
     say(&mut peer, b"one");
     assert_eq!(
-        framed::receive(&stream, in_time()).unwrap().unwrap(),
+        tcp_framing::receive(&stream, in_time()).unwrap().unwrap(),
         b"one"
     );
     // The kernel's buffers are full in the end, and nobody empties them.
-    let filled = (0..).find_map(|_| framed::send(&stream, &[0; 65_535], soon()).err());
+    let filled = (0..).find_map(|_| tcp_framing::send(&stream, &[0; 65_535], soon()).err());
     assert_eq!(filled.map(kind), Some(io::ErrorKind::TimedOut));
     let slow = trickle(peer.try_clone().unwrap(), vec![0xff; 65_537]);
-    let cut = framed::receive(&stream, soon()).map_err(kind);
+    let cut = tcp_framing::receive(&stream, soon()).map_err(kind);
     assert_eq!(cut, Err(io::ErrorKind::TimedOut));
     drop(slow);
 }

@@ -9,21 +9,25 @@ use std::time::Duration;
 
 use log::debug;
 
-use super::answer::{Answered, Sent};
-use super::asked::Asked;
 use super::body::BadChunk;
-use super::input::RequestBody;
 use super::upload::{Upload, Uploaded};
-use super::{Failed, Next, ROOM, Session, rewrite};
-use crate::context::ClientContext;
+use super::{AttemptError, ClientConnection, Next, ROOM, rewrite};
+use crate::net::context::ClientContext;
 use crate::proxy::STACK;
-use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::upstream::{Parts, Ready};
+use crate::proxy::error::{ErrorType, ProxyError};
+use crate::proxy::http1::request::RequestContext;
+use crate::proxy::http1::request_body::RequestBody;
+use crate::proxy::http1::response::{Answered, RequestCredentials};
+use crate::upstream::{Parts, Ready};
 
-impl Session<'_> {
+impl ClientConnection<'_> {
     /// Sends the request that stands in `request`, its body after it, and passes
     /// the answer back.
-    pub fn forward(&mut self, asked: &mut Asked, body: &mut RequestBody) -> Result<Next, Failed> {
+    pub fn forward(
+        &mut self,
+        asked: &mut RequestContext,
+        body: &mut RequestBody,
+    ) -> Result<Next, AttemptError> {
         // What is wrong with the body already is nothing to trouble anyone with.
         body.scan().map_err(bad_body)?;
         let mut request = mem::take(&mut self.request);
@@ -33,11 +37,11 @@ impl Session<'_> {
             self.answer.clear();
             let done = self.attempt(asked, &request, body, &mut connection);
             match done {
-                Err(Failed::Stale) if asked.repeatable() && !fresh => {
+                Err(AttemptError::StaleConnection) if asked.repeatable() && !fresh => {
                     debug!("proxy: {}: connection was dead; a new one", asked.host);
                     fresh = true;
                 }
-                Err(Failed::Denied(bearer)) => {
+                Err(AttemptError::TokenRejected(bearer)) => {
                     debug!("proxy: {}: another token after a 401", asked.host);
                     if let Some(old) = asked.bearer.replace(bearer) {
                         let new = asked.bearer.as_ref().unwrap_or(&old);
@@ -65,7 +69,7 @@ impl Session<'_> {
         next
     }
 
-    fn connection(&mut self, asked: &Asked, fresh: bool) -> Result<Ready, Failed> {
+    fn connection(&mut self, asked: &RequestContext, fresh: bool) -> Result<Ready, AttemptError> {
         let to = &asked.goal.destination;
         let mut client = ClientContext::new(self.tcp, HALF_CLOSED);
         if fresh {
@@ -81,11 +85,11 @@ impl Session<'_> {
     /// One try on one connection.
     fn attempt(
         &mut self,
-        asked: &Asked,
+        asked: &RequestContext,
         request: &[u8],
         body: &mut RequestBody,
         connection: &mut Ready,
-    ) -> Result<Answered, Failed> {
+    ) -> Result<Answered, AttemptError> {
         // Many clients write a head and then its body: mostly that is here by
         // now, and needs no thread.
         if !body.is_whole() && body.fill_now(self.tcp).is_ok() {
@@ -102,9 +106,9 @@ impl Session<'_> {
             bytes => connection.writer.write_all(&[request, bytes].concat()),
         };
         if sent.is_err() && connection.used && asked.repeatable() {
-            return Err(Failed::Stale);
+            return Err(AttemptError::StaleConnection);
         }
-        match self.answer(Sent {
+        match self.answer(RequestCredentials {
             asked,
             reader: &mut connection.reader,
             upload: None,
@@ -114,7 +118,9 @@ impl Session<'_> {
                 keep,
                 again: again && sent.is_ok(),
             }),
-            Err(Failed::Stale) if !connection.used => Err(Failed::Refused(closed(asked))),
+            Err(AttemptError::StaleConnection) if !connection.used => {
+                Err(AttemptError::Proxy(closed(asked)))
+            }
             answered => answered,
         }
     }
@@ -122,22 +128,22 @@ impl Session<'_> {
     /// The same while a second thread sends the body.
     fn attempt_upload(
         &mut self,
-        asked: &Asked,
+        asked: &RequestContext,
         request: &[u8],
         body: &mut RequestBody,
         connection: &mut Ready,
-    ) -> Result<Answered, Failed> {
+    ) -> Result<Answered, AttemptError> {
         let Parts { reader, writer, .. } = &mut **connection;
         let upload = Upload::new(self.tcp, asked.framing, reader.aborter());
-        let (answered, complete) = thread::scope(|scope| -> Result<_, Failed> {
+        let (answered, complete) = thread::scope(|scope| -> Result<_, AttemptError> {
             let job = &upload;
             thread::Builder::new()
                 .name("upload".to_owned())
                 .stack_size(STACK)
                 .spawn_scoped(scope, move || job.run(request, body, writer))
-                .map_err(|err| Failed::Refused(no_thread("a large body", &err)))?;
+                .map_err(|err| AttemptError::Proxy(no_thread("a large body", &err)))?;
             let upload = Some(job);
-            let answered = self.answer(Sent {
+            let answered = self.answer(RequestCredentials {
                 asked,
                 reader,
                 upload,
@@ -153,36 +159,37 @@ impl Session<'_> {
             Ok((answered, complete))
         })?;
         match (upload.outcome(), answered) {
-            (Some(Uploaded::ClientGone), _) => Err(Failed::Over),
-            (Some(Uploaded::Bad(bad)), Err(Failed::Stale | Failed::Refused(_))) => {
-                Err(bad_body(bad))
-            }
+            (Some(Uploaded::ClientGone), _) => Err(AttemptError::ClientGone),
+            (
+                Some(Uploaded::Bad(bad)),
+                Err(AttemptError::StaleConnection | AttemptError::Proxy(_)),
+            ) => Err(bad_body(bad)),
             (_, Ok(_)) if !complete => Ok(Answered::Done {
                 keep: false,
                 again: false,
             }),
             // A body is on its way, or gone: it cannot be sent again.
-            (_, Err(Failed::Stale)) => Err(Failed::Refused(closed(asked))),
+            (_, Err(AttemptError::StaleConnection)) => Err(AttemptError::Proxy(closed(asked))),
             (_, answered) => answered,
         }
     }
 }
 
-fn bad_body(bad: BadChunk) -> Failed {
+fn bad_body(bad: BadChunk) -> AttemptError {
     let details = format!("the request has {bad}");
-    Failed::Refused(Refusal::new(Kind::HttpRequestError(400), details))
+    AttemptError::Proxy(ProxyError::new(ErrorType::HttpRequestError(400), details))
 }
 
-pub fn no_thread(what: &str, err: &io::Error) -> Refusal {
-    Refusal::new(
-        Kind::ConnectionLimitReached,
+pub fn no_thread(what: &str, err: &io::Error) -> ProxyError {
+    ProxyError::new(
+        ErrorType::ConnectionLimitReached,
         format!("no thread for {what}: {err}"),
     )
 }
 
-pub fn closed(asked: &Asked) -> Refusal {
-    Refusal::new(
-        Kind::ConnectionTerminated,
+pub fn closed(asked: &RequestContext) -> ProxyError {
+    ProxyError::new(
+        ErrorType::ConnectionTerminated,
         format!(
             "{} closed the connection without an answer",
             asked.goal.destination.host

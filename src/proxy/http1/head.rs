@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Range;
 
 pub use self::progress::Progress;
-use crate::proxy::syntax::{self, BLANK, Malformed, TEXT, TOKEN, is, is_named};
+use crate::proxy::syntax::{self, BLANK, RequestError, TEXT, TOKEN, is, is_named};
 
 /// The head of a request or a response; its parts are places in its bytes.
 ///
@@ -44,7 +44,7 @@ pub enum Framing {
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BadHead {
+pub enum HeadError {
     TooLarge,
     StartLine,
     Version,
@@ -62,47 +62,47 @@ pub enum BadHead {
     /// Another coding before "chunked".
     TransferCoding,
     /// What HTTP/2 would not say either.
-    Malformed(Malformed),
+    RequestError(RequestError),
 }
 
-impl BadHead {
+impl HeadError {
     /// The status that answers such a request.
     pub fn status(self) -> u16 {
         match self {
-            BadHead::TooLarge => 431,
+            HeadError::TooLarge => 431,
             // RFC 9112 section 6.1.
-            BadHead::TransferCoding => 501,
-            BadHead::Version => 505,
-            BadHead::Malformed(bad) => bad.status(),
+            HeadError::TransferCoding => 501,
+            HeadError::Version => 505,
+            HeadError::RequestError(bad) => bad.status(),
             _ => 400,
         }
     }
 }
 
-impl From<Malformed> for BadHead {
-    fn from(bad: Malformed) -> BadHead {
-        BadHead::Malformed(bad)
+impl From<RequestError> for HeadError {
+    fn from(bad: RequestError) -> HeadError {
+        HeadError::RequestError(bad)
     }
 }
 
-impl fmt::Display for BadHead {
+impl fmt::Display for HeadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            BadHead::TooLarge => "a head larger than 64 KiB",
-            BadHead::StartLine => "a first line that is not of HTTP/1",
-            BadHead::Version => "an HTTP version other than 1.0, 1.1 and 2",
-            BadHead::BareCr => "a carriage return that does not end a line",
-            BadHead::BareLf => "a line feed without its carriage return",
-            BadHead::FieldName => "a header name with a character that none may have",
-            BadHead::FieldValue => "a header value with a control character",
-            BadHead::FoldedLine => "a header that goes on in a second line",
-            BadHead::NoHost => "no Host header",
-            BadHead::TwoHosts => "more than one Host header",
-            BadHead::BothLengths => "Content-Length and Transfer-Encoding at once",
-            BadHead::ConnectBody => "a body, which CONNECT never has",
-            BadHead::TransferEncoding => "a Transfer-Encoding that does not end in chunked",
-            BadHead::TransferCoding => "a Transfer-Encoding other than chunked",
-            BadHead::Malformed(bad) => return bad.fmt(f),
+            HeadError::TooLarge => "a head larger than 64 KiB",
+            HeadError::StartLine => "a first line that is not of HTTP/1",
+            HeadError::Version => "an HTTP version other than 1.0, 1.1 and 2",
+            HeadError::BareCr => "a carriage return that does not end a line",
+            HeadError::BareLf => "a line feed without its carriage return",
+            HeadError::FieldName => "a header name with a character that none may have",
+            HeadError::FieldValue => "a header value with a control character",
+            HeadError::FoldedLine => "a header that goes on in a second line",
+            HeadError::NoHost => "no Host header",
+            HeadError::TwoHosts => "more than one Host header",
+            HeadError::BothLengths => "Content-Length and Transfer-Encoding at once",
+            HeadError::ConnectBody => "a body, which CONNECT never has",
+            HeadError::TransferEncoding => "a Transfer-Encoding that does not end in chunked",
+            HeadError::TransferCoding => "a Transfer-Encoding other than chunked",
+            HeadError::RequestError(bad) => return bad.fmt(f),
         })
     }
 }
@@ -116,26 +116,27 @@ impl Head {
         &mut self,
         input: &[u8],
         progress: &mut Progress,
-    ) -> Result<Option<usize>, BadHead> {
-        let Some((line, end)) = self.read(input, Malformed::TargetTooLong.into(), progress)? else {
+    ) -> Result<Option<usize>, HeadError> {
+        let Some((line, end)) = self.read(input, RequestError::TargetTooLong.into(), progress)?
+        else {
             // Seen at its first byte: a TLS handshake has no line to wait for.
             let begin = input
                 .get(progress.line)
                 .filter(|_| progress.first.is_none());
             return match begin.is_none_or(|&b| b == b'\r' || is(b, TOKEN)) {
                 true => Ok(None),
-                false => Err(BadHead::StartLine),
+                false => Err(HeadError::StartLine),
             };
         };
         let text = &input[line.clone()];
         let one = text.iter().position(|&b| b == b' ');
         let two = text.iter().rposition(|&b| b == b' ');
         let (Some(one), Some(two)) = (one, two) else {
-            return Err(BadHead::StartLine);
+            return Err(HeadError::StartLine);
         };
         // Spaces between the two are in the target, which may have none.
         if one == two {
-            return Err(BadHead::StartLine);
+            return Err(HeadError::StartLine);
         }
         self.minor = version(&text[two + 1..])?;
         syntax::method(&text[..one])?;
@@ -149,30 +150,30 @@ impl Head {
         &mut self,
         input: &[u8],
         progress: &mut Progress,
-    ) -> Result<Option<usize>, BadHead> {
+    ) -> Result<Option<usize>, HeadError> {
         // Seen at its first bytes, for no line may ever end in what is none.
         let start = &input[..input.len().min(7)];
         if !b"HTTP/1.".starts_with(start) {
-            return Err(BadHead::StartLine);
+            return Err(HeadError::StartLine);
         }
-        let Some((line, end)) = self.read(input, BadHead::TooLarge, progress)? else {
+        let Some((line, end)) = self.read(input, HeadError::TooLarge, progress)? else {
             return Ok(None);
         };
         let text = &input[line.clone()];
         // "HTTP/1.1 200", and then a space, even if no reason follows; many
         // senders forget that space.
         if text.len() < 12 || text[8] != b' ' || text.get(12).is_some_and(|&b| b != b' ') {
-            return Err(BadHead::StartLine);
+            return Err(HeadError::StartLine);
         }
         self.minor = version(&text[..8])?;
         let code = &text[9..12];
         if !code.iter().all(u8::is_ascii_digit) || code[0] == b'0' {
-            return Err(BadHead::StartLine);
+            return Err(HeadError::StartLine);
         }
         self.first = line.start + 9..line.start + 12;
         self.second = line.start + 13.min(text.len())..line.end;
         if !input[self.second.clone()].iter().all(|&b| is(b, TEXT)) {
-            return Err(BadHead::StartLine);
+            return Err(HeadError::StartLine);
         }
         Ok(Some(end))
     }
@@ -249,22 +250,22 @@ impl Head {
     }
 
     /// The one Host header; HTTP/1.0 may do without.
-    pub fn host<'a>(&self, input: &'a [u8]) -> Result<Option<&'a [u8]>, BadHead> {
+    pub fn host<'a>(&self, input: &'a [u8]) -> Result<Option<&'a [u8]>, HeadError> {
         let mut hosts = self.all(input, "host");
         match (hosts.next(), hosts.next()) {
             (Some(host), None) => Ok(Some(host)),
             (None, _) if self.minor == 0 => Ok(None),
-            (None, _) => Err(BadHead::NoHost),
-            (Some(_), Some(_)) => Err(BadHead::TwoHosts),
+            (None, _) => Err(HeadError::NoHost),
+            (Some(_), Some(_)) => Err(HeadError::TwoHosts),
         }
     }
 
     /// How this request's body ends.
-    pub fn request_framing(&self, input: &[u8]) -> Result<Framing, BadHead> {
+    pub fn request_framing(&self, input: &[u8]) -> Result<Framing, HeadError> {
         match (self.chunked(input)?, self.length(input)?) {
-            (true, Some(_)) => Err(BadHead::BothLengths),
+            (true, Some(_)) => Err(HeadError::BothLengths),
             // HTTP/1.0 has no chunks: who sent this is not who wrote it.
-            (true, None) if self.minor == 0 => Err(BadHead::TransferEncoding),
+            (true, None) if self.minor == 0 => Err(HeadError::TransferEncoding),
             (true, None) => Ok(Framing::Chunked),
             (false, Some(length)) => Ok(Framing::Length(length)),
             (false, None) => Ok(Framing::None),
@@ -272,14 +273,14 @@ impl Head {
     }
 
     /// How the body of this response, maybe one to a HEAD, ends.
-    pub fn response_framing(&self, input: &[u8], to_head: bool) -> Result<Framing, BadHead> {
+    pub fn response_framing(&self, input: &[u8], to_head: bool) -> Result<Framing, HeadError> {
         // Whatever lengths such a response speaks of, no body follows it.
         if to_head || matches!(self.status(input), 100..=199 | 204 | 304) {
             return Ok(Framing::None);
         }
         match (self.chunked(input)?, self.length(input)?) {
-            (true, Some(_)) => Err(BadHead::BothLengths),
-            (true, None) if self.minor == 0 => Err(BadHead::TransferEncoding),
+            (true, Some(_)) => Err(HeadError::BothLengths),
+            (true, None) if self.minor == 0 => Err(HeadError::TransferEncoding),
             (true, None) => Ok(Framing::Chunked),
             (false, Some(length)) => Ok(Framing::Length(length)),
             (false, None) => Ok(Framing::Close),
@@ -297,7 +298,7 @@ impl Head {
         }
     }
 
-    fn chunked(&self, input: &[u8]) -> Result<bool, BadHead> {
+    fn chunked(&self, input: &[u8]) -> Result<bool, HeadError> {
         let mut codings = self.all(input, "transfer-encoding").flat_map(members);
         let is_chunked = |coding: &[u8]| is_named(coding, "chunked");
         match (codings.next(), codings.next()) {
@@ -308,15 +309,15 @@ impl Head {
             (Some(first), Some(second)) if !is_chunked(first) => {
                 let mut rest = [second].into_iter().chain(codings);
                 match rest.find(|coding| is_chunked(coding)) {
-                    Some(_) if rest.next().is_none() => Err(BadHead::TransferCoding),
-                    _ => Err(BadHead::TransferEncoding),
+                    Some(_) if rest.next().is_none() => Err(HeadError::TransferCoding),
+                    _ => Err(HeadError::TransferEncoding),
                 }
             }
-            _ => Err(BadHead::TransferEncoding),
+            _ => Err(HeadError::TransferEncoding),
         }
     }
 
-    fn length(&self, input: &[u8]) -> Result<Option<u64>, BadHead> {
+    fn length(&self, input: &[u8]) -> Result<Option<u64>, HeadError> {
         Ok(syntax::content_length(self.all(input, "content-length"))?)
     }
 
@@ -325,9 +326,9 @@ impl Head {
     fn read(
         &mut self,
         input: &[u8],
-        long: BadHead,
+        long: HeadError,
         progress: &mut Progress,
-    ) -> Result<Option<(Range<usize>, usize)>, BadHead> {
+    ) -> Result<Option<(Range<usize>, usize)>, HeadError> {
         if progress.is_new() {
             self.fields.clear();
         }
@@ -366,23 +367,23 @@ impl Head {
                 Line::More => return Ok(None),
             }
             if progress.line > LARGEST {
-                return Err(BadHead::TooLarge);
+                return Err(HeadError::TooLarge);
             }
         }
     }
 }
 
 /// The next line, without its CRLF; `None` while it is not all here.
-fn line(input: &[u8], start: usize) -> Result<Option<Range<usize>>, BadHead> {
+fn line(input: &[u8], start: usize) -> Result<Option<Range<usize>>, HeadError> {
     let rest = &input[start..];
     let Some(length) = rest.iter().position(|&b| b == b'\n') else {
         return Ok(None);
     };
     if length == 0 || rest[length - 1] != b'\r' {
-        return Err(BadHead::BareLf);
+        return Err(HeadError::BareLf);
     }
     if rest[..length - 1].contains(&b'\r') {
-        return Err(BadHead::BareCr);
+        return Err(HeadError::BareCr);
     }
     Ok(Some(start..start + length - 1))
 }
@@ -397,7 +398,7 @@ enum Line {
 }
 
 /// Reads one header line, each of its bytes once.
-fn field(input: &[u8], start: usize) -> Result<Line, BadHead> {
+fn field(input: &[u8], start: usize) -> Result<Line, HeadError> {
     let skip = |mut at: usize, class: u8| {
         while input.get(at).is_some_and(|&b| is(b, class)) {
             at += 1;
@@ -407,16 +408,16 @@ fn field(input: &[u8], start: usize) -> Result<Line, BadHead> {
     let colon = skip(start, TOKEN);
     match input.get(colon) {
         Some(b':') if colon > start => {}
-        Some(b' ' | b'\t') if colon == start => return Err(BadHead::FoldedLine),
+        Some(b' ' | b'\t') if colon == start => return Err(HeadError::FoldedLine),
         Some(b'\r' | b'\n') | None => {
             return match (line_end(input, colon)?, colon == start) {
                 (None, _) => Ok(Line::More),
                 (Some(_), true) => Ok(Line::Empty),
-                (Some(_), false) => Err(BadHead::FieldName),
+                (Some(_), false) => Err(HeadError::FieldName),
             };
         }
         // Space before the colon is among what no name may have.
-        Some(_) => return Err(BadHead::FieldName),
+        Some(_) => return Err(HeadError::FieldName),
     }
     let value = skip(colon + 1, BLANK);
     let last = skip(value, TEXT);
@@ -435,14 +436,14 @@ fn field(input: &[u8], start: usize) -> Result<Line, BadHead> {
 }
 
 /// Where the line that ends at `at` is over; `None` if that is not here yet.
-fn line_end(input: &[u8], at: usize) -> Result<Option<usize>, BadHead> {
+fn line_end(input: &[u8], at: usize) -> Result<Option<usize>, HeadError> {
     match input[at..] {
         [b'\r', b'\n', ..] => Ok(Some(at + 2)),
-        [] | [b'\r'] if input.len() > LARGEST => Err(BadHead::TooLarge),
+        [] | [b'\r'] if input.len() > LARGEST => Err(HeadError::TooLarge),
         [] | [b'\r'] => Ok(None),
-        [b'\r', ..] => Err(BadHead::BareCr),
-        [b'\n', ..] => Err(BadHead::BareLf),
-        [..] => Err(BadHead::FieldValue),
+        [b'\r', ..] => Err(HeadError::BareCr),
+        [b'\n', ..] => Err(HeadError::BareLf),
+        [..] => Err(HeadError::FieldValue),
     }
 }
 
@@ -454,13 +455,13 @@ pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
-fn version(text: &[u8]) -> Result<u8, BadHead> {
+fn version(text: &[u8]) -> Result<u8, HeadError> {
     match text {
         b"HTTP/1.0" => Ok(0),
         // A higher minor version says no less than HTTP/1.1 (RFC 9110 section 2.5).
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(1),
-        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(BadHead::Version),
-        _ => Err(BadHead::StartLine),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(HeadError::Version),
+        _ => Err(HeadError::StartLine),
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::io;
 
-use super::answer::MAX_INTERIM;
 use super::head::{self, Head, Progress};
-use crate::proxy::upstream::Ready;
+use crate::proxy::http1::response::MAX_INTERIM;
 use crate::secret::Secret;
+use crate::upstream::Ready;
 
 /// Asks for `/` on a new connection: the status, and the start of the body.
 pub fn ask(

@@ -1,15 +1,15 @@
 //! The heads that are sent on: what they were, less what is for one hop, and
-//! with what [`Changes`] says. Pure.
+//! with what [`HeaderEdits`] says. Pure.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::head::{Framing, Head, members};
-use crate::destination::Destination;
-use crate::proxy::hop::is_hop_by_hop;
-use crate::proxy::route::{
-    AUTHORIZATION, Change, Changes, SERVERLESS, USER_AGENT, cookie_back, location_back,
+use crate::names::destination::Destination;
+use crate::proxy::header_policy::{
+    AUTHORIZATION, HeaderEdit, HeaderEdits, SERVERLESS, USER_AGENT, cookie_back, location_back,
 };
+use crate::proxy::hop_by_hop::is_hop_by_hop;
 use crate::proxy::syntax::is_named;
 use crate::secret::Secret;
 
@@ -25,7 +25,7 @@ pub struct Request<'a> {
     /// The token, where `changes` sets one.
     pub bearer: Option<&'a Secret>,
     /// `None` for one that is passed on untouched.
-    pub changes: Option<&'a Changes>,
+    pub changes: Option<&'a HeaderEdits>,
 }
 
 impl Request<'_> {
@@ -56,20 +56,20 @@ impl Request<'_> {
             } else if is_named(name, SERVERLESS) {
                 changes.serverless
             } else if is_named(name, USER_AGENT) {
-                Change::Remove
+                HeaderEdit::Remove
             } else {
-                Change::Keep
+                HeaderEdit::Keep
             };
-            change == Change::Keep
+            change == HeaderEdit::Keep
         });
         if let Some(changes) = self.changes {
             line(out, b"User-Agent", &changes.user_agent);
             if let Some(bearer) = self.bearer {
                 let bearer = bearer.expose().as_bytes();
-                if changes.authorization == Change::Set {
+                if changes.authorization == HeaderEdit::Set {
                     line(out, b"Authorization", bearer);
                 }
-                if changes.serverless == Change::Set {
+                if changes.serverless == HeaderEdit::Set {
                     line(out, b"X-Serverless-Authorization", bearer);
                 }
             }

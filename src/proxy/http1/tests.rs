@@ -19,8 +19,8 @@ use super::{PATIENCE, serve};
 use crate::cli::{self, Cli};
 use crate::config::Config;
 use crate::dns::nameservers::Nameservers;
+use crate::net::conn_limit::ConnLimiter;
 use crate::proxy::Proxy;
-use crate::proxy::conn_limit::ConnLimiter;
 
 /// Numbers that look random: splitmix64.
 #[derive(Clone)]

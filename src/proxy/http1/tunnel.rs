@@ -5,9 +5,9 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 use std::thread;
 
-use crate::proxy::buffer::Buffer;
-use crate::proxy::upstream::{Aborter, Parts, Reader, Ready, Writer};
-use crate::sys::alive;
+use crate::net::buffer::Buffer;
+use crate::sys::tcp;
+use crate::upstream::{Parts, Reader, Ready, ShutdownHandle, Writer};
 
 /// Passes bytes both ways, `sent` and `received` first.
 ///
@@ -40,7 +40,7 @@ pub fn run(
     })
 }
 
-fn up(mut tcp: &TcpStream, mut input: Buffer, writer: &mut Writer, aborter: &Aborter) {
+fn up(mut tcp: &TcpStream, mut input: Buffer, writer: &mut Writer, aborter: &ShutdownHandle) {
     let mut pass = || -> io::Result<()> {
         loop {
             let bytes = input.bytes();
@@ -53,7 +53,7 @@ fn up(mut tcp: &TcpStream, mut input: Buffer, writer: &mut Writer, aborter: &Abo
                 Ok(0) => {
                     // It may wait for the rest, or be gone altogether: that
                     // shows only when it is asked.
-                    alive::keep_alive(tcp.as_fd(), ASKED_AFTER);
+                    tcp::keep_alive(tcp.as_fd(), ASKED_AFTER);
                     return writer.finish();
                 }
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::body::BadChunk;
 use super::head::Framing;
-use super::input::RequestBody;
-use crate::proxy::upstream::{Aborter, Writer};
+use crate::proxy::http1::request_body::RequestBody;
 use crate::sync::lock;
-use crate::sys::net::{Wait, poll};
+use crate::sys::net::{PollFd, poll};
+use crate::upstream::{ShutdownHandle, Writer};
 
 /// What the thread that sends the body and the one that reads the answer know
 /// of each other.
@@ -19,7 +19,7 @@ pub struct Upload<'a> {
     tcp: &'a TcpStream,
     /// The body is a small one.
     is_small: bool,
-    aborter: Aborter,
+    aborter: ShutdownHandle,
     /// Written once, by the thread that sends.
     outcome: Mutex<Option<Uploaded>>,
     ended: Condvar,
@@ -35,7 +35,7 @@ pub enum Uploaded {
     /// All of it went up.
     Complete,
     /// The upstream took no more; its answer may be there all the same.
-    Refused,
+    UpstreamStopped,
     /// What the client sent was no body.
     Bad(BadChunk),
     ClientGone,
@@ -43,7 +43,7 @@ pub enum Uploaded {
 
 impl<'a> Upload<'a> {
     /// `framing` is that of the request.
-    pub fn new(tcp: &'a TcpStream, framing: Framing, aborter: Aborter) -> Upload<'a> {
+    pub fn new(tcp: &'a TcpStream, framing: Framing, aborter: ShutdownHandle) -> Upload<'a> {
         Upload {
             tcp,
             is_small: matches!(framing, Framing::Length(..=SMALL)),
@@ -70,7 +70,7 @@ impl<'a> Upload<'a> {
             // finds the reason.
             self.aborter.abort();
         }
-        if outcome == Uploaded::Refused {
+        if outcome == Uploaded::UpstreamStopped {
             self.discard(body);
         }
     }
@@ -83,7 +83,7 @@ impl<'a> Upload<'a> {
     ) -> Result<(), Uploaded> {
         writer
             .write_all(&[head, body.bytes()].concat())
-            .map_err(|_| Uploaded::Refused)?;
+            .map_err(|_| Uploaded::UpstreamStopped)?;
         body.advance();
         while !body.is_whole() {
             self.receive(body)?;
@@ -93,7 +93,7 @@ impl<'a> Upload<'a> {
             }
             let sent = writer.write_all(body.bytes());
             body.advance();
-            sent.map_err(|_| Uploaded::Refused)?;
+            sent.map_err(|_| Uploaded::UpstreamStopped)?;
         }
         Ok(())
     }
@@ -107,13 +107,13 @@ impl<'a> Upload<'a> {
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Err(Uploaded::ClientGone),
             }
-            let mut waits = [Wait::readable(self.tcp), self.aborter.wait()];
+            let mut waits = [PollFd::readable(self.tcp), self.aborter.wait()];
             let _ = poll(&mut waits, Some(PAUSE));
             if waits[1].is_ready() {
                 break;
             }
         }
-        Err(Uploaded::Refused)
+        Err(Uploaded::UpstreamStopped)
     }
 
     /// Reads what nobody wants any more until the answer is through: some
@@ -125,7 +125,7 @@ impl<'a> Upload<'a> {
                 Ok(_) if body.scan().is_err() || body.is_whole() => return,
                 Ok(_) => body.advance(),
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    let _ = poll(&mut [Wait::readable(self.tcp)], Some(PAUSE));
+                    let _ = poll(&mut [PollFd::readable(self.tcp)], Some(PAUSE));
                 }
                 Err(_) => return,
             }

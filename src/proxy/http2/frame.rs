@@ -51,13 +51,13 @@ impl Header {
 ///
 /// `Ok(None)` means the frame is not all here yet; one longer than `max` is an
 /// error as soon as its header is here.
-pub fn parse(input: &[u8], max: usize) -> Result<Option<Frame<'_>>, Fatal> {
+pub fn parse(input: &[u8], max: usize) -> Result<Option<Frame<'_>>, ConnectionError> {
     let Some((octets, rest)) = input.split_first_chunk() else {
         return Ok(None);
     };
     let header = Header::parse(*octets);
     if header.len > max {
-        return Err(Fatal::new(
+        return Err(ConnectionError::new(
             ErrorCode::FrameSize,
             "a frame is longer than was allowed",
         ));
@@ -86,19 +86,19 @@ impl<'a> Frame<'a> {
     }
 
     /// The payload of DATA or HEADERS without its padding (section 6.1).
-    pub fn unpadded(&self) -> Result<&'a [u8], Fatal> {
+    pub fn unpadded(&self) -> Result<&'a [u8], ConnectionError> {
         if !self.header.has(flag::PADDED) {
             return Ok(self.payload);
         }
-        let bad = Fatal::new(ErrorCode::Protocol, "padding is longer than its frame");
+        let bad = ConnectionError::new(ErrorCode::Protocol, "padding is longer than its frame");
         let (&padding, rest) = self.payload.split_first().ok_or(bad)?;
         let len = rest.len().checked_sub(usize::from(padding)).ok_or(bad)?;
         Ok(&rest[..len])
     }
 
     /// The payload as one number: an increment, or an error code.
-    pub fn number(&self) -> Result<u32, Fatal> {
-        let wrong = Fatal::new(
+    pub fn number(&self) -> Result<u32, ConnectionError> {
+        let wrong = ConnectionError::new(
             ErrorCode::FrameSize,
             "a frame of four octets has another length",
         );
@@ -109,10 +109,10 @@ impl<'a> Frame<'a> {
     }
 
     /// The pairs of a SETTINGS payload (section 6.5.1).
-    pub fn settings(&self) -> Result<impl Iterator<Item = (u16, u32)> + 'a, Fatal> {
+    pub fn settings(&self) -> Result<impl Iterator<Item = (u16, u32)> + 'a, ConnectionError> {
         let (pairs, rest) = self.payload.as_chunks::<6>();
         if !rest.is_empty() || (self.header.has(flag::ACK) && !pairs.is_empty()) {
-            return Err(Fatal::new(
+            return Err(ConnectionError::new(
                 ErrorCode::FrameSize,
                 "SETTINGS of a wrong length",
             ));
@@ -124,19 +124,19 @@ impl<'a> Frame<'a> {
 }
 
 /// Whether somebody may set this to that (section 6.5.2).
-pub fn check_setting(id: u16, value: u32) -> Result<(), Fatal> {
+pub fn check_setting(id: u16, value: u32) -> Result<(), ConnectionError> {
     let max_frames = DEFAULT_MAX_FRAME_SIZE..=LARGEST_MAX_FRAME_SIZE;
     match id {
         setting::ENABLE_PUSH if value > 1 => {
-            Err(Fatal::protocol("SETTINGS_ENABLE_PUSH is no flag"))
+            Err(ConnectionError::protocol("SETTINGS_ENABLE_PUSH is no flag"))
         }
         setting::INITIAL_WINDOW_SIZE if value > LARGEST_WINDOW => {
             let reason = "SETTINGS_INITIAL_WINDOW_SIZE is too large";
-            Err(Fatal::new(ErrorCode::FlowControl, reason))
+            Err(ConnectionError::new(ErrorCode::FlowControl, reason))
         }
-        setting::MAX_FRAME_SIZE if !max_frames.contains(&octets(value)) => {
-            Err(Fatal::protocol("SETTINGS_MAX_FRAME_SIZE is out of range"))
-        }
+        setting::MAX_FRAME_SIZE if !max_frames.contains(&octets(value)) => Err(
+            ConnectionError::protocol("SETTINGS_MAX_FRAME_SIZE is out of range"),
+        ),
         _ => Ok(()),
     }
 }
@@ -211,7 +211,7 @@ pub fn write_reset(out: &mut Vec<u8>, stream: u32, code: ErrorCode) {
 }
 
 /// Appends a GOAWAY with its reason as debug data.
-pub fn write_goaway(out: &mut Vec<u8>, last_stream: u32, why: Fatal) {
+pub fn write_goaway(out: &mut Vec<u8>, last_stream: u32, why: ConnectionError) {
     let len = 8 + why.reason.len();
     Header {
         len,
@@ -227,29 +227,29 @@ pub fn write_goaway(out: &mut Vec<u8>, last_stream: u32, why: Fatal) {
 
 /// What ends a connection: the code and the sentence of its GOAWAY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fatal {
+pub struct ConnectionError {
     pub code: ErrorCode,
     pub reason: &'static str,
 }
 
-impl Fatal {
+impl ConnectionError {
     /// An error of the whole connection.
-    pub fn new(code: ErrorCode, reason: &'static str) -> Fatal {
-        Fatal { code, reason }
+    pub fn new(code: ErrorCode, reason: &'static str) -> ConnectionError {
+        ConnectionError { code, reason }
     }
 
     /// What the specification does not allow.
-    pub fn protocol(reason: &'static str) -> Fatal {
-        Fatal::new(ErrorCode::Protocol, reason)
+    pub fn protocol(reason: &'static str) -> ConnectionError {
+        ConnectionError::new(ErrorCode::Protocol, reason)
     }
 
     /// What is allowed, but not so much of it.
-    pub fn too_much(reason: &'static str) -> Fatal {
-        Fatal::new(ErrorCode::EnhanceYourCalm, reason)
+    pub fn too_much(reason: &'static str) -> ConnectionError {
+        ConnectionError::new(ErrorCode::EnhanceYourCalm, reason)
     }
 }
 
-impl fmt::Display for Fatal {
+impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.reason, self.code.name())
     }
@@ -442,7 +442,11 @@ mod tests {
     #[test]
     fn goaway_says_why() {
         let mut wire = Vec::new();
-        write_goaway(&mut wire, 5, Fatal::new(ErrorCode::Protocol, "why"));
+        write_goaway(
+            &mut wire,
+            5,
+            ConnectionError::new(ErrorCode::Protocol, "why"),
+        );
         assert_eq!(wire, b"\0\0\x0b\x07\0\0\0\0\0\0\0\0\x05\0\0\0\x01why");
     }
 }

@@ -11,9 +11,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::huffman;
 use table::{Table, static_find};
 
+pub mod huffman;
 mod table;
 
 /// A line of a header section.
@@ -70,7 +70,7 @@ pub enum Indexing {
 
 /// Why a block cannot be read; the connection ends with COMPRESSION_ERROR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BadBlock {
+pub enum DecodeError {
     /// It ends inside a field.
     Cut,
     /// An index of 0, or past the end of the tables.
@@ -125,7 +125,7 @@ impl Decoder {
     /// Reads one whole block. A field that would make it more than `max` octets
     /// (counted as tables do) is left out; reading goes on, so that the table
     /// stays in step, and short fields behind it still say what the request is.
-    pub fn decode(&mut self, block: &[u8], max: usize) -> Result<Decoded, BadBlock> {
+    pub fn decode(&mut self, block: &[u8], max: usize) -> Result<Decoded, DecodeError> {
         let mut decoded = Decoded {
             fields: Vec::with_capacity(16),
             too_large: false,
@@ -154,7 +154,7 @@ impl Decoder {
         &mut self,
         block: &[u8],
         mut see: impl FnMut(&[u8], &[u8], Indexing),
-    ) -> Result<(), BadBlock> {
+    ) -> Result<(), DecodeError> {
         let mut rest = self.size_updates(block)?;
         while !rest.is_empty() {
             rest = self.field(rest, &mut see)?;
@@ -163,11 +163,11 @@ impl Decoder {
     }
 
     /// The table-size updates a block may begin with (section 6.3).
-    fn size_updates<'a>(&mut self, mut rest: &'a [u8]) -> Result<&'a [u8], BadBlock> {
+    fn size_updates<'a>(&mut self, mut rest: &'a [u8]) -> Result<&'a [u8], DecodeError> {
         while let Some(0x20..0x40) = rest.first() {
             let (size, after) = number(rest, 5)?;
             if size > self.allowed {
-                return Err(BadBlock::TableSize);
+                return Err(DecodeError::TableSize);
             }
             self.table.resize(size);
             rest = after;
@@ -179,17 +179,17 @@ impl Decoder {
         &mut self,
         input: &'a [u8],
         see: &mut impl FnMut(&[u8], &[u8], Indexing),
-    ) -> Result<&'a [u8], BadBlock> {
-        let first = input.first().copied().ok_or(BadBlock::Cut)?;
+    ) -> Result<&'a [u8], DecodeError> {
+        let first = input.first().copied().ok_or(DecodeError::Cut)?;
         let (prefix, indexing) = match first {
             0x80.. => {
                 let (index, rest) = number(input, 7)?;
-                let (name, value) = self.table.get(index).ok_or(BadBlock::NoSuchIndex)?;
+                let (name, value) = self.table.get(index).ok_or(DecodeError::NoSuchIndex)?;
                 see(name, value, Indexing::Add);
                 return Ok(rest);
             }
             0x40.. => (6, Indexing::Add),
-            0x20.. => return Err(BadBlock::TableSize),
+            0x20.. => return Err(DecodeError::TableSize),
             0x10.. => (4, Indexing::Never),
             _ => (4, Indexing::Skip),
         };
@@ -197,7 +197,7 @@ impl Decoder {
         let (name, rest) = if index == 0 {
             string(rest)?
         } else {
-            let (name, _) = self.table.get(index).ok_or(BadBlock::NoSuchIndex)?;
+            let (name, _) = self.table.get(index).ok_or(DecodeError::NoSuchIndex)?;
             (Cow::Borrowed(name), rest)
         };
         let (value, rest) = string(rest)?;
@@ -302,8 +302,8 @@ pub fn write_table_size(out: &mut Vec<u8>, size: usize) {
 }
 
 /// Reads an integer with a prefix of `bits` (section 5.1), and the rest.
-fn number(input: &[u8], bits: u32) -> Result<(usize, &[u8]), BadBlock> {
-    let (&first, mut rest) = input.split_first().ok_or(BadBlock::Cut)?;
+fn number(input: &[u8], bits: u32) -> Result<(usize, &[u8]), DecodeError> {
+    let (&first, mut rest) = input.split_first().ok_or(DecodeError::Cut)?;
     let most = (1_usize << bits) - 1;
     let mut value = usize::from(first) & most;
     if value < most {
@@ -311,27 +311,27 @@ fn number(input: &[u8], bits: u32) -> Result<(usize, &[u8]), BadBlock> {
     }
     // Four more octets say more than any block here is long.
     for shift in [0, 7, 14, 21] {
-        let (&octet, after) = rest.split_first().ok_or(BadBlock::Cut)?;
+        let (&octet, after) = rest.split_first().ok_or(DecodeError::Cut)?;
         rest = after;
         value += usize::from(octet & 0x7f) << shift;
         if octet & 0x80 == 0 {
             return Ok((value, rest));
         }
     }
-    Err(BadBlock::Number)
+    Err(DecodeError::Number)
 }
 
 /// Reads a string (section 5.2), and the rest.
-fn string(input: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), BadBlock> {
+fn string(input: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), DecodeError> {
     let huffman = input.first().is_some_and(|first| first & 0x80 != 0);
     let (len, rest) = number(input, 7)?;
-    let (text, rest) = rest.split_at_checked(len).ok_or(BadBlock::Cut)?;
+    let (text, rest) = rest.split_at_checked(len).ok_or(DecodeError::Cut)?;
     if !huffman {
         return Ok((text.into(), rest));
     }
     // No code is shorter than five bits.
     let mut decoded = Vec::with_capacity(text.len() * 8 / 5);
-    huffman::decode(text, &mut decoded).map_err(BadBlock::Huffman)?;
+    huffman::decode(text, &mut decoded).map_err(DecodeError::Huffman)?;
     Ok((decoded.into(), rest))
 }
 

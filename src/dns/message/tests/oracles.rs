@@ -287,26 +287,26 @@ impl Agreed {
         };
         let (v4, v6) = (Some(Ipv4Addr::LOCALHOST), Some(Ipv6Addr::LOCALHOST));
         let (verdict, low, counts) = match (turn % 7, apex) {
-            (0, _) => (Verdict::Answer { v4, v6 }, 0, [2, 0]),
-            (1, _) => (Verdict::Answer { v4, v6: None }, 0, [1, 0]),
-            (2, _) => (Verdict::Answer { v4: None, v6 }, 0, [1, 0]),
-            (3, 1..) => (Verdict::Empty { apex }, 0, [0, 1]),
-            (4, 1..) => (Verdict::NoSuchName { apex }, NXDOMAIN, [0, 1]),
-            (5, _) => (Verdict::Forward(Otherwise::Failure), SERVFAIL, [0, 0]),
-            _ => (Verdict::Refused, REFUSED, [0, 0]),
+            (0, _) => (Reply::Answer { v4, v6 }, 0, [2, 0]),
+            (1, _) => (Reply::Answer { v4, v6: None }, 0, [1, 0]),
+            (2, _) => (Reply::Answer { v4: None, v6 }, 0, [1, 0]),
+            (3, 1..) => (Reply::Empty { apex }, 0, [0, 1]),
+            (4, 1..) => (Reply::NxDomain { apex }, NXDOMAIN, [0, 1]),
+            (5, _) => (Reply::Forward(Otherwise::Failure), SERVFAIL, [0, 0]),
+            _ => (Reply::Refused, REFUSED, [0, 0]),
         };
         match verdict {
-            Verdict::Forward(otherwise) => conclude(wire, query.end, otherwise, None, &mut out),
+            Reply::Forward(otherwise) => conclude(wire, query.end, otherwise, None, &mut out),
             verdict => reply(&query, &verdict, &mut out),
         }
         let asked = (query.name.clone(), query.kind, query.class, 0);
         let owned = |kind| (query.name.clone(), kind, IN, TTL);
         let mut lines = vec![asked];
         lines.extend(
-            Some(owned(A)).filter(|_| matches!(verdict, Verdict::Answer { v4: Some(_), .. })),
+            Some(owned(A)).filter(|_| matches!(verdict, Reply::Answer { v4: Some(_), .. })),
         );
         lines.extend(
-            Some(owned(AAAA)).filter(|_| matches!(verdict, Verdict::Answer { v6: Some(_), .. })),
+            Some(owned(AAAA)).filter(|_| matches!(verdict, Reply::Answer { v6: Some(_), .. })),
         );
         if counts[1] == 1 {
             let zone = query.name[query.name.len() - apex..].to_owned();

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-fn request(text: &str) -> Result<Option<usize>, BadHead> {
+fn request(text: &str) -> Result<Option<usize>, HeadError> {
     Head::default().read_request(text.as_bytes(), &mut Progress::default())
 }
 
@@ -62,29 +62,32 @@ fn what_is_refused() {
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(LARGEST));
     let endless = "x".repeat(LARGEST + 1);
     for (text, want) in [
-        ("GET /\r\n\r\n", BadHead::StartLine),
-        ("GET / HTTP/1.1 \r\n\r\n", BadHead::StartLine),
-        (" GET / HTTP/1.1\r\n\r\n", Malformed::Method.into()),
-        ("G(T / HTTP/1.1\r\n\r\n", Malformed::Method.into()),
-        ("GET / http/1.1\r\n\r\n", BadHead::StartLine),
-        ("GET / HTTP/2.0\r\n\r\n", BadHead::Version),
-        ("GET / HTTP/0.9\r\n\r\n", BadHead::Version),
-        ("GET / HTTP/1.10\r\n\r\n", BadHead::StartLine),
-        ("GET / HTTP/1\r\n\r\n", BadHead::StartLine),
-        ("\x16\x03\x01\x02", BadHead::StartLine),
-        ("\r\n\x16", BadHead::StartLine),
-        ("GET / HTTP/1.1\n\n", BadHead::BareLf),
-        ("GET / HTTP/1.1\r\nA: b\n\r\n", BadHead::BareLf),
-        ("GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", BadHead::BareCr),
-        ("GET / HTTP/1.1\r\nA : b\r\n\r\n", BadHead::FieldName),
-        ("GET / HTTP/1.1\r\n: b\r\n\r\n", BadHead::FieldName),
-        ("GET / HTTP/1.1\r\nA\r\n\r\n", BadHead::FieldName),
-        ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", BadHead::FoldedLine),
-        ("GET / HTTP/1.1\r\n A: b\r\n\r\n", BadHead::FoldedLine),
-        ("GET / HTTP/1.1\r\nA: b\0\r\n\r\n", BadHead::FieldValue),
-        (&large, BadHead::TooLarge),
-        (&endless, Malformed::TargetTooLong.into()),
-        (&long, Malformed::TargetTooLong.into()),
+        ("GET /\r\n\r\n", HeadError::StartLine),
+        ("GET / HTTP/1.1 \r\n\r\n", HeadError::StartLine),
+        (" GET / HTTP/1.1\r\n\r\n", RequestError::Method.into()),
+        ("G(T / HTTP/1.1\r\n\r\n", RequestError::Method.into()),
+        ("GET / http/1.1\r\n\r\n", HeadError::StartLine),
+        ("GET / HTTP/2.0\r\n\r\n", HeadError::Version),
+        ("GET / HTTP/0.9\r\n\r\n", HeadError::Version),
+        ("GET / HTTP/1.10\r\n\r\n", HeadError::StartLine),
+        ("GET / HTTP/1\r\n\r\n", HeadError::StartLine),
+        ("\x16\x03\x01\x02", HeadError::StartLine),
+        ("\r\n\x16", HeadError::StartLine),
+        ("GET / HTTP/1.1\n\n", HeadError::BareLf),
+        ("GET / HTTP/1.1\r\nA: b\n\r\n", HeadError::BareLf),
+        ("GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", HeadError::BareCr),
+        ("GET / HTTP/1.1\r\nA : b\r\n\r\n", HeadError::FieldName),
+        ("GET / HTTP/1.1\r\n: b\r\n\r\n", HeadError::FieldName),
+        ("GET / HTTP/1.1\r\nA\r\n\r\n", HeadError::FieldName),
+        (
+            "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+            HeadError::FoldedLine,
+        ),
+        ("GET / HTTP/1.1\r\n A: b\r\n\r\n", HeadError::FoldedLine),
+        ("GET / HTTP/1.1\r\nA: b\0\r\n\r\n", HeadError::FieldValue),
+        (&large, HeadError::TooLarge),
+        (&endless, RequestError::TargetTooLong.into()),
+        (&long, RequestError::TargetTooLong.into()),
     ] {
         let shown = &text[..text.len().min(60)];
         assert_eq!(request(text), Err(want), "{shown:?}");
@@ -103,69 +106,69 @@ fn request_bodies() {
         ("Transfer-Encoding: Chunked\r\n", Ok(Framing::Chunked)),
         (
             "Content-Length: 5\r\nContent-Length: 6\r\n",
-            Err(BadHead::Malformed(Malformed::TwoLengths)),
+            Err(HeadError::RequestError(RequestError::TwoLengths)),
         ),
         (
             "Content-Length: 5, 5\r\n",
-            Err(BadHead::Malformed(Malformed::Length)),
+            Err(HeadError::RequestError(RequestError::Length)),
         ),
         (
             "Content-Length: +5\r\n",
-            Err(BadHead::Malformed(Malformed::Length)),
+            Err(HeadError::RequestError(RequestError::Length)),
         ),
         (
             "Content-Length: -5\r\n",
-            Err(BadHead::Malformed(Malformed::Length)),
+            Err(HeadError::RequestError(RequestError::Length)),
         ),
         (
             "Content-Length: 0x5\r\n",
-            Err(BadHead::Malformed(Malformed::Length)),
+            Err(HeadError::RequestError(RequestError::Length)),
         ),
         (
             "Content-Length:\r\n",
-            Err(BadHead::Malformed(Malformed::Length)),
+            Err(HeadError::RequestError(RequestError::Length)),
         ),
         (
             "Content-Length: 9999999999999999999\r\n",
-            Err(BadHead::Malformed(Malformed::Length)),
+            Err(HeadError::RequestError(RequestError::Length)),
         ),
         (
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-            Err(BadHead::BothLengths),
+            Err(HeadError::BothLengths),
         ),
         (
             "Transfer-Encoding: gzip, chunked\r\n",
-            Err(BadHead::TransferCoding),
+            Err(HeadError::TransferCoding),
         ),
         (
             "Transfer-Encoding: gzip\r\nTransfer-Encoding: br,, Chunked\r\n",
-            Err(BadHead::TransferCoding),
+            Err(HeadError::TransferCoding),
         ),
         (
             "Transfer-Encoding: chunked, gzip\r\n",
-            Err(BadHead::TransferEncoding),
+            Err(HeadError::TransferEncoding),
         ),
         (
             "Transfer-Encoding: gzip, chunked, chunked\r\n",
-            Err(BadHead::TransferEncoding),
+            Err(HeadError::TransferEncoding),
         ),
         (
             "Transfer-Encoding: gzip\r\n",
-            Err(BadHead::TransferEncoding),
+            Err(HeadError::TransferEncoding),
         ),
         (
             "Transfer-Encoding: chunked;q=1\r\n",
-            Err(BadHead::TransferEncoding),
+            Err(HeadError::TransferEncoding),
         ),
         (
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-            Err(BadHead::TransferEncoding),
+            Err(HeadError::TransferEncoding),
         ),
         (
             "Transfer-Encoding: xchunked\r\n",
-            Err(BadHead::TransferEncoding),
+            Err(HeadError::TransferEncoding),
         ),
-        ("Transfer-Encoding:\r\n", Err(BadHead::TransferEncoding)),
+        ("Transfer-Encoding:\r\n", Err(HeadError::TransferEncoding)),
     ] {
         let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let mut head = Head::default();
@@ -180,7 +183,7 @@ fn request_bodies() {
     let mut head = Head::default();
     assert!(head.read_request(text, &mut Progress::default()).is_ok());
     let got = head.request_framing(text);
-    assert_eq!(got, Err(BadHead::TransferEncoding));
+    assert_eq!(got, Err(HeadError::TransferEncoding));
 }
 
 #[test]
@@ -232,7 +235,7 @@ fn responses() {
         "no answer",
     ] {
         let got = Head::default().read_response(text.as_bytes(), &mut Progress::default());
-        assert_eq!(got, Err(BadHead::StartLine), "{text:?}");
+        assert_eq!(got, Err(HeadError::StartLine), "{text:?}");
     }
 }
 

@@ -22,12 +22,12 @@ pub struct Upstream {
 
 struct Shared {
     plans: Vec<Plan>,
-    seen: Mutex<Seen>,
+    seen: Mutex<RequestLog>,
     moved: Condvar,
 }
 
 #[derive(Default)]
-struct Seen {
+struct RequestLog {
     targets: Vec<String>,
     /// Those whose answer is out, with all that comes after it.
     settled: Vec<usize>,
@@ -69,7 +69,7 @@ impl Upstream {
     /// could be told from its answer by nobody.
     pub fn settle(&self) {
         let seen = self.shared.seen.lock().expect("no panic");
-        let pending = |seen: &mut Seen| seen.pending > 0;
+        let pending = |seen: &mut RequestLog| seen.pending > 0;
         let moved = &self.shared.moved;
         let waited = moved.wait_timeout_while(seen, Duration::from_secs(5), pending);
         let (seen, _) = waited.expect("no panic");

@@ -256,36 +256,36 @@ fn integers_of_the_rfc() {
         for cut in 0..wire.len() {
             assert_eq!(
                 number(&wire[..cut], bits),
-                Err(BadBlock::Cut),
+                Err(DecodeError::Cut),
                 "{value} cut at {cut}"
             );
         }
     }
     let endless = [0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f];
-    assert_eq!(number(&endless, 5), Err(BadBlock::Number));
+    assert_eq!(number(&endless, 5), Err(DecodeError::Number));
     let zeros = [0x1f, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00];
-    assert_eq!(number(&zeros, 5), Err(BadBlock::Number));
+    assert_eq!(number(&zeros, 5), Err(DecodeError::Number));
 }
 
 #[test]
 fn bad_blocks() {
     for (block, want) in [
-        ("80", BadBlock::NoSuchIndex),     // index 0
-        ("be", BadBlock::NoSuchIndex),     // 62, and the table is empty
-        ("7f0000", BadBlock::NoSuchIndex), // a name of 63
-        ("ffffffffff7f", BadBlock::Number),
-        ("3fe21f", BadBlock::TableSize), // 4097
-        ("8220", BadBlock::TableSize),   // after a field
-        ("400161", BadBlock::Cut),
-        ("40", BadBlock::Cut),
-        ("4001617f", BadBlock::Cut),
+        ("80", DecodeError::NoSuchIndex),     // index 0
+        ("be", DecodeError::NoSuchIndex),     // 62, and the table is empty
+        ("7f0000", DecodeError::NoSuchIndex), // a name of 63
+        ("ffffffffff7f", DecodeError::Number),
+        ("3fe21f", DecodeError::TableSize), // 4097
+        ("8220", DecodeError::TableSize),   // after a field
+        ("400161", DecodeError::Cut),
+        ("40", DecodeError::Cut),
+        ("4001617f", DecodeError::Cut),
         (
             "00016181ff",
-            BadBlock::Huffman(huffman::BadHuffman::Padding),
+            DecodeError::Huffman(huffman::BadHuffman::Padding),
         ),
         (
             "00016184ffffffff",
-            BadBlock::Huffman(huffman::BadHuffman::EndSymbol),
+            DecodeError::Huffman(huffman::BadHuffman::EndSymbol),
         ),
     ] {
         assert_eq!(
@@ -408,7 +408,7 @@ fn an_onlooker_sees_what_the_reader_sees() {
     }
     // A table of 65,537.
     let read = onlooker.read(&hex("3fe2ff03"), |_, _, _| {});
-    assert_eq!(read, Err(BadBlock::TableSize));
+    assert_eq!(read, Err(DecodeError::TableSize));
 }
 
 #[test]

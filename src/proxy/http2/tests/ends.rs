@@ -216,7 +216,7 @@ fn a_goaway_while_a_request_is_decided_about_ends_no_other_call() {
     // A token may take seconds; the client sends the body meanwhile.
     for is_refused in [false, true] {
         let now = Instant::now();
-        let streams = Mutex::new(Streams::new(now));
+        let streams = Mutex::new(StreamTable::new(now));
         let mut requests = Requests::new(&streams, now);
         let said = [
             raw(kind::SETTINGS, 0, 0, b""),
@@ -224,7 +224,7 @@ fn a_goaway_while_a_request_is_decided_about_ends_no_other_call() {
             raw(kind::DATA, flag::END_STREAM, 1, b"12"),
         ]
         .concat();
-        let mut batch = Batch::new(&said);
+        let mut batch = FrameSplicer::new(&said);
         let Ok(Next::Request(request)) = requests.next(&mut batch, now) else {
             panic!("no request");
         };
@@ -232,7 +232,7 @@ fn a_goaway_while_a_request_is_decided_about_ends_no_other_call() {
         lock(&streams).upstream_goes(0);
         match is_refused {
             true => requests.refuse(&request, &refusal(502, "it is not there")),
-            false => requests.pass(request, Note::default(), &mut batch),
+            false => requests.pass(request, RequestMeta::default(), &mut batch),
         }
         let next = requests.next(&mut batch, now);
         assert!(matches!(next, Ok(Next::More)), "{is_refused}");

@@ -62,10 +62,10 @@ fn no_frames_make_it_panic() {
             };
             input.extend(raw(kind, flags, stream, &payload));
         }
-        let streams = Mutex::new(Streams::new(Instant::now()));
+        let streams = Mutex::new(StreamTable::new(Instant::now()));
         let now = Instant::now();
         let mut requests = Requests::new(&streams, now);
-        let mut batch = Batch::new(&input);
+        let mut batch = FrameSplicer::new(&input);
         loop {
             let request = match requests.next(&mut batch, now) {
                 Ok(Next::Request(request)) => request,
@@ -84,28 +84,28 @@ fn no_frames_make_it_panic() {
         let up = batch.finish().to_vec();
         assert!(up.is_empty() || up.starts_with(PREFACE) || round % 3 == 0);
         requests.take_down();
-        let mut batch = Batch::new(&input);
+        let mut batch = FrameSplicer::new(&input);
         let _ = Responses::new(&streams).pass(&mut batch, &mut |_| {});
         farewell(&mut lock(&streams), End::closed("the end"));
     }
 }
 
-fn pass(requests: &mut Requests<'_>, mut request: Request, batch: &mut Batch<'_>) {
-    if !requests.pass_known(&mut request, |_| Some(Note::default()), batch) {
+fn pass(requests: &mut Requests<'_>, mut request: Request, batch: &mut FrameSplicer<'_>) {
+    if !requests.pass_known(&mut request, |_| Some(RequestMeta::default()), batch) {
         requests.open(batch);
-        requests.pass(request, Note::default(), batch);
+        requests.pass(request, RequestMeta::default(), batch);
     }
 }
 
 /// What goes up when the client's octets come in these pieces.
 fn passed(pieces: &[&[u8]]) -> Vec<u8> {
-    let streams = Mutex::new(Streams::new(Instant::now()));
+    let streams = Mutex::new(StreamTable::new(Instant::now()));
     let now = Instant::now();
     let mut requests = Requests::new(&streams, now);
     let (mut input, mut out) = (Vec::new(), Vec::new());
     for piece in pieces {
         input.extend_from_slice(piece);
-        let mut batch = Batch::new(&input);
+        let mut batch = FrameSplicer::new(&input);
         loop {
             match requests.next(&mut batch, now).unwrap() {
                 Next::Request(request) => pass(&mut requests, request, &mut batch),

@@ -30,8 +30,8 @@ pub struct TestPolicy {
     pub lost: Mutex<Vec<String>>,
 }
 
-impl Policy for TestPolicy {
-    fn open(&self, _: &[Field]) -> Result<Upstream, Refusal> {
+impl Handler for TestPolicy {
+    fn open(&self, _: &[Field]) -> Result<Upstream, ProxyError> {
         self.opened.fetch_add(1, Ordering::Relaxed);
         if self.unreachable.load(Ordering::Relaxed) {
             return Err(refusal(502, "it is not there"));
@@ -46,7 +46,7 @@ impl Policy for TestPolicy {
         })
     }
 
-    fn rewrite(&self, request: &mut Vec<Field>) -> Result<Note, Refusal> {
+    fn rewrite(&self, request: &mut Vec<Field>) -> Result<RequestMeta, ProxyError> {
         for field in request
             .iter_mut()
             .filter(|field| field.name == b":authority")
@@ -57,25 +57,25 @@ impl Policy for TestPolicy {
             field.value = b"hello.example".to_vec();
         }
         request.push(Field::new("authorization", "Bearer x"));
-        Ok(Note::default())
+        Ok(RequestMeta::default())
     }
 
-    fn again(&self, _: Option<&Secret>) -> Option<Note> {
+    fn again(&self, _: Option<&Secret>) -> Option<RequestMeta> {
         self.repeated.fetch_add(1, Ordering::Relaxed);
-        (!self.renewed.load(Ordering::Relaxed)).then(Note::default)
+        (!self.renewed.load(Ordering::Relaxed)).then(RequestMeta::default)
     }
 
-    fn answered(&self, _: &Note, answer: &Answer) {
+    fn answered(&self, _: &RequestMeta, answer: &Answer) {
         let challenge = answer.challenge.as_deref();
         let challenge = challenge.map(|value| String::from_utf8(value.to_vec()).unwrap());
         lock(&self.statuses).push((answer.status, challenge));
     }
 
-    fn refused(&self, _: &Note, answer: &Answer, body: &[u8]) {
+    fn refused(&self, _: &RequestMeta, answer: &Answer, body: &[u8]) {
         lock(&self.refusals).push((answer.status, body.to_vec()));
     }
 
-    fn lost(&self, refusal: &Refusal) {
+    fn lost(&self, refusal: &ProxyError) {
         lock(&self.lost).push(refusal.reason());
     }
 }
@@ -83,12 +83,12 @@ impl Policy for TestPolicy {
 /// The SETTINGS of runsd's own: a hundred streams.
 pub const OURS: &[u8] = &[0, 3, 0, 0, 0, 100];
 
-pub fn refusal(status: u16, sentence: &str) -> Refusal {
+pub fn refusal(status: u16, sentence: &str) -> ProxyError {
     let kind = match status {
-        400..=499 => Kind::HttpRequestError(status),
-        _ => Kind::ConnectionRefused,
+        400..=499 => ErrorType::HttpRequestError(status),
+        _ => ErrorType::ConnectionRefused,
     };
-    Refusal::new(kind, sentence)
+    ProxyError::new(kind, sentence)
 }
 
 impl Pair {

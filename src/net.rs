@@ -1,0 +1,6 @@
+//! Leaves without policy, which the other folders share: authorities, buffers, waiting.
+
+pub mod authority;
+pub mod buffer;
+pub mod conn_limit;
+pub mod context;

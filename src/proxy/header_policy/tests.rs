@@ -1,0 +1,351 @@
+use super::*;
+
+fn router(auth_header: AuthHeader) -> Router {
+    let route = Route {
+        name: "billing".to_owned(),
+        tls: true,
+        host: "billing.example.com".to_owned(),
+        port: 443,
+        audience: Some("my-aud".to_owned()),
+    };
+    Router {
+        names: Names {
+            zone: "run.internal".to_owned(),
+            routes: vec![route],
+            only: None,
+        },
+        auth_header,
+    }
+}
+
+#[test]
+fn hosts() {
+    let router = router(AuthHeader::Auto);
+    for (host, want) in [
+        ("hello", "service hello"),
+        ("Hello:80", "service hello"),
+        ("hello:8080", "service hello"),
+        ("hello:", "service hello"),
+        ("hello.", "service hello"),
+        ("hello.:80", "service hello"),
+        ("HELLO.run.internal.:8080", "service hello"),
+        ("hello.us-east1.42", "service hello"),
+        ("canary---hello", "service hello"),
+        ("billing", "route billing"),
+        ("BILLING.run.internal:80", "route billing"),
+        ("metadata", "metadata"),
+        ("Metadata:80", "metadata"),
+        ("metadata.google.internal.", "metadata"),
+        ("hello:443", "port 443"),
+        ("metadata:8081", "port 8081"),
+        ("hello:+80", "malformed"),
+        ("hello:http", "malformed"),
+        ("", "malformed"),
+        ("localhost", "none"),
+        ("127.0.0.1", "none"),
+        ("[::1]:80", "none"),
+        ("[::1]", "none"),
+        ("example.com", "none"),
+        ("example.com:8081", "none"),
+        ("hello ", "malformed"),
+        ("user@hello", "malformed"),
+        ("h\u{e9}llo", "malformed"),
+    ] {
+        let authority = Authority::parse(host.as_bytes()).ok();
+        let got = match authority.and_then(|host| router.lookup(host, 8080)) {
+            None if authority.is_none() => "malformed".to_owned(),
+            Some(Target::Service(service)) => format!("service {}", service.name),
+            Some(Target::Route(route)) => format!("route {}", route.name),
+            Some(Target::Metadata) => "metadata".to_owned(),
+            Some(Target::OtherPort(port)) => format!("port {port}"),
+            None => "none".to_owned(),
+        };
+        assert_eq!(got, want, "{host:?}");
+    }
+}
+
+const OURS: &str = "Bearer o.u.rs";
+const STRIPPED: &str = "Bearer a.b.SIGNATURE_REMOVED_BY_GOOGLE";
+
+#[test]
+fn where_the_token_goes() {
+    use AuthHeader::{Authorization, Auto, Off, Serverless};
+    use HeaderEdit::{Keep, Remove, Set};
+    let own = Some("Bearer x.y.z");
+    let gone = Some(STRIPPED);
+    let same = Some("bearer  o.u.rs");
+    for (mode, authorization, serverless, want) in [
+        (Auto, None, None, (Set, Keep)),
+        (Auto, Some(""), None, (Set, Keep)),
+        (Auto, own, None, (Keep, Set)),
+        (Auto, Some("Basic eDp5"), None, (Keep, Set)),
+        (Auto, None, own, (Keep, Keep)),
+        (Auto, own, own, (Keep, Keep)),
+        (Auto, gone, own, (Keep, Keep)),
+        (Auto, None, gone, (Set, Remove)),
+        (Auto, own, gone, (Keep, Set)),
+        (Auto, gone, None, (Set, Keep)),
+        (Auto, gone, gone, (Set, Remove)),
+        (Auto, None, Some(""), (Set, Remove)),
+        (Auto, own, Some(" "), (Keep, Set)),
+        (Auto, same, None, (Keep, Keep)),
+        (Auto, same, gone, (Keep, Remove)),
+        (Authorization, None, None, (Set, Keep)),
+        (Authorization, own, None, (Keep, Keep)),
+        (Authorization, gone, gone, (Set, Remove)),
+        (Authorization, None, own, (Keep, Keep)),
+        (Serverless, None, None, (Keep, Set)),
+        (Serverless, own, None, (Keep, Set)),
+        (Serverless, own, own, (Keep, Keep)),
+        (Serverless, gone, gone, (Remove, Set)),
+        (Off, None, None, (Keep, Keep)),
+        (Off, gone, gone, (Keep, Keep)),
+    ] {
+        let sent = RequestCredentials {
+            authorization: authorization.map(str::as_bytes),
+            serverless: serverless.map(str::as_bytes),
+            user_agent: None,
+        };
+        let got = router(mode).rewrite(&sent, Some(&Secret::new(OURS)));
+        let got = (got.authorization, got.serverless);
+        assert_eq!(got, want, "{mode:?} {authorization:?} {serverless:?}");
+    }
+}
+
+/// All lines of a header that can be there: none, one, or two.
+fn lines() -> Vec<Vec<&'static str>> {
+    let values = ["", "Bearer x.y.z", "Basic eDp5", OURS, STRIPPED];
+    let mut all = vec![vec![]];
+    for one in values {
+        all.push(vec![one]);
+        all.extend(values.map(|two| vec![one, two]));
+    }
+    all
+}
+
+fn after(lines: &[&'static str], change: HeaderEdit) -> Vec<&'static str> {
+    match change {
+        HeaderEdit::Keep => lines.to_vec(),
+        HeaderEdit::Remove => vec![],
+        HeaderEdit::Set => vec![OURS],
+    }
+}
+
+#[test]
+fn whatever_was_sent() {
+    use AuthHeader::{Authorization, Auto, Off, Serverless};
+    let ours = Secret::new(OURS);
+    for mode in [Auto, Authorization, Serverless, Off] {
+        let router = router(mode);
+        for first in lines() {
+            for second in lines() {
+                let case = format!("{mode:?} {first:?} {second:?}");
+                let names = ["Authorization", "X-SERVERLESS-Authorization"];
+                let headers = first.iter().map(|value| (names[0], *value));
+                let headers = headers.chain(second.iter().map(|value| (names[1], *value)));
+                let sent =
+                    RequestCredentials::of(headers.map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+
+                // Without a token nothing changes.
+                let none = router.rewrite(&sent, None);
+                assert_eq!(none.authorization, HeaderEdit::Keep, "{case}");
+                assert_eq!(none.serverless, HeaderEdit::Keep, "{case}");
+
+                let changes = router.rewrite(&sent, Some(&ours));
+                let changed = (changes.authorization, changes.serverless);
+                let got_first = after(&first, changes.authorization);
+                let got_second = after(&second, changes.serverless);
+
+                // No token is fetched for nothing, nor any change made without one.
+                if !router.wants_token(&sent) {
+                    assert_eq!(changed, (HeaderEdit::Keep, HeaderEdit::Keep), "{case}");
+                    continue;
+                }
+                assert_ne!(mode, Off, "{case}");
+                // Ours is set once at most, and then it is the one that counts.
+                assert_ne!(changed, (HeaderEdit::Set, HeaderEdit::Set), "{case}");
+                let wins = if got_second.is_empty() {
+                    &got_first
+                } else {
+                    &got_second
+                };
+                assert!(wins.contains(&OURS), "{case}");
+                // No stripped token is left.
+                for left in [&got_first, &got_second] {
+                    assert!(!left.contains(&STRIPPED), "{case}");
+                }
+                // What the application wrote itself is never replaced, unless
+                // it sent a stripped one along with it.
+                let own = |lines: &[&str]| {
+                    lines.iter().any(|v| !v.is_empty()) && !lines.contains(&STRIPPED)
+                };
+                for (lines, got) in [(&first, &got_first), (&second, &got_second)] {
+                    if own(lines) {
+                        assert_eq!(lines, got, "{case}");
+                    }
+                }
+                // No token goes twice, unless the application sent it so.
+                if first.len() < 2 && second.len() < 2 {
+                    let all = got_first.iter().chain(&got_second);
+                    assert_eq!(all.filter(|v| **v == OURS).count(), 1, "{case}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn user_agents() {
+    let version = env!("CARGO_PKG_VERSION");
+    for (original, want) in [
+        (None, format!("runsd version={version}")),
+        (Some(&b""[..]), format!("runsd version={version}")),
+        (
+            Some(b"curl/8.5.0"),
+            format!("runsd version={version}; curl/8.5.0"),
+        ),
+    ] {
+        let sent = RequestCredentials {
+            user_agent: original,
+            ..RequestCredentials::default()
+        };
+        let got = router(AuthHeader::Off).rewrite(&sent, None).user_agent;
+        assert_eq!(String::from_utf8(got).unwrap(), want);
+    }
+}
+
+#[test]
+fn what_a_401_says() {
+    let front_end = "Bearer error=\"invalid_token\" error_description=\"The access token \
+                     could not be verified\"";
+    for (value, want) in [
+        (front_end, true),
+        ("bearer realm=\"x\", Error=\"Invalid_Token\"", true),
+        ("Bearer", false),
+        ("Bearer error=\"insufficient_scope\"", false),
+        ("", false),
+    ] {
+        assert_eq!(is_invalid_token(value.as_bytes()), want, "{value:?}");
+    }
+}
+
+#[test]
+fn cookies() {
+    let service = Destination {
+        host: "hello-1.us-east1.run.app".to_owned(),
+        port: 443,
+        tls: true,
+        audience: None,
+    };
+    for (cookie, want) in [
+        ("a=b", "a=b"),
+        ("a=b; Path=/; HttpOnly", "a=b; Path=/; HttpOnly"),
+        (
+            "a=b; Domain=hello-1.us-east1.run.app; Path=/",
+            "a=b; Path=/",
+        ),
+        ("a=b; domain=.Hello-1.US-east1.run.app", "a=b"),
+        ("a=b;DOMAIN = run.app ;Path=/", "a=b;Path=/"),
+        ("a=b; Domain=\"us-east1.run.app\"", "a=b"),
+        ("a=b; Domain=app", "a=b"),
+        ("a=b; Domain=example.com", "a=b; Domain=example.com"),
+        (
+            "a=b; Domain=ello-1.us-east1.run.app",
+            "a=b; Domain=ello-1.us-east1.run.app",
+        ),
+        (
+            "a=b; Domain=x.hello-1.us-east1.run.app",
+            "a=b; Domain=x.hello-1.us-east1.run.app",
+        ),
+        ("a=b; Domain=", "a=b; Domain="),
+        ("a=b; Domain", "a=b; Domain"),
+        ("a=b; Domain=.", "a=b; Domain=."),
+        ("a=b; Secure; HttpOnly", "a=b; HttpOnly"),
+        ("a=b;secure", "a=b"),
+        ("a=b; SECURE ;Path=/;", "a=b;Path=/;"),
+        ("a=b; Secure=1", "a=b"),
+        ("a=b; Secured", "a=b; Secured"),
+        ("a=b; SameSite=None; Secure; Partitioned", "a=b"),
+        ("a=b; SameSite=Lax; Secure", "a=b; SameSite=Lax"),
+        ("a=\"x; Secure\"; Path=/", "a=\"x; Secure\"; Path=/"),
+        ("Secure", "Secure"),
+        ("Domain=run.app", "Domain=run.app"),
+        ("a=Domain=run.app; Secure", "a=Domain=run.app"),
+        ("", ""),
+    ] {
+        let got = cookie_back(cookie.as_bytes(), &service);
+        let want = (want != cookie).then(|| want.as_bytes().to_vec());
+        assert_eq!(got, want, "{cookie:?}");
+    }
+    let local = Destination {
+        host: "127.0.0.1".to_owned(),
+        port: 8080,
+        tls: false,
+        audience: None,
+    };
+    let got = cookie_back(b"a=b; Domain=127.0.0.1; Secure", &local);
+    assert_eq!(got.as_deref(), Some(&b"a=b; Secure"[..]));
+}
+
+#[test]
+fn locations() {
+    let service = Destination {
+        host: "hello-1.us-east1.run.app".to_owned(),
+        port: 443,
+        tls: true,
+        audience: None,
+    };
+    for (location, want) in [
+        (
+            "https://hello-1.us-east1.run.app/a?b#c",
+            Some("http://hello/a?b#c"),
+        ),
+        (
+            "https://hello-1.us-east1.run.app:443/a",
+            Some("http://hello/a"),
+        ),
+        ("https://hello-1.us-east1.run.app", Some("http://hello")),
+        ("https://hello-1.us-east1.run.app?x", Some("http://hello?x")),
+        ("HTTPS://Hello-1.US-east1.run.app/A", Some("http://hello/A")),
+        ("http://hello-1.us-east1.run.app/a", Some("http://hello/a")),
+        (
+            "http://hello-1.us-east1.run.app:80/a",
+            Some("http://hello/a"),
+        ),
+        ("//hello-1.us-east1.run.app/a", Some("http://hello/a")),
+        ("https://hello-1.us-east1.run.app:8443/a", None),
+        ("https://hello-1.us-east1.run.app:80/a", None),
+        ("https://hello-1.us-east1.run.app.example.com/a", None),
+        ("https://xhello-1.us-east1.run.app/a", None),
+        ("https://hello-1.us-east1.run.app@example.com/", None),
+        ("https://me@hello-1.us-east1.run.app/", None),
+        (
+            "https://example.com/https://hello-1.us-east1.run.app/",
+            None,
+        ),
+        ("https:hello-1.us-east1.run.app", None),
+        ("ftp://hello-1.us-east1.run.app/", None),
+        ("/a//hello-1.us-east1.run.app/", None),
+        ("/a", None),
+        ("a", None),
+        ("", None),
+    ] {
+        let got = location_back(location, &service, "hello");
+        assert_eq!(got.as_deref(), want, "{location:?}");
+    }
+    let local = Destination {
+        host: "::1".to_owned(),
+        port: 8080,
+        tls: false,
+        audience: None,
+    };
+    for (location, want) in [
+        ("http://[::1]:8080/a", Some("http://db:8000/a")),
+        ("https://[::1]/a", None),
+        ("http://[::1]/a", None),
+        ("http://[::1/a", None),
+    ] {
+        let got = location_back(location, &local, "db:8000");
+        assert_eq!(got.as_deref(), want, "{location:?}");
+    }
+}
