@@ -26,10 +26,7 @@ pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
     let nameservers = config.dns(&parsed, &[]).nameservers;
     let asked = Arc::new(Nameservers::new(&nameservers, &[]));
     let proxy = Proxy::new(config, asked, config.args.http_proxy_port, false);
-    let mut report = Report {
-        failed: false,
-        written: Ok(()),
-    };
+    let mut report = Report { failed: false, written: Ok(()) };
     match name {
         Some(name) => check_name(&mut report, &proxy, name),
         None => {
@@ -52,15 +49,10 @@ fn check_place(report: &mut Report, config: &Config, platform: &Platform, proxy:
         match platform {
             Platform::CloudRun(sign) => Ok(format!("Cloud Run, by {sign}")),
             Platform::Remote => Ok("not Cloud Run; services are wanted, by -gcp_region".to_owned()),
-            Platform::Elsewhere(why) => Err(format!(
-                "not Cloud Run: {why}; runsd would become the application"
-            )),
+            Platform::Elsewhere(why) => Err(format!("not Cloud Run: {why}; runsd would become the application")),
         },
     );
-    let needs = LocationNeeds {
-        region: true,
-        project: matches!(config.form, UrlFormat::Deterministic { .. }),
-    };
+    let needs = LocationNeeds { region: true, project: matches!(config.form, UrlFormat::Deterministic { .. }) };
     let place = proxy.here.place(needs, &proxy.metadata);
     report.line("region", place.as_ref().map(|place| place.region.clone()));
     let project = match &config.form {
@@ -97,10 +89,7 @@ fn check_ports(report: &mut Report, config: &Config) {
     // Opened and closed; nothing is written.
     match File::options().write(true).open(path) {
         Ok(_) => report.line("resolv.conf", ok(format!("{shown} can be written"))),
-        Err(err) => report.note(
-            "resolv.conf",
-            &format!("{shown} cannot be written{}; {INSTEAD}", because(&err)),
-        ),
+        Err(err) => report.note("resolv.conf", &format!("{shown} cannot be written{}; {INSTEAD}", because(&err))),
     }
 }
 
@@ -113,10 +102,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     report.line("name", ok(name));
     let to = &goal.destination;
     let scheme = if to.tls { "https" } else { "http" };
-    report.line(
-        "URL",
-        ok(format!("{scheme}://{}, {}", goal.authority, ms(started))),
-    );
+    report.line("URL", ok(format!("{scheme}://{}, {}", goal.authority, ms(started))));
     let audience = to.audience.as_deref();
     report.line("audience", ok(audience.unwrap_or("none: no token is sent")));
     let started = Instant::now();
@@ -154,15 +140,13 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     let took = ms(started);
     report.line(
         "status",
-        asked
-            .map_err(|err| format!("no answer to GET /: {err}"))
-            .and_then(|(status, body)| {
-                // The service's own word is all right, whatever it says.
-                match denial::is_front_end(status, None, &body) {
-                    true => Err(proxy.hint(&goal, name, status, bearer.is_some())),
-                    false => Ok(format!("{status} to GET /, {took}")),
-                }
-            }),
+        asked.map_err(|err| format!("no answer to GET /: {err}")).and_then(|(status, body)| {
+            // The service's own word is all right, whatever it says.
+            match denial::is_front_end(status, None, &body) {
+                true => Err(proxy.hint(&goal, name, status, bearer.is_some())),
+                false => Ok(format!("{status} to GET /, {took}")),
+            }
+        }),
     );
 }
 
@@ -201,13 +185,9 @@ impl Report {
                 let text = format!("{port} is in use: by runsd, where it runs here already");
                 self.line("port", ok(text));
             }
-            Err(err) => self.note(
-                "port",
-                &format!(
-                    "{port} cannot be bound for {protocol}{}; {INSTEAD}",
-                    because_unbound(&err)
-                ),
-            ),
+            Err(err) => {
+                self.note("port", &format!("{port} cannot be bound for {protocol}{}; {INSTEAD}", because_unbound(&err)))
+            }
         }
     }
 }

@@ -144,10 +144,7 @@ pub fn variables(env: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsStri
 ///
 /// # Errors
 /// A sentence for the user, and how to log it.
-pub fn parse(
-    args: impl Iterator<Item = OsString>,
-    variables: &[(OsString, OsString)],
-) -> Result<Cli, BadCommandLine> {
+pub fn parse(args: impl Iterator<Item = OsString>, variables: &[(OsString, OsString)]) -> Result<Cli, BadCommandLine> {
     let mut parser = Parser::from_args(args);
     // The `=` of `-v=5` stays in the value, so that `-v=5` and `-va=5` differ.
     parser.set_short_equals(false);
@@ -161,10 +158,7 @@ pub fn parse(
             Err(sentence)
         }
     };
-    outcome.map_err(|sentence| BadCommandLine {
-        sentence,
-        log_format: typed.log_format(variables),
-    })
+    outcome.map_err(|sentence| BadCommandLine { sentence, log_format: typed.log_format(variables) })
 }
 
 /// Puts flags and variables together.
@@ -172,8 +166,7 @@ fn understand(typed: &mut Typed, variables: &[(OsString, OsString)]) -> Result<C
     let mut parsed = Args::default();
     apply_variables(&mut parsed, variables, &typed.flags)?;
     for (flag, value) in &typed.flags {
-        flag.apply(&mut parsed, value)
-            .map_err(|err| format!("-{}={value:?}: {err}", flag.name))?;
+        flag.apply(&mut parsed, value).map_err(|err| format!("-{}={value:?}: {err}", flag.name))?;
     }
     // Only now is it known which zone the names may end in.
     let zone = parsed.domain.clone();
@@ -244,9 +237,7 @@ impl Typed {
     fn checked(&mut self) -> Result<Option<Option<String>>, String> {
         let names = !self.command.first().is_some_and(is_path);
         match (&self.check, &self.command[..]) {
-            (Some(Some(_)), [word, ..]) if names => {
-                Err(format!("-check takes one name; got {word:?}, too"))
-            }
+            (Some(Some(_)), [word, ..]) if names => Err(format!("-check takes one name; got {word:?}, too")),
             // `-check -v=5 hello`
             (Some(None), [word]) if names => {
                 let name = values::host(word.to_str().ok_or_else(|| no_name(word))?)?;
@@ -304,9 +295,9 @@ fn next_flag(parser: &mut Parser) -> Result<Next, String> {
         Some(Arg::Short(first)) => first.to_string(),
     };
     let rest = parser.optional_value().unwrap_or_default();
-    let rest = rest.into_string().map_err(|rest| {
-        format!("the flag \"-{dashed}\" goes on with {rest:?}, which is not UTF-8")
-    })?;
+    let rest = rest
+        .into_string()
+        .map_err(|rest| format!("the flag \"-{dashed}\" goes on with {rest:?}, which is not UTF-8"))?;
     let word = dashed + &rest;
     Ok(match word.split_once('=') {
         Some((name, value)) => Next::Flag(name.to_owned(), Some(value.to_owned())),
@@ -318,9 +309,7 @@ fn next_flag(parser: &mut Parser) -> Result<Next, String> {
 fn next_word(parser: &mut Parser) -> Result<Option<String>, String> {
     let mut words = parser.raw_args().map_err(|err| err.to_string())?;
     let word = words.next_if(|word| !word.as_encoded_bytes().starts_with(b"-"));
-    word.map(OsString::into_string)
-        .transpose()
-        .map_err(|word| no_name(&word))
+    word.map(OsString::into_string).transpose().map_err(|word| no_name(&word))
 }
 
 fn is_path(word: &OsString) -> bool {
@@ -369,17 +358,13 @@ fn apply_variables(
         let Some((_, value)) = given.filter(|(_, value)| !value.is_empty()) else {
             continue;
         };
-        let value = value
-            .to_str()
-            .ok_or_else(|| format!("{VARIABLES}{name}: {value:?} is not UTF-8"))?;
-        flag.apply(args, value)
-            .map_err(|err| format!("{VARIABLES}{name}={value:?}: {err}"))?;
+        let value = value.to_str().ok_or_else(|| format!("{VARIABLES}{name}: {value:?} is not UTF-8"))?;
+        flag.apply(args, value).map_err(|err| format!("{VARIABLES}{name}={value:?}: {err}"))?;
     }
     Ok(())
 }
 
-const NO_COMMAND: &str =
-    "no command given; put the application after runsd, as in: /runsd -- /app --its-own-flags";
+const NO_COMMAND: &str = "no command given; put the application after runsd, as in: /runsd -- /app --its-own-flags";
 
 fn help() -> String {
     let mut text = String::from(
@@ -411,20 +396,12 @@ fn help() -> String {
         "\nEach setting is also read from the environment, as RUNSD_ and its name in upper case\n\
          (RUNSD_GCP_REGION); flags win.\n",
     );
-    text.push_str(&format!(
-        "accepted and ignored: -{} -{}\n",
-        IGNORED_SWITCHES.join(" -"),
-        IGNORED_VALUES.join(" -"),
-    ));
+    text.push_str(&format!("accepted and ignored: -{} -{}\n", IGNORED_SWITCHES.join(" -"), IGNORED_VALUES.join(" -"),));
     text
 }
 
 fn version() -> String {
-    format!(
-        "runsd {} ({})\n",
-        env!("CARGO_PKG_VERSION"),
-        option_env!("RUNSD_COMMIT").unwrap_or("unknown commit"),
-    )
+    format!("runsd {} ({})\n", env!("CARGO_PKG_VERSION"), option_env!("RUNSD_COMMIT").unwrap_or("unknown commit"),)
 }
 
 #[cfg(test)]

@@ -59,8 +59,7 @@ impl Config {
         let domain = args.run_domain.clone();
         let hash = args.gcp_project_hash.clone();
         Config {
-            metadata_host: text("GCE_METADATA_HOST")
-                .unwrap_or_else(|| METADATA_ADDRESS.to_string()),
+            metadata_host: text("GCE_METADATA_HOST").unwrap_or_else(|| METADATA_ADDRESS.to_string()),
             fixed_token: text("CLOUD_RUN_ID_TOKEN").map(|token| Secret::new(token.trim())),
             on_cloud_run: matches!(platform(&args, &env), Platform::CloudRun(_)),
             form: match hash.or_else(|| text("CLOUD_RUN_PROJECT_HASH")) {
@@ -78,11 +77,7 @@ impl Config {
 
     /// Which names are ours.
     pub fn names(&self) -> Names {
-        Names {
-            zone: self.args.domain.clone(),
-            routes: self.args.routes.clone(),
-            only: self.args.only.clone(),
-        }
+        Names { zone: self.args.domain.clone(), routes: self.args.routes.clone(), only: self.args.only.clone() }
     }
 
     /// What the DNS server works with, once resolv.conf was read; where that
@@ -103,11 +98,7 @@ impl Config {
             }
             nameservers.push((METADATA_ADDRESS, 53).into());
         }
-        DnsConfig {
-            nameservers,
-            search: resolv_conf.search.clone(),
-            timeout: resolv_conf.timeout(),
-        }
+        DnsConfig { nameservers, search: resolv_conf.search.clone(), timeout: resolv_conf.timeout() }
     }
 }
 
@@ -151,9 +142,7 @@ pub fn platform(args: &Args, env: impl Fn(&str) -> Option<OsString>) -> Platform
         Some(sign) if !is_kubernetes => Platform::CloudRun(sign),
         _ if args.gcp_region.is_some() => Platform::Remote,
         _ if is_kubernetes => Platform::Elsewhere("KUBERNETES_SERVICE_HOST is set"),
-        _ => {
-            Platform::Elsewhere("none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is set")
-        }
+        _ => Platform::Elsewhere("none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is set"),
     }
 }
 
@@ -223,13 +212,7 @@ mod tests {
     use super::*;
 
     fn route(name: &str) -> Route {
-        Route {
-            name: name.to_owned(),
-            tls: true,
-            host: format!("{name}.example.com"),
-            port: 443,
-            audience: None,
-        }
+        Route { name: name.to_owned(), tls: true, host: format!("{name}.example.com"), port: 443, audience: None }
     }
 
     #[test]
@@ -260,18 +243,10 @@ mod tests {
             (Some("hello"), "billing", None),
             (Some("hello"), "hello.us-east1", None),
             (Some("hello,billing"), "billing", Some("route billing")),
-            (
-                Some("hello.us-west1"),
-                "hello.us-west1",
-                Some("service hello"),
-            ),
+            (Some("hello.us-west1"), "hello.us-west1", Some("service hello")),
             (Some("hello.us-west1"), "hello", None),
             (Some("canary---hello"), "hello", None),
-            (
-                Some("canary---hello"),
-                "canary---hello",
-                Some("service hello"),
-            ),
+            (Some("canary---hello"), "canary---hello", Some("service hello")),
             (Some(""), "hello", None),
         ] {
             let names = names(only);

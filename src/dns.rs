@@ -44,15 +44,8 @@ pub struct Sockets {
 /// Binds 127.0.0.1 and, where it exists, ::1; nothing else happens here. With
 /// port 0 the kernel chooses, for each another one.
 pub fn bind(port: u16) -> io::Result<Sockets> {
-    let mut sockets = Sockets {
-        ips: Vec::new(),
-        udp: Vec::new(),
-        tcp: Vec::new(),
-    };
-    for ip in [
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-    ] {
+    let mut sockets = Sockets { ips: Vec::new(), udp: Vec::new(), tcp: Vec::new() };
+    for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
         match bind_both((ip, port).into()) {
             Ok((udp, tcp)) => {
                 sockets.ips.push(ip);
@@ -94,8 +87,7 @@ impl Sockets {
     pub fn serve(self, house: ServerContext) {
         let house = Arc::new(house);
         // A panic costs the queries under way, not the service.
-        while panic::catch_unwind(AssertUnwindSafe(|| EventLoop::new(&self, &house).run())).is_err()
-        {
+        while panic::catch_unwind(AssertUnwindSafe(|| EventLoop::new(&self, &house).run())).is_err() {
             error!("dns: a bug: the server starts again");
         }
     }
@@ -116,16 +108,8 @@ pub struct ServerContext {
 impl ServerContext {
     /// What is answered to a query.
     fn decide(&self, query: &message::Query<'_>) -> Reply {
-        let zones = Zones {
-            names: &self.names,
-            search: &self.config.search,
-            ipv6: self.ipv6,
-        };
-        let verdict = zones.decide(Question {
-            name: &query.name,
-            kind: query.kind,
-            class: query.class,
-        });
+        let zones = Zones { names: &self.names, search: &self.config.search, ipv6: self.ipv6 };
+        let verdict = zones.decide(Question { name: &query.name, kind: query.kind, class: query.class });
         trace!("dns: {} {}: {verdict}", query.name, RecordType(query.kind));
         verdict
     }
@@ -166,24 +150,15 @@ impl<'a> EventLoop<'a> {
             if self.rest_until.is_none() {
                 waits.extend(self.sockets.tcp.iter().map(PollFd::readable));
             }
-            let deadlines = self
-                .forwarder
-                .next_check()
-                .into_iter()
-                .chain(self.rest_until);
-            let timeout = deadlines
-                .min()
-                .map(|at| at.saturating_duration_since(Instant::now()));
+            let deadlines = self.forwarder.next_check().into_iter().chain(self.rest_until);
+            let timeout = deadlines.min().map(|at| at.saturating_duration_since(Instant::now()));
             if let Err(err) = poll(&mut waits, timeout) {
                 warn!("dns: cannot wait: {err}");
                 thread::sleep(REST);
             }
             let now = Instant::now();
             self.rest_until.take_if(|until| *until <= now);
-            for (via, _) in (0..udp_count)
-                .zip(&waits)
-                .filter(|(_, wait)| wait.is_ready())
-            {
+            for (via, _) in (0..udp_count).zip(&waits).filter(|(_, wait)| wait.is_ready()) {
                 self.receive(via, now);
             }
             let upstream = numbers.iter().zip(&waits[udp_count..]);
@@ -197,10 +172,7 @@ impl<'a> EventLoop<'a> {
                     trace!("dns: a client did not get its answer: {err}");
                 }
             }
-            if waits[udp_count + numbers.len()..]
-                .iter()
-                .any(PollFd::is_ready)
-            {
+            if waits[udp_count + numbers.len()..].iter().any(PollFd::is_ready) {
                 self.accept(now);
             }
         }
@@ -220,8 +192,7 @@ impl<'a> EventLoop<'a> {
                 Read::Bad(code) => outbox.push(from, |out| message::refuse(wire, code, out)),
                 Read::Query(query) => match self.house.decide(&query) {
                     Reply::Forward(otherwise) => {
-                        self.forwarder
-                            .ask(Client { via, at }, &query, otherwise, now);
+                        self.forwarder.ask(Client { via, at }, &query, otherwise, now);
                     }
                     verdict => outbox.push(from, |out| message::reply(&query, &verdict, out)),
                 },
@@ -236,9 +207,7 @@ impl<'a> EventLoop<'a> {
                 Err(err)
                     if matches!(
                         err.kind(),
-                        io::ErrorKind::WouldBlock
-                            | io::ErrorKind::Interrupted
-                            | io::ErrorKind::ConnectionAborted
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
                     ) => {}
                 Err(err) => {
                     // Out of descriptors, most likely: without a rest this

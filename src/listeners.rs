@@ -45,13 +45,7 @@ pub fn bind(args: &Args, way: Way) -> (Listeners, Option<RewriteGuard>) {
     let path = &args.resolv_conf_file;
     let file = resolv_conf::find(path);
     let found = ResolvConf::parse(file.text.as_deref().unwrap_or_default());
-    let mut ports = Listeners {
-        dns: None,
-        proxy: None,
-        found: ResolvConf::default(),
-        told: Vec::new(),
-        open: false,
-    };
+    let mut ports = Listeners { dns: None, proxy: None, found: ResolvConf::default(), told: Vec::new(), open: false };
     if way == Way::HttpProxy {
         ports.found = found;
         match ports.fall_back(args) {
@@ -75,10 +69,8 @@ pub fn bind(args: &Args, way: Way) -> (Listeners, Option<RewriteGuard>) {
         Ok(rewritten) => {
             if blind {
                 let path = path.display();
-                let what = unread.map_or_else(
-                    || format!("no nameserver in {path}"),
-                    |err| format!("cannot read {path}: {err}"),
-                );
+                let what = unread
+                    .map_or_else(|| format!("no nameserver in {path}"), |err| format!("cannot read {path}: {err}"));
                 warn!("{what}; asking {METADATA_ADDRESS}, which Cloud Run has, instead");
             }
             (ports, rewritten)
@@ -104,27 +96,22 @@ impl Listeners {
             let port = args.http_proxy_port;
             // The application would find its own port taken.
             if is_of_application(port) {
-                return Err(format!(
-                    "cannot serve HTTP on port {port}: the application does (PORT={port})"
-                ));
+                return Err(format!("cannot serve HTTP on port {port}: the application does (PORT={port})"));
             }
             let bound = proxy::bind(port);
-            self.proxy = Some(bound.map_err(|err| {
-                format!("cannot serve HTTP on port {port}{}", because_unbound(&err))
-            })?);
+            self.proxy =
+                Some(bound.map_err(|err| format!("cannot serve HTTP on port {port}{}", because_unbound(&err)))?);
         }
         if way != Way::Dns {
             return Ok(None);
         }
         let port = args.dns_port;
-        let bound = dns::bind(port)
-            .map_err(|err| format!("cannot serve DNS on port {port}{}", because_unbound(&err)))?;
+        let bound =
+            dns::bind(port).map_err(|err| format!("cannot serve DNS on port {port}{}", because_unbound(&err)))?;
         let ours = found.render(bound.addresses(), &args.domain, args.ndots);
         self.dns = Some(bound);
         let path = &args.resolv_conf_file;
-        file.rewrite(ours)
-            .map(Some)
-            .map_err(|err| format!("cannot write {}{}", path.display(), because(&err)))
+        file.rewrite(ours).map(Some).map_err(|err| format!("cannot write {}{}", path.display(), because(&err)))
     }
 
     /// A proxy on a port that was asked for, or a free one, and no DNS.
@@ -148,13 +135,12 @@ impl Listeners {
         self.proxy = Some(bound);
         self.open = true;
         let hosts = resolv_conf::read(Path::new("/etc/hosts")).unwrap_or_default();
-        self.told =
-            proxy_env::environment(port, |name| env::var(name).ok(), &hosts).ok_or_else(|| {
-                format!(
-                    "serving as a proxy at http://127.0.0.1:{port} instead, but http_proxy or \
+        self.told = proxy_env::environment(port, |name| env::var(name).ok(), &hosts).ok_or_else(|| {
+            format!(
+                "serving as a proxy at http://127.0.0.1:{port} instead, but http_proxy or \
                      no_proxy is set and stays: services are not reached by name through it"
-                )
-            })?;
+            )
+        })?;
         Ok(())
     }
 
@@ -169,11 +155,7 @@ impl Listeners {
     ///
     /// # Errors
     /// Where there is no thread for a part: then everything is closed again.
-    pub fn serve(
-        self,
-        config: &Config,
-        proxy: impl FnOnce(Arc<Nameservers>, u16, bool) -> Proxy,
-    ) -> io::Result<()> {
+    pub fn serve(self, config: &Config, proxy: impl FnOnce(Arc<Nameservers>, u16, bool) -> Proxy) -> io::Result<()> {
         let own = self.dns.as_ref().map(dns::Sockets::own).unwrap_or_default();
         let dns_config = config.dns(&self.found, &own);
         let nameservers = Arc::new(Nameservers::new(&dns_config.nameservers, &own));
@@ -224,15 +206,9 @@ fn is_of_application(port: u16) -> bool {
 /// Why names may not lead here: resolv.conf has no place for a port, and a URL
 /// without one means 80.
 fn unusual_port(args: &Args) -> Option<String> {
-    let Args {
-        dns_port,
-        http_proxy_port,
-        ..
-    } = args;
+    let Args { dns_port, http_proxy_port, .. } = args;
     if *dns_port != DNS_PORT {
-        return Some(format!(
-            "resolv.conf cannot say that DNS is on port {dns_port}"
-        ));
+        return Some(format!("resolv.conf cannot say that DNS is on port {dns_port}"));
     }
     let is_another = !args.skip_http_proxy && *http_proxy_port != HTTP_PORT;
     is_another.then(|| format!("http://NAME does not lead to port {http_proxy_port}"))

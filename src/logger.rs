@@ -29,10 +29,7 @@ pub enum Format {
 
 /// Logs from here on; `verbosity` is the N of `-v=N`.
 pub fn init(verbosity: u8, format: Format) {
-    let logger = LOGGER.get_or_init(|| Logger {
-        format,
-        warned: Mutex::default(),
-    });
+    let logger = LOGGER.get_or_init(|| Logger { format, warned: Mutex::default() });
     // A second call keeps the first logger; there is nothing better to do.
     let _ = log::set_logger(logger);
     log::set_max_level(level(verbosity));
@@ -64,13 +61,7 @@ pub struct Request<'a> {
 /// Logs a request, where [`Level::Trace`] is let through.
 pub fn request(request: &Request<'_>) {
     if let Some(logger) = LOGGER.get().filter(|_| log_enabled!(Level::Trace)) {
-        let Request {
-            method,
-            url,
-            status,
-            latency,
-            ..
-        } = request;
+        let Request { method, url, status, latency, .. } = request;
         let message = format!("proxy: {method} {url} {status} in {latency:.1?}");
         logger.write(Level::Trace, &message, Some(request));
     }
@@ -78,24 +69,14 @@ pub fn request(request: &Request<'_>) {
 
 /// Says why runsd ends, or never began; also before [`init`].
 pub fn fatal(format: Format, sentence: &str) {
-    let line = line(
-        format,
-        Severity::CRITICAL,
-        sentence,
-        None,
-        SystemTime::now(),
-    );
+    let line = line(format, Severity::CRITICAL, sentence, None, SystemTime::now());
     write(|stderr| stderr.write(&line, |dropped| dropped_notice(format, dropped)));
 }
 
 /// Says what a person should read once, however little is logged.
 pub fn notice(sentence: &str) {
     log::logger().log(
-        &Record::builder()
-            .level(Level::Info)
-            .target(env!("CARGO_CRATE_NAME"))
-            .args(format_args!("{sentence}"))
-            .build(),
+        &Record::builder().level(Level::Info).target(env!("CARGO_CRATE_NAME")).args(format_args!("{sentence}")).build(),
     );
 }
 
@@ -172,13 +153,7 @@ fn try_lock_stderr() -> Option<Locked> {
 
 fn dropped_notice(format: Format, lines: u64) -> String {
     let message = format!("{lines} lines were dropped: nothing read stderr");
-    line(
-        format,
-        Level::Warn.into(),
-        &message,
-        None,
-        SystemTime::now(),
-    )
+    line(format, Level::Warn.into(), &message, None, SystemTime::now())
 }
 
 impl Logger {
@@ -224,8 +199,7 @@ impl Request<'_> {
     /// As members of a JSON object, in the names Cloud Logging has for them,
     /// each after a comma.
     fn members(&self) -> String {
-        let [method, url, user_agent, trace] =
-            [self.method, self.url, self.user_agent, self.trace].map(escape);
+        let [method, url, user_agent, trace] = [self.method, self.url, self.user_agent, self.trace].map(escape);
         let status = self.status;
         let (seconds, micros) = (self.latency.as_secs(), self.latency.subsec_micros());
         let mut members = format!(
@@ -252,10 +226,7 @@ struct Severity {
 
 impl Severity {
     /// The end of a deployment, which in text needs no word for it.
-    const CRITICAL: Severity = Severity {
-        text: "",
-        json: "CRITICAL",
-    };
+    const CRITICAL: Severity = Severity { text: "", json: "CRITICAL" };
 }
 
 impl From<Level> for Severity {
@@ -272,13 +243,7 @@ impl From<Level> for Severity {
 }
 
 /// One line with its newline, whatever `message` holds.
-fn line(
-    format: Format,
-    severity: Severity,
-    message: &str,
-    request: Option<&Request<'_>>,
-    now: SystemTime,
-) -> String {
+fn line(format: Format, severity: Severity, message: &str, request: Option<&Request<'_>>, now: SystemTime) -> String {
     match format {
         Format::Text => {
             // Names come from outside, and may not begin a line of their own.
@@ -346,11 +311,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     // Months from March on, whose lengths repeat every five: 153 days.
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     (400 * era + year + next, month, day)
 }
 
@@ -362,18 +323,8 @@ mod tests {
     fn lines() {
         let now = UNIX_EPOCH + Duration::from_millis(1_795_251_158_004);
         for (format, level, message, want) in [
-            (
-                Format::Text,
-                Level::Warn,
-                "dns: é",
-                "runsd: warning: dns: é\n",
-            ),
-            (
-                Format::Text,
-                Level::Error,
-                "a\nb\x1b",
-                "runsd: error: a\\nb\\u{1b}\n",
-            ),
+            (Format::Text, Level::Warn, "dns: é", "runsd: warning: dns: é\n"),
+            (Format::Text, Level::Error, "a\nb\x1b", "runsd: error: a\\nb\\u{1b}\n"),
             (
                 Format::Json,
                 Level::Warn,
@@ -406,10 +357,7 @@ mod tests {
         );
         (request.user_agent, request.trace) = ("curl\t8", "");
         let members = request.members();
-        assert!(
-            members.ends_with("\"1.012003s\",\"userAgent\":\"curl\\t8\"}"),
-            "{members}"
-        );
+        assert!(members.ends_with("\"1.012003s\",\"userAgent\":\"curl\\t8\"}"), "{members}");
         let text = |request| line(Format::Text, Level::Trace.into(), "hi", request, UNIX_EPOCH);
         assert_eq!(text(Some(&request)), text(None));
     }
@@ -429,10 +377,7 @@ mod tests {
             let time = UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(rfc3339(time), want, "{seconds}");
         }
-        assert_eq!(
-            rfc3339(UNIX_EPOCH - Duration::from_secs(1)),
-            "1970-01-01T00:00:00.000Z"
-        );
+        assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
     }
 
     #[test]
@@ -482,16 +427,10 @@ mod tests {
 
     #[test]
     fn other_crates_are_not_heard() {
-        for (target, want) in [
-            ("runsd::dns", true),
-            ("rustls::client", false),
-            ("ureq::run", false),
-            ("runsd_other", false),
-        ] {
-            let logger = Logger {
-                format: Format::Text,
-                warned: Mutex::default(),
-            };
+        for (target, want) in
+            [("runsd::dns", true), ("rustls::client", false), ("ureq::run", false), ("runsd_other", false)]
+        {
+            let logger = Logger { format: Format::Text, warned: Mutex::default() };
             let metadata = Metadata::builder().target(target).build();
             assert_eq!(logger.enabled(&metadata), want, "{target}");
         }

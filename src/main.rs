@@ -83,11 +83,7 @@ fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
         Ok(user) => user,
         Err(sentence) => return fail(2, format, &sentence),
     };
-    let mut launch = SpawnOptions {
-        command,
-        user: user.as_ref(),
-        env: &[],
-    };
+    let mut launch = SpawnOptions { command, user: user.as_ref(), env: &[] };
     let platform = config::platform(&args, |name| env::var_os(name));
     match platform {
         Platform::CloudRun(sign) => info!("on Cloud Run, by {sign}"),
@@ -136,9 +132,7 @@ fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
 /// Serves from this thread and those that it starts.
 fn serve(args: Args, ports: Listeners, rewritten: Option<&RewriteGuard>) {
     let config = Config::new(args, |name| env::var_os(name));
-    let served = ports.serve(&config, |nameservers, port, open| {
-        Proxy::new(&config, nameservers, port, open)
-    });
+    let served = ports.serve(&config, |nameservers, port, open| Proxy::new(&config, nameservers, port, open));
     if let Err(err) = served {
         not_served(&err, rewritten);
     }
@@ -147,9 +141,7 @@ fn serve(args: Args, ports: Listeners, rewritten: Option<&RewriteGuard>) {
 /// Without threads nothing is served: names lead where they led before.
 fn not_served(err: &io::Error, rewritten: Option<&RewriteGuard>) {
     listeners::give_back(rewritten);
-    error!(
-        "cannot start a thread: {err}; services are not reached by name; raise the limit of processes"
-    );
+    error!("cannot start a thread: {err}; services are not reached by name; raise the limit of processes");
 }
 
 fn not_started(format: Format, err: &SpawnError) -> i32 {

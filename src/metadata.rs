@@ -33,11 +33,7 @@ impl Metadata {
     /// The one at `host[:port]`, whose address `resolver` knows if that is a
     /// name. Nothing is asked of either before a question.
     pub fn new(host: String, resolver: Arc<Resolver>) -> Metadata {
-        Metadata {
-            client: Client::new(host, resolver),
-            patience: PATIENCE,
-            sleep: thread::sleep,
-        }
+        Metadata { client: Client::new(host, resolver), patience: PATIENCE, sleep: thread::sleep }
     }
 
     /// Where it is: `host[:port]`.
@@ -53,12 +49,8 @@ impl Metadata {
             // zone has the same two in it.
             Ok(None) | Err(Error::Final(_)) => {
                 let text = self.get("zone").map_err(Error::sentence)?;
-                place_of_zone(&text).ok_or_else(|| {
-                    format!(
-                        "the metadata server answered {} for instance/zone",
-                        brief(&text)
-                    )
-                })
+                place_of_zone(&text)
+                    .ok_or_else(|| format!("the metadata server answered {} for instance/zone", brief(&text)))
             }
             Err(Error::Passing(sentence)) => Err(sentence),
         }
@@ -68,27 +60,19 @@ impl Metadata {
     ///
     /// Whatever text the server sent: `tokens.rs` looks at its inside.
     pub fn identity_token(&self, audience: &str) -> Result<Secret, String> {
-        let path = format!(
-            "service-accounts/default/identity?audience={}",
-            percent_encoded(audience)
-        );
+        let path = format!("service-accounts/default/identity?audience={}", percent_encoded(audience));
         let text = self.get(&path).map_err(Error::sentence)?;
         Ok(Secret::new(text.trim_ascii()))
     }
 
     /// The service account of this instance.
     pub fn email(&self) -> Result<String, String> {
-        let text = self
-            .get("service-accounts/default/email")
-            .map_err(Error::sentence)?;
+        let text = self.get("service-accounts/default/email").map_err(Error::sentence)?;
         let email = text.trim_ascii();
         let fits = email.contains('@') && email.bytes().all(|b| b.is_ascii_graphic());
         match fits {
             true => Ok(email.to_owned()),
-            false => Err(format!(
-                "the metadata server answered {} for an email",
-                brief(email)
-            )),
+            false => Err(format!("the metadata server answered {} for an email", brief(email))),
         }
     }
 
@@ -130,26 +114,17 @@ impl Metadata {
             ));
         }
         if status != 200 {
-            return Err(Error::of_status(
-                status,
-                format!("the metadata server answered {status} for instance/{what}"),
-            ));
+            return Err(Error::of_status(status, format!("the metadata server answered {status} for instance/{what}")));
         }
-        String::from_utf8(answer.body).map_err(|_| {
-            Error::Final(format!(
-                "the metadata server's answer for instance/{what} is no text"
-            ))
-        })
+        String::from_utf8(answer.body)
+            .map_err(|_| Error::Final(format!("the metadata server's answer for instance/{what} is no text")))
     }
 }
 
 const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Google's libraries would go on for 16.5 s; here a request waits.
-const PATIENCE: Patience = Patience {
-    one_try: Duration::from_secs(3),
-    in_all: Duration::from_secs(10),
-};
+const PATIENCE: Patience = Patience { one_try: Duration::from_secs(3), in_all: Duration::from_secs(10) };
 
 /// Why there is no answer, and whether asking again may help.
 #[derive(Debug, PartialEq, Eq)]
@@ -181,9 +156,7 @@ fn failure(err: client::Error) -> Error {
         | client::Error::Unreachable(_)
         | client::Error::Incomplete => Error::Passing(sentence),
         // The next answer would be no other.
-        client::Error::NotAHost(_) | client::Error::NotHttp(_) | client::Error::TooLarge(_) => {
-            Error::Final(sentence)
-        }
+        client::Error::NotAHost(_) | client::Error::NotHttp(_) | client::Error::TooLarge(_) => Error::Final(sentence),
     }
 }
 
@@ -204,18 +177,14 @@ fn parts<'a>(text: &'a str, kind: &str) -> Option<(&'a str, &'a str)> {
     let mut parts = text.trim_ascii().split('/');
     let found = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     match found {
-        ("projects", project, is, last) if is == kind && parts.next().is_none() => {
-            Some((project, last))
-        }
+        ("projects", project, is, last) if is == kind && parts.next().is_none() => Some((project, last)),
         _ => None,
     }
 }
 
 fn place_of(project: &str, region: &str) -> Option<Location> {
-    (is_project_number(project) && is_region(region)).then(|| Location {
-        region: region.to_owned(),
-        project: project.to_owned(),
-    })
+    (is_project_number(project) && is_region(region))
+        .then(|| Location { region: region.to_owned(), project: project.to_owned() })
 }
 
 /// Enough of a wrong answer to see what it is, and never a token: those are

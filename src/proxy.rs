@@ -97,10 +97,7 @@ impl Proxy {
         };
         let limiter = ConnLimiter::new(sys::raise_descriptors(), sys::address_space());
         Proxy {
-            router: Router {
-                names: config.names(),
-                auth_header: config.args.auth_header,
-            },
+            router: Router { names: config.names(), auth_header: config.args.auth_header },
             form: config.form.clone(),
             here: InstanceLocation::new(Location {
                 region: config.args.gcp_region.clone().unwrap_or_default(),
@@ -165,11 +162,7 @@ impl Proxy {
                 ));
             }
         };
-        Ok(Goal {
-            authority: destination.authority(),
-            destination,
-            foreign: false,
-        })
+        Ok(Goal { authority: destination.authority(), destination, foreign: false })
     }
 
     /// The value of the header that says who calls; `None` where none is sent.
@@ -216,8 +209,7 @@ impl Proxy {
     /// are told once what to look at.
     pub fn refused(&self, to: &Denial<'_>) {
         let destination = &to.goal.destination;
-        if !denial::is_front_end(to.status, to.challenge, to.body)
-            || !self.hints.is_first(&destination.host, to.status)
+        if !denial::is_front_end(to.status, to.challenge, to.body) || !self.hints.is_first(&destination.host, to.status)
         {
             return;
         }
@@ -265,14 +257,9 @@ impl Proxy {
         if let Some(ended) = self.tokens.ended(SystemTime::now()) {
             warn!("{ended}");
         }
-        let needs = LocationNeeds {
-            region: true,
-            project: matches!(self.form, UrlFormat::Deterministic { .. }),
-        };
+        let needs = LocationNeeds { region: true, project: matches!(self.form, UrlFormat::Deterministic { .. }) };
         if let Err(err) = self.here.place(needs, &self.metadata) {
-            warn!(
-                "the metadata server does not say where this is: {err}; asking again when needed"
-            );
+            warn!("the metadata server does not say where this is: {err}; asking again when needed");
         }
     }
 }

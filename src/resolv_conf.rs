@@ -37,9 +37,7 @@ impl ResolvConf {
             let line = line.trim_ascii_end();
             let text = String::from_utf8_lossy(line);
             // Old resolvers took comments at the end of a line, too.
-            let mut words = text
-                .split_ascii_whitespace()
-                .take_while(|word| !word.starts_with(['#', ';']));
+            let mut words = text.split_ascii_whitespace().take_while(|word| !word.starts_with(['#', ';']));
             match words.next() {
                 Some("nameserver") => {
                     let word = words.next().unwrap_or_default();
@@ -47,16 +45,13 @@ impl ResolvConf {
                 }
                 Some(keyword @ ("search" | "domain")) => {
                     let limit = if keyword == "domain" { 1 } else { usize::MAX };
-                    let mut domains = words
-                        .take(limit)
-                        .map(|word| word.trim_matches('.').to_ascii_lowercase())
-                        .peekable();
+                    let mut domains =
+                        words.take(limit).map(|word| word.trim_matches('.').to_ascii_lowercase()).peekable();
                     // An empty line says nothing, in glibc.
                     if domains.peek().is_some() {
                         // `.#2` is one only with its dot: without it, a comment.
-                        conf.search = domains
-                            .filter(|domain| !domain.is_empty() && !domain.starts_with(['#', ';']))
-                            .collect();
+                        conf.search =
+                            domains.filter(|domain| !domain.is_empty() && !domain.starts_with(['#', ';'])).collect();
                     }
                 }
                 Some("options") => conf.options.extend(words.map(str::to_owned)),
@@ -113,17 +108,13 @@ impl ResolvConf {
     /// As resolvers read it: none is above 15.
     fn ndots(&self) -> u8 {
         let ndots = self.option("ndots:").map(|ndots| ndots.min(15));
-        ndots
-            .and_then(|ndots| u8::try_from(ndots).ok())
-            .unwrap_or(1)
+        ndots.and_then(|ndots| u8::try_from(ndots).ok()).unwrap_or(1)
     }
 
     /// The number of an option: of several the last one counts.
     fn option(&self, name: &str) -> Option<u64> {
         let values = self.options.iter().rev();
-        let last = values
-            .filter_map(|option| option.strip_prefix(name))
-            .next()?;
+        let last = values.filter_map(|option| option.strip_prefix(name)).next()?;
         last.parse().ok()
     }
 }
@@ -156,10 +147,7 @@ fn names_us(file: &[u8]) -> bool {
 }
 
 /// Where runsd's nameservers are.
-const OWN: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::LOCALHOST),
-    IpAddr::V6(Ipv6Addr::LOCALHOST),
-];
+const OWN: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// Octets of a line, without its end, and the most that every resolver reads:
 /// musl drops lines that do not fit its buffer of 256.

@@ -147,8 +147,7 @@ impl Upstream {
     /// Keeps a connection on which nothing is under way.
     pub fn put(&self, mut connection: Connection) {
         connection.0.reader.rest();
-        self.idle
-            .put(connection.0.key.clone(), connection, Instant::now());
+        self.idle.put(connection.0.key.clone(), connection, Instant::now());
     }
 
     /// Dials `to`: address, connection, TLS, in this order.
@@ -158,12 +157,7 @@ impl Upstream {
     /// # Errors
     /// A [`ProxyError`] that says which of them failed; nothing of the request was
     /// sent then.
-    pub fn dial(
-        &self,
-        to: &Destination,
-        alpn: Alpn,
-        context: &mut dyn Context,
-    ) -> Result<Connection, DialError> {
+    pub fn dial(&self, to: &Destination, alpn: Alpn, context: &mut dyn Context) -> Result<Connection, DialError> {
         // Those in use and those still idle together are no more than there
         // may be, and descriptors for them.
         self.idle.shrink(self.settings.limiter.available());
@@ -174,12 +168,7 @@ impl Upstream {
         dialed
     }
 
-    fn dial_now(
-        &self,
-        to: &Destination,
-        alpn: Alpn,
-        context: &mut dyn Context,
-    ) -> Result<Connection, DialError> {
+    fn dial_now(&self, to: &Destination, alpn: Alpn, context: &mut dyn Context) -> Result<Connection, DialError> {
         let started = Instant::now();
         let tcp = match self.settings.address {
             Some(address) => self.dialer.connect_to(&to.host, address, context)?,
@@ -204,17 +193,8 @@ impl Upstream {
         reader
             .patience(Some(PATIENCE))
             .map_err(|err| ProxyError::new(ErrorType::ProxyInternalError, err.to_string()))?;
-        debug!(
-            "upstream: {}: connected in {connected:.1?}, ready in {:.1?}",
-            to.host,
-            started.elapsed()
-        );
-        Ok(Connection(Box::new(Parts {
-            reader,
-            writer,
-            used: false,
-            key: key(to),
-        })))
+        debug!("upstream: {}: connected in {connected:.1?}, ready in {:.1?}", to.host, started.elapsed());
+        Ok(Connection(Box::new(Parts { reader, writer, used: false, key: key(to) })))
     }
 
     /// The addresses dialling would try first, in order.
@@ -225,11 +205,7 @@ impl Upstream {
         }
     }
 
-    fn session(
-        &self,
-        to: &Destination,
-        alpn: Alpn,
-    ) -> Result<UnbufferedClientConnection, ProxyError> {
+    fn session(&self, to: &Destination, alpn: Alpn) -> Result<UnbufferedClientConnection, ProxyError> {
         let name = ServerName::try_from(to.host.clone()).map_err(|_| {
             ProxyError::new(
                 ErrorType::TlsProtocolError,
@@ -241,9 +217,8 @@ impl Upstream {
             Alpn::Http1 => http1,
             Alpn::Http2 => http2,
         };
-        UnbufferedClientConnection::new(config.clone(), name).map_err(|err| {
-            ProxyError::new(ErrorType::TlsProtocolError, format!("{}: {err}", to.host))
-        })
+        UnbufferedClientConnection::new(config.clone(), name)
+            .map_err(|err| ProxyError::new(ErrorType::TlsProtocolError, format!("{}: {err}", to.host)))
     }
 
     fn tls(&self) -> &[Arc<ClientConfig>; 2] {

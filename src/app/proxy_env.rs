@@ -8,11 +8,7 @@ use std::ffi::OsString;
 /// The variables for a proxy on `port`; `env` answers for those the image
 /// sets, `hosts` is its `/etc/hosts`. `None` where it has made its own
 /// arrangements, which stay as they are.
-pub fn environment(
-    port: u16,
-    env: impl Fn(&str) -> Option<String>,
-    hosts: &[u8],
-) -> Option<Vec<(OsString, OsString)>> {
+pub fn environment(port: u16, env: impl Fn(&str) -> Option<String>, hosts: &[u8]) -> Option<Vec<(OsString, OsString)>> {
     let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
     let (mut proxies, mut no_proxy) = (PROXY.map(set), NO_PROXY.map(set));
     if is_of_runsd(&proxies, &no_proxy) {
@@ -29,10 +25,7 @@ pub fn environment(
     }
     let [lower, upper] = &no_proxy;
     let direct = direct(hosts);
-    let kept = [
-        lower.as_ref().or(upper.as_ref()),
-        upper.as_ref().or(lower.as_ref()),
-    ];
+    let kept = [lower.as_ref().or(upper.as_ref()), upper.as_ref().or(lower.as_ref())];
     let proxy = format!("http://127.0.0.1:{port}");
     let proxies = PROXY.iter().map(|name| (*name, proxy.clone()));
     let exceptions = NO_PROXY.iter().zip(kept).map(|(name, kept)| {
@@ -43,10 +36,7 @@ pub fn environment(
         (*name, value)
     });
     let all = proxies.chain(exceptions);
-    Some(
-        all.map(|(name, value)| (name.into(), value.into()))
-            .collect(),
-    )
+    Some(all.map(|(name, value)| (name.into(), value.into())).collect())
 }
 
 /// Whether these are the words of a runsd around this one, and not the image's.
@@ -54,9 +44,7 @@ fn is_of_runsd(proxies: &[Option<String>; 2], no_proxy: &[Option<String>; 2]) ->
     let ours = |proxy: &String| proxy.starts_with("http://127.0.0.1:");
     let usual = DIRECT.join(",");
     proxies.iter().all(|proxy| proxy.as_ref().is_some_and(ours))
-        && no_proxy
-            .iter()
-            .all(|list| list.as_ref().is_some_and(|list| list.contains(&usual)))
+        && no_proxy.iter().all(|list| list.as_ref().is_some_and(|list| list.contains(&usual)))
 }
 
 /// What stands before the exceptions of a runsd around this one.
@@ -72,11 +60,7 @@ fn images_own(list: Option<String>) -> Option<String> {
 fn direct(hosts: &[u8]) -> String {
     let mut direct = DIRECT.map(str::to_owned).to_vec();
     for line in String::from_utf8_lossy(hosts).lines() {
-        let words = line
-            .split('#')
-            .next()
-            .unwrap_or_default()
-            .split_ascii_whitespace();
+        let words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
         for name in words.skip(1) {
             if !direct.iter().any(|known| known == name) && !name.contains(',') {
                 direct.push(name.to_owned());
@@ -88,13 +72,7 @@ fn direct(hosts: &[u8]) -> String {
 
 const PROXY: [&str; 2] = ["http_proxy", "HTTP_PROXY"];
 const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
-const DIRECT: [&str; 5] = [
-    "169.254.169.254",
-    "metadata.google.internal",
-    "localhost",
-    "127.0.0.1",
-    "::1",
-];
+const DIRECT: [&str; 5] = ["169.254.169.254", "metadata.google.internal", "localhost", "127.0.0.1", "::1"];
 
 #[cfg(test)]
 mod tests {
@@ -108,18 +86,9 @@ mod tests {
         for (image, want) in [
             (&[][..], both(USUAL)),
             (&[("no_proxy", "")], both(USUAL)),
-            (
-                &[("no_proxy", "a.example")],
-                both(&format!("a.example,{USUAL}")),
-            ),
-            (
-                &[("NO_PROXY", "a.example, ")],
-                both(&format!("a.example,{USUAL}")),
-            ),
-            (
-                &[("no_proxy", "a"), ("NO_PROXY", "b")],
-                Some([format!("a,{USUAL}"), format!("b,{USUAL}")]),
-            ),
+            (&[("no_proxy", "a.example")], both(&format!("a.example,{USUAL}"))),
+            (&[("NO_PROXY", "a.example, ")], both(&format!("a.example,{USUAL}"))),
+            (&[("no_proxy", "a"), ("NO_PROXY", "b")], Some([format!("a,{USUAL}"), format!("b,{USUAL}")])),
             (&[("no_proxy", "*")], None),
             (&[("http_proxy", "http://proxy:3128")], None),
             (&[("HTTP_PROXY", "http://proxy:3128")], None),
@@ -132,14 +101,9 @@ mod tests {
             };
             let want = want.map(|[lower, upper]| {
                 let ours = "http://127.0.0.1:4000".to_owned();
-                [
-                    ("http_proxy", ours.clone()),
-                    ("HTTP_PROXY", ours),
-                    ("no_proxy", lower),
-                    ("NO_PROXY", upper),
-                ]
-                .map(|(name, value)| (name.into(), value.into()))
-                .to_vec()
+                [("http_proxy", ours.clone()), ("HTTP_PROXY", ours), ("no_proxy", lower), ("NO_PROXY", upper)]
+                    .map(|(name, value)| (name.into(), value.into()))
+                    .to_vec()
             });
             assert_eq!(environment(4000, env, b""), want, "{image:?}");
         }
@@ -178,18 +142,11 @@ mod tests {
         for (hosts, want) in [
             ("", ""),
             ("127.0.0.1 localhost\n::1 localhost\n", ""),
-            (
-                "127.0.0.1\tlocalhost cache # db\n127.0.0.1 cache worker",
-                ",cache,worker",
-            ),
+            ("127.0.0.1\tlocalhost cache # db\n127.0.0.1 cache worker", ",cache,worker"),
             ("127.0.0.1", ""),
             ("127.0.0.1 a,b", ""),
         ] {
-            assert_eq!(
-                direct(hosts.as_bytes()),
-                format!("{USUAL}{want}"),
-                "{hosts:?}"
-            );
+            assert_eq!(direct(hosts.as_bytes()), format!("{USUAL}{want}"), "{hosts:?}");
         }
     }
 }

@@ -42,12 +42,7 @@ pub fn spawn(launch: &SpawnOptions<'_>) -> Result<AppProcess, SpawnError> {
     };
     let pid = sys::spawn(&command).map_err(|err| SpawnError::new(launch, &err))?;
     info!("started {:?} as process {pid}", launch.command[0]);
-    Ok(AppProcess {
-        pid,
-        terminal,
-        in_foreground: command.terminal.is_some(),
-        was_told_to_stop: false,
-    })
+    Ok(AppProcess { pid, terminal, in_foreground: command.terminal.is_some(), was_told_to_stop: false })
 }
 
 /// Off Cloud Run: this process becomes the application, which but for its user
@@ -59,14 +54,9 @@ pub fn become_app(launch: &SpawnOptions<'_>) -> SpawnError {
 impl<'a> SpawnOptions<'a> {
     /// What is the same on Cloud Run and off it.
     fn command(&self) -> sys::Command<'a> {
-        let mut command = sys::Command {
-            words: self.command,
-            ..sys::Command::default()
-        };
+        let mut command = sys::Command { words: self.command, ..sys::Command::default() };
         let told = self.env.iter().cloned();
-        command
-            .env
-            .extend(told.map(|(name, value)| (name, Some(value))));
+        command.env.extend(told.map(|(name, value)| (name, Some(value))));
         if let Some(user) = self.user {
             let home = user.home.clone().into();
             command.env.push(("HOME".into(), Some(home)));
@@ -125,11 +115,7 @@ impl AppProcess {
 
     /// The application, which has just begun, has this one for itself: on one
     /// CPU it would wait for all that serves it. How it ended, if it did.
-    fn first_moment(
-        &mut self,
-        signals: &io::Result<Signals>,
-        mut waits: Vec<PollFd>,
-    ) -> Option<ExitStatus> {
+    fn first_moment(&mut self, signals: &io::Result<Signals>, mut waits: Vec<PollFd>) -> Option<ExitStatus> {
         // Where it cannot be waited for all of them, there is no moment.
         let signals = signals.as_ref().ok()?;
         signals.wait(&mut waits, Some(MOMENT)).ok()?;
@@ -270,34 +256,25 @@ impl SpawnError {
         let program: &OsStr = &launch.command[0];
         let is_path = program.as_encoded_bytes().contains(&b'/');
         let (code, reason) = match (err.raw_os_error(), launch.user) {
-            (Some(libc::ENOENT), _) if is_path && Path::new(program).exists() => (
-                127,
-                "the file is there, but not the interpreter or dynamic loader it names".to_owned(),
-            ),
+            (Some(libc::ENOENT), _) if is_path && Path::new(program).exists() => {
+                (127, "the file is there, but not the interpreter or dynamic loader it names".to_owned())
+            }
             (Some(libc::ENOENT), _) if is_path => (127, "no such file".to_owned()),
             (Some(libc::ENOENT), _) => (127, "not found in PATH".to_owned()),
             (Some(libc::ENOTDIR), _) => (127, "a part of its path is no directory".to_owned()),
             (Some(libc::EPERM), Some(user)) => {
                 let (uid, gid) = sys::ids();
-                let User {
-                    uid: to, gid: with, ..
-                } = user;
-                let reason = format!(
-                    "runsd, as uid {uid} and gid {gid}, may not become uid {to} and gid {with}"
-                );
+                let User { uid: to, gid: with, .. } = user;
+                let reason = format!("runsd, as uid {uid} and gid {gid}, may not become uid {to} and gid {with}");
                 (126, reason)
             }
             (Some(libc::EACCES), _) => (126, "it is not executable".to_owned()),
-            (Some(libc::ENOEXEC), _) => (
-                126,
-                "it is no program for this machine, nor a script that begins with #!".to_owned(),
-            ),
+            (Some(libc::ENOEXEC), _) => {
+                (126, "it is no program for this machine, nor a script that begins with #!".to_owned())
+            }
             _ => (126, err.to_string()),
         };
-        SpawnError {
-            code,
-            message: format!("cannot run {program:?}: {reason}"),
-        }
+        SpawnError { code, message: format!("cannot run {program:?}: {reason}") }
     }
 }
 
@@ -329,30 +306,10 @@ mod tests {
     #[test]
     fn why_there_is_no_application() {
         for (program, errno, code, want) in [
-            (
-                "app",
-                libc::ENOENT,
-                127,
-                "cannot run \"app\": not found in PATH",
-            ),
-            (
-                "/no/app",
-                libc::ENOENT,
-                127,
-                "cannot run \"/no/app\": no such file",
-            ),
-            (
-                "/app/x",
-                libc::ENOTDIR,
-                127,
-                "cannot run \"/app/x\": a part of its path is no directory",
-            ),
-            (
-                "/app",
-                libc::EACCES,
-                126,
-                "cannot run \"/app\": it is not executable",
-            ),
+            ("app", libc::ENOENT, 127, "cannot run \"app\": not found in PATH"),
+            ("/no/app", libc::ENOENT, 127, "cannot run \"/no/app\": no such file"),
+            ("/app/x", libc::ENOTDIR, 127, "cannot run \"/app/x\": a part of its path is no directory"),
+            ("/app", libc::EACCES, 126, "cannot run \"/app\": it is not executable"),
             (
                 "/proc/self/exe",
                 libc::ENOENT,
@@ -362,11 +319,7 @@ mod tests {
             ),
         ] {
             let err = io::Error::from_raw_os_error(errno);
-            let launch = SpawnOptions {
-                command: &[program.into()],
-                user: None,
-                env: &[],
-            };
+            let launch = SpawnOptions { command: &[program.into()], user: None, env: &[] };
             let got = SpawnError::new(&launch, &err);
             assert_eq!((got.code, got.to_string()), (code, want.to_owned()));
         }

@@ -32,11 +32,7 @@ impl User {
     pub fn lookup_in(text: &str, passwd: &Path, group: &Path) -> Result<User, String> {
         // A file that cannot be read is one that knows no name.
         let content = |path| fs::read(path).unwrap_or_default();
-        find(
-            text,
-            &String::from_utf8_lossy(&content(passwd)),
-            &String::from_utf8_lossy(&content(group)),
-        )
+        find(text, &String::from_utf8_lossy(&content(passwd)), &String::from_utf8_lossy(&content(group)))
     }
 
     pub fn credentials(&self) -> Credentials {
@@ -58,13 +54,7 @@ fn find(text: &str, passwd: &str, group: &str) -> Result<User, String> {
         (Some(user), _) => user,
         // Docker's choice: the root group, which makes a process no more than
         // a member of it.
-        (None, Some(uid)) => User {
-            uid,
-            gid: 0,
-            groups: Vec::new(),
-            name: None,
-            home: "/".to_owned(),
-        },
+        (None, Some(uid)) => User { uid, gid: 0, groups: Vec::new(), name: None, home: "/".to_owned() },
         (None, None) => return Err(format!("there is no user {wanted:?} in /etc/passwd")),
     };
     match wanted_group {
@@ -107,13 +97,7 @@ fn passwd_lines(file: &str) -> impl Iterator<Item = User> {
         let uid = id(fields.nth(1)?)?;
         let gid = id(fields.next()?)?;
         let home = fields.nth(1).filter(|home| !home.is_empty()).unwrap_or("/");
-        Some(User {
-            uid,
-            gid,
-            groups: Vec::new(),
-            name: Some(name.to_owned()),
-            home: home.to_owned(),
-        })
+        Some(User { uid, gid, groups: Vec::new(), name: Some(name.to_owned()), home: home.to_owned() })
     })
 }
 
@@ -123,11 +107,7 @@ fn group_lines(file: &str) -> impl Iterator<Item = (&str, u32, std::str::Split<'
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty())?;
         let gid = id(fields.nth(1)?)?;
-        Some((
-            name,
-            gid,
-            fields.next().unwrap_or_default().trim_end().split(','),
-        ))
+        Some((name, gid, fields.next().unwrap_or_default().trim_end().split(',')))
     })
 }
 
@@ -173,31 +153,13 @@ mod tests {
             ("short", user(50, 51, &[51], "short", "/")),
             // A number, though there is a user of that name.
             ("77", user(77, 0, &[0], "", "/")),
-            (
-                "nobody",
-                Err("there is no user \"nobody\" in /etc/passwd".to_owned()),
-            ),
-            (
-                "bad",
-                Err("there is no user \"bad\" in /etc/passwd".to_owned()),
-            ),
+            ("nobody", Err("there is no user \"nobody\" in /etc/passwd".to_owned())),
+            ("bad", Err("there is no user \"bad\" in /etc/passwd".to_owned())),
             ("", Err("there is no user \"\" in /etc/passwd".to_owned())),
-            (
-                ":adm",
-                Err("there is no user \"\" in /etc/passwd".to_owned()),
-            ),
-            (
-                "-1",
-                Err("there is no user \"-1\" in /etc/passwd".to_owned()),
-            ),
-            (
-                "4294967295",
-                Err("there is no user \"4294967295\" in /etc/passwd".to_owned()),
-            ),
-            (
-                "www:none",
-                Err("there is no group \"none\" in /etc/group".to_owned()),
-            ),
+            (":adm", Err("there is no user \"\" in /etc/passwd".to_owned())),
+            ("-1", Err("there is no user \"-1\" in /etc/passwd".to_owned())),
+            ("4294967295", Err("there is no user \"4294967295\" in /etc/passwd".to_owned())),
+            ("www:none", Err("there is no group \"none\" in /etc/group".to_owned())),
         ] {
             assert_eq!(find(text, PASSWD, GROUP), want, "{text:?}");
         }

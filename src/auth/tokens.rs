@@ -137,9 +137,10 @@ impl Tokens {
         let mut kept = slot.kept.write().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
             Some(token) if token.value == *value => {
-                let again = flight.dropped.as_ref().is_some_and(|(dropped, at)| {
-                    dropped == value && now.saturating_sub(*at) < AGAIN
-                });
+                let again = flight
+                    .dropped
+                    .as_ref()
+                    .is_some_and(|(dropped, at)| dropped == value && now.saturating_sub(*at) < AGAIN);
                 if again {
                     return false;
                 }
@@ -215,33 +216,24 @@ impl TokenCache {
         // A panic must not leave the others waiting.
         let token = catch_unwind(AssertUnwindSafe(|| (self.fetch)(audience)))
             .unwrap_or_else(|_| Err("the fetch of a token broke off".to_owned()))?;
-        let end = jwt::end(token.expose())
-            .map_err(|why| format!("the metadata server's token for {audience} {why}"))?;
+        let end =
+            jwt::end(token.expose()).map_err(|why| format!("the metadata server's token for {audience} {why}"))?;
         let now = self.later(asked);
         if end <= now.wall + MARGIN {
             let ends = match now.wall.checked_sub(end) {
                 Some(ago) => format!("ended {ago} s ago"),
                 None => format!("ends within {MARGIN} s"),
             };
-            return Err(format!(
-                "the metadata server's token for {audience} {ends} by this clock"
-            ));
+            return Err(format!("the metadata server's token for {audience} {ends} by this clock"));
         }
         if let Some(account) = jwt::account(token.expose()) {
             let _ = self.account.set(account);
         }
-        Ok(Token {
-            value: header_value(&token),
-            end,
-            down: now.up.saturating_add(LONGEST.min(end - now.wall)),
-        })
+        Ok(Token { value: header_value(&token), end, down: now.up.saturating_add(LONGEST.min(end - now.wall)) })
     }
 
     fn now(&self, wall: u64) -> Now {
-        Now {
-            wall,
-            up: (self.uptime)(),
-        }
+        Now { wall, up: (self.uptime)() }
     }
 
     /// The wall clock as a caller saw it, walking on while it waits.
@@ -275,10 +267,7 @@ struct Token {
 impl Token {
     /// Seconds until its end, by the clock that says less.
     fn left(&self, now: Now) -> u64 {
-        let (by_wall, by_up) = (
-            self.end.saturating_sub(now.wall),
-            self.down.saturating_sub(now.up),
-        );
+        let (by_wall, by_up) = (self.end.saturating_sub(now.wall), self.down.saturating_sub(now.up));
         by_wall.min(by_up)
     }
 }
@@ -324,9 +313,7 @@ impl CacheEntry {
     /// hammered, and one that repeats itself is no loop.
     fn take_off(&self, now: Now) -> bool {
         let mut flight = self.flight();
-        let early = flight
-            .landed_at
-            .is_some_and(|at| now.up.saturating_sub(at) < AGAIN);
+        let early = flight.landed_at.is_some_and(|at| now.up.saturating_sub(at) < AGAIN);
         if flight.up || early {
             return false;
         }
@@ -372,10 +359,7 @@ impl CacheEntry {
             let awaited = flight.landings + 1;
             flight.waiting += 1;
             while flight.landings < awaited {
-                flight = self
-                    .landed
-                    .wait(flight)
-                    .unwrap_or_else(PoisonError::into_inner);
+                flight = self.landed.wait(flight).unwrap_or_else(PoisonError::into_inner);
             }
             flight.waiting -= 1;
             // A failure is not kept, but it is the answer of all who waited
@@ -394,10 +378,7 @@ fn renew(shelf: &Arc<TokenCache>, slot: &Arc<CacheEntry>, audience: &str, now: N
         move || {
             let outcome = shelf.get(&audience, now);
             match &outcome {
-                Ok(token) => debug!(
-                    "tokens: {audience}: renewed, good for {} s",
-                    token.end - now.wall
-                ),
+                Ok(token) => debug!("tokens: {audience}: renewed, good for {} s", token.end - now.wall),
                 Err(why) => warn!("tokens: {audience}: not renewed: {why}; the old one is used"),
             }
             slot.land(outcome, shelf.later(now));

@@ -43,12 +43,7 @@ impl Flag {
     }
 }
 
-pub const HELP: Flag = Flag {
-    name: "help",
-    kind: Kind::Help,
-    default: "",
-    about: "print this and exit",
-};
+pub const HELP: Flag = Flag { name: "help", kind: Kind::Help, default: "", about: "print this and exit" };
 
 /// All flags, in the order of `-help`.
 pub static FLAGS: [Flag; 24] = [
@@ -153,8 +148,7 @@ pub static FLAGS: [Flag; 24] = [
     Flag {
         name: "gcp_project_number",
         kind: Kind::Value("NUMBER", |args, text| {
-            args.gcp_project_number =
-                checked(text, service::is_project_number, "a project's number")?;
+            args.gcp_project_number = checked(text, service::is_project_number, "a project's number")?;
             Ok(())
         }),
         default: "",
@@ -190,10 +184,8 @@ pub static FLAGS: [Flag; 24] = [
     Flag {
         name: "ndots",
         kind: Kind::Value("N", |args, text| {
-            args.ndots = number(text)
-                .ok()
-                .filter(|ndots| (1..=15).contains(ndots))
-                .ok_or("expected a number from 1 to 15")?;
+            args.ndots =
+                number(text).ok().filter(|ndots| (1..=15).contains(ndots)).ok_or("expected a number from 1 to 15")?;
             Ok(())
         }),
         default: "3",
@@ -267,29 +259,14 @@ pub static FLAGS: [Flag; 24] = [
         default: "",
         about: "for tests: every service is at this address",
     },
-    Flag {
-        name: "version",
-        kind: Kind::Version,
-        default: "",
-        about: "print version and commit and exit",
-    },
+    Flag { name: "version", kind: Kind::Version, default: "", about: "print version and commit and exit" },
     HELP,
 ];
 
 /// The Go program's logging flags: taken, so that its Dockerfiles work.
 pub fn ignored(name: &str) -> Option<&'static Flag> {
-    static SWITCH: Flag = Flag {
-        name: "",
-        kind: Kind::Ignored,
-        default: "",
-        about: "",
-    };
-    static VALUE: Flag = Flag {
-        name: "",
-        kind: Kind::Value("anything", |_, _| Ok(())),
-        default: "",
-        about: "",
-    };
+    static SWITCH: Flag = Flag { name: "", kind: Kind::Ignored, default: "", about: "" };
+    static VALUE: Flag = Flag { name: "", kind: Kind::Value("anything", |_, _| Ok(())), default: "", about: "" };
     if IGNORED_SWITCHES.contains(&name) {
         Some(&SWITCH)
     } else if IGNORED_VALUES.contains(&name) {
@@ -314,19 +291,7 @@ pub fn closest(name: &str) -> Option<&'static str> {
     (distance(&nearest) <= most).then_some(nearest)
 }
 
-pub const IGNORED_SWITCHES: [&str; 6] = [
-    "logtostderr",
-    "alsologtostderr",
-    "skip_headers",
-    "skip_log_headers",
-    "add_dir_header",
-    "one_output",
-];
-pub const IGNORED_VALUES: [&str; 6] = [
-    "stderrthreshold",
-    "vmodule",
-    "log_dir",
-    "log_file",
-    "log_file_max_size",
-    "log_backtrace_at",
-];
+pub const IGNORED_SWITCHES: [&str; 6] =
+    ["logtostderr", "alsologtostderr", "skip_headers", "skip_log_headers", "add_dir_header", "one_output"];
+pub const IGNORED_VALUES: [&str; 6] =
+    ["stderrthreshold", "vmodule", "log_dir", "log_file", "log_file_max_size", "log_backtrace_at"];

@@ -26,9 +26,7 @@ pub fn some(text: &str) -> Option<String> {
 /// that its reader refuses it: it may be a variable that was never set.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
     let text = Some(text).filter(|text| !text.trim().is_empty());
-    text.into_iter()
-        .flat_map(|text| text.split(','))
-        .map(str::trim)
+    text.into_iter().flat_map(|text| text.split(',')).map(str::trim)
 }
 
 /// The host of `-check`'s word, which may be typed as a URL; `None` of an empty
@@ -42,9 +40,7 @@ pub fn host(text: &str) -> Result<Option<String>, String> {
         Some((host, _)) if is_url => host,
         Some(("", _)) => "",
         Some((host, _)) => {
-            return Err(format!(
-                "-check takes a name, which {text:?} is not; try -check {host}"
-            ));
+            return Err(format!("-check takes a name, which {text:?} is not; try -check {host}"));
         }
     };
     match host {
@@ -91,20 +87,15 @@ pub fn dns_name(text: &str) -> Result<String, String> {
             (1..=63).contains(&label.len())
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         });
-    fits.then_some(name)
-        .ok_or_else(|| format!("{text:?} is no DNS name"))
+    fits.then_some(name).ok_or_else(|| format!("{text:?} is no DNS name"))
 }
 
 /// `10.0.0.1`, `10.0.0.1:5353`, `fd00::1`, `fe80::1%eth0`, `[fe80::1%eth0]:5353`.
 pub fn nameserver(text: &str) -> Result<SocketAddr, String> {
     let wrong = || format!("{text:?} is neither IP nor IP:PORT");
-    let bracketed = text
-        .strip_prefix('[')
-        .and_then(|text| text.rsplit_once("]:"));
+    let bracketed = text.strip_prefix('[').and_then(|text| text.rsplit_once("]:"));
     let (ip, port) = match (bracketed, text.split_once(':')) {
         (Some((ip, port)), _) if ip.contains(':') => (ip, port),
         (None, Some((ip, port))) if ip.contains('.') => (ip, port),
@@ -116,18 +107,14 @@ pub fn nameserver(text: &str) -> Result<SocketAddr, String> {
     // Comments are for a file.
     let nameserver = Nameserver::parse(ip).filter(|_| !ip.contains(['#', ';']));
     let (port, nameserver) = port.zip(nameserver).ok_or_else(wrong)?;
-    let mut address = nameserver
-        .address()
-        .map_err(|why| format!("{text:?}: {why}"))?;
+    let mut address = nameserver.address().map_err(|why| format!("{text:?}: {why}"))?;
     address.set_port(port);
     Ok(address)
 }
 
 /// `NAME=URL[,audience=AUD]`.
 pub fn route(text: &str) -> Result<Route, String> {
-    let (name, target) = text
-        .split_once('=')
-        .ok_or("expected NAME=URL[,audience=AUD]")?;
+    let (name, target) = text.split_once('=').ok_or("expected NAME=URL[,audience=AUD]")?;
     let name = dns_name(name)?;
     if service::RESERVED.contains(&name.as_str()) {
         return Err(format!("the name {name:?} has a meaning of its own"));
@@ -138,9 +125,7 @@ pub fn route(text: &str) -> Result<Route, String> {
             Some("") => return Err("the audience is empty".to_owned()),
             Some(audience) => (url, Some(audience)),
             None => {
-                return Err(format!(
-                    "got {option:?} after the URL; expected audience=AUD"
-                ));
+                return Err(format!("got {option:?} after the URL; expected audience=AUD"));
             }
         },
         None => (target, None),
@@ -154,21 +139,14 @@ pub fn route(text: &str) -> Result<Route, String> {
     };
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     if authority.contains(['/', '?', '#']) {
-        return Err(format!(
-            "{url:?} has a path; a route names a host, the request brings the path"
-        ));
+        return Err(format!("{url:?} has a path; a route names a host, the request brings the path"));
     }
     let (host, port) = host_and_port(authority, if tls { 443 } else { 80 })
         .ok_or_else(|| format!("{url:?} holds no HOST or HOST:PORT"))?;
-    let loopback = host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback());
+    let loopback =
+        host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     if !tls && !loopback {
-        return Err(format!(
-            "{url:?} is not encrypted, which only loopback may be; write https://"
-        ));
+        return Err(format!("{url:?} is not encrypted, which only loopback may be; write https://"));
     }
     let audience = match audience {
         Some("none") => None,
@@ -176,13 +154,7 @@ pub fn route(text: &str) -> Result<Route, String> {
         // A neighbour on loopback, as a sidecar is, has no use for a token.
         None => tls.then(|| format!("https://{host}")),
     };
-    Ok(Route {
-        name,
-        tls,
-        host,
-        port,
-        audience,
-    })
+    Ok(Route { name, tls, host, port, audience })
 }
 
 fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {

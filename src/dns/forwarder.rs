@@ -173,9 +173,7 @@ impl Forwarder {
         };
         match inbox.receive(&upstream.socket) {
             // The socket is connected: the kernel lets only its nameserver in.
-            Ok(_) => inbox
-                .iter()
-                .for_each(|(answer, _)| self.take(number, answer, now)),
+            Ok(_) => inbox.iter().for_each(|(answer, _)| self.take(number, answer, now)),
             Err(err) => self.socket_failed(number, &err, now),
         }
     }
@@ -211,9 +209,7 @@ impl Forwarder {
 
     /// An answer that came by a socket.
     fn take(&mut self, number: usize, answer: &[u8], now: Instant) {
-        let (Some(&[high, low]), Some(upstream)) =
-            (answer.first_chunk(), self.upstreams.get(number))
-        else {
+        let (Some(&[high, low]), Some(upstream)) = (answer.first_chunk(), self.upstreams.get(number)) else {
             return;
         };
         let server = upstream.server;
@@ -276,10 +272,7 @@ impl Forwarder {
         let number = match self.upstreams.pick(server, at, now) {
             Ok(number) => number,
             Err(err) => {
-                debug!(
-                    "dns: cannot ask nameserver {}: {err}",
-                    self.nameservers.address(server)
-                );
+                debug!("dns: cannot ask nameserver {}: {err}", self.nameservers.address(server));
                 self.nameservers.note_failure(server, &err);
                 self.probe_later(server, now);
                 return false;
@@ -289,8 +282,7 @@ impl Forwarder {
         // Put last, also if it was there: the last is the one waited for.
         let place = flight.asked.iter().position(|&asked| asked == number);
         place.map(|place| flight.asked.remove(place));
-        self.upstreams
-            .send(number, flight.id, &flight.query, place.is_none());
+        self.upstreams.send(number, flight.id, &flight.query, place.is_none());
         flight.asked.push(number);
         true
     }
@@ -306,9 +298,7 @@ impl Forwarder {
             if self.flights[index].order.first() == Some(&server) {
                 continue;
             }
-            let due = *self.servers[server]
-                .probe_at
-                .get_or_insert(now + self.patience.silent);
+            let due = *self.servers[server].probe_at.get_or_insert(now + self.patience.silent);
             if due <= now {
                 self.servers[server].probe_at = Some(now + self.patience.silent);
                 self.ask_server(index, server, now);
@@ -333,9 +323,7 @@ impl Forwarder {
     }
 
     fn probe_later(&mut self, server: usize, now: Instant) {
-        self.servers[server]
-            .probe_at
-            .get_or_insert(now + self.patience.silent);
+        self.servers[server].probe_at.get_or_insert(now + self.patience.silent);
     }
 
     /// The kernel says that nobody is there, or that there is no way.
@@ -344,10 +332,7 @@ impl Forwarder {
             return;
         };
         let server = upstream.server;
-        debug!(
-            "dns: nameserver {}: {err}",
-            self.nameservers.address(server)
-        );
+        debug!("dns: nameserver {}: {err}", self.nameservers.address(server));
         self.nameservers.note_failure(server, err);
         self.probe_later(server, now);
         self.upstreams.retire(number);

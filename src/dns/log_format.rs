@@ -34,11 +34,7 @@ impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reply::Answer { v4, v6 } => {
-                let found: Vec<IpAddr> = v4
-                    .iter()
-                    .map(|&ip| ip.into())
-                    .chain(v6.map(IpAddr::from))
-                    .collect();
+                let found: Vec<IpAddr> = v4.iter().map(|&ip| ip.into()).chain(v6.map(IpAddr::from)).collect();
                 f.write_str(&addresses(&found))
             }
             Reply::NxDomain { .. } => f.write_str("no such name"),
@@ -65,10 +61,7 @@ mod tests {
         for (kind, want) in [(1, "A"), (28, "AAAA"), (65, "HTTPS"), (123, "TYPE123")] {
             assert_eq!(RecordType(kind).to_string(), want);
         }
-        let both = Reply::Answer {
-            v4: Some(Ipv4Addr::LOCALHOST),
-            v6: Some(Ipv6Addr::LOCALHOST),
-        };
+        let both = Reply::Answer { v4: Some(Ipv4Addr::LOCALHOST), v6: Some(Ipv6Addr::LOCALHOST) };
         assert_eq!(both.to_string(), "127.0.0.1 ::1");
         let none = Reply::NxDomain { apex: 12 };
         assert_eq!(none.to_string(), "no such name");

@@ -63,13 +63,7 @@ pub fn read(wire: &[u8]) -> Read<'_> {
     if response::opts(wire, end).nth(1).is_some() {
         return Read::Bad(FORMERR);
     }
-    Read::Query(Query {
-        wire,
-        name,
-        kind,
-        class,
-        end,
-    })
+    Read::Query(Query { wire, name, kind, class, end })
 }
 
 /// Appends the reply to something that is no query we take, with its question
@@ -92,10 +86,7 @@ pub fn refuse(wire: &[u8], code: u8, out: &mut Vec<u8>) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
     /// These addresses, one of them at least.
-    Answer {
-        v4: Option<Ipv4Addr>,
-        v6: Option<Ipv6Addr>,
-    },
+    Answer { v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr> },
     /// There is no such name in the zone that is the last `apex` characters of it.
     NxDomain { apex: usize },
     /// There is such a name, but nothing of this type; `apex` as above.
@@ -183,9 +174,7 @@ pub fn question(id: u16, name: &str, kind: u16) -> Vec<u8> {
 pub fn can_be_asked(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     (1..=253).contains(&name.len())
-        && name.split('.').all(|label| {
-            (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_graphic())
-        })
+        && name.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_graphic()))
 }
 
 /// Header and question of a reply; counts come with [`end`].

@@ -109,10 +109,7 @@ impl Nameservers {
         }
         // The log says it once.
         let kind = RecordType(kind);
-        warn!(
-            "dns: nameserver {} did not answer {kind} of {name}",
-            self.addresses[server]
-        );
+        warn!("dns: nameserver {} did not answer {kind} of {name}", self.addresses[server]);
         false
     }
 
@@ -139,9 +136,7 @@ impl Nameservers {
 
 /// Whether one of our `own` sockets is at this address.
 pub fn is_own(address: SocketAddr, own: &[SocketAddr]) -> bool {
-    own.iter().any(|own| {
-        own.port() == address.port() && (own.ip() == address.ip() || address.ip().is_unspecified())
-    })
+    own.iter().any(|own| own.port() == address.port() && (own.ip() == address.ip() || address.ip().is_unspecified()))
 }
 
 /// How long to wait for the nameservers.
@@ -162,11 +157,7 @@ impl Patience {
     pub fn within(timeout: Duration) -> Patience {
         let most = Patience::default();
         let all = most.all.min(timeout * 9 / 10);
-        Patience {
-            first: most.first.min(all * 4 / 9),
-            all,
-            ..most
-        }
+        Patience { first: most.first.min(all * 4 / 9), all, ..most }
     }
 
     /// For the `turn`th of `count` turns: after the first the rest is shared,
@@ -184,11 +175,7 @@ impl Patience {
 
 impl Default for Patience {
     fn default() -> Patience {
-        Patience {
-            first: Duration::from_secs(2),
-            all: Duration::from_millis(4500),
-            silent: Duration::from_secs(30),
-        }
+        Patience { first: Duration::from_secs(2), all: Duration::from_millis(4500), silent: Duration::from_secs(30) }
     }
 }
 
@@ -234,13 +221,8 @@ mod tests {
 
     #[test]
     fn an_answer_while_the_resolver_still_waits() {
-        for (timeout, first, all) in [
-            (1, 400, 900),
-            (2, 800, 1800),
-            (4, 1600, 3600),
-            (5, 2000, 4500),
-            (30, 2000, 4500),
-        ] {
+        for (timeout, first, all) in [(1, 400, 900), (2, 800, 1800), (4, 1600, 3600), (5, 2000, 4500), (30, 2000, 4500)]
+        {
             let patience = Patience::within(Duration::from_secs(timeout));
             let got = (patience.first.as_millis(), patience.all.as_millis());
             assert_eq!(got, (first, all), "timeout:{timeout}");
@@ -248,10 +230,7 @@ mod tests {
             for count in 2..=10 {
                 let turns = (0..count).map(|turn| patience.for_turn(turn, count));
                 let sum: Duration = turns.sum();
-                assert!(
-                    sum < Duration::from_secs(timeout),
-                    "{count} of timeout:{timeout}"
-                );
+                assert!(sum < Duration::from_secs(timeout), "{count} of timeout:{timeout}");
             }
         }
     }

@@ -97,11 +97,7 @@ impl Resolver {
     }
 
     fn patient(nameservers: Arc<Nameservers>, patience: Patience) -> Resolver {
-        Resolver {
-            nameservers,
-            patience,
-            known: Mutex::default(),
-        }
+        Resolver { nameservers, patience, known: Mutex::default() }
     }
 
     /// The addresses to try for `host`, in this order; blocks while asking.
@@ -128,9 +124,7 @@ impl Resolver {
     pub fn resolve_v6(&self, host: &str, port: u16, context: &mut dyn Context) -> Vec<SocketAddr> {
         let addresses = match literal(host) {
             Some(_) => Vec::new(),
-            None => self
-                .addresses(host, Families::V6, SystemTime::now(), context)
-                .unwrap_or_default(),
+            None => self.addresses(host, Families::V6, SystemTime::now(), context).unwrap_or_default(),
         };
         addresses.into_iter().map(|ip| (ip, port).into()).collect()
     }
@@ -173,16 +167,8 @@ impl Resolver {
             return outcome;
         }
         // From here on this thread looks the name up for all that wait.
-        let mut end = EndOfLookup {
-            slot: &slot,
-            last: None,
-        };
-        let mut lookup = Lookup {
-            resolver: self,
-            name: &name,
-            begun: Instant::now(),
-            context,
-        };
+        let mut end = EndOfLookup { slot: &slot, last: None };
+        let mut lookup = Lookup { resolver: self, name: &name, begun: Instant::now(), context };
         let looked_up = match kinds {
             Families::Usual => lookup.usual(),
             Families::V6 => lookup.follow(AAAA),
@@ -344,11 +330,7 @@ impl Lookup<'_> {
 
     /// One question, to the nameservers in turn.
     fn ask(&mut self, current: &str, kind: u16) -> Result<Vec<u8>, ResolveError> {
-        let Resolver {
-            nameservers,
-            patience,
-            ..
-        } = self.resolver;
+        let Resolver { nameservers, patience, .. } = self.resolver;
         let mut order = nameservers.order();
         match order[..] {
             [] => return Err(ResolveError::NoNameserver(self.name.to_owned())),
@@ -391,16 +373,13 @@ impl Lookup<'_> {
 
 /// What needs no nameserver: addresses themselves, and this machine.
 fn literal(host: &str) -> Option<Vec<IpAddr>> {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if let Ok(ip) = bare.unwrap_or(host).parse() {
         return Some(vec![ip]);
     }
     let name = host.strip_suffix('.').unwrap_or(host);
     // RFC 6761, section 6.3.
-    name.eq_ignore_ascii_case("localhost")
-        .then(|| vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])
+    name.eq_ignore_ascii_case("localhost").then(|| vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])
 }
 
 impl fmt::Display for ResolveError {

@@ -80,9 +80,8 @@ impl UpstreamSockets {
         }
         let place = self.random.below(POOL);
         if let Some(number) = self.pools[server].places[place] {
-            let is_usable = |upstream: &mut UpstreamSocket| {
-                upstream.queries < SOCKET_QUERIES && now < upstream.opened + SOCKET_AGE
-            };
+            let is_usable =
+                |upstream: &mut UpstreamSocket| upstream.queries < SOCKET_QUERIES && now < upstream.opened + SOCKET_AGE;
             if self.get(number).is_some_and(is_usable) {
                 self.pools[server].current = Some(number);
                 return Ok(number);

@@ -68,12 +68,7 @@ struct Connection {
 
 impl Connection {
     fn new(tcp: TcpStream) -> Connection {
-        Connection {
-            tcp,
-            writing: Mutex::default(),
-            pending: AtomicUsize::new(0),
-            last: Mutex::new(Instant::now()),
-        }
+        Connection { tcp, writing: Mutex::default(), pending: AtomicUsize::new(0), last: Mutex::new(Instant::now()) }
     }
 
     /// Sends the client a message; where that fails half of it may be out, and
@@ -98,10 +93,7 @@ impl Admitted {
     /// One more of them. At the limit it takes the place of the one that has
     /// been idle for longest (RFC 7766, section 6.2.3, lets a server close it);
     /// `None` where all wait for answers.
-    fn new(
-        connection: &Arc<Connection>,
-        open: &Arc<Mutex<Vec<Arc<Connection>>>>,
-    ) -> Option<Admitted> {
+    fn new(connection: &Arc<Connection>, open: &Arc<Mutex<Vec<Arc<Connection>>>>) -> Option<Admitted> {
         let mut others = lock(open);
         if others.len() >= MOST {
             let idle = |&at: &usize| others[at].pending.load(Ordering::Relaxed) == 0;
@@ -111,10 +103,7 @@ impl Admitted {
             others.swap_remove(longest).close();
         }
         others.push(Arc::clone(connection));
-        Some(Admitted {
-            connection: Arc::clone(connection),
-            open: Arc::clone(open),
-        })
+        Some(Admitted { connection: Arc::clone(connection), open: Arc::clone(open) })
     }
 }
 
@@ -145,11 +134,7 @@ fn answer_at_once(client: &TcpStream, house: &ServerContext) -> io::Result<()> {
 }
 
 /// Answers queries until the client is done with them.
-fn converse(
-    connection: &Arc<Connection>,
-    house: &Arc<ServerContext>,
-    queries: &Arc<AtomicUsize>,
-) -> io::Result<()> {
+fn converse(connection: &Arc<Connection>, house: &Arc<ServerContext>, queries: &Arc<AtomicUsize>) -> io::Result<()> {
     let client = &connection.tcp;
     // Accepted sockets do not inherit it on Linux, but to say so costs nothing.
     client.set_nonblocking(false)?;
@@ -195,9 +180,7 @@ fn start_to_pass_on(
         pass_on(&wire, otherwise, &house, &pending.0);
         drop((pending, counted));
     };
-    spawn(work)
-        .inspect_err(|err| warn!("dns: no thread for a query: {err}; sent SERVFAIL"))
-        .is_ok()
+    spawn(work).inspect_err(|err| warn!("dns: no thread for a query: {err}; sent SERVFAIL")).is_ok()
 }
 
 /// Asks the nameservers, and gives the client what they say, or what that

@@ -18,11 +18,7 @@ struct Server {
 const LONG: Duration = Duration::from_secs(60);
 
 fn config(nameservers: &[SocketAddr]) -> DnsConfig {
-    DnsConfig {
-        nameservers: nameservers.to_vec(),
-        search: vec!["c.proj.internal".to_owned()],
-        timeout: LONG,
-    }
+    DnsConfig { nameservers: nameservers.to_vec(), search: vec!["c.proj.internal".to_owned()], timeout: LONG }
 }
 
 fn start(nameservers: &[SocketAddr], first: Duration) -> Server {
@@ -32,36 +28,18 @@ fn start(nameservers: &[SocketAddr], first: Duration) -> Server {
 }
 
 fn serve(sockets: Sockets, config: DnsConfig, first: Duration) -> Server {
-    let patience = Patience {
-        first,
-        all: first * 2,
-        silent: LONG,
-    };
+    let patience = Patience { first, all: first * 2, silent: LONG };
     serve_with(sockets, config, patience)
 }
 
 fn serve_with(sockets: Sockets, config: DnsConfig, patience: Patience) -> Server {
     let server = Server {
-        udp: sockets
-            .udp
-            .iter()
-            .map(|s| s.local_addr().unwrap())
-            .collect(),
+        udp: sockets.udp.iter().map(|s| s.local_addr().unwrap()).collect(),
         tcp: sockets.tcp[0].local_addr().unwrap(),
     };
-    let names = Names {
-        zone: "run.internal".to_owned(),
-        routes: Vec::new(),
-        only: None,
-    };
+    let names = Names { zone: "run.internal".to_owned(), routes: Vec::new(), only: None };
     let nameservers = Arc::new(Nameservers::new(&config.nameservers, &sockets.own()));
-    let house = ServerContext {
-        names,
-        config: Arc::new(config),
-        ipv6: true,
-        nameservers,
-        patience,
-    };
+    let house = ServerContext { names, config: Arc::new(config), ipv6: true, nameservers, patience };
     thread::spawn(move || sockets.serve(house));
     server
 }
@@ -188,14 +166,8 @@ fn only_the_answer_is_taken_and_once() {
     let other_id = [heard[0], heard[1] ^ 1];
     stranger.tell(&right, from);
     upstream.tell(&with_id(&right, &other_id), from);
-    upstream.tell(
-        &with_id(&answer(&question(0, "example.org", A), &[]), &heard),
-        from,
-    );
-    upstream.tell(
-        &with_id(&answer(&question(0, "example.com", 28), &[]), &heard),
-        from,
-    );
+    upstream.tell(&with_id(&answer(&question(0, "example.org", A), &[]), &heard), from);
+    upstream.tell(&with_id(&answer(&question(0, "example.com", 28), &[]), &heard), from);
     upstream.tell(&heard, from);
     for cut in [0, 1, 2, 5, 12, 20, asked.len() - 1] {
         upstream.tell(&right[..cut], from);
@@ -276,11 +248,7 @@ fn of_too_many_the_oldest_goes() {
 #[test]
 fn we_do_not_ask_ourselves() {
     let sockets = bind(0).unwrap();
-    let own: Vec<_> = sockets
-        .udp
-        .iter()
-        .map(|s| s.local_addr().unwrap())
-        .collect();
+    let own: Vec<_> = sockets.udp.iter().map(|s| s.local_addr().unwrap()).collect();
     let server = serve(sockets, config(&own), LONG);
     let client = Peer::client(&server);
     client.ask(&question(1, "example.com", A));

@@ -86,10 +86,7 @@ impl Zones<'_> {
 
 fn metadata(kind: u16, apex: usize) -> Reply {
     match kind {
-        A | ANY => Reply::Answer {
-            v4: Some(METADATA_SERVER),
-            v6: None,
-        },
+        A | ANY => Reply::Answer { v4: Some(METADATA_SERVER), v6: None },
         _ => Reply::Empty { apex },
     }
 }

@@ -20,13 +20,7 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     let format = LOGGER.get().map_or(Format::Text, |logger| logger.format);
     let thread = thread::current();
     let sentence = sentence(thread.name(), info.location(), info.payload());
-    let line = line(
-        format,
-        Level::Error.into(),
-        &sentence,
-        None,
-        SystemTime::now(),
-    );
+    let line = line(format, Level::Error.into(), &sentence, None, SystemTime::now());
     // It may be this thread that holds the lock; then nothing is said.
     for _ in 0..TRIES {
         if let Some(mut stderr) = try_lock_stderr() {
@@ -41,11 +35,7 @@ fn log_panic(info: &PanicHookInfo<'_>) {
 
 /// Where it was, and what only where that is a fixed phrase: a formatted
 /// message may quote the text at hand, which may be a token.
-fn sentence(
-    thread: Option<&str>,
-    location: Option<&impl Display>,
-    payload: &(dyn Any + Send),
-) -> String {
+fn sentence(thread: Option<&str>, location: Option<&impl Display>, payload: &(dyn Any + Send)) -> String {
     let mut sentence = "a bug: a panic".to_owned();
     if let Some(thread) = thread {
         sentence += &format!(" of thread {thread:?}");
@@ -78,10 +68,7 @@ mod tests {
                 Box::new("byte index 1 is not in `eyJ.eyJ.sig`".to_owned()),
                 "a bug: a panic of thread \"http\" at src/x.rs:1:2",
             ),
-            (
-                Box::new(7),
-                "a bug: a panic of thread \"http\" at src/x.rs:1:2",
-            ),
+            (Box::new(7), "a bug: a panic of thread \"http\" at src/x.rs:1:2"),
         ] {
             let got = sentence(Some("http"), Some(&"src/x.rs:1:2"), &*payload);
             assert_eq!(got, want);

@@ -47,10 +47,7 @@ impl Stderr {
             Way::Socket(file)
         } else if kind.is_fifo() || stderr.is_terminal() {
             let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-            let again = OpenOptions::new()
-                .write(true)
-                .custom_flags(flags)
-                .open("/proc/self/fd/2");
+            let again = OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/fd/2");
             match again {
                 Ok(again) => Way::Reopened(again),
                 Err(_) if kind.is_fifo() => match Splicer::new() {
@@ -62,11 +59,7 @@ impl Stderr {
         } else {
             Way::Plain(file)
         };
-        Some(Stderr {
-            way,
-            rest: Vec::new(),
-            dropped: 0,
-        })
+        Some(Stderr { way, rest: Vec::new(), dropped: 0 })
     }
 
     /// Writes a line, or drops it where stderr takes nothing for a moment. Once
@@ -150,11 +143,8 @@ impl Way {
 
     /// Waits until there is room, `patience` at most; whether there is.
     fn wait(&self, patience: Duration) -> bool {
-        let (Way::Plain(file)
-        | Way::Reopened(file)
-        | Way::Socket(file)
-        | Way::Spliced(file, _)
-        | Way::Shared(file)) = self;
+        let (Way::Plain(file) | Way::Reopened(file) | Way::Socket(file) | Way::Spliced(file, _) | Way::Shared(file)) =
+            self;
         let mut room = [PollFd::writable(file)];
         poll(&mut room, Some(patience)).is_ok() && room[0].is_ready()
     }
@@ -162,10 +152,7 @@ impl Way {
 
 /// Whether a sandbox lacks the call, or this use of it.
 fn has_no_splice(err: &io::Error) -> bool {
-    matches!(
-        err.kind(),
-        ErrorKind::InvalidInput | ErrorKind::PermissionDenied | ErrorKind::Unsupported
-    )
+    matches!(err.kind(), ErrorKind::InvalidInput | ErrorKind::PermissionDenied | ErrorKind::Unsupported)
 }
 
 /// What a line waits for a reader that is busy: longer than a reader on a

@@ -109,15 +109,10 @@ impl Client {
             return Err(Error::NotHttp(what.to_owned()));
         }
         let flavor = headers.get("metadata-flavor");
-        let flavored =
-            flavor.is_some_and(|flavor| flavor.as_bytes().eq_ignore_ascii_case(FLAVOR.as_bytes()));
+        let flavored = flavor.is_some_and(|flavor| flavor.as_bytes().eq_ignore_ascii_case(FLAVOR.as_bytes()));
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(MAX_BODY_LEN);
-        Ok(Response {
-            status,
-            flavored,
-            body: body.read_to_vec().map_err(|err| self.error(err))?,
-        })
+        Ok(Response { status, flavored, body: body.read_to_vec().map_err(|err| self.error(err))? })
     }
 
     fn not_a_host(&self) -> Error {
@@ -141,9 +136,7 @@ impl Client {
             },
             ureq::Error::BodyStalled => Error::Incomplete, // an end inside a chunk-size line
             ureq::Error::BodyExceedsLimit(limit) => Error::TooLarge(limit),
-            ureq::Error::LargeResponseHeader(..) => {
-                Error::NotHttp("a head larger than 64 KiB".to_owned())
-            }
+            ureq::Error::LargeResponseHeader(..) => Error::NotHttp("a head larger than 64 KiB".to_owned()),
             ureq::Error::BadUri(_) => self.not_a_host(),
             ureq::Error::Http(_) => Error::NotHttp("a head that cannot be read".to_owned()),
             other => Error::NotHttp(without_data(&other.to_string())),
@@ -172,16 +165,11 @@ impl fmt::Debug for Addresses {
 }
 
 impl UreqResolver for Addresses {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        _: &Config,
-        _: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+    fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let unresolved = |err| ureq::Error::Other(Box::new(Unresolved(err)));
         let text = uri.authority().map_or("", |authority| authority.as_str());
-        let authority = Authority::parse(text.as_bytes())
-            .map_err(|_| unresolved(ResolveError::NotAName(text.to_owned())))?;
+        let authority =
+            Authority::parse(text.as_bytes()).map_err(|_| unresolved(ResolveError::NotAName(text.to_owned())))?;
         let found = lookup(&self.0, authority.host, authority.port.unwrap_or(80));
         let mut addresses = self.empty();
         for address in found.map_err(unresolved)?.into_iter().take(MAX_ADDRESSES) {
@@ -207,9 +195,7 @@ fn listed(hosts: &str, name: &str) -> Option<IpAddr> {
         let (line, _) = line.split_once('#').unwrap_or((line, ""));
         let mut words = line.split_ascii_whitespace();
         let ip = words.next()?.parse().ok()?;
-        words
-            .any(|word| word.eq_ignore_ascii_case(name))
-            .then_some(ip)
+        words.any(|word| word.eq_ignore_ascii_case(name)).then_some(ip)
     })
 }
 
@@ -228,18 +214,15 @@ impl error::Error for Unresolved {}
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::NotAHost(host) => write!(
-                f,
-                "the metadata server is said to be at {host:?}, which is no host[:port]"
-            ),
+            Error::NotAHost(host) => {
+                write!(f, "the metadata server is said to be at {host:?}, which is no host[:port]")
+            }
             Error::Unresolved(err) => {
                 write!(f, "the metadata server's name has no address: {err}")
             }
             Error::TimedOut => f.write_str("the metadata server did not answer in time"),
             Error::Unreachable(err) => write!(f, "cannot reach the metadata server: {err}"),
-            Error::Incomplete => {
-                f.write_str("the metadata server closed before its answer was whole")
-            }
+            Error::Incomplete => f.write_str("the metadata server closed before its answer was whole"),
             Error::NotHttp(what) => write!(f, "the metadata server's answer is not HTTP: {what}"),
             Error::TooLarge(limit) => {
                 write!(f, "the metadata server's answer is over {limit} bytes")

@@ -38,10 +38,7 @@ fn nobody() -> Arc<Resolver> {
 }
 
 fn metadata(server: &Server) -> Metadata {
-    Metadata {
-        sleep: |_| (),
-        ..Metadata::new(server.host.clone(), nobody())
-    }
+    Metadata { sleep: |_| (), ..Metadata::new(server.host.clone(), nobody()) }
 }
 
 fn answer(status: u16, body: &str) -> Vec<u8> {
@@ -56,10 +53,7 @@ fn answer(status: u16, body: &str) -> Vec<u8> {
 #[test]
 fn one_request_gives_the_place() {
     let server = server(vec![answer(200, "projects/123456789012/regions/us-east1")]);
-    let want = Location {
-        region: "us-east1".to_owned(),
-        project: "123456789012".to_owned(),
-    };
+    let want = Location { region: "us-east1".to_owned(), project: "123456789012".to_owned() };
     assert_eq!(metadata(&server).place(), Ok(want));
     let request = server.requests.recv().unwrap().to_ascii_lowercase();
     for line in [
@@ -75,14 +69,8 @@ fn one_request_gives_the_place() {
 #[test]
 fn the_zone_is_asked_where_there_is_no_region() {
     for first in [answer(404, "no"), answer(200, "moon")] {
-        let server = server(vec![
-            first,
-            answer(200, "projects/42/zones/europe-west12-1\n"),
-        ]);
-        let want = Location {
-            region: "europe-west12".to_owned(),
-            project: "42".to_owned(),
-        };
+        let server = server(vec![first, answer(200, "projects/42/zones/europe-west12-1\n")]);
+        let want = Location { region: "europe-west12".to_owned(), project: "42".to_owned() };
         assert_eq!(metadata(&server).place(), Ok(want));
     }
 }
@@ -107,11 +95,7 @@ fn the_account() {
     let err = metadata.email().unwrap_err();
     assert_eq!(err, "the metadata server answered \"<html>\" for an email");
     let token = format!("eyJ{}", "x".repeat(200));
-    let server = self::server(vec![
-        answer(200, &token),
-        answer(404, ""),
-        answer(200, &token),
-    ]);
+    let server = self::server(vec![answer(200, &token), answer(404, ""), answer(200, &token)]);
     let metadata = self::metadata(&server);
     for err in [metadata.email().unwrap_err(), metadata.place().unwrap_err()] {
         assert!(err.contains("203 bytes of something else"), "{err}");
@@ -148,15 +132,9 @@ fn nobody_there() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let host = listener.local_addr().unwrap().to_string();
     drop(listener);
-    let metadata = Metadata {
-        sleep: |_| (),
-        ..Metadata::new(host, nobody())
-    };
+    let metadata = Metadata { sleep: |_| (), ..Metadata::new(host, nobody()) };
     let err = metadata.email().unwrap_err();
-    assert!(
-        err.starts_with("cannot reach the metadata server: "),
-        "{err}"
-    );
+    assert!(err.starts_with("cannot reach the metadata server: "), "{err}");
 }
 
 #[test]
@@ -178,10 +156,7 @@ fn final_answers_are_not_asked_for_again() {
     for (first, want) in [
         (answer(400, ""), "the metadata server answered 400 for"),
         (answer(403, ""), "the metadata server answered 403 for"),
-        (
-            answer(404, "secret"),
-            "the metadata server answered 404 for",
-        ),
+        (answer(404, "secret"), "the metadata server answered 404 for"),
         (answer(200, &huge), "is over 65536 bytes"),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nsecret".to_vec(),
@@ -194,11 +169,7 @@ fn final_answers_are_not_asked_for_again() {
             "the metadata server answered 302 for",
         ),
         (b"SSH-2.0-secret\r\n\r\n".to_vec(), "is not HTTP"),
-        (
-            b"HTTP/1.1 200 OK\r\nMetadata-Flavor: Google\r\nContent-Length: 2\r\n\r\n\xff\xfe"
-                .to_vec(),
-            "is no text",
-        ),
+        (b"HTTP/1.1 200 OK\r\nMetadata-Flavor: Google\r\nContent-Length: 2\r\n\r\n\xff\xfe".to_vec(), "is no text"),
     ] {
         let server = server(vec![first]);
         let err = metadata(&server).identity_token("https://x").unwrap_err();
@@ -221,9 +192,7 @@ fn places() {
         ("", None),
     ] {
         let got = place_of_region(text);
-        let got = got
-            .as_ref()
-            .map(|p| (p.project.as_str(), p.region.as_str()));
+        let got = got.as_ref().map(|p| (p.project.as_str(), p.region.as_str()));
         assert_eq!(got, want, "{text:?}");
     }
     for (text, want) in [
@@ -233,9 +202,7 @@ fn places() {
         ("projects/1/zones/", None),
     ] {
         let got = place_of_zone(text);
-        let got = got
-            .as_ref()
-            .map(|p| (p.project.as_str(), p.region.as_str()));
+        let got = got.as_ref().map(|p| (p.project.as_str(), p.region.as_str()));
         assert_eq!(got, want, "{text:?}");
     }
 }
@@ -245,10 +212,7 @@ fn silence_is_not_waited_for_without_end() {
     // The kernel accepts, and nobody ever answers.
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let metadata = |one_try, in_all| Metadata {
-        patience: Patience {
-            one_try: Duration::from_millis(one_try),
-            in_all: Duration::from_millis(in_all),
-        },
+        patience: Patience { one_try: Duration::from_millis(one_try), in_all: Duration::from_millis(in_all) },
         sleep: |_| (),
         ..Metadata::new(listener.local_addr().unwrap().to_string(), nobody())
     };

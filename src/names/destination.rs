@@ -81,11 +81,7 @@ impl LocationNeeds {
 
 impl Destination {
     /// The URL of a service, as seen from `place`.
-    pub fn of_service(
-        service: &Service,
-        place: &Location,
-        form: &UrlFormat,
-    ) -> Result<Destination, String> {
+    pub fn of_service(service: &Service, place: &Location, form: &UrlFormat) -> Result<Destination, String> {
         let region = known(service.region.as_ref(), &place.region, "region")?;
         let (end, domain) = match (form, &service.project) {
             // The hash is that of our own project: for a project that was
@@ -106,9 +102,7 @@ impl Destination {
         let name = &service.name;
         let length = tag.len() + name.len() + end.len();
         if length > 63 {
-            return Err(format!(
-                "\"{tag}{name}{end}\" has {length} characters; the first part of a host may have 63"
-            ));
+            return Err(format!("\"{tag}{name}{end}\" has {length} characters; the first part of a host may have 63"));
         }
         Ok(Destination {
             host: format!("{tag}{name}{end}.{domain}").to_ascii_lowercase(),
@@ -121,12 +115,7 @@ impl Destination {
 
     /// What the user said with `-route`.
     pub fn of_route(route: &Route) -> Destination {
-        Destination {
-            host: route.host.clone(),
-            port: route.port,
-            tls: route.tls,
-            audience: route.audience.clone(),
-        }
+        Destination { host: route.host.clone(), port: route.port, tls: route.tls, audience: route.audience.clone() }
     }
 
     /// The host as `Host` and `:authority` have it: with its port, unless the
@@ -144,11 +133,7 @@ impl Destination {
     }
 }
 
-fn known<'a>(
-    given: Option<&'a String>,
-    found: &'a String,
-    what: &str,
-) -> Result<&'a String, String> {
+fn known<'a>(given: Option<&'a String>, found: &'a String, what: &str) -> Result<&'a String, String> {
     let text = given.unwrap_or(found);
     match text.is_empty() {
         true => Err(format!("the {what} of this instance is not known")),

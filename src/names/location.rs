@@ -21,11 +21,7 @@ pub struct InstanceLocation {
 impl InstanceLocation {
     /// `given`: what flags say, empty where they say nothing.
     pub fn new(given: Location) -> InstanceLocation {
-        InstanceLocation {
-            given,
-            found: OnceLock::new(),
-            failure: Mutex::new(None),
-        }
+        InstanceLocation { given, found: OnceLock::new(), failure: Mutex::new(None) }
     }
 
     /// The project's number, empty while it is not known.
@@ -41,17 +37,14 @@ impl InstanceLocation {
     /// An error is the sentence of the metadata server's failure, and which
     /// flags do without it; the next call asks again.
     pub fn place(&self, needs: LocationNeeds, metadata: &Metadata) -> Result<&Location, String> {
-        let flags = match (
-            needs.region && self.given.region.is_empty(),
-            needs.project && self.given.project.is_empty(),
-        ) {
+        let flags = match (needs.region && self.given.region.is_empty(), needs.project && self.given.project.is_empty())
+        {
             (false, false) => return Ok(self.found.get().unwrap_or(&self.given)),
             (true, false) => "-gcp_region",
             (false, true) => "-gcp_project_number",
             (true, true) => "-gcp_region and -gcp_project_number",
         };
-        self.asked(metadata)
-            .map_err(|err| format!("{err}; check the metadata server, or give {flags}"))
+        self.asked(metadata).map_err(|err| format!("{err}; check the metadata server, or give {flags}"))
     }
 
     /// What the metadata server says, as far as flags do not.

@@ -95,9 +95,7 @@ pub fn is_region(text: &str) -> bool {
     words.len() < text.len()
         && text.len() <= 63
         && words.contains('-')
-        && words
-            .split('-')
-            .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()))
+        && words.split('-').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()))
 }
 
 /// A project's number, as the metadata server and deterministic URLs have it.
@@ -106,9 +104,7 @@ pub fn is_project_number(text: &str) -> bool {
 }
 
 fn is_label_tail(text: &str) -> bool {
-    text.bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !text.ends_with('-')
+    text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && !text.ends_with('-')
 }
 
 #[cfg(test)]
@@ -117,12 +113,7 @@ mod tests {
 
     fn service(tag: &str, name: &str, region: &str, project: &str) -> Option<Service> {
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        Some(Service {
-            tag: some(tag),
-            name: name.to_owned(),
-            region: some(region),
-            project: some(project),
-        })
+        Some(Service { tag: some(tag), name: name.to_owned(), region: some(region), project: some(project) })
     }
 
     #[test]
@@ -137,14 +128,8 @@ mod tests {
             ("hello.run.internal", service("", "hello", "", "")),
             ("Hello.Run.Internal.", service("", "hello", "", "")),
             ("hello.us-east1", service("", "hello", "us-east1", "")),
-            (
-                "hello.us-east1.123456789012",
-                service("", "hello", "us-east1", "123456789012"),
-            ),
-            (
-                "hello.us-east1.123456789012.run.internal",
-                service("", "hello", "us-east1", "123456789012"),
-            ),
+            ("hello.us-east1.123456789012", service("", "hello", "us-east1", "123456789012")),
+            ("hello.us-east1.123456789012.run.internal", service("", "hello", "us-east1", "123456789012")),
             ("canary---hello", service("canary", "hello", "", "")),
             (&long, service("", &long, "", "")),
             (&too_long, None),
@@ -173,11 +158,7 @@ mod tests {
             ("hello.us-east", None),
             ("h\u{e9}llo", None),
         ] {
-            assert_eq!(
-                Service::parse(&relative(text, "run.internal")),
-                want,
-                "{text:?}"
-            );
+            assert_eq!(Service::parse(&relative(text, "run.internal")), want, "{text:?}");
         }
     }
 

@@ -94,12 +94,7 @@ impl<'a> Authority<'a> {
         if host.is_empty() {
             return Err(AuthorityError::Empty);
         }
-        Ok(Authority {
-            text,
-            host,
-            port: read_port(port)?,
-            is_ipv6,
-        })
+        Ok(Authority { text, host, port: read_port(port)?, is_ipv6 })
     }
 }
 
@@ -126,19 +121,13 @@ mod tests {
     fn hosts_and_ports() {
         for (text, want) in [
             ("hello", Ok(("hello", None, false))),
-            (
-                "Hello.us-east1.42.",
-                Ok(("Hello.us-east1.42.", None, false)),
-            ),
+            ("Hello.us-east1.42.", Ok(("Hello.us-east1.42.", None, false))),
             ("my_db:8080", Ok(("my_db", Some(8080), false))),
             ("hello:", Ok(("hello", None, false))),
             ("hello:0080", Ok(("hello", Some(80), false))),
             ("127.0.0.1:65535", Ok(("127.0.0.1", Some(65535), false))),
             ("[::1]", Ok(("::1", None, true))),
-            (
-                "[::ffff:127.0.0.1]:80",
-                Ok(("::ffff:127.0.0.1", Some(80), true)),
-            ),
+            ("[::ffff:127.0.0.1]:80", Ok(("::ffff:127.0.0.1", Some(80), true))),
             ("", Err(AuthorityError::Empty)),
             (":80", Err(AuthorityError::Empty)),
             ("u@hello", Err(AuthorityError::UserInfo)),

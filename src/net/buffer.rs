@@ -16,11 +16,7 @@ pub struct Buffer {
 impl Buffer {
     /// One with bytes that were read already.
     pub fn new(first: Vec<u8>) -> Buffer {
-        Buffer {
-            end: first.len(),
-            buffer: first,
-            ..Buffer::default()
-        }
+        Buffer { end: first.len(), buffer: first, ..Buffer::default() }
     }
 
     /// All that is there.
@@ -48,10 +44,7 @@ impl Buffer {
     }
 
     /// One read, for as much as there is room; the room grows as it is used.
-    pub fn fill_by(
-        &mut self,
-        mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    pub fn fill_by(&mut self, mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -74,11 +67,7 @@ impl Buffer {
 
     /// Has `write` put bytes at the end, into `room` bytes at least; it says
     /// how many they are.
-    pub fn append_by<E>(
-        &mut self,
-        room: usize,
-        write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<(), E> {
+    pub fn append_by<E>(&mut self, room: usize, write: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<(), E> {
         lengthen(&mut self.buffer, self.end + room);
         self.end += write(&mut self.buffer[self.end..])?;
         Ok(())
@@ -125,20 +114,11 @@ mod tests {
 
     #[test]
     fn what_is_new_is_zeros() {
-        for (before, len, want) in [
-            (0, 0, 0),
-            (3, 3, 3),
-            (3, 1, 3),
-            (1, 4097, 4097),
-            (7, 20_000, 20_000),
-        ] {
+        for (before, len, want) in [(0, 0, 0), (3, 3, 3), (3, 1, 3), (1, 4097, 4097), (7, 20_000, 20_000)] {
             let mut buffer = vec![9; before];
             lengthen(&mut buffer, len);
             let new = &buffer[before..];
-            assert!(
-                buffer.len() == want && new.iter().all(|&b| b == 0),
-                "{before} to {len}"
-            );
+            assert!(buffer.len() == want && new.iter().all(|&b| b == 0), "{before} to {len}");
         }
     }
 }

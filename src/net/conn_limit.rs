@@ -105,11 +105,7 @@ impl ConnLimiter {
             waiting: AtomicUsize::new(0),
             wanting: AtomicUsize::new(0),
             epoch: Instant::now(),
-            state: Mutex::new(State {
-                connections: Vec::new(),
-                closing: 0,
-                warned: None,
-            }),
+            state: Mutex::new(State { connections: Vec::new(), closing: 0, warned: None }),
             changed: Condvar::new(),
             next_request: Condvar::new(),
         })
@@ -119,10 +115,7 @@ impl ConnLimiter {
     pub fn limit_memory(&self, memory: Memory) {
         let unchecked = memory.limit() / UNCHECKED_SHARE / BUSY_MEMORY;
         let unchecked = usize::try_from(unchecked).unwrap_or(usize::MAX);
-        let _ = self.memory.set(MemoryLimit {
-            memory,
-            unchecked: unchecked.max(MIN_BUSY),
-        });
+        let _ = self.memory.set(MemoryLimit { memory, unchecked: unchecked.max(MIN_BUSY) });
     }
 
     /// Takes a permit for an accepted connection.
@@ -153,10 +146,7 @@ impl ConnLimiter {
         });
         state.connections.push(Arc::clone(&connection));
         self.active.store(state.connections.len(), SeqCst);
-        Permit {
-            limiter: Arc::clone(self),
-            connection,
-        }
+        Permit { limiter: Arc::clone(self), connection }
     }
 
     /// Returns the number of connections that could be accepted now.
@@ -187,10 +177,7 @@ impl ConnLimiter {
 
     /// Whether there is room for one more connection, beside which requests still have memory.
     fn has_room(&self, state: &State) -> bool {
-        let for_requests = self
-            .memory
-            .get()
-            .map_or(0, |limit| limit.memory.limit() / UNCHECKED_SHARE);
+        let for_requests = self.memory.get().map_or(0, |limit| limit.memory.limit() / UNCHECKED_SHARE);
         state.connections.len() < self.max && self.has_memory(for_requests)
     }
 
@@ -307,9 +294,7 @@ impl State {
 impl Connection {
     /// Closes an idle connection, unless its request has come meanwhile. Its thread wakes with an end of input.
     fn close(&self, idle: u64) -> bool {
-        let closed = self
-            .closable_at
-            .compare_exchange(idle, CLOSED, SeqCst, SeqCst);
+        let closed = self.closable_at.compare_exchange(idle, CLOSED, SeqCst, SeqCst);
         if closed.is_ok() {
             // The descriptor is this connection's own: whoever is in the list holds it open.
             let _ = self.tcp.shutdown(Shutdown::Both);
@@ -339,10 +324,7 @@ impl Permit {
         let at = limiter.now() + u64::try_from(grace.as_nanos()).unwrap_or(0);
         let idle = &self.connection.closable_at;
         // A connection that was closed stays closed.
-        if idle
-            .compare_exchange(BUSY, at.max(1), SeqCst, SeqCst)
-            .is_ok()
-        {
+        if idle.compare_exchange(BUSY, at.max(1), SeqCst, SeqCst).is_ok() {
             limiter.busy.fetch_sub(1, SeqCst);
             limiter.notify();
         }
@@ -385,10 +367,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Permit {
-            limiter,
-            connection,
-        } = self;
+        let Permit { limiter, connection } = self;
         let mut state = limiter.lock();
         let index = connection.index.load(Relaxed);
         state.connections.swap_remove(index);

@@ -60,11 +60,7 @@ impl ClientContext<'_> {
     /// The client at the other end of `tcp`. With a `half_closed` of zero, FIN
     /// is its end.
     pub fn new(tcp: &TcpStream, half_closed: Duration) -> ClientContext<'_> {
-        ClientContext {
-            tcp,
-            half_closed,
-            ended: None,
-        }
+        ClientContext { tcp, half_closed, ended: None }
     }
 
     /// Whether the client, whose FIN has come, is there no more.
@@ -88,10 +84,7 @@ impl Context for ClientContext<'_> {
             // After its FIN a client that closes is not heard of any more.
             let (client, until) = match self.ended {
                 None => (PollFd::ended(self.tcp), deadline),
-                Some(_) => (
-                    PollFd::broken(self.tcp),
-                    deadline.min(Instant::now() + LOOK_EVERY),
-                ),
+                Some(_) => (PollFd::broken(self.tcp), deadline.min(Instant::now() + LOOK_EVERY)),
             };
             waits.push(client);
             poll_until(waits, until);
@@ -179,16 +172,10 @@ mod tests {
         client.shutdown(Shutdown::Write).unwrap();
         let mut context = ClientContext::new(&ours, LONG);
         let soon = Duration::from_millis(20);
-        assert_eq!(
-            context.wait_for(PollFd::readable(&watched), soon),
-            Ok(false)
-        );
+        assert_eq!(context.wait_for(PollFd::readable(&watched), soon), Ok(false));
         // It is there, however long that takes.
         let mut context = ClientContext::new(&ours, Duration::from_millis(1));
-        assert_eq!(
-            context.wait_for(PollFd::readable(&watched), soon),
-            Ok(false)
-        );
+        assert_eq!(context.wait_for(PollFd::readable(&watched), soon), Ok(false));
         other.write_all(b"x").unwrap();
         assert_eq!(context.wait_for(PollFd::readable(&watched), LONG), Ok(true));
     }

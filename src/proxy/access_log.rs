@@ -31,10 +31,7 @@ impl RequestLog {
         if !log_enabled!(Level::Trace) {
             return None;
         }
-        let id = trace_context::id(
-            header(trace_context::TRACEPARENT),
-            header(trace_context::CLOUD_TRACE),
-        );
+        let id = trace_context::id(header(trace_context::TRACEPARENT), header(trace_context::CLOUD_TRACE));
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Some(Box::new(RequestLog {
             method: text(method),
@@ -47,10 +44,7 @@ impl RequestLog {
 
     /// Its line in the log, once it is answered; `project` is our own, by number.
     pub fn log(&self, status: u16, project: &str) {
-        let trace = Trace {
-            project,
-            id: self.trace.as_deref(),
-        };
+        let trace = Trace { project, id: self.trace.as_deref() };
         logger::request(&logger::Request {
             method: &self.method,
             url: &self.url,

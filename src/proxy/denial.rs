@@ -90,12 +90,7 @@ mod tests {
             (404, None, "not here", false),
             (404, None, "<h1>Not Found</h1>", false),
             (404, None, "<h1>Error: no such user</h1>", false),
-            (
-                404,
-                None,
-                "<title>404 Not Found</title><pre>Cannot GET /</pre>",
-                false,
-            ),
+            (404, None, "<title>404 Not Found</title><pre>Cannot GET /</pre>", false),
             (404, None, &forbidden, false),
             (200, None, &not_found, false),
             (500, None, &page("500", "Server Error"), false),

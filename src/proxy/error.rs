@@ -145,8 +145,7 @@ pub fn wants_json(accept: &str) -> bool {
         let mut parts = range.split(';').map(str::trim_ascii);
         let name = parts.next().unwrap_or_default().to_ascii_lowercase();
         let q = parts.find_map(quality).unwrap_or(1000);
-        if name == "application/json" || name.starts_with("application/") && name.ends_with("+json")
-        {
+        if name == "application/json" || name.starts_with("application/") && name.ends_with("+json") {
             json = json.max(q);
         } else if name == "text/plain" {
             text = text.max(q);
@@ -157,9 +156,7 @@ pub fn wants_json(accept: &str) -> bool {
 
 /// `q=0.5` in thousandths; what is not understood counts as nothing.
 fn quality(parameter: &str) -> Option<u16> {
-    let value = parameter
-        .strip_prefix("q=")
-        .or_else(|| parameter.strip_prefix("Q="))?;
+    let value = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="))?;
     let (whole, part) = value.split_once('.').unwrap_or((value, ""));
     let thousandths: u16 = match part.len() {
         0..=3 => format!("{part:0<3}").parse().unwrap_or(0),

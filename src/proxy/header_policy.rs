@@ -81,9 +81,7 @@ impl Router {
             AuthHeader::Authorization | AuthHeader::Off => false,
         };
         // The application may have fetched the same token: once is enough.
-        let sent_already = sent
-            .authorization
-            .is_some_and(|value| token(value) == token(bearer.expose().as_bytes()));
+        let sent_already = sent.authorization.is_some_and(|value| token(value) == token(bearer.expose().as_bytes()));
         changes.serverless = match sent.serverless {
             _ if in_second && !sent_already => HeaderEdit::Set,
             // Stripped or blank: beside it the other one would not count.
@@ -235,9 +233,7 @@ pub fn location_back(location: &str, destination: &Destination, asked: &str) -> 
     let usual = if tls { 443 } else { 80 };
     let authority = Authority::parse(authority.as_bytes()).ok()?;
     let port = authority.port.unwrap_or(usual);
-    let same_host = authority
-        .host
-        .eq_ignore_ascii_case(destination.host.trim_matches(['[', ']']));
+    let same_host = authority.host.eq_ignore_ascii_case(destination.host.trim_matches(['[', ']']));
     let same_port = match tls == destination.tls {
         true => port == destination.port,
         // The front end answers there too, and leads to the same service.
@@ -280,10 +276,7 @@ pub fn cookie_back(value: &[u8], destination: &Destination) -> Option<Vec<u8>> {
 /// Whether a cookie's `Domain` is the upstream's host or has it below.
 fn is_domain_of(value: &[u8], destination: &Destination) -> bool {
     let domain = value.trim_ascii();
-    let domain = domain
-        .strip_prefix(b"\"")
-        .and_then(|rest| rest.strip_suffix(b"\""))
-        .unwrap_or(domain);
+    let domain = domain.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(domain);
     let domain = domain.strip_prefix(b".").unwrap_or(domain);
     let host = destination.host.trim_matches(['[', ']']).as_bytes();
     let Some(at) = host.len().checked_sub(domain.len()) else {

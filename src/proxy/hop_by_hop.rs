@@ -24,13 +24,7 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
 /// Whether HTTP/2 has no such field at all: who sends one means HTTP/1
 /// (RFC 9113 section 8.2.2).
 pub fn is_connection_specific(name: &[u8]) -> bool {
-    let known = [
-        &b"connection"[..],
-        b"keep-alive",
-        b"proxy-connection",
-        b"transfer-encoding",
-        b"upgrade",
-    ];
+    let known = [&b"connection"[..], b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"];
     known.contains(&name)
 }
 
@@ -50,11 +44,7 @@ mod tests {
             ("trailer", false, false),
         ] {
             assert_eq!(is_hop_by_hop(name.as_bytes()), hop, "{name}");
-            assert_eq!(
-                is_connection_specific(name.as_bytes()),
-                connection,
-                "{name}"
-            );
+            assert_eq!(is_connection_specific(name.as_bytes()), connection, "{name}");
         }
     }
 }

@@ -47,12 +47,7 @@ pub struct Tunnel {
 /// Serves the connection until one side closes it, or a CONNECT begins it
 /// anew. `first` are the bytes that were read to see that it is HTTP/1;
 /// `tunnelled` is the authority of the CONNECT that it is in.
-pub fn serve(
-    proxy: &Proxy,
-    permit: &Permit,
-    first: Vec<u8>,
-    tunnelled: Option<String>,
-) -> Option<Tunnel> {
+pub fn serve(proxy: &Proxy, permit: &Permit, first: Vec<u8>, tunnelled: Option<String>) -> Option<Tunnel> {
     let mut session = ClientConnection {
         proxy,
         permit,
@@ -168,8 +163,7 @@ impl ClientConnection<'_> {
         let end = match self.read_head(&mut input)? {
             Some(Ok(end)) => end,
             Some(Err(bad)) => {
-                let next =
-                    self.refuse(&bad_head(bad), &ErrorContext::default(), Err(Unfinished))?;
+                let next = self.refuse(&bad_head(bad), &ErrorContext::default(), Err(Unfinished))?;
                 return Ok(next.into());
             }
             None => return Ok(After::Close),
@@ -206,11 +200,7 @@ impl ClientConnection<'_> {
     }
 
     /// Has a request carried out.
-    fn serve(
-        &mut self,
-        mut asked: RequestContext,
-        mut body: RequestBody,
-    ) -> Result<Option<Input>, ClientGone> {
+    fn serve(&mut self, mut asked: RequestContext, mut body: RequestBody) -> Result<Option<Input>, ClientGone> {
         let refusal = match self.forward(&mut asked, &mut body) {
             Err(AttemptError::ClientGone) => return Err(ClientGone),
             Err(AttemptError::StaleConnection | AttemptError::TokenRejected(_)) => closed(&asked),
@@ -224,18 +214,10 @@ impl ClientConnection<'_> {
                         let run = tunnel::run(self.tcp, sent, &self.out, &mut connection);
                         let Err(err) = run else { return Ok(None) };
                         let refusal = no_thread("a tunnel", &err);
-                        return self.refuse(
-                            &refusal,
-                            &ErrorContext::asked(&asked),
-                            Err(Unfinished),
-                        );
+                        return self.refuse(&refusal, &ErrorContext::asked(&asked), Err(Unfinished));
                     }
                     // Otherwise what came behind it would make the kernel reset it.
-                    (Next::Close, Ok(input))
-                        if input.bytes().is_empty() && sys::is_quiet(self.tcp.as_fd()) =>
-                    {
-                        None
-                    }
+                    (Next::Close, Ok(input)) if input.bytes().is_empty() && sys::is_quiet(self.tcp.as_fd()) => None,
                     _ => {
                         request_body::linger(self.tcp);
                         None
@@ -270,10 +252,7 @@ impl ClientConnection<'_> {
 
     /// Reads until a whole head stands at the start of the input; `None` when
     /// the client is done.
-    fn read_head(
-        &mut self,
-        input: &mut Input,
-    ) -> Result<Option<Result<usize, HeadError>>, ClientGone> {
+    fn read_head(&mut self, input: &mut Input) -> Result<Option<Result<usize, HeadError>>, ClientGone> {
         let mut progress = Progress::default();
         loop {
             match self.head.read_request(input.bytes(), &mut progress) {

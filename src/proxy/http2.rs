@@ -103,13 +103,8 @@ pub struct Upstream {
 /// already, the preface or a part of it first.
 pub fn serve(client: &TcpStream, buffered: Vec<u8>, policy: &dyn Handler) -> io::Result<()> {
     let streams = Mutex::new(StreamTable::new(Instant::now()));
-    let connection = Connection {
-        client,
-        outlet: SharedWriter::new(client),
-        streams: &streams,
-        greeted: Condvar::new(),
-        policy,
-    };
+    let connection =
+        Connection { client, outlet: SharedWriter::new(client), streams: &streams, greeted: Condvar::new(), policy };
     thread::scope(|scope| connection.serve(scope, buffered))
 }
 
@@ -140,11 +135,7 @@ struct UpstreamHandle<'scope> {
 }
 
 impl Connection<'_> {
-    fn serve<'scope>(
-        &'scope self,
-        scope: &'scope Scope<'scope, '_>,
-        buffered: Vec<u8>,
-    ) -> io::Result<()> {
+    fn serve<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, buffered: Vec<u8>) -> io::Result<()> {
         let mut input = RecvBuffer::new(self.client, buffered);
         let mut way = UpstreamState::Untried;
         let ended = self.requests(scope, &mut input, &mut way);
@@ -195,10 +186,7 @@ impl Connection<'_> {
             }
         }
         if !input.bytes().starts_with(PREFACE) {
-            return Ok(Some(ConnectionError::new(
-                ErrorCode::Protocol,
-                "the preface is not HTTP/2's",
-            )));
+            return Ok(Some(ConnectionError::new(ErrorCode::Protocol, "the preface is not HTTP/2's")));
         }
         input.consume(PREFACE.len());
         loop {
@@ -224,13 +212,7 @@ impl Connection<'_> {
                 // An error here is the upstream's end, and the thread that
                 // reads it tells the client, with all that came before it.
                 let bytes = batch.finish();
-                if !bytes.is_empty()
-                    && up
-                        .writer
-                        .write_all(bytes)
-                        .and_then(|()| up.writer.flush())
-                        .is_err()
-                {
+                if !bytes.is_empty() && up.writer.write_all(bytes).and_then(|()| up.writer.flush()).is_err() {
                     (up.close)();
                 }
             }
@@ -273,9 +255,7 @@ impl Connection<'_> {
     fn settle(&self) {
         let streams = lock(self.streams);
         let waits = |streams: &mut StreamTable| !streams.upstream_greeted && !streams.over;
-        let _ = self
-            .greeted
-            .wait_timeout_while(streams, SETTINGS_TIMEOUT, waits);
+        let _ = self.greeted.wait_timeout_while(streams, SETTINGS_TIMEOUT, waits);
     }
 
     /// Has a client whose requests are mostly taken back go elsewhere: GOAWAY,
@@ -340,30 +320,16 @@ impl Connection<'_> {
         scope: &'scope Scope<'scope, '_>,
         fields: &[Field],
     ) -> Result<UpstreamHandle<'scope>, ProxyError> {
-        let Upstream {
-            reader,
-            writer,
-            close,
-        } = self.policy.open(fields)?;
+        let Upstream { reader, writer, close } = self.policy.open(fields)?;
         let close: std::sync::Arc<dyn Fn() + Send + Sync> = close.into();
-        let thread = thread::Builder::new()
-            .name("http2".into())
-            .stack_size(STACK)
-            .spawn_scoped(scope, {
-                let close = close.clone();
-                move || self.responses(reader, &*close)
-            });
+        let thread = thread::Builder::new().name("http2".into()).stack_size(STACK).spawn_scoped(scope, {
+            let close = close.clone();
+            move || self.responses(reader, &*close)
+        });
         let thread = thread.map_err(|error| {
-            ProxyError::new(
-                ErrorType::ConnectionLimitReached,
-                format!("no thread for HTTP/2: {error}"),
-            )
+            ProxyError::new(ErrorType::ConnectionLimitReached, format!("no thread for HTTP/2: {error}"))
         })?;
-        Ok(UpstreamHandle {
-            writer,
-            close,
-            thread,
-        })
+        Ok(UpstreamHandle { writer, close, thread })
     }
 
     /// Reads the upstream to its end, and tells the client of it.

@@ -46,14 +46,11 @@ impl Sockets {
 
     /// Whether ::1 is among them.
     pub fn ipv6(&self) -> bool {
-        self.addresses()
-            .any(|address| matches!(address.ip(), IpAddr::V6(_)))
+        self.addresses().any(|address| matches!(address.ip(), IpAddr::V6(_)))
     }
 
     fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.0
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
+        self.0.iter().filter_map(|listener| listener.local_addr().ok())
     }
 
     /// For the first connection of all.
@@ -66,11 +63,7 @@ impl Sockets {
         // Inherited by the threads of the connections: with many of them, woken
         // threads queue instead of pushing the running one aside.
         sys::batch();
-        let mut server = Server {
-            listeners: self.0,
-            proxy,
-            warned: None,
-        };
+        let mut server = Server { listeners: self.0, proxy, warned: None };
         loop {
             let mut waits: Vec<PollFd> = server.listeners.iter().map(PollFd::readable).collect();
             if let Err(err) = poll(&mut waits, None) {
@@ -110,9 +103,7 @@ impl Server {
             Err(err)
                 if matches!(
                     err.kind(),
-                    io::ErrorKind::WouldBlock
-                        | io::ErrorKind::Interrupted
-                        | io::ErrorKind::ConnectionAborted
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
                 ) => {}
             Err(err) => {
                 // Mostly: no descriptors left. They come back as connections
@@ -176,9 +167,7 @@ impl Server {
 
 /// A thread for a connection.
 fn builder(name: &str) -> thread::Builder {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK)
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK)
 }
 
 /// Serves a connection to its end; `silence` is how long HTTP/2 may pause.

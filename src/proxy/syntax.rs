@@ -60,15 +60,9 @@ impl fmt::Display for RequestError {
         f.write_str(match self {
             RequestError::Method => "a method with a character that none may have",
             RequestError::Target => "a target that is neither a path nor a URL",
-            RequestError::TargetNotAscii => {
-                "a path with characters outside of ASCII; percent-encode the path"
-            }
-            RequestError::TargetCharacter => {
-                "a path with a space or a control character; percent-encode the path"
-            }
-            RequestError::Fragment => {
-                "a path with \"#\", which is for the client alone; percent-encode it"
-            }
+            RequestError::TargetNotAscii => "a path with characters outside of ASCII; percent-encode the path",
+            RequestError::TargetCharacter => "a path with a space or a control character; percent-encode the path",
+            RequestError::Fragment => "a path with \"#\", which is for the client alone; percent-encode it",
             RequestError::TargetTooLong => "a target longer than 64 KiB",
             RequestError::Asterisk => "the target \"*\", which only OPTIONS may have",
             RequestError::ConnectTarget => "a target of CONNECT that is not HOST:PORT",
@@ -79,12 +73,8 @@ impl fmt::Display for RequestError {
             RequestError::WrongLength => "a content-length that is not the length of its body",
             RequestError::PseudoField => "a pseudo-header that is missing, unknown, twice or late",
             RequestError::FieldName => "a header name with a character that none may have",
-            RequestError::FieldValue => {
-                "a header value with a control character or a space around it"
-            }
-            RequestError::ConnectionField => {
-                "a header about the connection, which HTTP/2 has none of"
-            }
+            RequestError::FieldValue => "a header value with a control character or a space around it",
+            RequestError::ConnectionField => "a header about the connection, which HTTP/2 has none of",
             RequestError::Dependency => "a stream that depends on itself",
             RequestError::TwoAuthorities => "a host that is not its :authority",
         })
@@ -99,10 +89,7 @@ impl From<AuthorityError> for RequestError {
 
 impl From<RequestError> for ProxyError {
     fn from(bad: RequestError) -> ProxyError {
-        ProxyError::new(
-            ErrorType::HttpRequestError(bad.status()),
-            format!("the request has {bad}"),
-        )
+        ProxyError::new(ErrorType::HttpRequestError(bad.status()), format!("the request has {bad}"))
     }
 }
 
@@ -135,11 +122,7 @@ pub enum Target<'a> {
     /// origin-form or asterisk-form: what `:path` is in HTTP/2.
     Path(&'a [u8]),
     /// absolute-form; `path` may begin with its query.
-    Url {
-        scheme: Scheme,
-        authority: Authority<'a>,
-        path: &'a [u8],
-    },
+    Url { scheme: Scheme, authority: Authority<'a>, path: &'a [u8] },
     /// authority-form: CONNECT.
     Authority(Authority<'a>),
 }
@@ -206,18 +189,14 @@ pub fn scheme(text: &[u8]) -> Result<Scheme, RequestError> {
 
 /// The length that all `Content-Length` values of a message agree on; `None`
 /// without any (RFC 9110 section 8.6).
-pub fn content_length<'a>(
-    values: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<Option<u64>, RequestError> {
+pub fn content_length<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<u64>, RequestError> {
     let mut length = None;
     for value in values {
         // Not str::parse, which would let a "+" through.
         if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
             return Err(RequestError::Length);
         }
-        let found = value
-            .iter()
-            .fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
+        let found = value.iter().fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
         if length.is_some_and(|length| length != found) {
             return Err(RequestError::TwoLengths);
         }
@@ -248,8 +227,7 @@ fn characters(text: &[u8]) -> Result<(), RequestError> {
 /// compiled for size into a call for each octet.
 pub fn is_named(name: &[u8], lower: &str) -> bool {
     name.len() == lower.len()
-        && iter::zip(name, lower.as_bytes())
-            .all(|(octet, wanted)| octet.to_ascii_lowercase() == *wanted)
+        && iter::zip(name, lower.as_bytes()).all(|(octet, wanted)| octet.to_ascii_lowercase() == *wanted)
 }
 
 /// Whether an octet is of a class.
@@ -310,11 +288,7 @@ mod tests {
             ("content_length", false),
             ("content\rlength", false), // "-" but for the bit of the case
         ] {
-            assert_eq!(
-                is_named(name.as_bytes(), "content-length"),
-                is_one,
-                "{name}"
-            );
+            assert_eq!(is_named(name.as_bytes(), "content-length"), is_one, "{name}");
         }
     }
 
@@ -378,11 +352,7 @@ mod tests {
             let got = target(method.as_bytes(), text.as_bytes()).map(|got| match got {
                 Target::Path(path) => String::from_utf8_lossy(path).into_owned(),
                 Target::Authority(authority) => format!("to {}", authority.text),
-                Target::Url {
-                    scheme,
-                    authority,
-                    path,
-                } => {
+                Target::Url { scheme, authority, path } => {
                     let scheme = format!("{scheme:?}").to_lowercase();
                     let path = String::from_utf8_lossy(path);
                     format!("{scheme} {} {path}", authority.text)

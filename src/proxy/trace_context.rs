@@ -29,18 +29,12 @@ pub fn id<'a>(traceparent: Option<&'a [u8]>, cloud: Option<&'a [u8]>) -> Option<
         parts.next().filter(|version| version.len() == 2)?;
         parts.next()
     });
-    let of_cloud = || {
-        cloud?
-            .trim_ascii()
-            .split(|&b| b == b'/' || b == b';')
-            .next()
-    };
+    let of_cloud = || cloud?.trim_ascii().split(|&b| b == b'/' || b == b';').next();
     of_w3c.and_then(checked).or_else(|| checked(of_cloud()?))
 }
 
 fn checked(id: &[u8]) -> Option<&str> {
-    let good =
-        id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit) && id.iter().any(|&b| b != b'0');
+    let good = id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit) && id.iter().any(|&b| b != b'0');
     std::str::from_utf8(id).ok().filter(|_| good)
 }
 

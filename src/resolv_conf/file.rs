@@ -56,9 +56,7 @@ pub fn find(path: &Path) -> OpenedFile<'_> {
     let file = open(File::options().read(true).write(true), path).ok();
     let raw = match &file {
         Some(file) => contents(file, LARGEST_OURS),
-        None => {
-            open(File::options().read(true), path).and_then(|file| contents(&file, LARGEST_OURS))
-        }
+        None => open(File::options().read(true), path).and_then(|file| contents(&file, LARGEST_OURS)),
     };
     let len = raw.as_ref().ok().map(Vec::len);
     let (text, has_ours) = match raw.map(original::recover) {
@@ -75,13 +73,7 @@ pub fn find(path: &Path) -> OpenedFile<'_> {
         Ok(text) if is_too_long(&text) => (Err(io::Error::other("larger than 64 KiB")), None),
         text => (text, len),
     };
-    OpenedFile {
-        path,
-        file,
-        text,
-        len,
-        has_ours,
-    }
+    OpenedFile { path, file, text, len, has_ours }
 }
 
 impl OpenedFile<'_> {
@@ -111,16 +103,9 @@ impl OpenedFile<'_> {
         let mut kept = vec![b'\n'; at - before];
         original::keep(original.as_deref(), &mut kept);
         ours.resize(at, b'\n');
-        let written = file
-            .write_all_at(&kept, before as u64)
-            .and_then(|()| file.write_all_at(&ours, 0));
+        let written = file.write_all_at(&kept, before as u64).and_then(|()| file.write_all_at(&ours, 0));
         ours.extend_from_slice(&kept[at - before..]);
-        let rewritten = RewriteGuard {
-            path: self.path.to_owned(),
-            file,
-            original,
-            ours,
-        };
+        let rewritten = RewriteGuard { path: self.path.to_owned(), file, original, ours };
         if let Err(err) = written {
             // Half a file, as on a full disk, would be worse than the old one.
             let _ = rewritten.put_back();

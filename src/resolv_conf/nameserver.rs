@@ -25,10 +25,7 @@ impl Nameserver {
         // `::ffff:127.0.0.1` is 127.0.0.1, which may be runsd itself.
         let ip = ip.parse::<IpAddr>().ok()?.to_canonical();
         let zone = zone.filter(|_| link_local(ip).is_some());
-        Some(Nameserver {
-            ip,
-            zone: zone.map(str::to_owned),
-        })
+        Some(Nameserver { ip, zone: zone.map(str::to_owned) })
     }
 
     /// Where it is asked, or why it cannot be.
@@ -82,10 +79,7 @@ mod tests {
             ("fe80::53%0", Err("there is no interface \"0\"")),
             ("fe80::53%", Err("there is no interface \"\"")),
             ("fe80::53%a\0b", Err("there is no interface \"a\\0b\"")),
-            (
-                "fe80::53",
-                Err("it does not say on which interface, as in fe80::53%eth0"),
-            ),
+            ("fe80::53", Err("it does not say on which interface, as in fe80::53%eth0")),
         ] {
             let nameserver = Nameserver::parse(word).expect("an address");
             let got = nameserver.address().map(|at| at.to_string());
@@ -93,10 +87,7 @@ mod tests {
         }
         for word in ["", "x", "%lo", "1.2.3.4.5", "#1.2.3.4", "fe80::53%lo%lo "] {
             let parsed = Nameserver::parse(word);
-            assert!(
-                parsed.is_none() || word.starts_with("fe80"),
-                "{word:?}: {parsed:?}"
-            );
+            assert!(parsed.is_none() || word.starts_with("fe80"), "{word:?}: {parsed:?}");
         }
     }
 }

@@ -41,10 +41,7 @@ pub fn recover(mut file: Vec<u8>) -> Recovered {
     let Some((original, rest)) = read(&comments[BEGIN.len()..]) else {
         // Cut: they are written before anything of the original is overwritten.
         // The line feeds before them are none of it, but for the last line's.
-        let end = file
-            .iter()
-            .rposition(|&b| b != b'\n')
-            .map_or(0, |at| at + 2);
+        let end = file.iter().rposition(|&b| b != b'\n').map_or(0, |at| at + 2);
         file.truncate(end);
         return Recovered::Itself(file);
     };
@@ -170,12 +167,7 @@ mod tests {
         let first = [&few[..], b"nameserver 10.0.0.1\n", &many].concat();
         for original in [
             [&first[..], b"nameserver 10.0.0.2\n"].concat(),
-            [
-                b"nameserver 10.0.0.1\n",
-                &b"search a"[..],
-                &b" b".repeat(9000),
-            ]
-            .concat(),
+            [b"nameserver 10.0.0.1\n", &b"search a"[..], &b" b".repeat(9000)].concat(),
         ] {
             let conf = crate::resolv_conf::ResolvConf::parse(&original);
             let mut ours = conf.render(&super::super::OWN, "run.internal", 3);

@@ -15,44 +15,20 @@ fn files_in_and_out() {
         ("", "search run.internal\noptions ndots:3\n"),
         ("\n\n", "search run.internal\noptions ndots:3\n"),
         // CRLF, and no newline at the end.
-        (
-            "search a.internal\r\noptions timeout:2",
-            "search run.internal a.internal\noptions ndots:3 timeout:2\n",
-        ),
+        ("search a.internal\r\noptions timeout:2", "search run.internal a.internal\noptions ndots:3 timeout:2\n"),
         // The last of search and domain counts; domain has one name.
-        (
-            "search a b\nsearch c. .D.E\n",
-            "search run.internal c d.e\noptions ndots:3\n",
-        ),
-        (
-            "search a b\ndomain c d\n",
-            "search run.internal c\noptions ndots:3\n",
-        ),
-        (
-            "domain c\nsearch\n",
-            "search run.internal c\noptions ndots:3\n",
-        ),
-        (
-            "search a\nsearch .\n",
-            "search run.internal\noptions ndots:3\n",
-        ),
-        (
-            "search a run.internal\n",
-            "search run.internal a\noptions ndots:3\n",
-        ),
+        ("search a b\nsearch c. .D.E\n", "search run.internal c d.e\noptions ndots:3\n"),
+        ("search a b\ndomain c d\n", "search run.internal c\noptions ndots:3\n"),
+        ("domain c\nsearch\n", "search run.internal c\noptions ndots:3\n"),
+        ("search a\nsearch .\n", "search run.internal\noptions ndots:3\n"),
+        ("search a run.internal\n", "search run.internal a\noptions ndots:3\n"),
         // Options of all lines; the last ndots counts, if it is above ours.
         (
             "options ndots:9 rotate\noptions timeout:1 ndots:5 edns0\n",
             "search run.internal\noptions ndots:5 rotate timeout:1 edns0\n",
         ),
-        (
-            "options ndots:99999\n",
-            "search run.internal\noptions ndots:15\n",
-        ),
-        (
-            "options ndots:x\n",
-            "search run.internal\noptions ndots:3\n",
-        ),
+        ("options ndots:99999\n", "search run.internal\noptions ndots:15\n"),
+        ("options ndots:x\n", "search run.internal\noptions ndots:3\n"),
         ("options ndots:\n", "search run.internal\noptions ndots:3\n"),
         // Comments and the unknown stay, first.
         (
@@ -61,15 +37,9 @@ fn files_in_and_out() {
              nameserver 127.0.0.1\nnameserver ::1\nsearch run.internal a\noptions ndots:3\n",
         ),
         // Without its dot it would be a comment.
-        (
-            "search .#2 a ;3\n",
-            "search run.internal a\noptions ndots:3\n",
-        ),
+        ("search .#2 a ;3\n", "search run.internal a\noptions ndots:3\n"),
         // Go's resolver reads indented lines.
-        (
-            "  nameserver 10.0.0.1\n\tsearch a # b\n",
-            "search run.internal a\noptions ndots:3\n",
-        ),
+        ("  nameserver 10.0.0.1\n\tsearch a # b\n", "search run.internal a\noptions ndots:3\n"),
     ] {
         let got = ResolvConf::parse(input.as_bytes()).render(&OWN, "run.internal", 3);
         let want = match want.contains("nameserver") {
@@ -95,10 +65,7 @@ fn options_that_are_numbers() {
         let conf = ResolvConf::parse(input.as_bytes());
         assert_eq!(conf.timeout().as_secs(), timeout, "{input:?}");
         let file = String::from_utf8(conf.render(&OWN, "run.internal", 3)).unwrap();
-        assert!(
-            file.contains(&format!("ndots:{ndots}")),
-            "{input:?}: {file}"
-        );
+        assert!(file.contains(&format!("ndots:{ndots}")), "{input:?}: {file}");
     }
     for ndots in 1..=15 {
         let conf = ResolvConf::parse(format!("options ndots:{ndots}\n").as_bytes());
@@ -110,9 +77,7 @@ fn options_that_are_numbers() {
 
 #[test]
 fn nameservers() {
-    let ten: String = (0..10)
-        .map(|n| format!("nameserver 10.0.0.{n}\n"))
-        .collect();
+    let ten: String = (0..10).map(|n| format!("nameserver 10.0.0.{n}\n")).collect();
     for (input, want) in [
         ("nameserver 169.254.169.254\n", vec!["169.254.169.254"]),
         ("nameserver\t::1 # ours\n", vec!["::1"]),
@@ -125,16 +90,13 @@ fn nameservers() {
         (
             &ten,
             vec![
-                "10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6",
-                "10.0.0.7", "10.0.0.8", "10.0.0.9",
+                "10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.7",
+                "10.0.0.8", "10.0.0.9",
             ],
         ),
     ] {
-        let got: Vec<String> = ResolvConf::parse(input.as_bytes())
-            .nameservers
-            .iter()
-            .map(Nameserver::to_string)
-            .collect();
+        let got: Vec<String> =
+            ResolvConf::parse(input.as_bytes()).nameservers.iter().map(Nameserver::to_string).collect();
         assert_eq!(got, want, "{input:?}");
     }
 }
@@ -219,20 +181,11 @@ fn scratch(name: &str) -> PathBuf {
 fn a_runsd_that_was_killed_leaves_what_stood_there_before() {
     let path = scratch("killed");
     let long = format!("search {}\n", "x".repeat(3000));
-    let first = [
-        &b"nameserver 10.0.0.1\nsearch a\n"[..],
-        b"",
-        b"\n",
-        b"nameserver 10.0.0.1",
-        long.as_bytes(),
-    ];
+    let first = [&b"nameserver 10.0.0.1\nsearch a\n"[..], b"", b"\n", b"nameserver 10.0.0.1", long.as_bytes()];
     for original in first {
         fs::write(&path, original).unwrap();
         let mut lengths = Vec::new();
-        for ours in [
-            "nameserver 127.0.0.1\n",
-            "nameserver 127.0.0.1\nsearch longer\n",
-        ] {
+        for ours in ["nameserver 127.0.0.1\n", "nameserver 127.0.0.1\nsearch longer\n"] {
             for _ in 0..3 {
                 // Each is killed in its turn, and nothing is put back.
                 let found = find(&path);
@@ -255,21 +208,14 @@ fn a_runsd_that_was_killed_leaves_what_stood_there_before() {
     let found = find(&path);
     let err = found.text.as_ref().unwrap_err();
     assert_eq!(err.kind(), io::ErrorKind::NotFound);
-    found
-        .rewrite(b"search a\n".to_vec())
-        .unwrap()
-        .restore()
-        .unwrap();
+    found.rewrite(b"search a\n".to_vec()).unwrap().restore().unwrap();
     assert!(!path.exists());
 }
 
 #[test]
 fn a_runsd_that_was_killed_while_it_wrote() {
     let path = scratch("cut");
-    for original in [
-        "nameserver 10.0.0.1\n",
-        "nameserver 10.0.0.1\nsearch a b c\nno end",
-    ] {
+    for original in ["nameserver 10.0.0.1\n", "nameserver 10.0.0.1\nsearch a b c\nno end"] {
         for ours in ["nameserver 127.0.0.1\nsearch z\n", "nameserver ::1\n"] {
             fs::write(&path, original).unwrap();
             drop(find(&path).rewrite(ours.into()).unwrap());
@@ -278,9 +224,7 @@ fn a_runsd_that_was_killed_while_it_wrote() {
             let at = original.len().max(ours.len());
             let gap = vec![b'\n'; at - original.len()];
             let whole = [original.as_bytes(), &gap, &written[at..]].concat();
-            let mut steps: Vec<_> = (original.len()..=whole.len())
-                .map(|cut| whole[..cut].to_vec())
-                .collect();
+            let mut steps: Vec<_> = (original.len()..=whole.len()).map(|cut| whole[..cut].to_vec()).collect();
             // Less than a page is over it whole, or not at all.
             steps.push(written.clone());
             // And back, before what is behind is cut off.
@@ -314,10 +258,7 @@ fn what_cannot_be_made_is_said_in_words() {
     let path = scratch("link");
     std::os::unix::fs::symlink(scratch("nowhere"), &path).unwrap();
     for (path, want) in [
-        (
-            path.as_path(),
-            "a symbolic link to a file that is not there",
-        ),
+        (path.as_path(), "a symbolic link to a file that is not there"),
         (Path::new("/dev/null"), "not a regular file"),
         (&std::env::temp_dir(), "is a directory"),
     ] {
@@ -350,31 +291,21 @@ fn search_lines_that_every_resolver_reads() {
         let conf = format!("{conf}options ndots:2\n");
         let file = ResolvConf::parse(conf.as_bytes()).render(&OWN, "run.internal", 3);
         let file = String::from_utf8(file).unwrap();
-        let search = file
-            .lines()
-            .find(|line| line.starts_with("search"))
-            .unwrap();
+        let search = file.lines().find(|line| line.starts_with("search")).unwrap();
         let search = format!("{search}\n");
         assert_eq!(search.starts_with(zone), with_zone, "{conf}{file}");
         assert!(!with_zone || search.len() <= 255, "{file}");
         // Without it nothing is looked up otherwise than before.
         assert!(with_zone || conf.contains(&search), "{conf}{file}");
         let ndots = if with_zone { 3 } else { 2 };
-        assert!(
-            file.ends_with(&format!("\noptions ndots:{ndots}\n")),
-            "{file}"
-        );
+        assert!(file.ends_with(&format!("\noptions ndots:{ndots}\n")), "{file}");
     }
 }
 
 #[test]
 fn options_that_every_resolver_reads() {
     let many: Vec<String> = (0..40).map(|n| format!("option-{n}")).collect();
-    let conf = format!(
-        "options {}\noptions {}\n",
-        many[..20].join(" "),
-        many[20..].join(" ")
-    );
+    let conf = format!("options {}\noptions {}\n", many[..20].join(" "), many[20..].join(" "));
     let file = ResolvConf::parse(conf.as_bytes()).render(&OWN, "run.internal", 3);
     let file = String::from_utf8(file).unwrap();
     assert!(file.lines().all(|line| line.len() <= 254), "{file}");

@@ -121,10 +121,7 @@ mod tests {
                 text.reserve_exact(size - text.len());
                 let from = text.len();
                 text.extend((from..size).map(|at| at.to_le_bytes()[0]));
-                let whole = text
-                    .iter()
-                    .enumerate()
-                    .all(|(at, &b)| at.to_le_bytes()[0] == b);
+                let whole = text.iter().enumerate().all(|(at, &b)| at.to_le_bytes()[0] == b);
                 assert!(whole && text.len() == size, "{sizes:?} at {size}");
             }
         }

@@ -15,35 +15,21 @@ pub struct Memory {
 
 /// Where the limit is found, by version of control groups: mount point, controller, files, line of memory.stat.
 const VERSIONS: [(&str, &str, [&str; 2], &str); 2] = [
-    (
-        "/sys/fs/cgroup",
-        "",
-        ["memory.max", "memory.current"],
-        "inactive_file ",
-    ),
-    (
-        "/sys/fs/cgroup/memory",
-        "memory",
-        ["memory.limit_in_bytes", "memory.usage_in_bytes"],
-        "total_inactive_file ",
-    ),
+    ("/sys/fs/cgroup", "", ["memory.max", "memory.current"], "inactive_file "),
+    ("/sys/fs/cgroup/memory", "memory", ["memory.limit_in_bytes", "memory.usage_in_bytes"], "total_inactive_file "),
 ];
 
 impl Memory {
     /// Reads this process's limit. `None` where there is none, or the files are not mounted.
     pub fn of_process() -> Option<Memory> {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        VERSIONS
-            .into_iter()
-            .find_map(|(mount, controller, files, cache)| {
-                let group = groups.lines().find_map(|line| group(line, controller));
-                // In a container the mount often shows the container's own group, and `group` is the host's path.
-                let own = group.map(|group| Path::new(mount).join(group.trim_start_matches('/')));
-                let directories = own.into_iter().chain([PathBuf::from(mount)]);
-                directories
-                    .into_iter()
-                    .find_map(|directory| Memory::of(&directory, files, cache))
-            })
+        VERSIONS.into_iter().find_map(|(mount, controller, files, cache)| {
+            let group = groups.lines().find_map(|line| group(line, controller));
+            // In a container the mount often shows the container's own group, and `group` is the host's path.
+            let own = group.map(|group| Path::new(mount).join(group.trim_start_matches('/')));
+            let directories = own.into_iter().chain([PathBuf::from(mount)]);
+            directories.into_iter().find_map(|directory| Memory::of(&directory, files, cache))
+        })
     }
 
     fn of(directory: &Path, [limit, usage]: [&str; 2], cache: &'static str) -> Option<Memory> {
@@ -73,9 +59,7 @@ impl Memory {
         let Ok(length) = self.usage.read_at(&mut text, 0) else {
             return true;
         };
-        let used = str::from_utf8(&text[..length])
-            .ok()
-            .and_then(|text| text.trim_ascii().parse().ok());
+        let used = str::from_utf8(&text[..length]).ok().and_then(|text| text.trim_ascii().parse().ok());
         let used: u64 = used.unwrap_or(0);
         let free = self.limit.saturating_sub(used);
         free >= bytes || free + self.cached() >= bytes
@@ -83,13 +67,8 @@ impl Memory {
 
     fn cached(&self) -> u64 {
         let stat = fs::read_to_string(&self.stat).unwrap_or_default();
-        let mut lines = stat
-            .lines()
-            .filter_map(|line| line.strip_prefix(self.cache));
-        lines
-            .next()
-            .and_then(|bytes| bytes.parse().ok())
-            .unwrap_or(0)
+        let mut lines = stat.lines().filter_map(|line| line.strip_prefix(self.cache));
+        lines.next().and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
     }
 }
 
@@ -97,10 +76,7 @@ impl Memory {
 fn group<'a>(line: &'a str, controller: &str) -> Option<&'a str> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (controllers, path) = (parts.next()?, parts.next()?);
-    controllers
-        .split(',')
-        .any(|name| name == controller)
-        .then_some(path)
+    controllers.split(',').any(|name| name == controller).then_some(path)
 }
 
 #[cfg(test)]
@@ -119,10 +95,7 @@ mod tests {
         put("memory.max", "max\n");
         assert!(of(0).is_none());
         put("memory.max", "100000\n");
-        put(
-            "memory.stat",
-            "anon 50000\ninactive_file 10000\nactive_file 5\n",
-        );
+        put("memory.stat", "anon 50000\ninactive_file 10000\nactive_file 5\n");
         let memory = of(0).expect("a limit");
         assert_eq!(memory.limit(), 100_000);
         // What the kernel would drop for it counts as free.
@@ -139,12 +112,9 @@ mod tests {
     #[test]
     fn the_group_of_a_controller() {
         let v1 = "5:devices:/a\n4:cpu,memory:/b/c:d\n0::/\n";
-        for (text, controller, want) in [
-            (v1, "memory", Some("/b/c:d")),
-            (v1, "", Some("/")),
-            ("5:devices:/a", "memory", None),
-            ("0", "", None),
-        ] {
+        for (text, controller, want) in
+            [(v1, "memory", Some("/b/c:d")), (v1, "", Some("/")), ("5:devices:/a", "memory", None), ("0", "", None)]
+        {
             let found = text.lines().find_map(|line| group(line, controller));
             assert_eq!(found, want, "{text:?}");
         }

@@ -31,9 +31,7 @@ pub fn reap(waiting: bool) -> Option<(i32, ChildState)> {
                     (Some(signal), _) => ChildState::Stopped(signal),
                     (None, Some(code)) => ChildState::ExitStatus(ExitStatus::Exited(code)),
                     // It leaves out the bit that tells of a core dump.
-                    (None, None) => {
-                        ChildState::ExitStatus(ExitStatus::Killed(status.terminating_signal()?))
-                    }
+                    (None, None) => ChildState::ExitStatus(ExitStatus::Killed(status.terminating_signal()?)),
                 };
                 return Some((pid.as_raw_nonzero().get(), state));
             }

@@ -30,7 +30,5 @@ pub fn outcome(tcp: &TcpStream, wait: &PollFd) -> io::Result<()> {
         return Ok(());
     }
     // A reset after the connection was established leaves no error.
-    Err(tcp
-        .take_error()?
-        .unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()))
+    Err(tcp.take_error()?.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()))
 }

@@ -37,11 +37,7 @@ pub struct RecvBatch {
 impl RecvBatch {
     /// An empty one.
     pub fn new() -> RecvBatch {
-        RecvBatch {
-            usual: vec![0; BATCH * USUAL],
-            large: vec![0; BATCH * ROOM],
-            arrived: Vec::with_capacity(BATCH),
-        }
+        RecvBatch { usual: vec![0; BATCH * USUAL], large: vec![0; BATCH * ROOM], arrived: Vec::with_capacity(BATCH) }
     }
 
     /// Takes what is there, without waiting, in place of what it held; the
@@ -68,11 +64,7 @@ impl RecvBatch {
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
         let usual = self.usual.chunks_exact_mut(USUAL);
         let rooms = usual.zip(self.large.chunks_exact_mut(ROOM));
-        for (((header, slices), from), (usual, large)) in headers
-            .iter_mut()
-            .zip(&mut slices)
-            .zip(&mut froms)
-            .zip(rooms)
+        for (((header, slices), from), (usual, large)) in headers.iter_mut().zip(&mut slices).zip(&mut froms).zip(rooms)
         {
             for (slice, room) in slices.iter_mut().zip([usual, &mut large[USUAL..]]) {
                 slice.iov_base = room.as_mut_ptr().cast();
@@ -233,10 +225,7 @@ fn read_address(bytes: &[u8; ADDRESS_LEN]) -> Option<SocketAddr> {
 /// The larger of the two: a sockaddr_in6.
 const ADDRESS_LEN: usize = size_of::<libc::sockaddr_in6>();
 
-const NO_SLICE: libc::iovec = libc::iovec {
-    iov_base: ptr::null_mut(),
-    iov_len: 0,
-};
+const NO_SLICE: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
 
 #[cfg(test)]
 mod tests {
@@ -251,9 +240,7 @@ mod tests {
         };
         received.expect("datagrams");
         let arrived = inbox.iter();
-        arrived
-            .map(|(bytes, from)| (bytes.to_vec(), from.expect("an address")))
-            .collect()
+        arrived.map(|(bytes, from)| (bytes.to_vec(), from.expect("an address"))).collect()
     }
 
     #[test]

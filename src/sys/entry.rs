@@ -32,18 +32,11 @@ const PANICKED: c_int = 101;
 /// becomes what errors are written to. What is there instead can be neither
 /// read nor written, and for the application they are closed, as before.
 fn fill_standard_descriptors() {
-    let mut standard = [0, 1, 2].map(|fd| libc::pollfd {
-        fd,
-        events: 0,
-        revents: 0,
-    });
+    let mut standard = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
     // SAFETY: three structures are there; the sockets take no memory.
     unsafe {
         libc::poll(standard.as_mut_ptr(), 3, 0);
-        for _ in standard
-            .iter()
-            .filter(|fd| fd.revents & libc::POLLNVAL != 0)
-        {
+        for _ in standard.iter().filter(|fd| fd.revents & libc::POLLNVAL != 0) {
             // The lowest number that is free is the one in question.
             libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
         }

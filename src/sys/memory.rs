@@ -38,8 +38,7 @@ fn lowest() -> Option<*mut libc::c_void> {
             return None;
         }
         let (mut lowest, mut size) = (ptr::null_mut(), 0);
-        let got =
-            libc::pthread_attr_getstack(&raw const attributes, &raw mut lowest, &raw mut size);
+        let got = libc::pthread_attr_getstack(&raw const attributes, &raw mut lowest, &raw mut size);
         libc::pthread_attr_destroy(&raw mut attributes);
         (got == 0).then_some(lowest)
     }
@@ -98,14 +97,7 @@ mod tests {
             // And what stays is still whole.
             (before, after, sum == deep(30 * page))
         };
-        let (before, after, same) = thread
-            .spawn(work)
-            .expect("a thread")
-            .join()
-            .expect("no panic");
-        assert!(
-            before >= 25 && after <= before - 20 && same,
-            "{before} pages, then {after}"
-        );
+        let (before, after, same) = thread.spawn(work).expect("a thread").join().expect("no panic");
+        assert!(before >= 25 && after <= before - 20 && same, "{before} pages, then {after}");
     }
 }

@@ -41,11 +41,7 @@ impl PollFd {
     }
 
     fn new(fd: &impl AsFd, events: libc::c_short) -> PollFd {
-        PollFd(libc::pollfd {
-            fd: fd.as_fd().as_raw_fd(),
-            events,
-            revents: 0,
-        })
+        PollFd(libc::pollfd { fd: fd.as_fd().as_raw_fd(), events, revents: 0 })
     }
 
     /// Whether the last [`poll`] found something there.
@@ -94,9 +90,8 @@ pub(super) fn new_socket(address: &SocketAddr, kind: SocketType) -> io::Result<O
 /// A signal ends it early with nothing ready.
 pub fn poll(waits: &mut [PollFd], timeout: Option<Duration>) -> io::Result<()> {
     // Rounded up: a deadline half a millisecond away must not spin.
-    let millis = timeout.map_or(-1, |timeout| {
-        libc::c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX)
-    });
+    let millis = timeout
+        .map_or(-1, |timeout| libc::c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX));
     // rustix has each structure borrow its descriptor. A `PollFd` does not: lists of
     // them are kept while their sockets come and go, and a number that means
     // nothing any more is only reported as such.
@@ -145,17 +140,11 @@ pub fn reset_on_close(socket: BorrowedFd<'_>) {
 /// Whether it is one datagram that cannot leave, too large for its way or one
 /// too many at a time, and not the way that is gone.
 pub fn is_about_one_datagram(err: &io::Error) -> bool {
-    matches!(
-        err.raw_os_error(),
-        Some(libc::EMSGSIZE | libc::ENOBUFS | libc::EAGAIN)
-    )
+    matches!(err.raw_os_error(), Some(libc::EMSGSIZE | libc::ENOBUFS | libc::EAGAIN))
 }
 
 /// Why there is no socket on ::1, where there is no IPv6: switched off, or not
 /// in the kernel.
 pub fn has_no_such_address(err: &io::Error) -> bool {
-    matches!(
-        err.raw_os_error(),
-        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT)
-    )
+    matches!(err.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT))
 }

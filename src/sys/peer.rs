@@ -38,9 +38,7 @@ pub fn peer(tcp: &TcpStream) -> Peer {
     if !wait[0].is_ready() {
         return Peer::There;
     }
-    let ends = tcp
-        .peer_addr()
-        .and_then(|peer| Ok((peer, tcp.local_addr()?)));
+    let ends = tcp.peer_addr().and_then(|peer| Ok((peer, tcp.local_addr()?)));
     match ends.and_then(|(peer, local)| is_held(peer, local)) {
         Ok(true) => Peer::There,
         Ok(false) => Peer::Gone,

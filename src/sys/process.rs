@@ -17,10 +17,7 @@ pub fn raise_descriptors() -> usize {
     let Some(limit) = limit(Resource::Nofile) else {
         return USUAL_DESCRIPTORS;
     };
-    let raised = Rlimit {
-        current: Some(limit.rlim_max),
-        maximum: Some(limit.rlim_max),
-    };
+    let raised = Rlimit { current: Some(limit.rlim_max), maximum: Some(limit.rlim_max) };
     let descriptors = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.rlim_max,
         Err(_) => limit.rlim_cur,
@@ -55,12 +52,5 @@ pub fn batch() {
     // The kernel's sched_param; musl's is longer, and its function only says ENOSYS.
     let param: libc::c_int = 0;
     // SAFETY: the parameter outlives the call, which reads it.
-    unsafe {
-        libc::syscall(
-            libc::SYS_sched_setscheduler,
-            0,
-            libc::SCHED_BATCH,
-            &raw const param,
-        )
-    };
+    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const param) };
 }

@@ -58,10 +58,7 @@ struct Inherited {
     child_ignored: AtomicBool,
 }
 
-static INHERITED: Inherited = Inherited {
-    mask: AtomicU64::new(0),
-    child_ignored: AtomicBool::new(false),
-};
+static INHERITED: Inherited = Inherited { mask: AtomicU64::new(0), child_ignored: AtomicBool::new(false) };
 
 /// Blocks all signals in this thread and those it starts. To be called once,
 /// before anything else.
@@ -138,10 +135,7 @@ impl Signals {
             // libc unblocks them as it likes, and they would be the end of us.
             disposition(signal, Some(&Disposition::IGNORE))?;
         }
-        let mut signals = Signals {
-            come: Box::leak(Box::default()),
-            handled: 0,
-        };
+        let mut signals = Signals { come: Box::leak(Box::default()), handled: 0 };
         signals.handle(SIGCHLD)?;
         Ok(signals)
     }
@@ -239,13 +233,7 @@ fn change_mask(how: i32, set: SignalSet) -> io::Result<SignalSet> {
     let mut before: SignalSet = 0;
     // SAFETY: both pointers are to 8 bytes, the size that is given.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            how,
-            &raw const set,
-            &raw mut before,
-            size_of::<SignalSet>(),
-        )
+        libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, &raw mut before, size_of::<SignalSet>())
     };
     if result < 0 {
         return Err(io::Error::last_os_error());
@@ -270,12 +258,7 @@ impl Disposition {
     const IGNORE: Disposition = Disposition::without_handler(libc::SIG_IGN);
 
     const fn without_handler(handler: usize) -> Disposition {
-        Disposition {
-            handler,
-            flags: 0,
-            restorer: 0,
-            mask: 0,
-        }
+        Disposition { handler, flags: 0, restorer: 0, mask: 0 }
     }
 }
 

@@ -117,9 +117,7 @@ struct Program<'a> {
 impl<'a> Program<'a> {
     fn new(command: &'a Command<'a>) -> io::Result<Program<'a>> {
         let words = command.words.iter();
-        let arguments = words
-            .map(|word| CString::new(word.as_bytes()))
-            .collect::<Result<Vec<CString>, _>>()?;
+        let arguments = words.map(|word| CString::new(word.as_bytes())).collect::<Result<Vec<CString>, _>>()?;
         let variables = match command.env.is_empty() {
             true => Vec::new(),
             false => variables(&command.env)?,
@@ -194,9 +192,7 @@ fn become_user(credentials: &Credentials) -> io::Result<()> {
 /// The environment with changes.
 fn variables(changed: &[(OsString, Option<OsString>)]) -> io::Result<Vec<CString>> {
     let kept = env::vars_os().filter(|(name, _)| changed.iter().all(|(other, _)| other != name));
-    let added = changed
-        .iter()
-        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    let added = changed.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
     let variables = kept
         .chain(added)
         .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
@@ -211,9 +207,5 @@ unsafe extern "C" {
 
 /// A list as C has it, with null at its end; valid as long as `texts` is.
 fn pointers(texts: &[CString]) -> Vec<*const c_char> {
-    texts
-        .iter()
-        .map(|text| text.as_ptr())
-        .chain(iter::once(ptr::null()))
-        .collect()
+    texts.iter().map(|text| text.as_ptr()).chain(iter::once(ptr::null())).collect()
 }

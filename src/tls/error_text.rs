@@ -7,9 +7,7 @@ use rustls::CertificateError;
 /// Why a certificate is not valid.
 pub fn certificate(err: &CertificateError) -> String {
     match err {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "it has expired".to_owned()
-        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "by the clock of this machine it is not valid yet".to_owned()
         }
@@ -18,9 +16,7 @@ pub fn certificate(err: &CertificateError) -> String {
             "it is for other names".to_owned()
         }
         CertificateError::Other(other) => match &*other.to_string() {
-            "CaUsedAsEndEntity" => {
-                "it is that of an authority, which may not be a server's own".to_owned()
-            }
+            "CaUsedAsEndEntity" => "it is that of an authority, which may not be a server's own".to_owned(),
             other => spaced(other),
         },
         other => name(other),
@@ -55,32 +51,20 @@ mod tests {
     #[test]
     fn for_people() {
         let time = UnixTime::since_unix_epoch(Duration::ZERO);
-        let expired = CertificateError::ExpiredContext {
-            time,
-            not_after: time,
-        };
+        let expired = CertificateError::ExpiredContext { time, not_after: time };
         let other = |name: &str| {
             let err = std::io::Error::other(name.to_owned());
             CertificateError::Other(OtherError(Arc::new(err)))
         };
         for (err, want) in [
             (expired, "it has expired"),
-            (
-                CertificateError::UnknownIssuer,
-                "no trusted root has signed it",
-            ),
+            (CertificateError::UnknownIssuer, "no trusted root has signed it"),
             (CertificateError::BadSignature, "bad signature"),
-            (
-                other("CaUsedAsEndEntity"),
-                "it is that of an authority, which may not be a server's own",
-            ),
+            (other("CaUsedAsEndEntity"), "it is that of an authority, which may not be a server's own"),
             (other("PathLenExceeded(3)"), "path len exceeded"),
         ] {
             assert_eq!(certificate(&err), want);
         }
-        assert_eq!(
-            name(&AlertDescription::HandshakeFailure),
-            "handshake failure"
-        );
+        assert_eq!(name(&AlertDescription::HandshakeFailure), "handshake failure");
     }
 }

@@ -8,10 +8,7 @@ use rustls::sign::SigningKey;
 
 /// All of ring's suites, groups and signatures.
 pub fn provider() -> CryptoProvider {
-    CryptoProvider {
-        key_provider: &NoKeys,
-        ..ring::default_provider()
-    }
+    CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() }
 }
 
 /// No certificate of ours is ever shown, so nothing needs to be read, or
@@ -20,12 +17,7 @@ pub fn provider() -> CryptoProvider {
 struct NoKeys;
 
 impl KeyProvider for NoKeys {
-    fn load_private_key(
-        &self,
-        _: PrivateKeyDer<'static>,
-    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        Err(rustls::Error::General(
-            "private keys are not used".to_owned(),
-        ))
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("private keys are not used".to_owned()))
     }
 }

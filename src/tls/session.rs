@@ -27,12 +27,7 @@ pub struct TlsSession {
 
 impl TlsSession {
     pub fn new(connection: UnbufferedClientConnection) -> TlsSession {
-        TlsSession {
-            connection,
-            queued: Buffer::default(),
-            unfinished: Vec::new(),
-            failed: false,
-        }
+        TlsSession { connection, queued: Buffer::default(), unfinished: Vec::new(), failed: false }
     }
 
     /// Whether more has to come before application data can go either way.
@@ -135,11 +130,7 @@ impl TlsSession {
         self.queued = Buffer::default();
         self.check()?;
         loop {
-            match self
-                .connection
-                .process_tls_records(&mut self.unfinished)
-                .state?
-            {
+            match self.connection.process_tls_records(&mut self.unfinished).state? {
                 ConnectionState::EncodeTlsData(mut data) => {
                     put(out, 0, |room| data.encode(room))?;
                 }
@@ -161,8 +152,7 @@ impl TlsSession {
 /// before it looks at its input again.
 fn flush(connection: &mut UnbufferedClientConnection, input: &mut [u8], out: &mut Buffer) {
     while connection.wants_write()
-        && let Ok(ConnectionState::EncodeTlsData(mut data)) =
-            connection.process_tls_records(input).state
+        && let Ok(ConnectionState::EncodeTlsData(mut data)) = connection.process_tls_records(input).state
         && put(out, 0, |room| data.encode(room)).is_ok()
     {}
 }

@@ -38,8 +38,8 @@ pub fn roots(trust: &Trust) -> Result<(RootCertStore, String), String> {
 /// A sentence, when there is none.
 pub fn read(path: &Path) -> Result<RootCertStore, String> {
     let shown = path.display();
-    let certificates = CertificateDer::pem_file_iter(path)
-        .map_err(|err| format!("cannot read the certificates of {shown}: {err}"))?;
+    let certificates =
+        CertificateDer::pem_file_iter(path).map_err(|err| format!("cannot read the certificates of {shown}: {err}"))?;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates.flatten());
     match roots.is_empty() {

@@ -68,27 +68,14 @@ pub fn encrypted(
     closed: bool,
 ) -> (Reader, Writer) {
     let (reader, writer) = halves(tcp, Some(Mutex::new(session)));
-    let reader = Reader {
-        received,
-        plain,
-        state: if closed { State::Ended } else { State::Open },
-        ..reader
-    };
+    let reader = Reader { received, plain, state: if closed { State::Ended } else { State::Open }, ..reader };
     (reader, writer)
 }
 
 fn halves(tcp: TcpStream, tls: Option<Mutex<TlsSession>>) -> (Reader, Writer) {
-    let shared = Arc::new(Shared {
-        tcp,
-        tls,
-        outgoing: Mutex::default(),
-    });
-    let reader = Reader {
-        shared: shared.clone(),
-        received: Buffer::default(),
-        plain: Buffer::default(),
-        state: State::Open,
-    };
+    let shared = Arc::new(Shared { tcp, tls, outgoing: Mutex::default() });
+    let reader =
+        Reader { shared: shared.clone(), received: Buffer::default(), plain: Buffer::default(), state: State::Open };
     (reader, Writer { shared })
 }
 

@@ -71,27 +71,16 @@ pub fn of_loop(host: &str, own: SocketAddr) -> ProxyError {
 /// An attempt to connect to one address of `host` failed after so long.
 pub fn of_connect(host: &str, address: SocketAddr, err: &io::Error, after: Duration) -> ProxyError {
     let (kind, what) = match err.kind() {
-        io::ErrorKind::ConnectionRefused => (
-            ErrorType::ConnectionRefused,
-            "refused the connection".to_owned(),
-        ),
+        io::ErrorKind::ConnectionRefused => (ErrorType::ConnectionRefused, "refused the connection".to_owned()),
         // Accepted and ended before we could look.
-        io::ErrorKind::ConnectionReset => (
-            ErrorType::ConnectionRefused,
-            "reset the connection".to_owned(),
-        ),
-        io::ErrorKind::TimedOut => (
-            ErrorType::ConnectionTimeout,
-            format!("did not answer within {} s", rounded_secs(after)),
-        ),
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => (
-            ErrorType::DestinationIpUnroutable,
-            "cannot be reached from here".to_owned(),
-        ),
-        _ => (
-            ErrorType::DestinationUnavailable,
-            format!("cannot be connected to: {err}"),
-        ),
+        io::ErrorKind::ConnectionReset => (ErrorType::ConnectionRefused, "reset the connection".to_owned()),
+        io::ErrorKind::TimedOut => {
+            (ErrorType::ConnectionTimeout, format!("did not answer within {} s", rounded_secs(after)))
+        }
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+            (ErrorType::DestinationIpUnroutable, "cannot be reached from here".to_owned())
+        }
+        _ => (ErrorType::DestinationUnavailable, format!("cannot be connected to: {err}")),
     };
     ProxyError::new(kind, format!("{host} at {address} {what}"))
 }
@@ -103,59 +92,38 @@ fn rounded_secs(time: Duration) -> u64 {
 
 /// An upstream did not agree to h2 by ALPN (RFC 7301).
 pub fn http1_only(to: &Destination) -> ProxyError {
-    ProxyError::new(
-        ErrorType::Http1Only,
-        format!("{} speaks HTTP/1.1 only, not HTTP/2", to.host),
-    )
+    ProxyError::new(ErrorType::Http1Only, format!("{} speaks HTTP/1.1 only, not HTTP/2", to.host))
 }
 
 /// The TLS handshake failed. rustls reports through `io::Error`; what it said
 /// is inside.
-pub fn of_handshake(
-    to: &Destination,
-    alpn: Alpn,
-    err: HandshakeError,
-    timeout: Duration,
-) -> DialError {
+pub fn of_handshake(to: &Destination, alpn: Alpn, err: HandshakeError, timeout: Duration) -> DialError {
     let err = match err {
         HandshakeError::Cancelled => return DialError::Cancelled,
         HandshakeError::Io(err) => err,
     };
-    let inner = err
-        .get_ref()
-        .and_then(|err| err.downcast_ref::<rustls::Error>());
+    let inner = err.get_ref().and_then(|err| err.downcast_ref::<rustls::Error>());
     let (kind, what) = match inner {
-        Some(rustls::Error::InvalidCertificate(why)) => (
-            ErrorType::TlsCertificateError,
-            format!(
-                "its certificate is not valid: {}",
-                error_text::certificate(why)
-            ),
-        ),
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            (ErrorType::TlsCertificateError, format!("its certificate is not valid: {}", error_text::certificate(why)))
+        }
         Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => match alpn {
             Alpn::Http2 => return http1_only(to).into(),
-            Alpn::Http1 => (
-                ErrorType::TlsAlertReceived,
-                "it does not offer the HTTP/1.1 that was asked for, by ALPN".to_owned(),
-            ),
+            Alpn::Http1 => {
+                (ErrorType::TlsAlertReceived, "it does not offer the HTTP/1.1 that was asked for, by ALPN".to_owned())
+            }
         },
-        Some(rustls::Error::AlertReceived(alert)) => (
-            ErrorType::TlsAlertReceived,
-            format!("it ended the TLS handshake: {}", error_text::name(alert)),
-        ),
+        Some(rustls::Error::AlertReceived(alert)) => {
+            (ErrorType::TlsAlertReceived, format!("it ended the TLS handshake: {}", error_text::name(alert)))
+        }
         Some(other) => (ErrorType::TlsProtocolError, other.to_string()),
-        None if err.kind() == io::ErrorKind::TimedOut => (
-            ErrorType::HandshakeTimeout,
-            format!("silence in the TLS handshake for {} s", timeout.as_secs()),
-        ),
-        None if err.kind() == io::ErrorKind::UnexpectedEof => (
-            ErrorType::HandshakeTerminated,
-            "it closed the connection in the TLS handshake".to_owned(),
-        ),
-        None => (
-            ErrorType::HandshakeTerminated,
-            format!("the TLS handshake broke off: {err}"),
-        ),
+        None if err.kind() == io::ErrorKind::TimedOut => {
+            (ErrorType::HandshakeTimeout, format!("silence in the TLS handshake for {} s", timeout.as_secs()))
+        }
+        None if err.kind() == io::ErrorKind::UnexpectedEof => {
+            (ErrorType::HandshakeTerminated, "it closed the connection in the TLS handshake".to_owned())
+        }
+        None => (ErrorType::HandshakeTerminated, format!("the TLS handshake broke off: {err}")),
     };
     DialError::Proxy(ProxyError::new(kind, format!("{}: {what}", to.host)))
 }

@@ -54,12 +54,7 @@ impl Dialer {
     ///
     /// Blocks: until an address answers, none is left, or `context` is
     /// cancelled; not longer than [`COLD_TIMEOUT`] beside the lookups.
-    pub fn connect(
-        &self,
-        host: &str,
-        port: u16,
-        context: &mut dyn Context,
-    ) -> Result<TcpStream, DialError> {
+    pub fn connect(&self, host: &str, port: u16, context: &mut dyn Context) -> Result<TcpStream, DialError> {
         let addresses = self.resolver.resolve_in(host, port, context)?;
         match self.race(host, port, addresses.clone(), context) {
             // After silence there is no time left for more; the next request
@@ -214,14 +209,11 @@ impl<'a> Race<'a> {
         let own_port = self.dialer.own_port;
         if let Some(&own) = more.iter().find(|address| is_own(**address, own_port)) {
             more.retain(|address| !is_own(*address, own_port));
-            self.failure
-                .get_or_insert((own, dial_error::of_loop(self.host, own)));
+            self.failure.get_or_insert((own, dial_error::of_loop(self.host, own)));
         }
         let mut all: Vec<_> = self.untried.drain(..).chain(more).collect();
         all.truncate(MAX_ADDRESSES);
-        self.dialer
-            .failures
-            .sort(&mut all, began_with_ipv4, Instant::now());
+        self.dialer.failures.sort(&mut all, began_with_ipv4, Instant::now());
         self.untried = all.into();
     }
 
@@ -256,11 +248,7 @@ impl<'a> Race<'a> {
             return Ok(());
         }
         let count = waits.len();
-        waits.extend(
-            self.attempts
-                .iter()
-                .map(|attempt| PollFd::writable(&attempt.tcp)),
-        );
+        waits.extend(self.attempts.iter().map(|attempt| PollFd::writable(&attempt.tcp)));
         let left = until.saturating_duration_since(Instant::now());
         let waited = self.context.wait(waits, left);
         let found: Vec<PollFd> = waits.drain(count..).collect();
@@ -313,12 +301,7 @@ impl<'a> Race<'a> {
             let address = self.untried.pop_front()?;
             match connect::begin(address) {
                 Ok(tcp) => {
-                    self.attempts.push(Attempt {
-                        address,
-                        tcp,
-                        begun: now,
-                        spare,
-                    });
+                    self.attempts.push(Attempt { address, tcp, begun: now, spare });
                     self.next_at = now + ATTEMPT_DELAY;
                 }
                 Err(err) => self.fail(address, &err, now),
@@ -372,10 +355,7 @@ impl<'a> Race<'a> {
             (Some(_), ..) => Err(DialError::Cancelled),
             (_, Some(tcp), _) => Ok(tcp),
             (.., Some((_, refusal))) => Err(DialError::Proxy(refusal)),
-            _ => Err(DialError::Proxy(ProxyError::new(
-                ErrorType::DnsError,
-                format!("{} has no address", self.host),
-            ))),
+            _ => Err(DialError::Proxy(ProxyError::new(ErrorType::DnsError, format!("{} has no address", self.host)))),
         }
     }
 }

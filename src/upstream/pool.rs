@@ -30,12 +30,7 @@ struct Idle<T> {
 impl<T> Pool<T> {
     /// An empty one.
     pub fn new() -> Pool<T> {
-        Pool {
-            state: Mutex::new(State {
-                idle: HashMap::new(),
-                swept: Instant::now(),
-            }),
-        }
+        Pool { state: Mutex::new(State { idle: HashMap::new(), swept: Instant::now() }) }
     }
 
     /// The connection to `key` that was put here last, unless that is too long
@@ -48,8 +43,7 @@ impl<T> Pool<T> {
             state.idle.remove(key);
         }
         drop(state);
-        last.filter(|idle| !idle.is_old(now))
-            .map(|idle| idle.connection)
+        last.filter(|idle| !idle.is_old(now)).map(|idle| idle.connection)
     }
 
     /// Keeps a connection.
@@ -64,10 +58,7 @@ impl<T> Pool<T> {
         if connections.len() == MAX_IDLE_PER_HOST {
             closed.push(connections.remove(0));
         }
-        connections.push(Idle {
-            connection,
-            since: now,
-        });
+        connections.push(Idle { connection, since: now });
         // Closing takes system calls, for which nothing should be locked.
         drop(state);
     }
@@ -113,14 +104,8 @@ impl<T> State<T> {
     /// Takes out the host whose connections have all been idle the longest.
     fn remove_oldest_host(&mut self) -> Vec<Idle<T>> {
         let youngest = |connections: &Vec<Idle<T>>| connections.last().map(|idle| idle.since);
-        let oldest = self
-            .idle
-            .iter()
-            .min_by_key(|(_, connections)| youngest(connections))
-            .map(|(key, _)| key.clone());
-        oldest
-            .and_then(|key| self.idle.remove(&key))
-            .unwrap_or_default()
+        let oldest = self.idle.iter().min_by_key(|(_, connections)| youngest(connections)).map(|(key, _)| key.clone());
+        oldest.and_then(|key| self.idle.remove(&key)).unwrap_or_default()
     }
 }
 

@@ -52,12 +52,7 @@ fn server() -> Server {
     let uptime = Arc::new(AtomicU64::new(0));
     let steady = Arc::clone(&uptime);
     let tokens = Tokens::with_uptime(fetch, move || steady.load(Ordering::Relaxed));
-    Server {
-        tokens: Arc::new(tokens),
-        uptime,
-        asked,
-        answers,
-    }
+    Server { tokens: Arc::new(tokens), uptime, asked, answers }
 }
 
 impl Server {
@@ -269,10 +264,7 @@ fn a_clock_that_is_slow() {
 fn clocks_that_are_nowhere() {
     let server = server();
     let token = jwt(3600, "one");
-    for (second, time) in [UNIX_EPOCH - Duration::from_secs(1), UNIX_EPOCH]
-        .into_iter()
-        .enumerate()
-    {
+    for (second, time) in [UNIX_EPOCH - Duration::from_secs(1), UNIX_EPOCH].into_iter().enumerate() {
         let _ = server.answers.send(Ok(token.clone()));
         let value = server.tokens.bearer("https://x", time).unwrap();
         assert_eq!(Ok(value.expose().to_owned()), sent(&token), "{second}");
@@ -306,9 +298,7 @@ fn many_askers_one_fetch_and_nobody_waits_for_another_audience() {
             panic!("fixed");
         };
         let got = thread::scope(|scope| {
-            let askers: Vec<_> = (0..100)
-                .map(|_| scope.spawn(|| tokens.bearer("https://slow", at(0))))
-                .collect();
+            let askers: Vec<_> = (0..100).map(|_| scope.spawn(|| tokens.bearer("https://slow", at(0)))).collect();
             // All but the one that fetches wait for it.
             while shelf.slot("https://slow").flight().waiting < 99 {
                 thread::yield_now();
@@ -380,10 +370,7 @@ fn the_least_recently_used_audience_goes() {
 fn answers_that_are_no_tokens() {
     for (token, want) in [
         (Secret::new(""), "token for https://x is empty"),
-        (
-            Secret::new("<html>secret"),
-            "has characters that no token has",
-        ),
+        (Secret::new("<html>secret"), "has characters that no token has"),
         (Secret::new("secret.b"), "is not three parts with dots"),
         (jwt(1000, "secret"), "token for https://x ended "),
         (jwt(900, "secret"), " s ago by this clock"),

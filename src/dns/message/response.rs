@@ -5,8 +5,7 @@ use std::net::IpAddr;
 
 use super::name::{read_name, skip_name};
 use super::{
-    A, AAAA, CNAME, HEADER, IN, NXDOMAIN, OPT, Otherwise, QR, Read, Reply, SERVFAIL, TC, failure,
-    number, read, reply,
+    A, AAAA, CNAME, HEADER, IN, NXDOMAIN, OPT, Otherwise, QR, Read, Reply, SERVFAIL, TC, failure, number, read, reply,
 };
 
 /// Whether `response` has this id and answers the question of `query`, which
@@ -60,9 +59,7 @@ pub fn settles(response: &[u8]) -> bool {
 fn upper_code(response: &[u8]) -> u8 {
     let questions = number(response, 4).unwrap_or(0);
     let records = (0..questions).try_fold(HEADER, |at, _| Some(skip_name(response, at)? + 4));
-    records
-        .and_then(|at| opt(response, at))
-        .map_or(0, |[upper, _]| upper)
+    records.and_then(|at| opt(response, at)).map_or(0, |[upper, _]| upper)
 }
 
 /// Where a message has an OPT record (RFC 6891, section 6.1.3): the upper bits
@@ -80,21 +77,13 @@ pub fn opts(wire: &[u8], mut at: usize) -> impl Iterator<Item = [u8; 2]> {
         at = numbers + 10 + len;
         Some((number(wire, numbers)?, wire.get(numbers + 4..)?))
     });
-    records
-        .filter(|&(kind, _)| kind == OPT)
-        .map_while(|(_, rest)| rest.first_chunk().copied())
+    records.filter(|&(kind, _)| kind == OPT).map_while(|(_, rest)| rest.first_chunk().copied())
 }
 
 /// Appends what the client gets for `query`, whose question ends at `end`, once
 /// no nameserver is left to ask or one has settled it. `said` is what the best
 /// of them said, if any said something.
-pub fn conclude(
-    query: &[u8],
-    end: usize,
-    otherwise: Otherwise,
-    said: Option<&[u8]>,
-    out: &mut Vec<u8>,
-) {
+pub fn conclude(query: &[u8], end: usize, otherwise: Otherwise, said: Option<&[u8]>, out: &mut Vec<u8>) {
     match (otherwise, said) {
         (Otherwise::Empty { .. }, Some(said)) if says_more(said) => pass_on(query, end, said, out),
         (Otherwise::Empty { apex }, _) => {
@@ -158,11 +147,7 @@ pub fn addresses(response: &[u8], name: &str, kind: u16) -> Option<Found> {
             records.push(record);
         }
     }
-    let mut found = Found {
-        addresses: Vec::new(),
-        alias: None,
-        ttl: u32::MAX,
-    };
+    let mut found = Found { addresses: Vec::new(), alias: None, ttl: u32::MAX };
     // Each step uses up a record at least: CNAMEs in a ring end here.
     for _ in 0..=records.len() {
         let current = found.alias.as_deref().unwrap_or(name);
@@ -180,9 +165,7 @@ pub fn addresses(response: &[u8], name: &str, kind: u16) -> Option<Found> {
         if !found.addresses.is_empty() {
             break;
         }
-        let cname = records
-            .iter()
-            .find(|r| r.owner == current && r.kind == CNAME);
+        let cname = records.iter().find(|r| r.owner == current && r.kind == CNAME);
         let Some(cname) = cname else { break };
         found.ttl = found.ttl.min(cname.ttl);
         found.alias = Some(cname.target()?);
@@ -214,15 +197,7 @@ impl<'a> Record<'a> {
         let until = data_at + usize::from(number(wire, at + 8)?);
         // RFC 2181, section 8: a TTL with its highest bit set is 0.
         let ttl = u32::try_from(i32::from_be_bytes(ttl.try_into().ok()?)).unwrap_or(0);
-        Some(Record {
-            owner,
-            kind,
-            class,
-            ttl,
-            wire: wire.get(..until)?,
-            data_at,
-            until,
-        })
+        Some(Record { owner, kind, class, ttl, wire: wire.get(..until)?, data_at, until })
     }
 
     /// Its data, which may hold names that lead out of it.

@@ -84,11 +84,7 @@ fn what_is_no_plain_query() {
         (with(4, 1), Read::Bad(FORMERR), "257 questions"),
         (with(12, 64), Read::Bad(FORMERR), "a label of 64"),
         (with(12, 0xc0), Read::Bad(FORMERR), "a pointer"),
-        (
-            with(12, 0x80),
-            Read::Bad(FORMERR),
-            "a label of an unknown kind",
-        ),
+        (with(12, 0x80), Read::Bad(FORMERR), "a label of an unknown kind"),
         (vec![0xff; 600], Read::Ignored, "garbage"),
         (vec![0; 600], Read::Bad(FORMERR), "zeroes"),
     ] {
@@ -103,20 +99,7 @@ fn what_we_do_not_take_comes_back_with_its_question() {
     for (end, with_question) in [(DIG.len(), true), (36, true), (35, false), (HEADER, false)] {
         let mut out = Vec::new();
         refuse(&wire[..end], NOTIMP, &mut out);
-        let header = [
-            0x12,
-            0x34,
-            0xa1,
-            NOTIMP,
-            0,
-            u8::from(with_question),
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-        ];
+        let header = [0x12, 0x34, 0xa1, NOTIMP, 0, u8::from(with_question), 0, 0, 0, 0, 0, 0];
         let question = if with_question { &DIG[HEADER..36] } else { &[] };
         assert_eq!(out, [&header, question].concat(), "{end}");
     }
@@ -149,17 +132,11 @@ fn no_such_name_has_the_zones_soa() {
     assert_eq!(out[2..12], [0x85, 0x80 | NXDOMAIN, 0, 1, 0, 0, 0, 1, 0, 0]);
     let soa = Record::read(&out, wire.len()).unwrap();
     let end = soa.until;
-    assert_eq!(
-        (soa.owner.as_str(), soa.kind, soa.ttl),
-        ("run.internal", SOA, 10)
-    );
+    assert_eq!((soa.owner.as_str(), soa.kind, soa.ttl), ("run.internal", SOA, 10));
     let (server, at) = read_name(&out, end - soa.data().len(), true).unwrap();
     let (mail, at) = read_name(&out, at, true).unwrap();
     assert_eq!((server.as_str(), mail.as_str()), ("run.internal", ""));
-    assert_eq!(
-        (end, out[end - 4..].to_vec()),
-        (out.len(), vec![0, 0, 0, 10])
-    );
+    assert_eq!((end, out[end - 4..].to_vec()), (out.len(), vec![0, 0, 0, 10]));
     assert_eq!(at + 20, end);
 }
 
@@ -209,15 +186,9 @@ fn pointers_lead_backwards_or_nowhere() {
         0xc0, 3,    // 15: b.a
         0xc0, // 17: cut
     ];
-    for (at, want) in [
-        (3, Some(("b.a", 7))),
-        (7, None),
-        (9, None),
-        (11, None),
-        (15, Some(("b.a", 17))),
-        (17, None),
-        (99, None),
-    ] {
+    for (at, want) in
+        [(3, Some(("b.a", 7))), (7, None), (9, None), (11, None), (15, Some(("b.a", 17))), (17, None), (99, None)]
+    {
         let got = read_name(&wire, at, true);
         let got = got.as_ref().map(|(name, end)| (name.as_str(), *end));
         assert_eq!(got, want, "at {at}");
@@ -252,41 +223,20 @@ fn addresses_along_cnames() {
     let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
     for (records, want) in [
         (&[][..], (vec![], None, u32::MAX)),
-        (
-            &[
-                ("A", 1, 60, &[10, 0, 0, 1][..]),
-                ("a", 1, 30, &[10, 0, 0, 2]),
-            ],
-            (vec![ip(1), ip(2)], None, 30),
-        ),
+        (&[("A", 1, 60, &[10, 0, 0, 1][..]), ("a", 1, 30, &[10, 0, 0, 2])], (vec![ip(1), ip(2)], None, 30)),
         (
             // in any order, of any case; the least TTL counts
-            &[
-                ("c", 1, 60, &[10, 0, 0, 3]),
-                ("B", 5, 20, &c),
-                ("a", 5, 300, &b),
-            ],
+            &[("c", 1, 60, &[10, 0, 0, 3]), ("B", 5, 20, &c), ("a", 5, 300, &b)],
             (vec![ip(3)], Some("c"), 20),
         ),
         (&[("a", 5, 5, &b)], (vec![], Some("b"), 5)),
         // somebody else's, another type's, of a wrong size
-        (
-            &[
-                ("x", 1, 5, &[1, 1, 1, 1]),
-                ("a", 28, 5, &[0; 16]),
-                ("a", 1, 5, &[1, 1]),
-            ],
-            (vec![], None, u32::MAX),
-        ),
+        (&[("x", 1, 5, &[1, 1, 1, 1]), ("a", 28, 5, &[0; 16]), ("a", 1, 5, &[1, 1])], (vec![], None, u32::MAX)),
         // a TTL with its highest bit set
         (&[("a", 1, 1 << 31, &[10, 0, 0, 1])], (vec![ip(1)], None, 0)),
     ] {
         let got = addresses(&answer(&asked, records), "a", A).unwrap();
-        assert_eq!(
-            (got.addresses, got.alias.as_deref(), got.ttl),
-            want,
-            "{records:?}"
-        );
+        assert_eq!((got.addresses, got.alias.as_deref(), got.ttl), want, "{records:?}");
     }
     // A ring ends, somewhere.
     let ring = answer(&asked, &[("a", 5, 1, &b), ("b", 5, 1, &a)]);
@@ -328,12 +278,7 @@ fn answers_are_of_the_question() {
 
 #[test]
 fn garbage_is_never_fatal() {
-    let names = [
-        &b"\x05hello\x03run\x08internal\x00"[..],
-        b"\xc0\x0c",
-        b"\x3f",
-        b"\x00",
-    ];
+    let names = [&b"\x05hello\x03run\x08internal\x00"[..], b"\xc0\x0c", b"\x3f", b"\x00"];
     // The same garbage each time: a failure can be had again.
     let mut state = 1_u32;
     let mut below = |limit: usize| {
@@ -355,11 +300,7 @@ fn garbage_is_never_fatal() {
         }
         let mut out = Vec::new();
         if let Read::Query(query) = read(&wire) {
-            for verdict in [
-                Reply::Empty { apex: 12 },
-                Reply::NxDomain { apex: 500 },
-                Reply::Refused,
-            ] {
+            for verdict in [Reply::Empty { apex: 12 }, Reply::NxDomain { apex: 500 }, Reply::Refused] {
                 reply(&query, &verdict, &mut out);
             }
         }
@@ -381,11 +322,7 @@ fn only_records_of_the_internet_are_addresses() {
             wire[at..at + 2].copy_from_slice(&class.to_be_bytes());
             let found = addresses(&wire, "a", A).unwrap();
             let got = (found.addresses.len(), found.alias.is_some());
-            let want = if class == IN {
-                (of_it, of_it == 0)
-            } else {
-                (0, false)
-            };
+            let want = if class == IN { (of_it, of_it == 0) } else { (0, false) };
             assert_eq!(got, want, "type {kind}, class {class}");
         }
     }
@@ -409,10 +346,7 @@ fn a_name_ends_where_its_record_does() {
         (&[0xc0, 12, 0], None),
     ] {
         let after = ("a", A, 60, &[10, 0, 0, 1][..]);
-        for records in [
-            &[("a", CNAME, 60, data)][..],
-            &[("a", CNAME, 60, data), ("x", A, 60, after.3)],
-        ] {
+        for records in [&[("a", CNAME, 60, data)][..], &[("a", CNAME, 60, data), ("x", A, 60, after.3)]] {
             let mut wire = answer(&asked, records);
             wire.extend_from_slice(&[1, b'c', 0]);
             let alias = addresses(&wire, "a", A).and_then(|found| found.alias);
@@ -425,19 +359,10 @@ fn a_name_ends_where_its_record_does() {
 fn garbage_of_a_nameserver_is_never_fatal() {
     let asked = question(0x1234, "hello", A);
     let (alias, ip) = (name("b.hello"), [10, 0, 0, 1]);
-    let mut whole = answer(
-        &asked,
-        &[("hello", CNAME, 60, &alias), ("b.hello", A, 60, &ip)],
-    );
+    let mut whole = answer(&asked, &[("hello", CNAME, 60, &alias), ("b.hello", A, 60, &ip)]);
     whole.extend_from_slice(b"\0\0\x29\x04\xd0\x01\0\0\0\0\0");
     whole[11] = 1;
-    let pieces = [
-        &b"\xc0\x0c"[..],
-        b"\x3f",
-        b"\0",
-        b"\xc0\x1f\0\x05\0\x01",
-        &whole[..12],
-    ];
+    let pieces = [&b"\xc0\x0c"[..], b"\x3f", b"\0", b"\xc0\x1f\0\x05\0\x01", &whole[..12]];
     let mut state = 7_u32;
     let mut below = |limit: usize| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -464,18 +389,11 @@ fn garbage_of_a_nameserver_is_never_fatal() {
         if !answers(&wire, 0x1234, &asked, asked.len()) {
             continue;
         }
-        for otherwise in [
-            Otherwise::Failure,
-            Otherwise::NxDomain,
-            Otherwise::Empty { apex: 5 },
-        ] {
+        for otherwise in [Otherwise::Failure, Otherwise::NxDomain, Otherwise::Empty { apex: 5 }] {
             let mut out = Vec::new();
             conclude(&asked, asked.len(), otherwise, Some(&wire), &mut out);
             assert!(answers(&out, 0x1234, &asked, asked.len()), "{wire:?}");
-            assert_eq!(
-                out[HEADER..asked.len()].to_ascii_lowercase(),
-                asked[HEADER..]
-            );
+            assert_eq!(out[HEADER..asked.len()].to_ascii_lowercase(), asked[HEADER..]);
         }
     }
 }

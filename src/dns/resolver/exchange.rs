@@ -118,12 +118,8 @@ fn by_tcp(
         let Some(answer) = rest.get(..usize::from(u16::from_be_bytes(*len))) else {
             continue;
         };
-        let is_whole = message::answers(
-            answer,
-            u16::from_be_bytes([query.wire[0], query.wire[1]]),
-            query.wire,
-            query.end,
-        );
+        let is_whole =
+            message::answers(answer, u16::from_be_bytes([query.wire[0], query.wire[1]]), query.wire, query.end);
         return Ok(match is_whole {
             true => Ok(answer.to_vec()),
             false => Err(io::ErrorKind::InvalidData.into()),
@@ -140,24 +136,13 @@ fn receive(tcp: &mut TcpStream, framed: &mut Vec<u8>) -> io::Result<()> {
             framed.extend_from_slice(&room[..n]);
             Ok(())
         }
-        Err(err)
-            if matches!(
-                err.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-            ) =>
-        {
-            Ok(())
-        }
+        Err(err) if matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
         Err(err) => Err(err),
     }
 }
 
 /// Waits until the deadline; a time-out is an error of its own.
-fn wait(
-    context: &mut dyn Context,
-    wait: PollFd,
-    deadline: Instant,
-) -> Result<io::Result<()>, Cancelled> {
+fn wait(context: &mut dyn Context, wait: PollFd, deadline: Instant) -> Result<io::Result<()>, Cancelled> {
     let left = deadline.saturating_duration_since(Instant::now());
     Ok(match context.wait_for(wait, left)? {
         true => Ok(()),

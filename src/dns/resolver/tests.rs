@@ -35,11 +35,7 @@ fn nameserver(
 }
 
 fn resolver(nameservers: &[SocketAddr], first: Duration) -> Resolver {
-    let patience = Patience {
-        first,
-        all: first * 2,
-        silent: LONG,
-    };
+    let patience = Patience { first, all: first * 2, silent: LONG };
     let nameservers = Nameservers::new(nameservers, &[]);
     Resolver::patient(Arc::new(nameservers), patience)
 }
@@ -92,14 +88,8 @@ fn names_and_their_addresses() {
         ("nothing", Err(format!("{none} \"nothing\""))),
         ("ring", Err(format!("{none} \"ring\""))),
         ("round", Err(format!("{none} \"round\""))),
-        (
-            "broken",
-            Err("the nameservers answered SERVFAIL for A of \"broken\"".to_owned()),
-        ),
-        (
-            "refused",
-            Err("the nameservers answered REFUSED for A of \"refused\"".to_owned()),
-        ),
+        ("broken", Err("the nameservers answered SERVFAIL for A of \"broken\"".to_owned())),
+        ("refused", Err("the nameservers answered REFUSED for A of \"refused\"".to_owned())),
         ("", Err("\"\" is not a host name".to_owned())),
         ("a..b", Err("\"a..b\" is not a host name".to_owned())),
         ("a b", Err("\"a b\" is not a host name".to_owned())),
@@ -190,16 +180,10 @@ fn a_nameserver_that_drops_aaaa_is_not_silent() {
         _ => None,
     });
     let shared = Arc::new(Nameservers::new(&[address], &[]));
-    let patience = Patience {
-        first: Duration::from_millis(20),
-        all: Duration::from_millis(40),
-        silent: LONG,
-    };
+    let patience = Patience { first: Duration::from_millis(20), all: Duration::from_millis(40), silent: LONG };
     let resolver = Resolver::patient(Arc::clone(&shared), patience);
     assert_eq!(
-        resolver
-            .resolve("empty", 443)
-            .map_err(|err| err.to_string()),
+        resolver.resolve("empty", 443).map_err(|err| err.to_string()),
         Err("no nameserver answered for AAAA of \"empty\"".to_owned())
     );
     assert!(!shared.is_silent(0));
@@ -222,10 +206,7 @@ fn a_lookup_whose_client_left_is_made_by_the_next_one() {
         world(name, kind, query)
     });
     let resolver = resolver(&[address], LONG);
-    assert_eq!(
-        resolver.resolve_in("four", 443, &mut Left),
-        Err(ResolveError::Cancelled)
-    );
+    assert_eq!(resolver.resolve_in("four", 443, &mut Left), Err(ResolveError::Cancelled));
     asked.recv().unwrap();
     assert_eq!(resolver.resolve("four", 443).unwrap().len(), 2);
     assert_eq!(heard.try_iter().count(), 2);
@@ -243,10 +224,7 @@ fn one_whose_client_left_does_not_wait_for_the_lookup_of_another() {
     thread::spawn(move || slow.resolve("slow", 443));
     begun.recv().unwrap();
     let started = Instant::now();
-    assert_eq!(
-        resolver.resolve_in("slow", 443, &mut Left),
-        Err(ResolveError::Cancelled)
-    );
+    assert_eq!(resolver.resolve_in("slow", 443, &mut Left), Err(ResolveError::Cancelled));
     assert!(started.elapsed() < LONG / 2);
 }
 
@@ -308,10 +286,7 @@ fn no_name_waits_for_another() {
 
 #[test]
 fn other_nameservers() {
-    let closed = UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (silent, _heard) = nameserver(|_, _, _| None);
     let (failing, _heard) = nameserver(|_, _, query| Some(coded(query, SERVFAIL)));
     let (good, _heard) = nameserver(world);
@@ -324,11 +299,7 @@ fn other_nameservers() {
         (&[silent, good], enough, Ok(2)),
         (&[silent], short, no_answer.clone()),
         (&[closed], LONG, no_answer),
-        (
-            &[],
-            LONG,
-            Err("no nameserver is there to ask for \"four\"".to_owned()),
-        ),
+        (&[], LONG, Err("no nameserver is there to ask for \"four\"".to_owned())),
     ] {
         let got = resolver(nameservers, first).resolve("four", 443);
         let got = got.map(|found| found.len()).map_err(|err| err.to_string());
@@ -362,13 +333,8 @@ fn only_records_of_the_internet_are_addresses() {
 fn a_name_ends_where_its_record_does() {
     let query = message::question(1, "a", A);
     let long = name("longer.example");
-    for (len, is_read) in [
-        (long.len(), true),
-        (long.len() - 1, false),
-        (long.len() - 4, false),
-        (1, false),
-        (0, false),
-    ] {
+    for (len, is_read) in [(long.len(), true), (long.len() - 1, false), (long.len() - 4, false), (1, false), (0, false)]
+    {
         // What the record lacks follows it, as the beginning of another one.
         let mut wire = answer(&query, &[("a", CNAME, 5, &long)]);
         let len_at = wire.len() - long.len() - 1;
@@ -425,17 +391,9 @@ fn a_cut_answer_is_no_proof_that_there_is_no_address() {
             false => None,
         };
         let shared = Arc::new(Nameservers::new(&[address], &[]));
-        let patience = Patience {
-            first: Duration::from_millis(50),
-            all: Duration::from_millis(100),
-            silent: LONG,
-        };
+        let patience = Patience { first: Duration::from_millis(50), all: Duration::from_millis(100), silent: LONG };
         let resolver = Resolver::patient(Arc::clone(&shared), patience);
-        assert_eq!(
-            resolver.resolve("four", 443),
-            Err(ResolveError::TimedOut("four".to_owned(), A)),
-            "{is_silent}"
-        );
+        assert_eq!(resolver.resolve("four", 443), Err(ResolveError::TimedOut("four".to_owned(), A)), "{is_silent}");
         // It does answer, and a part is better than nothing.
         assert!(!shared.is_silent(0), "{is_silent}");
         assert_eq!(resolver.resolve("some", 443).unwrap().len(), 1);
@@ -464,11 +422,5 @@ fn cut_answers_are_asked_for_by_tcp() {
         let size = u16::try_from(whole.len()).unwrap().to_be_bytes();
         stream.write_all(&[&size, &whole[..]].concat()).unwrap();
     });
-    assert_eq!(
-        resolver(&[address], LONG)
-            .resolve("four", 443)
-            .unwrap()
-            .len(),
-        2
-    );
+    assert_eq!(resolver(&[address], LONG).resolve("four", 443).unwrap().len(), 2);
 }

@@ -18,12 +18,7 @@ trait Way {
     /// Takes one query, and says what `answer` makes of it.
     fn serve(nameserver: &Self::Nameserver, answer: impl FnOnce(&[u8]) -> Vec<u8>);
     /// Serves `nameservers` in turn while the client asks.
-    fn turns(
-        client: &mut Self::Client,
-        wire: &[u8],
-        nameservers: &[Self::Nameserver],
-        answers: &[Vec<u8>],
-    ) -> Vec<u8>
+    fn turns(client: &mut Self::Client, wire: &[u8], nameservers: &[Self::Nameserver], answers: &[Vec<u8>]) -> Vec<u8>
     where
         Self::Nameserver: Sync,
     {
@@ -155,11 +150,7 @@ where
                         said.extend((1..count).map(others));
                     }
                     let got = W::turns(&mut client, &asked, &nameservers, &said);
-                    let want = if searched && !settles {
-                        NXDOMAIN
-                    } else {
-                        refused
-                    };
+                    let want = if searched && !settles { NXDOMAIN } else { refused };
                     assert_eq!(code(&got), want, "{what}");
                     let counts = &got[4..HEADER];
                     assert_eq!(counts, [0, 1, 0, 0, 0, 0, 0, 0], "{what}");

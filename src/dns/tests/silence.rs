@@ -33,11 +33,7 @@ fn the_next_nameserver_after_silence() {
 fn a_nameserver_that_is_back_comes_first_again() {
     let (first, second) = (Peer::new(), Peer::new());
     let config = config(&[first.address(), second.address()]);
-    let patience = Patience {
-        first: A_WHILE,
-        all: LONG,
-        silent: Duration::ZERO,
-    };
+    let patience = Patience { first: A_WHILE, all: LONG, silent: Duration::ZERO };
     let server = serve_with(bind(0).unwrap(), config, patience);
     let client = Peer::client(&server);
     let exchange = |who: &Peer, id| {

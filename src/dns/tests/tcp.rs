@@ -95,9 +95,7 @@ fn idle_connections_give_way_to_another_one() {
         say(client, &own(id));
         assert_eq!(listen(client)[1], id.to_be_bytes()[1]);
     };
-    let mut clients: Vec<TcpStream> = (0..MOST)
-        .map(|_| TcpStream::connect(server.tcp).unwrap())
-        .collect();
+    let mut clients: Vec<TcpStream> = (0..MOST).map(|_| TcpStream::connect(server.tcp).unwrap()).collect();
     for client in &mut clients {
         ask(client, 1);
     }
@@ -111,10 +109,7 @@ fn idle_connections_give_way_to_another_one() {
     assert_eq!(clients[2].read(&mut [0; 2]).unwrap(), 0);
     ask(&mut clients[1], 5);
     ask(&mut clients[MOST - 1], 6);
-    say(
-        &mut upstream,
-        &answer(&heard, &[("one.example", 16, 1, b"x")]),
-    );
+    say(&mut upstream, &answer(&heard, &[("one.example", 16, 1, b"x")]));
     assert_eq!(listen(&mut clients[0])[..2], [0, 2]);
 }
 
@@ -135,10 +130,7 @@ fn trickle(mut stream: TcpStream, wire: Vec<u8>) -> mpsc::Sender<()> {
 #[test]
 fn a_nameserver_that_sends_octet_by_octet_has_no_longer_than_others() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = start(
-        &[upstream.local_addr().unwrap()],
-        Duration::from_millis(100),
-    );
+    let server = start(&[upstream.local_addr().unwrap()], Duration::from_millis(100));
     let mut client = TcpStream::connect(server.tcp).unwrap();
     let asked = question(1, "one.example", 16);
     say(&mut client, &asked);
@@ -163,10 +155,7 @@ fn a_message_is_whole_by_its_deadline() {
         kind => kind,
     };
     say(&mut peer, b"one");
-    assert_eq!(
-        tcp_framing::receive(&stream, in_time()).unwrap().unwrap(),
-        b"one"
-    );
+    assert_eq!(tcp_framing::receive(&stream, in_time()).unwrap().unwrap(), b"one");
     // The kernel's buffers are full in the end, and nobody empties them.
     let filled = (0..).find_map(|_| tcp_framing::send(&stream, &[0; 65_535], soon()).err());
     assert_eq!(filled.map(kind), Some(io::ErrorKind::TimedOut));

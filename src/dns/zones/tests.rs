@@ -7,22 +7,10 @@ const TXT: u16 = 16;
 const SRV: u16 = 33;
 const CHAOS: u16 = 3;
 
-const V4: Reply = Reply::Answer {
-    v4: Some(Ipv4Addr::LOCALHOST),
-    v6: None,
-};
-const V6: Reply = Reply::Answer {
-    v4: None,
-    v6: Some(Ipv6Addr::LOCALHOST),
-};
-const BOTH: Reply = Reply::Answer {
-    v4: Some(Ipv4Addr::LOCALHOST),
-    v6: Some(Ipv6Addr::LOCALHOST),
-};
-const SERVER: Reply = Reply::Answer {
-    v4: Some(METADATA_SERVER),
-    v6: None,
-};
+const V4: Reply = Reply::Answer { v4: Some(Ipv4Addr::LOCALHOST), v6: None };
+const V6: Reply = Reply::Answer { v4: None, v6: Some(Ipv6Addr::LOCALHOST) };
+const BOTH: Reply = Reply::Answer { v4: Some(Ipv4Addr::LOCALHOST), v6: Some(Ipv6Addr::LOCALHOST) };
+const SERVER: Reply = Reply::Answer { v4: Some(METADATA_SERVER), v6: None };
 const FORWARD: Reply = Reply::Forward(Otherwise::Failure);
 const SEARCHED: Reply = Reply::Forward(Otherwise::NxDomain);
 
@@ -56,11 +44,7 @@ fn names(only: Option<&[&str]>) -> Names {
 
 fn decide(names: &Names, ipv6: bool, name: &str, kind: u16, class: u16) -> Reply {
     let search = ["google.internal", "c.proj.internal"].map(str::to_owned);
-    let zones = Zones {
-        names,
-        search: &search,
-        ipv6,
-    };
+    let zones = Zones { names, search: &search, ipv6 };
     zones.decide(Question { name, kind, class })
 }
 
@@ -183,16 +167,8 @@ fn only_the_names_listed() {
         let names = names(Some(&[only]));
         let full = format!("{name}.run.internal");
         let verdict = if want { V4 } else { none("run.internal") };
-        assert_eq!(
-            decide(&names, true, &full, A, IN),
-            verdict,
-            "{full}, of {only}"
-        );
+        assert_eq!(decide(&names, true, &full, A, IN), verdict, "{full}, of {only}");
         let verdict = if want { V4 } else { FORWARD };
-        assert_eq!(
-            decide(&names, true, name, A, IN),
-            verdict,
-            "{name}., of {only}"
-        );
+        assert_eq!(decide(&names, true, name, A, IN), verdict, "{name}., of {only}");
     }
 }

@@ -104,9 +104,7 @@ fn the_time_is_for_the_whole_answer() {
         let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n");
         // A byte now and then, so that no read ever waits for the whole time.
         let (_sender, receiver) = channel::<()>();
-        while receiver.recv_timeout(Duration::from_millis(5)).is_err()
-            && tcp.write_all(b"x").is_ok()
-        {}
+        while receiver.recv_timeout(Duration::from_millis(5)).is_err() && tcp.write_all(b"x").is_ok() {}
     });
     let got = client(&host).get("/", Duration::from_millis(50));
     assert!(matches!(got, Err(Error::TimedOut)));
@@ -116,8 +114,7 @@ fn the_time_is_for_the_whole_answer() {
 fn what_is_no_host_is_said_to_be_none() {
     for host in ["a b", "", "http://x", "x/y", "u@x", "x:y", "x?y", "x#y"] {
         let err = client(host).get("/", MINUTE).err();
-        let want =
-            format!("the metadata server is said to be at {host:?}, which is no host[:port]");
+        let want = format!("the metadata server is said to be at {host:?}, which is no host[:port]");
         assert_eq!(err.map(|err| err.to_string()), Some(want));
     }
 }

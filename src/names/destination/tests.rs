@@ -1,23 +1,15 @@
 use super::*;
 
 fn place() -> Location {
-    Location {
-        region: "us-central1".to_owned(),
-        project: "123456789012".to_owned(),
-    }
+    Location { region: "us-central1".to_owned(), project: "123456789012".to_owned() }
 }
 
 fn deterministic() -> UrlFormat {
-    UrlFormat::Deterministic {
-        domain: "run.app".to_owned(),
-    }
+    UrlFormat::Deterministic { domain: "run.app".to_owned() }
 }
 
 fn hash() -> UrlFormat {
-    UrlFormat::Hash {
-        hash: "abcdefghij".to_owned(),
-        domain: "run.app".to_owned(),
-    }
+    UrlFormat::Hash { hash: "abcdefghij".to_owned(), domain: "run.app".to_owned() }
 }
 
 fn service(text: &str) -> Service {
@@ -39,52 +31,25 @@ fn urls_of_services() {
             "hello-123456789012.us-east1.run.app",
             "https://hello-123456789012.us-east1.run.app",
         ),
-        (
-            "hello.us-east1.42",
-            deterministic(),
-            "hello-42.us-east1.run.app",
-            "https://hello-42.us-east1.run.app",
-        ),
+        ("hello.us-east1.42", deterministic(), "hello-42.us-east1.run.app", "https://hello-42.us-east1.run.app"),
         (
             "canary---hello",
             deterministic(),
             "canary---hello-123456789012.us-central1.run.app",
             "https://hello-123456789012.us-central1.run.app",
         ),
-        (
-            "canary---hello",
-            hash(),
-            "canary---hello-abcdefghij-uc.a.run.app",
-            "https://hello-abcdefghij-uc.a.run.app",
-        ),
-        (
-            "hello.europe-west12",
-            hash(),
-            "hello-abcdefghij-og.a.run.app",
-            "https://hello-abcdefghij-og.a.run.app",
-        ),
-        (
-            "hello.us-east1.42",
-            hash(),
-            "hello-42.us-east1.run.app",
-            "https://hello-42.us-east1.run.app",
-        ),
+        ("canary---hello", hash(), "canary---hello-abcdefghij-uc.a.run.app", "https://hello-abcdefghij-uc.a.run.app"),
+        ("hello.europe-west12", hash(), "hello-abcdefghij-og.a.run.app", "https://hello-abcdefghij-og.a.run.app"),
+        ("hello.us-east1.42", hash(), "hello-42.us-east1.run.app", "https://hello-42.us-east1.run.app"),
         (
             "hello",
-            UrlFormat::Deterministic {
-                domain: "run.example.eu".to_owned(),
-            },
+            UrlFormat::Deterministic { domain: "run.example.eu".to_owned() },
             "hello-123456789012.us-central1.run.example.eu",
             "https://hello-123456789012.us-central1.run.example.eu",
         ),
     ] {
         let got = Destination::of_service(&service(name), &place(), &form);
-        let want = Destination {
-            host: host.to_owned(),
-            port: 443,
-            tls: true,
-            audience: Some(audience.to_owned()),
-        };
+        let want = Destination { host: host.to_owned(), port: 443, tls: true, audience: Some(audience.to_owned()) };
         assert_eq!(got, Ok(want), "{name}");
     }
 }
@@ -120,16 +85,8 @@ fn names_without_a_url() {
     let long = "a".repeat(49);
     let too_long = format!("{long}.us-east1.12345678901234");
     for (name, form, want) in [
-        (
-            too_long.as_str(),
-            deterministic(),
-            "has 64 characters; the first part of a host may have 63",
-        ),
-        (
-            "hello.mars-north1",
-            hash(),
-            "no region code is known for \"mars-north1\"",
-        ),
+        (too_long.as_str(), deterministic(), "has 64 characters; the first part of a host may have 63"),
+        ("hello.mars-north1", hash(), "no region code is known for \"mars-north1\""),
     ] {
         let got = Destination::of_service(&service(name), &place(), &form);
         let got = got.expect_err(name);
@@ -137,10 +94,7 @@ fn names_without_a_url() {
     }
     // One digit less, and it fits.
     let longest = format!("{long}.us-east1.1234567890123");
-    assert!(
-        Destination::of_service(&service(&longest), &place(), &deterministic()).is_ok(),
-        "{longest}"
-    );
+    assert!(Destination::of_service(&service(&longest), &place(), &deterministic()).is_ok(), "{longest}");
 }
 
 #[test]
@@ -164,12 +118,7 @@ fn authorities() {
         ("::1", 8080, false, "[::1]:8080"),
         ("[::1]", 80, false, "[::1]"),
     ] {
-        let destination = Destination {
-            host: host.to_owned(),
-            port,
-            tls,
-            audience: None,
-        };
+        let destination = Destination { host: host.to_owned(), port, tls, audience: None };
         assert_eq!(destination.authority(), want);
     }
 }

@@ -10,23 +10,13 @@ fn connection() -> (TcpStream, TcpStream) {
     crate::sys::raise_descriptors();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
-    client
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .expect("a time-out");
+    client.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
     (listener.accept().expect("accepted").0, client)
 }
 
 #[test]
 fn connections_by_descriptors() {
-    for (nofile, want) in [
-        (0, 1),
-        (3, 1),
-        (20, 5),
-        (64, 16),
-        (100, 34),
-        (1_024, 496),
-        (25_000, 12_484),
-    ] {
+    for (nofile, want) in [(0, 1), (3, 1), (20, 5), (64, 16), (100, 34), (1_024, 496), (25_000, 12_484)] {
         assert_eq!(max_by_descriptors(nofile), want, "{nofile}");
     }
 }

@@ -8,14 +8,7 @@ fn router(auth_header: AuthHeader) -> Router {
         port: 443,
         audience: Some("my-aud".to_owned()),
     };
-    Router {
-        names: Names {
-            zone: "run.internal".to_owned(),
-            routes: vec![route],
-            only: None,
-        },
-        auth_header,
-    }
+    Router { names: Names { zone: "run.internal".to_owned(), routes: vec![route], only: None }, auth_header }
 }
 
 #[test]
@@ -143,8 +136,7 @@ fn whatever_was_sent() {
                 let names = ["Authorization", "X-SERVERLESS-Authorization"];
                 let headers = first.iter().map(|value| (names[0], *value));
                 let headers = headers.chain(second.iter().map(|value| (names[1], *value)));
-                let sent =
-                    RequestCredentials::of(headers.map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+                let sent = RequestCredentials::of(headers.map(|(n, v)| (n.as_bytes(), v.as_bytes())));
 
                 // Without a token nothing changes.
                 let none = router.rewrite(&sent, None);
@@ -164,11 +156,7 @@ fn whatever_was_sent() {
                 assert_ne!(mode, Off, "{case}");
                 // Ours is set once at most, and then it is the one that counts.
                 assert_ne!(changed, (HeaderEdit::Set, HeaderEdit::Set), "{case}");
-                let wins = if got_second.is_empty() {
-                    &got_first
-                } else {
-                    &got_second
-                };
+                let wins = if got_second.is_empty() { &got_first } else { &got_second };
                 assert!(wins.contains(&OURS), "{case}");
                 // No stripped token is left.
                 for left in [&got_first, &got_second] {
@@ -176,9 +164,7 @@ fn whatever_was_sent() {
                 }
                 // What the application wrote itself is never replaced, unless
                 // it sent a stripped one along with it.
-                let own = |lines: &[&str]| {
-                    lines.iter().any(|v| !v.is_empty()) && !lines.contains(&STRIPPED)
-                };
+                let own = |lines: &[&str]| lines.iter().any(|v| !v.is_empty()) && !lines.contains(&STRIPPED);
                 for (lines, got) in [(&first, &got_first), (&second, &got_second)] {
                     if own(lines) {
                         assert_eq!(lines, got, "{case}");
@@ -200,15 +186,9 @@ fn user_agents() {
     for (original, want) in [
         (None, format!("runsd version={version}")),
         (Some(&b""[..]), format!("runsd version={version}")),
-        (
-            Some(b"curl/8.5.0"),
-            format!("runsd version={version}; curl/8.5.0"),
-        ),
+        (Some(b"curl/8.5.0"), format!("runsd version={version}; curl/8.5.0")),
     ] {
-        let sent = RequestCredentials {
-            user_agent: original,
-            ..RequestCredentials::default()
-        };
+        let sent = RequestCredentials { user_agent: original, ..RequestCredentials::default() };
         let got = router(AuthHeader::Off).rewrite(&sent, None).user_agent;
         assert_eq!(String::from_utf8(got).unwrap(), want);
     }
@@ -231,32 +211,18 @@ fn what_a_401_says() {
 
 #[test]
 fn cookies() {
-    let service = Destination {
-        host: "hello-1.us-east1.run.app".to_owned(),
-        port: 443,
-        tls: true,
-        audience: None,
-    };
+    let service = Destination { host: "hello-1.us-east1.run.app".to_owned(), port: 443, tls: true, audience: None };
     for (cookie, want) in [
         ("a=b", "a=b"),
         ("a=b; Path=/; HttpOnly", "a=b; Path=/; HttpOnly"),
-        (
-            "a=b; Domain=hello-1.us-east1.run.app; Path=/",
-            "a=b; Path=/",
-        ),
+        ("a=b; Domain=hello-1.us-east1.run.app; Path=/", "a=b; Path=/"),
         ("a=b; domain=.Hello-1.US-east1.run.app", "a=b"),
         ("a=b;DOMAIN = run.app ;Path=/", "a=b;Path=/"),
         ("a=b; Domain=\"us-east1.run.app\"", "a=b"),
         ("a=b; Domain=app", "a=b"),
         ("a=b; Domain=example.com", "a=b; Domain=example.com"),
-        (
-            "a=b; Domain=ello-1.us-east1.run.app",
-            "a=b; Domain=ello-1.us-east1.run.app",
-        ),
-        (
-            "a=b; Domain=x.hello-1.us-east1.run.app",
-            "a=b; Domain=x.hello-1.us-east1.run.app",
-        ),
+        ("a=b; Domain=ello-1.us-east1.run.app", "a=b; Domain=ello-1.us-east1.run.app"),
+        ("a=b; Domain=x.hello-1.us-east1.run.app", "a=b; Domain=x.hello-1.us-east1.run.app"),
         ("a=b; Domain=", "a=b; Domain="),
         ("a=b; Domain", "a=b; Domain"),
         ("a=b; Domain=.", "a=b; Domain=."),
@@ -277,41 +243,22 @@ fn cookies() {
         let want = (want != cookie).then(|| want.as_bytes().to_vec());
         assert_eq!(got, want, "{cookie:?}");
     }
-    let local = Destination {
-        host: "127.0.0.1".to_owned(),
-        port: 8080,
-        tls: false,
-        audience: None,
-    };
+    let local = Destination { host: "127.0.0.1".to_owned(), port: 8080, tls: false, audience: None };
     let got = cookie_back(b"a=b; Domain=127.0.0.1; Secure", &local);
     assert_eq!(got.as_deref(), Some(&b"a=b; Secure"[..]));
 }
 
 #[test]
 fn locations() {
-    let service = Destination {
-        host: "hello-1.us-east1.run.app".to_owned(),
-        port: 443,
-        tls: true,
-        audience: None,
-    };
+    let service = Destination { host: "hello-1.us-east1.run.app".to_owned(), port: 443, tls: true, audience: None };
     for (location, want) in [
-        (
-            "https://hello-1.us-east1.run.app/a?b#c",
-            Some("http://hello/a?b#c"),
-        ),
-        (
-            "https://hello-1.us-east1.run.app:443/a",
-            Some("http://hello/a"),
-        ),
+        ("https://hello-1.us-east1.run.app/a?b#c", Some("http://hello/a?b#c")),
+        ("https://hello-1.us-east1.run.app:443/a", Some("http://hello/a")),
         ("https://hello-1.us-east1.run.app", Some("http://hello")),
         ("https://hello-1.us-east1.run.app?x", Some("http://hello?x")),
         ("HTTPS://Hello-1.US-east1.run.app/A", Some("http://hello/A")),
         ("http://hello-1.us-east1.run.app/a", Some("http://hello/a")),
-        (
-            "http://hello-1.us-east1.run.app:80/a",
-            Some("http://hello/a"),
-        ),
+        ("http://hello-1.us-east1.run.app:80/a", Some("http://hello/a")),
         ("//hello-1.us-east1.run.app/a", Some("http://hello/a")),
         ("https://hello-1.us-east1.run.app:8443/a", None),
         ("https://hello-1.us-east1.run.app:80/a", None),
@@ -319,10 +266,7 @@ fn locations() {
         ("https://xhello-1.us-east1.run.app/a", None),
         ("https://hello-1.us-east1.run.app@example.com/", None),
         ("https://me@hello-1.us-east1.run.app/", None),
-        (
-            "https://example.com/https://hello-1.us-east1.run.app/",
-            None,
-        ),
+        ("https://example.com/https://hello-1.us-east1.run.app/", None),
         ("https:hello-1.us-east1.run.app", None),
         ("ftp://hello-1.us-east1.run.app/", None),
         ("/a//hello-1.us-east1.run.app/", None),
@@ -333,12 +277,7 @@ fn locations() {
         let got = location_back(location, &service, "hello");
         assert_eq!(got.as_deref(), want, "{location:?}");
     }
-    let local = Destination {
-        host: "::1".to_owned(),
-        port: 8080,
-        tls: false,
-        audience: None,
-    };
+    let local = Destination { host: "::1".to_owned(), port: 8080, tls: false, audience: None };
     for (location, want) in [
         ("http://[::1]:8080/a", Some("http://db:8000/a")),
         ("https://[::1]/a", None),

@@ -129,11 +129,7 @@ impl Body {
 
     /// Takes the bytes of `input` that belong to the body, and says how many
     /// and whether it ends with them. `data` gets what they carry.
-    pub fn take<'a>(
-        &mut self,
-        input: &'a [u8],
-        data: impl FnMut(&'a [u8]),
-    ) -> Result<(usize, bool), BadChunk> {
+    pub fn take<'a>(&mut self, input: &'a [u8], data: impl FnMut(&'a [u8])) -> Result<(usize, bool), BadChunk> {
         match self {
             Body::Length(left) => {
                 let n = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
@@ -154,19 +150,10 @@ impl Body {
 
 impl Chunks {
     fn new() -> Chunks {
-        Chunks {
-            state: State::SizeStart,
-            left: 0,
-            line: 0,
-            trailers: 0,
-        }
+        Chunks { state: State::SizeStart, left: 0, line: 0, trailers: 0 }
     }
 
-    fn take<'a>(
-        &mut self,
-        input: &'a [u8],
-        mut data: impl FnMut(&'a [u8]),
-    ) -> Result<(usize, bool), BadChunk> {
+    fn take<'a>(&mut self, input: &'a [u8], mut data: impl FnMut(&'a [u8])) -> Result<(usize, bool), BadChunk> {
         let mut at = 0;
         while at < input.len() && self.state != State::Done {
             if self.state == State::Data {
@@ -268,18 +255,9 @@ mod tests {
     fn chunks_at_every_cut() {
         for (text, want) in [
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
-            (
-                "0005;a=\"b\"\r\nhello\r\n6 ;x\r\n world\r\n0\r\n\r\n",
-                "hello world",
-            ),
-            (
-                "5 \t\r\nhello\r\n6 ; a = \"\\\"; \u{e9}\t\" ;b=c ; d \r\n world\r\n0;end\r\n\r\n",
-                "hello world",
-            ),
-            (
-                "A\r\n0123456789\r\n0\r\nDigest: a b\r\nX:\r\n\r\n",
-                "0123456789",
-            ),
+            ("0005;a=\"b\"\r\nhello\r\n6 ;x\r\n world\r\n0\r\n\r\n", "hello world"),
+            ("5 \t\r\nhello\r\n6 ; a = \"\\\"; \u{e9}\t\" ;b=c ; d \r\n world\r\n0;end\r\n\r\n", "hello world"),
+            ("A\r\n0123456789\r\n0\r\nDigest: a b\r\nX:\r\n\r\n", "0123456789"),
             ("0\r\n\r\n", ""),
         ] {
             for cut in 0..=text.len() {

@@ -23,11 +23,7 @@ use crate::upstream::{Parts, Ready};
 impl ClientConnection<'_> {
     /// Sends the request that stands in `request`, its body after it, and passes
     /// the answer back.
-    pub fn forward(
-        &mut self,
-        asked: &mut RequestContext,
-        body: &mut RequestBody,
-    ) -> Result<Next, AttemptError> {
+    pub fn forward(&mut self, asked: &mut RequestContext, body: &mut RequestBody) -> Result<Next, AttemptError> {
         // What is wrong with the body already is nothing to trouble anyone with.
         body.scan().map_err(bad_body)?;
         let mut request = mem::take(&mut self.request);
@@ -108,19 +104,10 @@ impl ClientConnection<'_> {
         if sent.is_err() && connection.used && asked.repeatable() {
             return Err(AttemptError::StaleConnection);
         }
-        match self.answer(RequestCredentials {
-            asked,
-            reader: &mut connection.reader,
-            upload: None,
-        }) {
+        match self.answer(RequestCredentials { asked, reader: &mut connection.reader, upload: None }) {
             // Whoever was told half a request cannot be told another.
-            Ok(Answered::Done { keep, again }) => Ok(Answered::Done {
-                keep,
-                again: again && sent.is_ok(),
-            }),
-            Err(AttemptError::StaleConnection) if !connection.used => {
-                Err(AttemptError::Proxy(closed(asked)))
-            }
+            Ok(Answered::Done { keep, again }) => Ok(Answered::Done { keep, again: again && sent.is_ok() }),
+            Err(AttemptError::StaleConnection) if !connection.used => Err(AttemptError::Proxy(closed(asked))),
             answered => answered,
         }
     }
@@ -143,11 +130,7 @@ impl ClientConnection<'_> {
                 .spawn_scoped(scope, move || job.run(request, body, writer))
                 .map_err(|err| AttemptError::Proxy(no_thread("a large body", &err)))?;
             let upload = Some(job);
-            let answered = self.answer(RequestCredentials {
-                asked,
-                reader,
-                upload,
-            });
+            let answered = self.answer(RequestCredentials { asked, reader, upload });
             let complete = job.is_complete();
             if !complete {
                 job.stop();
@@ -160,14 +143,10 @@ impl ClientConnection<'_> {
         })?;
         match (upload.outcome(), answered) {
             (Some(Uploaded::ClientGone), _) => Err(AttemptError::ClientGone),
-            (
-                Some(Uploaded::Bad(bad)),
-                Err(AttemptError::StaleConnection | AttemptError::Proxy(_)),
-            ) => Err(bad_body(bad)),
-            (_, Ok(_)) if !complete => Ok(Answered::Done {
-                keep: false,
-                again: false,
-            }),
+            (Some(Uploaded::Bad(bad)), Err(AttemptError::StaleConnection | AttemptError::Proxy(_))) => {
+                Err(bad_body(bad))
+            }
+            (_, Ok(_)) if !complete => Ok(Answered::Done { keep: false, again: false }),
             // A body is on its way, or gone: it cannot be sent again.
             (_, Err(AttemptError::StaleConnection)) => Err(AttemptError::Proxy(closed(asked))),
             (_, answered) => answered,
@@ -181,19 +160,13 @@ fn bad_body(bad: BadChunk) -> AttemptError {
 }
 
 pub fn no_thread(what: &str, err: &io::Error) -> ProxyError {
-    ProxyError::new(
-        ErrorType::ConnectionLimitReached,
-        format!("no thread for {what}: {err}"),
-    )
+    ProxyError::new(ErrorType::ConnectionLimitReached, format!("no thread for {what}: {err}"))
 }
 
 pub fn closed(asked: &RequestContext) -> ProxyError {
     ProxyError::new(
         ErrorType::ConnectionTerminated,
-        format!(
-            "{} closed the connection without an answer",
-            asked.goal.destination.host
-        ),
+        format!("{} closed the connection without an answer", asked.goal.destination.host),
     )
 }
 

@@ -112,17 +112,10 @@ impl Head {
     ///
     /// `Ok(Some(n))`: it ends before byte `n`. `Ok(None)`: it is not all here
     /// yet. The target is whatever stands there: [`syntax::target`] reads it.
-    pub fn read_request(
-        &mut self,
-        input: &[u8],
-        progress: &mut Progress,
-    ) -> Result<Option<usize>, HeadError> {
-        let Some((line, end)) = self.read(input, RequestError::TargetTooLong.into(), progress)?
-        else {
+    pub fn read_request(&mut self, input: &[u8], progress: &mut Progress) -> Result<Option<usize>, HeadError> {
+        let Some((line, end)) = self.read(input, RequestError::TargetTooLong.into(), progress)? else {
             // Seen at its first byte: a TLS handshake has no line to wait for.
-            let begin = input
-                .get(progress.line)
-                .filter(|_| progress.first.is_none());
+            let begin = input.get(progress.line).filter(|_| progress.first.is_none());
             return match begin.is_none_or(|&b| b == b'\r' || is(b, TOKEN)) {
                 true => Ok(None),
                 false => Err(HeadError::StartLine),
@@ -146,11 +139,7 @@ impl Head {
     }
 
     /// Reads a response's head at the start of `input`, as above.
-    pub fn read_response(
-        &mut self,
-        input: &[u8],
-        progress: &mut Progress,
-    ) -> Result<Option<usize>, HeadError> {
+    pub fn read_response(&mut self, input: &[u8], progress: &mut Progress) -> Result<Option<usize>, HeadError> {
         // Seen at its first bytes, for no line may ever end in what is none.
         let start = &input[..input.len().min(7)];
         if !b"HTTP/1.".starts_with(start) {
@@ -231,9 +220,7 @@ impl Head {
     pub fn all<'a>(&self, input: &'a [u8], name: &'static str) -> impl Iterator<Item = &'a [u8]> {
         self.fields
             .iter()
-            .filter(move |field| {
-                field.name.len() == name.len() && is_named(&input[field.name.clone()], name)
-            })
+            .filter(move |field| field.name.len() == name.len() && is_named(&input[field.name.clone()], name))
             .map(move |field| &input[field.value.clone()])
     }
 
@@ -244,9 +231,7 @@ impl Head {
 
     /// Whether a header that is a list has `word` (in lower case) as a member.
     pub fn lists(&self, input: &[u8], name: &'static str, word: &str) -> bool {
-        self.all(input, name)
-            .flat_map(members)
-            .any(|member| is_named(member, word))
+        self.all(input, name).flat_map(members).any(|member| is_named(member, word))
     }
 
     /// The one Host header; HTTP/1.0 may do without.
@@ -290,10 +275,7 @@ impl Head {
     /// Whether the sender means to keep the connection (RFC 9112 section 9.3).
     pub fn keeps_alive(&self, input: &[u8]) -> bool {
         match self.minor {
-            0 => {
-                self.lists(input, "connection", "keep-alive")
-                    && !self.lists(input, "connection", "close")
-            }
+            0 => self.lists(input, "connection", "keep-alive") && !self.lists(input, "connection", "close"),
             _ => !self.lists(input, "connection", "close"),
         }
     }
@@ -424,15 +406,8 @@ fn field(input: &[u8], start: usize) -> Result<Line, HeadError> {
     let Some(end) = line_end(input, last)? else {
         return Ok(Line::More);
     };
-    let tail = input[value..last]
-        .iter()
-        .rev()
-        .take_while(|b| is(**b, BLANK));
-    Ok(Line::Field(Field {
-        name: start..colon,
-        value: value..last - tail.count(),
-        end,
-    }))
+    let tail = input[value..last].iter().rev().take_while(|b| is(**b, BLANK));
+    Ok(Line::Field(Field { name: start..colon, value: value..last - tail.count(), end }))
 }
 
 /// Where the line that ends at `at` is over; `None` if that is not here yet.
@@ -449,10 +424,7 @@ fn line_end(input: &[u8], at: usize) -> Result<Option<usize>, HeadError> {
 
 /// The members of a header that is a list (RFC 9110 section 5.6.1).
 pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|&b| b == b',')
-        .map(trim)
-        .filter(|member| !member.is_empty())
+    value.split(|&b| b == b',').map(trim).filter(|member| !member.is_empty())
 }
 
 fn version(text: &[u8]) -> Result<u8, HeadError> {

@@ -9,11 +9,7 @@ use crate::secret::Secret;
 use crate::upstream::Ready;
 
 /// Asks for `/` on a new connection: the status, and the start of the body.
-pub fn ask(
-    connection: &mut Ready,
-    authority: &str,
-    bearer: Option<&Secret>,
-) -> io::Result<(u16, Vec<u8>)> {
+pub fn ask(connection: &mut Ready, authority: &str, bearer: Option<&Secret>) -> io::Result<(u16, Vec<u8>)> {
     let mut request = format!("GET / HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n");
     if let Some(bearer) = bearer {
         request.push_str(&format!("Authorization: {}\r\n", bearer.expose()));

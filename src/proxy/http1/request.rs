@@ -53,13 +53,7 @@ pub struct ErrorContext {
 
 impl Default for ErrorContext {
     fn default() -> ErrorContext {
-        ErrorContext {
-            name: name_of(None),
-            accept: None,
-            head_only: false,
-            keep: false,
-            minor: 1,
-        }
+        ErrorContext { name: name_of(None), accept: None, head_only: false, keep: false, minor: 1 }
     }
 }
 
@@ -119,8 +113,7 @@ impl ClientConnection<'_> {
                 // Its other end is here; the others would make a proxy for all.
                 let goal = self.proxy.goal(authority)?;
                 // Refused here already where it leads back to runsd.
-                if let Err(DialError::Proxy(refusal)) =
-                    self.proxy.upstream.addresses(&goal.destination)
+                if let Err(DialError::Proxy(refusal)) = self.proxy.upstream.addresses(&goal.destination)
                     && refusal.kind == ErrorType::ProxyLoopDetected
                 {
                     return Err(refusal);
@@ -206,11 +199,7 @@ fn resource<'a>(head: &Head, input: &'a [u8]) -> Result<Resource<'a>, ProxyError
     let target = head.target(input);
     match syntax::target(head.method(input), target) {
         Ok(Target::Path(path)) => Ok(Resource::At { host: header, path }),
-        Ok(Target::Url {
-            scheme: Scheme::Http,
-            authority,
-            path,
-        }) => {
+        Ok(Target::Url { scheme: Scheme::Http, authority, path }) => {
             // It says nothing here, and is refused all the same where it could
             // not be one (RFC 9112 section 3.2).
             if let Some(header) = header.filter(|header| !header.is_empty()) {
@@ -238,12 +227,7 @@ fn lead(
     host: Option<&[u8]>,
 ) -> Result<(Arc<str>, Arc<Goal>), ProxyError> {
     // Correct in HTTP/1.0, but it leads nowhere.
-    let host = host.ok_or_else(|| {
-        ProxyError::new(
-            ErrorType::DestinationNotFound,
-            "the request has no Host header",
-        )
-    })?;
+    let host = host.ok_or_else(|| ProxyError::new(ErrorType::DestinationNotFound, "the request has no Host header"))?;
     if let Some((last, goal)) = last
         && last.as_bytes() == host
     {
@@ -270,18 +254,12 @@ fn other_scheme(target: &[u8]) -> ProxyError {
     let scheme = &scheme[..scheme.len().min(syntax::MAX_SHOWN)];
     ProxyError::new(
         ErrorType::HttpRequestError(RequestError::Scheme.status()),
-        format!(
-            "the request is for {:?}, a scheme other than http",
-            String::from_utf8_lossy(scheme)
-        ),
+        format!("the request is for {:?}, a scheme other than http", String::from_utf8_lossy(scheme)),
     )
 }
 
 pub fn bad_head(bad: HeadError) -> ProxyError {
-    ProxyError::new(
-        ErrorType::HttpRequestError(bad.status()),
-        format!("the request has {bad}"),
-    )
+    ProxyError::new(ErrorType::HttpRequestError(bad.status()), format!("the request has {bad}"))
 }
 
 /// The methods that anticipate content.

@@ -42,11 +42,7 @@ impl Input {
     /// The body of the request whose head ends at `head_end`.
     pub fn into_body(mut self, head_end: usize, framing: Framing) -> RequestBody {
         self.0.consume(head_end);
-        RequestBody {
-            buffer: self.0,
-            left: Body::new(framing),
-            found: 0,
-        }
+        RequestBody { buffer: self.0, left: Body::new(framing), found: 0 }
     }
 
     /// For a connection that speaks HTTP/1 no more.

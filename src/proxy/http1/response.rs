@@ -52,11 +52,7 @@ impl ClientConnection<'_> {
         answered
     }
 
-    fn pass(
-        &mut self,
-        sent: &mut RequestCredentials<'_>,
-        head: &mut Head,
-    ) -> Result<Answered, AttemptError> {
+    fn pass(&mut self, sent: &mut RequestCredentials<'_>, head: &mut Head) -> Result<Answered, AttemptError> {
         let asked = sent.asked;
         let host = &asked.goal.destination.host;
         for interim in 0..=MAX_INTERIM {
@@ -213,9 +209,7 @@ impl ClientConnection<'_> {
                 }
             })?;
             if self.out.is_empty() && !unchunk {
-                (&mut &*self.tcp)
-                    .write_all(&self.answer[..n])
-                    .map_err(|_| gone(sent.reader))?;
+                (&mut &*self.tcp).write_all(&self.answer[..n]).map_err(|_| gone(sent.reader))?;
             } else {
                 match unchunk {
                     true => self.out.extend_from_slice(&carried),
@@ -238,11 +232,7 @@ impl ClientConnection<'_> {
 
     /// Waits for more of a body; `false` where the end of the connection is
     /// the body's end.
-    fn receive_body(
-        &mut self,
-        body: &Body,
-        sent: &mut RequestCredentials<'_>,
-    ) -> Result<bool, AttemptError> {
+    fn receive_body(&mut self, body: &Body, sent: &mut RequestCredentials<'_>) -> Result<bool, AttemptError> {
         loop {
             match self.receive(sent.reader) {
                 Ok(0) if matches!(body, Body::Close) => return Ok(false),
@@ -257,11 +247,7 @@ impl ClientConnection<'_> {
     }
 
     /// The same for the rest of a body, straight from where TLS left it.
-    fn pass_rest(
-        &mut self,
-        mut body: Body,
-        sent: &mut RequestCredentials<'_>,
-    ) -> Result<bool, AttemptError> {
+    fn pass_rest(&mut self, mut body: Body, sent: &mut RequestCredentials<'_>) -> Result<bool, AttemptError> {
         loop {
             match sent.reader.fill() {
                 Ok(()) => {}
@@ -272,12 +258,8 @@ impl ClientConnection<'_> {
                 Err(err) => return Err(self.cut(sent, &err)),
             }
             let bytes = sent.reader.unread();
-            let (passed, ended) = body
-                .take(bytes, |_| {})
-                .map_err(|bad| self.cut(sent, &bad))?;
-            (&mut &*self.tcp)
-                .write_all(&bytes[..passed])
-                .map_err(|_| gone(sent.reader))?;
+            let (passed, ended) = body.take(bytes, |_| {}).map_err(|bad| self.cut(sent, &bad))?;
+            (&mut &*self.tcp).write_all(&bytes[..passed]).map_err(|_| gone(sent.reader))?;
             sent.reader.consume(passed);
             match (ended, passed) {
                 (true, _) => return Ok(sent.reader.unread().is_empty()),
@@ -288,11 +270,7 @@ impl ClientConnection<'_> {
         }
     }
 
-    fn read_answer(
-        &mut self,
-        sent: &mut RequestCredentials<'_>,
-        head: &mut Head,
-    ) -> Result<usize, AttemptError> {
+    fn read_answer(&mut self, sent: &mut RequestCredentials<'_>, head: &mut Head) -> Result<usize, AttemptError> {
         let mut progress = Progress::default();
         loop {
             match head.read_response(&self.answer, &mut progress) {
@@ -302,9 +280,7 @@ impl ClientConnection<'_> {
             }
             match self.receive(sent.reader) {
                 Ok(n) if n > 0 => {}
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    self.look_around(sent.reader)?
-                }
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.look_around(sent.reader)?,
                 _ if self.answer.is_empty() => return Err(AttemptError::StaleConnection),
                 _ => {
                     return Err(AttemptError::Proxy(ProxyError::new(
@@ -355,10 +331,7 @@ impl ClientConnection<'_> {
         // Unless it was the client who left, and the upstream that was told.
         if sent.upload.and_then(Upload::outcome) != Some(Uploaded::ClientGone) {
             let asked = sent.asked;
-            warn!(
-                "proxy: {}: the answer of {} was cut: {why}",
-                asked.host, asked.goal.destination.host
-            );
+            warn!("proxy: {}: the answer of {} was cut: {why}", asked.host, asked.goal.destination.host);
         }
         sent.reader.abort();
         sys::reset_on_close(self.tcp.as_fd());
@@ -383,9 +356,7 @@ fn bad_answer(asked: &RequestContext, bad: HeadError) -> ProxyError {
     let host = &asked.goal.destination.host;
     let kind = match bad {
         HeadError::TooLarge => ErrorType::HttpResponseHeaderSectionSize,
-        HeadError::TransferEncoding | HeadError::TransferCoding => {
-            ErrorType::HttpResponseTransferCoding
-        }
+        HeadError::TransferEncoding | HeadError::TransferCoding => ErrorType::HttpResponseTransferCoding,
         _ => ErrorType::HttpProtocolError,
     };
     ProxyError::new(kind, format!("{host} answered with {bad}"))

@@ -91,12 +91,10 @@ impl Request<'_> {
 /// HTTP/2, which is spoken without asking first, and TLS, which begins in
 /// runsd (RFC 9110 section 7.8, RFC 2817). An answer in HTTP/1.1 is correct.
 pub fn protocols<'a>(head: &Head, input: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    head.all(input, "upgrade")
-        .flat_map(members)
-        .filter(|protocol| {
-            let name = protocol.split(|&b| b == b'/').next().unwrap_or_default();
-            !is_named(name, "h2c") && !is_named(name, "tls")
-        })
+    head.all(input, "upgrade").flat_map(members).filter(|protocol| {
+        let name = protocol.split(|&b| b == b'/').next().unwrap_or_default();
+        !is_named(name, "h2c") && !is_named(name, "tls")
+    })
 }
 
 /// The same head with another token.
@@ -182,9 +180,8 @@ impl Response<'_> {
             return Vec::new();
         };
         let all = self.head.all(self.input, "set-cookie");
-        let cookies: Vec<_> = all
-            .map(|cookie| cookie_back(cookie, upstream).map_or(Cow::Borrowed(cookie), Cow::Owned))
-            .collect();
+        let cookies: Vec<_> =
+            all.map(|cookie| cookie_back(cookie, upstream).map_or(Cow::Borrowed(cookie), Cow::Owned)).collect();
         match cookies.iter().any(|cookie| matches!(cookie, Cow::Owned(_))) {
             true => cookies,
             false => Vec::new(),
@@ -194,10 +191,7 @@ impl Response<'_> {
 
 /// An answer of our own, for an HTTP/1.0 client that keeps its connection.
 pub fn kept_alive(answer: &[u8]) -> Vec<u8> {
-    let end = answer
-        .windows(2)
-        .position(|two| two == b"\r\n")
-        .unwrap_or(0);
+    let end = answer.windows(2).position(|two| two == b"\r\n").unwrap_or(0);
     let (start, rest) = answer.split_at(end);
     [start, b"\r\nConnection: keep-alive", rest].concat()
 }
@@ -235,28 +229,21 @@ impl<'a> HopHeaders<'a> {
     fn of(head: &Head, input: &'a [u8]) -> HopHeaders<'a> {
         let members = head.all(input, "connection").flat_map(members);
         // Nearly always none is left, and nothing is allocated.
-        let mut listed: Vec<_> = members
-            .filter(|member| !is_hop_by_hop(member) && !is_named(member, "close"))
-            .collect();
+        let mut listed: Vec<_> =
+            members.filter(|member| !is_hop_by_hop(member) && !is_named(member, "close")).collect();
         listed.sort_unstable_by(|a, b| by_name(a, b));
         HopHeaders(listed)
     }
 
     fn has(&self, name: &[u8]) -> bool {
-        let is_listed = || {
-            self.0
-                .binary_search_by(|member| by_name(member, name))
-                .is_ok()
-        };
+        let is_listed = || self.0.binary_search_by(|member| by_name(member, name)).is_ok();
         is_hop_by_hop(name) || !self.0.is_empty() && is_listed()
     }
 }
 
 /// The order of names, in any case.
 fn by_name(a: &[u8], b: &[u8]) -> Ordering {
-    a.iter()
-        .map(u8::to_ascii_lowercase)
-        .cmp(b.iter().map(u8::to_ascii_lowercase))
+    a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase))
 }
 
 #[cfg(test)]
@@ -267,19 +254,10 @@ mod tests {
 
     fn passed(input: &[u8]) -> String {
         let mut head = Head::default();
-        assert!(
-            head.read_response(input, &mut Progress::default())
-                .is_ok_and(|end| end.is_some())
-        );
+        assert!(head.read_response(input, &mut Progress::default()).is_ok_and(|end| end.is_some()));
         let mut out = Vec::new();
-        let response = Response {
-            head: &head,
-            input,
-            framing: Framing::Length(0),
-            minor: 1,
-            keep: true,
-            renamed: None,
-        };
+        let response =
+            Response { head: &head, input, framing: Framing::Length(0), minor: 1, keep: true, renamed: None };
         response.write(&mut out);
         String::from_utf8(out).expect("text")
     }
@@ -294,26 +272,15 @@ mod tests {
 
     #[test]
     fn a_length_is_not_passed_on_where_none_may_be() {
-        for (status, framing, want) in [
-            (204, Framing::None, false),
-            (103, Framing::None, false),
-            (304, Framing::None, true),
-        ] {
+        for (status, framing, want) in
+            [(204, Framing::None, false), (103, Framing::None, false), (304, Framing::None, true)]
+        {
             let text = format!("HTTP/1.1 {status} X\r\nContent-Length: 7\r\n\r\n");
             let mut head = Head::default();
-            assert!(
-                head.read_response(text.as_bytes(), &mut Progress::default())
-                    .is_ok_and(|end| end.is_some())
-            );
+            assert!(head.read_response(text.as_bytes(), &mut Progress::default()).is_ok_and(|end| end.is_some()));
             let mut out = Vec::new();
-            let response = Response {
-                head: &head,
-                input: text.as_bytes(),
-                framing,
-                minor: 1,
-                keep: true,
-                renamed: None,
-            };
+            let response =
+                Response { head: &head, input: text.as_bytes(), framing, minor: 1, keep: true, renamed: None };
             response.write(&mut out);
             let passes = out.windows(7).any(|window| window == b"Length:");
             assert_eq!(passes, want, "{status}");
@@ -323,10 +290,7 @@ mod tests {
     #[test]
     fn thousands_of_members_and_headers_take_no_time() {
         let members = "ab,".repeat(10_000);
-        let text = format!(
-            "HTTP/1.1 200 OK\r\nConnection: {members}\r\n{}\r\n",
-            "aa:\r\n".repeat(6_500)
-        );
+        let text = format!("HTTP/1.1 200 OK\r\nConnection: {members}\r\n{}\r\n", "aa:\r\n".repeat(6_500));
         let begun = Instant::now();
         assert_eq!(passed(text.as_bytes()).matches("aa:").count(), 6_500);
         // Each with each took some seconds here.

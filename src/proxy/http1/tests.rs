@@ -97,14 +97,7 @@ impl Plan {
             Answer::Bodiless(304),
             Answer::None,
         ];
-        let thens = [
-            Then::Open,
-            Then::Open,
-            Then::Close,
-            Then::Reset,
-            Then::StrayAlong,
-            Then::StrayLater,
-        ];
+        let thens = [Then::Open, Then::Open, Then::Close, Then::Reset, Then::StrayAlong, Then::StrayLater];
         let (answer, mut then) = (dice.pick(&answers), dice.pick(&thens));
         let pipelined = dice.one_in(4);
         // What comes after the look that the next request begins with could
@@ -116,14 +109,7 @@ impl Plan {
             then = Then::Close;
         }
         let pieces = dice.pick(&[1, 2, 3, 7]);
-        Plan {
-            method,
-            body,
-            pieces,
-            pipelined,
-            answer,
-            then,
-        }
+        Plan { method, body, pieces, pipelined, answer, then }
     }
 }
 
@@ -139,12 +125,8 @@ fn proxy(port: u16) -> Proxy {
 
 #[test]
 fn no_answer_goes_astray_and_no_body_becomes_a_request() {
-    let given = env::var("RUNSD_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a clock");
+    let given = env::var("RUNSD_SEED").ok().and_then(|seed| seed.parse().ok());
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
     let seed: u64 = given.unwrap_or(since.subsec_nanos().into());
     let started = Instant::now();
     let mut conversations = 0;
@@ -183,10 +165,7 @@ fn conversation(dice: &mut Dice) {
     });
     let asked: BTreeSet<String> = (0..plans.len()).map(|id| format!("/{id}")).collect();
     for target in upstream.targets() {
-        assert!(
-            asked.contains(&target),
-            "the upstream was asked for {target}"
-        );
+        assert!(asked.contains(&target), "the upstream was asked for {target}");
     }
 }
 

@@ -16,12 +16,7 @@ use crate::upstream::{Parts, Reader, Ready, ShutdownHandle, Writer};
 /// # Errors
 /// Where there is no second thread. The client has got nothing then, and the
 /// upstream is gone.
-pub fn run(
-    tcp: &TcpStream,
-    sent: Buffer,
-    received: &[u8],
-    connection: &mut Ready,
-) -> io::Result<()> {
+pub fn run(tcp: &TcpStream, sent: Buffer, received: &[u8], connection: &mut Ready) -> io::Result<()> {
     let Parts { reader, writer, .. } = &mut **connection;
     let aborter = reader.aborter();
     reader.keep_alive();

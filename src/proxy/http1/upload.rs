@@ -75,15 +75,8 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn send(
-        &self,
-        head: &[u8],
-        body: &mut RequestBody,
-        writer: &mut Writer,
-    ) -> Result<(), Uploaded> {
-        writer
-            .write_all(&[head, body.bytes()].concat())
-            .map_err(|_| Uploaded::UpstreamStopped)?;
+    fn send(&self, head: &[u8], body: &mut RequestBody, writer: &mut Writer) -> Result<(), Uploaded> {
+        writer.write_all(&[head, body.bytes()].concat()).map_err(|_| Uploaded::UpstreamStopped)?;
         body.advance();
         while !body.is_whole() {
             self.receive(body)?;
@@ -164,9 +157,7 @@ impl<'a> Upload<'a> {
             true => MOMENT,
             false => wait,
         };
-        let waited = self
-            .ended
-            .wait_timeout_while(outcome, wait, |outcome| outcome.is_none());
+        let waited = self.ended.wait_timeout_while(outcome, wait, |outcome| outcome.is_none());
         let outcome = waited.unwrap_or_else(PoisonError::into_inner).0;
         *outcome == Some(Uploaded::Complete)
     }

@@ -12,9 +12,7 @@ use crate::proxy::{name_of, say};
 use crate::proxy::error::ProxyError;
 use crate::proxy::http2::early_frames::EarlyFrames;
 use crate::proxy::http2::frame;
-use crate::proxy::http2::frame::{
-    ConnectionError, ErrorCode, Frame, Header, flag, kind, octets, setting,
-};
+use crate::proxy::http2::frame::{ConnectionError, ErrorCode, Frame, Header, flag, kind, octets, setting};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
 use crate::proxy::http2::header_block;
 use crate::proxy::http2::header_block::{Head, HeaderBlock, MAX_BLOCK};
@@ -94,24 +92,16 @@ impl<'a> Requests<'a> {
 
     /// Walks on through `batch`, to its last whole frame, or to a request
     /// about which somebody else has to decide.
-    pub fn next(
-        &mut self,
-        batch: &mut FrameSplicer<'_>,
-        now: Instant,
-    ) -> Result<Next, ConnectionError> {
+    pub fn next(&mut self, batch: &mut FrameSplicer<'_>, now: Instant) -> Result<Next, ConnectionError> {
         loop {
             let max = lock(self.streams).upstream_max_frame_ever;
             let Some(frame) = frame::parse(batch.rest(), max)? else {
                 return Ok(Next::More);
             };
-            if self.settling
-                && frame.header.kind == kind::HEADERS
-                && frame.header.stream > self.last
-            {
+            if self.settling && frame.header.kind == kind::HEADERS && frame.header.stream > self.last {
                 return Ok(Next::Settle);
             }
-            if !self.greeted && (frame.header.kind != kind::SETTINGS || frame.header.has(flag::ACK))
-            {
+            if !self.greeted && (frame.header.kind != kind::SETTINGS || frame.header.has(flag::ACK)) {
                 return Err(ConnectionError::protocol("the first frame is not SETTINGS"));
             }
             if let Some(request) = self.frame(&frame, batch, now)? {
@@ -193,13 +183,7 @@ impl<'a> Requests<'a> {
     }
 
     /// A stream of the upstream begins, now or later.
-    fn begin(
-        &mut self,
-        head: Head,
-        asked: RequestTraits,
-        body: Option<u64>,
-        note: RequestMeta,
-    ) -> Begun {
+    fn begin(&mut self, head: Head, asked: RequestTraits, body: Option<u64>, note: RequestMeta) -> Begun {
         let mut streams = lock(self.streams);
         if !self.still_accepts(&mut streams, head) {
             return Begun::Not;
@@ -239,9 +223,7 @@ impl<'a> Requests<'a> {
     pub fn refuse(&mut self, request: &Request, refusal: &ProxyError) {
         let asked = local_response::asked(&request.fields);
         let mut streams = lock(self.streams);
-        let Head {
-            stream, end_stream, ..
-        } = request.head;
+        let Head { stream, end_stream, .. } = request.head;
         if !self.still_accepts(&mut streams, request.head) {
             return;
         }
@@ -309,12 +291,7 @@ impl<'a> Requests<'a> {
         Ok(None)
     }
 
-    fn data(
-        &mut self,
-        frame: &Frame<'_>,
-        batch: &mut FrameSplicer<'_>,
-        now: Instant,
-    ) -> Result<(), ConnectionError> {
+    fn data(&mut self, frame: &Frame<'_>, batch: &mut FrameSplicer<'_>, now: Instant) -> Result<(), ConnectionError> {
         let Header { stream: id, .. } = frame.header;
         let data = frame.unpadded()?;
         let end_stream = frame.header.has(flag::END_STREAM);
@@ -396,13 +373,7 @@ impl<'a> Requests<'a> {
     }
 
     /// Ends a stream because of what the client did with it.
-    fn stream_error(
-        &mut self,
-        id: u32,
-        code: ErrorCode,
-        batch: &mut FrameSplicer<'_>,
-        now: Instant,
-    ) {
+    fn stream_error(&mut self, id: u32, code: ErrorCode, batch: &mut FrameSplicer<'_>, now: Instant) {
         frame::write_reset(&mut self.down, id, code);
         let has_gone_up = !lock(self.streams).is_waiting(id);
         self.swallowed += self.waiting.remove(id);
@@ -412,13 +383,7 @@ impl<'a> Requests<'a> {
     }
 
     /// Writes a block of these fields, and hands it back.
-    fn send(
-        &mut self,
-        head: Head,
-        fields: &[Field],
-        max_frame: usize,
-        batch: &mut FrameSplicer<'_>,
-    ) -> Vec<u8> {
+    fn send(&mut self, head: Head, fields: &[Field], max_frame: usize, batch: &mut FrameSplicer<'_>) -> Vec<u8> {
         let mut block = Vec::with_capacity(256);
         self.encoder.encode(fields, &mut block);
         header_block::write(batch.out(), head, &block, max_frame);
@@ -433,9 +398,7 @@ impl<'a> Requests<'a> {
     /// whom they are: open, or discarded (RFC 9113 sections 5.1 and 5.1.1).
     fn may_send(&self, id: u32) -> Result<State, ConnectionError> {
         if id.is_multiple_of(2) {
-            return Err(ConnectionError::protocol(
-                "a frame that a client may not send on this stream",
-            ));
+            return Err(ConnectionError::protocol("a frame that a client may not send on this stream"));
         }
         match self.state(id) {
             State::Idle => Err(never_began()),

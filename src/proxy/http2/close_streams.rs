@@ -12,23 +12,16 @@ pub struct End(ProxyError);
 impl End {
     /// It closed the connection, or broke it.
     pub fn closed(reason: &str) -> End {
-        End(ProxyError::new(
-            ErrorType::ConnectionTerminated,
-            format!("{reason} before the answer was over"),
-        ))
+        End(ProxyError::new(ErrorType::ConnectionTerminated, format!("{reason} before the answer was over")))
     }
 
     /// It sent what HTTP/2 does not allow.
     pub fn broke_protocol(fatal: ConnectionError) -> End {
         match fatal.code {
-            ErrorCode::Http11Required => End(ProxyError::new(
-                ErrorType::Http1Only,
-                "the upstream speaks HTTP/1.1 only, not HTTP/2",
-            )),
-            _ => End::closed(&format!(
-                "the upstream broke the protocol: {}",
-                fatal.reason
-            )),
+            ErrorCode::Http11Required => {
+                End(ProxyError::new(ErrorType::Http1Only, "the upstream speaks HTTP/1.1 only, not HTTP/2"))
+            }
+            _ => End::closed(&format!("the upstream broke the protocol: {}", fatal.reason)),
         }
     }
 }
@@ -69,8 +62,5 @@ pub fn farewell(streams: &mut StreamTable, End(refusal): End) -> Option<ClosedSt
     let why = ConnectionError::new(code, "the connection to the upstream ended");
     let last = streams.goaway(streams.last);
     frame::write_goaway(&mut out, last, why);
-    Some(ClosedStreams {
-        frames: out,
-        lost: lost.then_some(refusal),
-    })
+    Some(ClosedStreams { frames: out, lost: lost.then_some(refusal) })
 }

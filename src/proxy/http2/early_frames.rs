@@ -14,18 +14,13 @@ pub struct EarlyFrames {
 
 impl EarlyFrames {
     pub fn new() -> EarlyFrames {
-        EarlyFrames {
-            frames: Vec::new(),
-            window: 0,
-        }
+        EarlyFrames { frames: Vec::new(), window: 0 }
     }
 
     /// Keeps a SETTINGS frame.
     pub fn settings(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
         if self.frames.len() + frame.len() > MAX_HELD {
-            return Err(ConnectionError::too_much(
-                "too much before the first request",
-            ));
+            return Err(ConnectionError::too_much("too much before the first request"));
         }
         self.keep(frame);
         Ok(())
@@ -42,10 +37,7 @@ impl EarlyFrames {
     pub fn opened_by(&mut self, increment: u32) -> Result<(), ConnectionError> {
         // The window itself began at 65,535 and may have been used since, so
         // this is not the exact limit; the upstream knows it.
-        let sum = self
-            .window
-            .checked_add(increment)
-            .filter(|&sum| sum <= LARGEST_WINDOW);
+        let sum = self.window.checked_add(increment).filter(|&sum| sum <= LARGEST_WINDOW);
         let overflow = ConnectionError::new(ErrorCode::FlowControl, "the window overflows");
         self.window = sum.ok_or(overflow)?;
         Ok(())
@@ -54,9 +46,7 @@ impl EarlyFrames {
     /// Pays for a body of runsd's own with what the client opened, of which
     /// the upstream then hears less; `false` when that is not enough.
     pub fn pay(&mut self, len: usize) -> bool {
-        let left = u32::try_from(len)
-            .ok()
-            .and_then(|len| self.window.checked_sub(len));
+        let left = u32::try_from(len).ok().and_then(|len| self.window.checked_sub(len));
         self.window = left.unwrap_or(self.window);
         left.is_some()
     }

@@ -57,18 +57,9 @@ pub fn parse(input: &[u8], max: usize) -> Result<Option<Frame<'_>>, ConnectionEr
     };
     let header = Header::parse(*octets);
     if header.len > max {
-        return Err(ConnectionError::new(
-            ErrorCode::FrameSize,
-            "a frame is longer than was allowed",
-        ));
+        return Err(ConnectionError::new(ErrorCode::FrameSize, "a frame is longer than was allowed"));
     }
-    Ok(rest
-        .split_at_checked(header.len)
-        .map(|(payload, rest)| Frame {
-            header,
-            payload,
-            rest,
-        }))
+    Ok(rest.split_at_checked(header.len).map(|(payload, rest)| Frame { header, payload, rest }))
 }
 
 /// A frame, and what follows it.
@@ -98,28 +89,17 @@ impl<'a> Frame<'a> {
 
     /// The payload as one number: an increment, or an error code.
     pub fn number(&self) -> Result<u32, ConnectionError> {
-        let wrong = ConnectionError::new(
-            ErrorCode::FrameSize,
-            "a frame of four octets has another length",
-        );
-        self.payload
-            .try_into()
-            .map(u32::from_be_bytes)
-            .map_err(|_| wrong)
+        let wrong = ConnectionError::new(ErrorCode::FrameSize, "a frame of four octets has another length");
+        self.payload.try_into().map(u32::from_be_bytes).map_err(|_| wrong)
     }
 
     /// The pairs of a SETTINGS payload (section 6.5.1).
     pub fn settings(&self) -> Result<impl Iterator<Item = (u16, u32)> + 'a, ConnectionError> {
         let (pairs, rest) = self.payload.as_chunks::<6>();
         if !rest.is_empty() || (self.header.has(flag::ACK) && !pairs.is_empty()) {
-            return Err(ConnectionError::new(
-                ErrorCode::FrameSize,
-                "SETTINGS of a wrong length",
-            ));
+            return Err(ConnectionError::new(ErrorCode::FrameSize, "SETTINGS of a wrong length"));
         }
-        Ok(pairs.iter().map(|&[a, b, c, d, e, f]| {
-            (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]))
-        }))
+        Ok(pairs.iter().map(|&[a, b, c, d, e, f]| (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]))))
     }
 }
 
@@ -127,16 +107,14 @@ impl<'a> Frame<'a> {
 pub fn check_setting(id: u16, value: u32) -> Result<(), ConnectionError> {
     let max_frames = DEFAULT_MAX_FRAME_SIZE..=LARGEST_MAX_FRAME_SIZE;
     match id {
-        setting::ENABLE_PUSH if value > 1 => {
-            Err(ConnectionError::protocol("SETTINGS_ENABLE_PUSH is no flag"))
-        }
+        setting::ENABLE_PUSH if value > 1 => Err(ConnectionError::protocol("SETTINGS_ENABLE_PUSH is no flag")),
         setting::INITIAL_WINDOW_SIZE if value > LARGEST_WINDOW => {
             let reason = "SETTINGS_INITIAL_WINDOW_SIZE is too large";
             Err(ConnectionError::new(ErrorCode::FlowControl, reason))
         }
-        setting::MAX_FRAME_SIZE if !max_frames.contains(&octets(value)) => Err(
-            ConnectionError::protocol("SETTINGS_MAX_FRAME_SIZE is out of range"),
-        ),
+        setting::MAX_FRAME_SIZE if !max_frames.contains(&octets(value)) => {
+            Err(ConnectionError::protocol("SETTINGS_MAX_FRAME_SIZE is out of range"))
+        }
         _ => Ok(()),
     }
 }
@@ -148,13 +126,7 @@ pub fn octets(value: u32) -> usize {
 
 /// Appends a SETTINGS frame.
 pub fn write_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
-    Header {
-        len: settings.len() * 6,
-        kind: kind::SETTINGS,
-        flags: 0,
-        stream: 0,
-    }
-    .write(out);
+    Header { len: settings.len() * 6, kind: kind::SETTINGS, flags: 0, stream: 0 }.write(out);
     for (id, value) in settings {
         out.extend_from_slice(&id.to_be_bytes());
         out.extend_from_slice(&value.to_be_bytes());
@@ -163,63 +135,33 @@ pub fn write_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
 
 /// Appends the acknowledgement of a SETTINGS frame.
 pub fn write_settings_ack(out: &mut Vec<u8>) {
-    Header {
-        len: 0,
-        kind: kind::SETTINGS,
-        flags: flag::ACK,
-        stream: 0,
-    }
-    .write(out);
+    Header { len: 0, kind: kind::SETTINGS, flags: flag::ACK, stream: 0 }.write(out);
 }
 
 /// Appends the answer to a PING.
 pub fn write_ping_ack(out: &mut Vec<u8>, payload: &[u8]) {
-    Header {
-        len: payload.len(),
-        kind: kind::PING,
-        flags: flag::ACK,
-        stream: 0,
-    }
-    .write(out);
+    Header { len: payload.len(), kind: kind::PING, flags: flag::ACK, stream: 0 }.write(out);
     out.extend_from_slice(payload);
 }
 
 /// Appends a WINDOW_UPDATE; an increment of 0 would be an error, so it is none.
 pub fn write_window_update(out: &mut Vec<u8>, stream: u32, increment: u32) {
     if increment > 0 {
-        Header {
-            len: 4,
-            kind: kind::WINDOW_UPDATE,
-            flags: 0,
-            stream,
-        }
-        .write(out);
+        Header { len: 4, kind: kind::WINDOW_UPDATE, flags: 0, stream }.write(out);
         out.extend_from_slice(&increment.to_be_bytes());
     }
 }
 
 /// Appends an RST_STREAM.
 pub fn write_reset(out: &mut Vec<u8>, stream: u32, code: ErrorCode) {
-    Header {
-        len: 4,
-        kind: kind::RST_STREAM,
-        flags: 0,
-        stream,
-    }
-    .write(out);
+    Header { len: 4, kind: kind::RST_STREAM, flags: 0, stream }.write(out);
     out.extend_from_slice(&code.number().to_be_bytes());
 }
 
 /// Appends a GOAWAY with its reason as debug data.
 pub fn write_goaway(out: &mut Vec<u8>, last_stream: u32, why: ConnectionError) {
     let len = 8 + why.reason.len();
-    Header {
-        len,
-        kind: kind::GOAWAY,
-        flags: 0,
-        stream: 0,
-    }
-    .write(out);
+    Header { len, kind: kind::GOAWAY, flags: 0, stream: 0 }.write(out);
     out.extend_from_slice(&last_stream.to_be_bytes());
     out.extend_from_slice(&why.code.number().to_be_bytes());
     out.extend_from_slice(why.reason.as_bytes());
@@ -363,12 +305,7 @@ mod tests {
             0x05, // END_STREAM | END_HEADERS
             0x80, 0x00, 0x00, 0x03, // stream 3, reserved bit set and ignored
         ];
-        let want = Header {
-            len: 300,
-            kind: kind::HEADERS,
-            flags: 0x05,
-            stream: 3,
-        };
+        let want = Header { len: 300, kind: kind::HEADERS, flags: 0x05, stream: 3 };
         assert_eq!(Header::parse(wire), want);
         let mut out = Vec::new();
         want.write(&mut out);
@@ -384,10 +321,7 @@ mod tests {
             assert_eq!(parse(&wire[..cut], 16_384), Ok(None), "cut at {cut}");
         }
         let frame = parse(&wire, 16_384).unwrap().unwrap();
-        assert_eq!(
-            (frame.payload, frame.rest),
-            (&b"12345678"[..], &b"rest"[..])
-        );
+        assert_eq!((frame.payload, frame.rest), (&b"12345678"[..], &b"rest"[..]));
         assert_eq!(frame.len(), 17);
     }
 
@@ -407,17 +341,8 @@ mod tests {
             (b"\x04ab\0\0", Some(b"")),
             (b"\x05ab\0\0", None),
         ] {
-            let header = Header {
-                len: payload.len(),
-                kind: kind::DATA,
-                flags: flag::PADDED,
-                stream: 1,
-            };
-            let frame = Frame {
-                header,
-                payload,
-                rest: b"",
-            };
+            let header = Header { len: payload.len(), kind: kind::DATA, flags: flag::PADDED, stream: 1 };
+            let frame = Frame { header, payload, rest: b"" };
             assert_eq!(frame.unpadded().ok(), want, "{payload:?}");
         }
     }
@@ -425,28 +350,18 @@ mod tests {
     #[test]
     fn settings_read_and_written() {
         let mut wire = Vec::new();
-        let want = [
-            (setting::HEADER_TABLE_SIZE, 0),
-            (setting::MAX_FRAME_SIZE, 0x00ff_ffff),
-        ];
+        let want = [(setting::HEADER_TABLE_SIZE, 0), (setting::MAX_FRAME_SIZE, 0x00ff_ffff)];
         write_settings(&mut wire, &want);
         let frame = parse(&wire, 16_384).unwrap().unwrap();
         assert_eq!(frame.settings().unwrap().collect::<Vec<_>>(), want);
-        let short = Frame {
-            payload: &frame.payload[..7],
-            ..frame
-        };
+        let short = Frame { payload: &frame.payload[..7], ..frame };
         assert_eq!(short.settings().err().unwrap().code, ErrorCode::FrameSize);
     }
 
     #[test]
     fn goaway_says_why() {
         let mut wire = Vec::new();
-        write_goaway(
-            &mut wire,
-            5,
-            ConnectionError::new(ErrorCode::Protocol, "why"),
-        );
+        write_goaway(&mut wire, 5, ConnectionError::new(ErrorCode::Protocol, "why"));
         assert_eq!(wire, b"\0\0\x0b\x07\0\0\0\0\0\0\0\0\x05\0\0\0\x01why");
     }
 }

@@ -13,12 +13,7 @@ pub struct FrameSplicer<'a> {
 
 impl<'a> FrameSplicer<'a> {
     pub fn new(input: &'a [u8]) -> FrameSplicer<'a> {
-        FrameSplicer {
-            input,
-            run: 0,
-            done: 0,
-            out: Vec::new(),
-        }
+        FrameSplicer { input, run: 0, done: 0, out: Vec::new() }
     }
 
     /// What nothing has been decided about yet.

@@ -40,11 +40,7 @@ struct Opened {
 impl<'a> Handler<'a> {
     /// For one connection.
     pub fn new(proxy: &'a Proxy, client: &'a TcpStream) -> Handler<'a> {
-        Handler {
-            proxy,
-            client,
-            opened: Mutex::new(None),
-        }
+        Handler { proxy, client, opened: Mutex::new(None) }
     }
 
     /// Never held while anything is asked of anyone: the thread that passes
@@ -62,9 +58,7 @@ impl<'a> Handler<'a> {
 
     fn leads_to(&self, goal: &Goal) -> bool {
         let opened = self.opened();
-        opened
-            .as_ref()
-            .is_some_and(|opened| opened.goal.destination == goal.destination)
+        opened.as_ref().is_some_and(|opened| opened.goal.destination == goal.destination)
     }
 
     fn goal(&self, request: &[Field]) -> Result<(String, Arc<Goal>), ProxyError> {
@@ -88,12 +82,9 @@ impl Handler<'_> {
         if !self.leads_to(&goal) {
             return Err(misdirected(&asked));
         }
-        let [method, path] =
-            [":method", ":path"].map(|name| field(request, name).unwrap_or_default());
-        let mut note = RequestMeta {
-            bearer: None,
-            seen: RequestLog::new(method, &asked, path, |name| field(request, name)),
-        };
+        let [method, path] = [":method", ":path"].map(|name| field(request, name).unwrap_or_default());
+        let mut note =
+            RequestMeta { bearer: None, seen: RequestLog::new(method, &asked, path, |name| field(request, name)) };
         // `te` is for the next hop too, but gRPC wants to hear it at each.
         request.retain(|field| field.name == b"te" || !is_hop_by_hop(&field.name));
         if goal.foreign {
@@ -111,29 +102,17 @@ impl Handler<'_> {
         for field in request.iter_mut() {
             match field.name.as_slice() {
                 b":authority" => field.value = goal.authority.clone().into_bytes(),
-                b":scheme" => {
-                    field.value = if goal.destination.tls {
-                        b"https".to_vec()
-                    } else {
-                        b"http".to_vec()
-                    }
-                }
+                b":scheme" => field.value = if goal.destination.tls { b"https".to_vec() } else { b"http".to_vec() },
                 _ => {}
             }
         }
         if !request.iter().any(|field| field.name == b":authority") {
             // After :method and before the ordinary fields, where it belongs.
-            request.insert(
-                1.min(request.len()),
-                Field::new(":authority", goal.authority.as_bytes()),
-            );
+            request.insert(1.min(request.len()), Field::new(":authority", goal.authority.as_bytes()));
         }
         request.push(Field::new(USER_AGENT, changes.user_agent));
         if let Some(bearer) = &bearer {
-            for (change, name) in [
-                (changes.authorization, AUTHORIZATION),
-                (changes.serverless, SERVERLESS),
-            ] {
+            for (change, name) in [(changes.authorization, AUTHORIZATION), (changes.serverless, SERVERLESS)] {
                 if change == HeaderEdit::Set {
                     request.push(Field::new(name, bearer.expose().as_bytes()));
                 }
@@ -151,8 +130,7 @@ impl http2::Handler for Handler<'_> {
             // First, because after it a refusal has no room for its sentence,
             // and without it a connection would be for nothing.
             if !goal.foreign {
-                self.proxy
-                    .bearer(&goal, &sent(request), SystemTime::now())?;
+                self.proxy.bearer(&goal, &sent(request), SystemTime::now())?;
             }
             // FIN is the end of it, as wherever this connection is read.
             let mut client = ClientContext::new(self.client, Duration::ZERO);
@@ -160,9 +138,7 @@ impl http2::Handler for Handler<'_> {
             let connection = upstream.dial(&goal.destination, Alpn::Http2, &mut client)?;
             let (reader, writer) = connection.halves();
             // The thread that reads the client notices when it leaves.
-            reader
-                .patience(None)
-                .map_err(|err| ProxyError::new(ErrorType::ProxyInternalError, err.to_string()))?;
+            reader.patience(None).map_err(|err| ProxyError::new(ErrorType::ProxyInternalError, err.to_string()))?;
             // One that was cut while nobody looked is not silence for long.
             reader.keep_alive();
             reader.hurry();
@@ -180,16 +156,14 @@ impl http2::Handler for Handler<'_> {
                 refusal
             }
             // Read by no one: the status is what nginx logs then.
-            DialError::Cancelled => ProxyError::new(
-                ErrorType::HttpRequestError(499),
-                "the client left while its upstream was dialled",
-            ),
+            DialError::Cancelled => {
+                ProxyError::new(ErrorType::HttpRequestError(499), "the client left while its upstream was dialled")
+            }
         })
     }
 
     fn rewrite(&self, request: &mut Vec<Field>) -> Result<RequestMeta, ProxyError> {
-        self.rewritten(request)
-            .inspect_err(|refusal| say(&name(request), refusal))
+        self.rewritten(request).inspect_err(|refusal| say(&name(request), refusal))
     }
 
     fn again(&self, bearer: Option<&Secret>) -> Option<RequestMeta> {
@@ -202,18 +176,14 @@ impl http2::Handler for Handler<'_> {
         let goal = self.opened().as_ref()?.goal.clone();
         let audience = goal.destination.audience.as_deref()?;
         let new = self.proxy.tokens.bearer(audience, SystemTime::now()).ok()?;
-        (new == *old).then_some(RequestMeta {
-            bearer: Some(new),
-            seen: None,
-        })
+        (new == *old).then_some(RequestMeta { bearer: Some(new), seen: None })
     }
 
     fn answered(&self, note: &RequestMeta, answer: &Answer) {
         if let Some(seen) = &note.seen {
             seen.log(answer.status, self.proxy.here.project());
         }
-        if let (401, Some(bearer), Some(challenge)) =
-            (answer.status, &note.bearer, &answer.challenge)
+        if let (401, Some(bearer), Some(challenge)) = (answer.status, &note.bearer, &answer.challenge)
             && is_invalid_token(challenge)
             && let Some((_, goal)) = self.way()
         {
@@ -248,17 +218,10 @@ impl http2::Handler for Handler<'_> {
 fn authority(request: &[Field]) -> Result<String, ProxyError> {
     let find = |name: &[u8]| request.iter().find(|field| field.name == name);
     let field = find(b":authority").or_else(|| find(b"host"));
-    let field = field.ok_or_else(|| {
-        ProxyError::new(
-            ErrorType::HttpRequestError(400),
-            "the request has no :authority",
-        )
-    })?;
+    let field =
+        field.ok_or_else(|| ProxyError::new(ErrorType::HttpRequestError(400), "the request has no :authority"))?;
     String::from_utf8(field.value.clone()).map_err(|_| {
-        ProxyError::new(
-            ErrorType::HttpRequestError(400),
-            "a host that is not of letters, digits and dashes",
-        )
+        ProxyError::new(ErrorType::HttpRequestError(400), "a host that is not of letters, digits and dashes")
     })
 }
 
@@ -281,10 +244,7 @@ fn misdirected(asked: &str) -> ProxyError {
 
 /// A tunnel inside of HTTP/2: the front end has none (RFC 9110 section 15.6.2).
 fn no_tunnel() -> ProxyError {
-    ProxyError::new(
-        ErrorType::HttpRequestError(501),
-        "a CONNECT over HTTP/2; use HTTP/1.1 for it",
-    )
+    ProxyError::new(ErrorType::HttpRequestError(501), "a CONNECT over HTTP/2; use HTTP/1.1 for it")
 }
 
 /// The authority of a request as the application wrote it, for people.

@@ -27,11 +27,7 @@ pub struct HeaderBlock {
 impl HeaderBlock {
     /// Where it belongs, and what its frame says beside the block.
     pub fn head(&self) -> Head {
-        Head {
-            stream: self.stream,
-            end_stream: self.end_stream,
-            priority: self.priority,
-        }
+        Head { stream: self.stream, end_stream: self.end_stream, priority: self.priority }
     }
 
     /// Begins with a HEADERS frame.
@@ -90,28 +86,13 @@ pub fn write(out: &mut Vec<u8>, head: Head, block: &[u8], max_frame: usize) {
         }
     }
     let len = priority.len() + first.len();
-    Header {
-        len,
-        kind: kind::HEADERS,
-        flags,
-        stream: head.stream,
-    }
-    .write(out);
+    Header { len, kind: kind::HEADERS, flags, stream: head.stream }.write(out);
     out.extend_from_slice(priority);
     out.extend_from_slice(first);
     while !rest.is_empty() {
         let (next, after) = rest.split_at(rest.len().min(max_frame));
-        let flags = if after.is_empty() {
-            flag::END_HEADERS
-        } else {
-            0
-        };
-        let header = Header {
-            len: next.len(),
-            kind: kind::CONTINUATION,
-            flags,
-            stream: head.stream,
-        };
+        let flags = if after.is_empty() { flag::END_HEADERS } else { 0 };
+        let header = Header { len: next.len(), kind: kind::CONTINUATION, flags, stream: head.stream };
         header.write(out);
         out.extend_from_slice(next);
         rest = after;
@@ -131,8 +112,7 @@ impl Head {
     /// section 5.3.1).
     pub fn depends_on_itself(&self) -> bool {
         let on = |[a, b, c, d, _]: [u8; 5]| u32::from_be_bytes([a & 0x7f, b, c, d]);
-        self.priority
-            .is_some_and(|fields| on(fields) == self.stream)
+        self.priority.is_some_and(|fields| on(fields) == self.stream)
     }
 }
 
@@ -144,10 +124,7 @@ impl Head {
 /// Whatever makes it malformed: what HTTP/1 refuses is refused here by the
 /// same code, for it may become a line of HTTP/1 behind the next hop.
 pub fn read_request(fields: &[Field]) -> Result<Option<u64>, RequestError> {
-    let pseudo = fields
-        .iter()
-        .take_while(|field| field.name.starts_with(b":"))
-        .count();
+    let pseudo = fields.iter().take_while(|field| field.name.starts_with(b":")).count();
     let (pseudo, fields) = fields.split_at(pseudo);
     let mut found = [None; PSEUDO.len()];
     for field in pseudo {
@@ -217,8 +194,7 @@ fn check_fields(fields: &[Field]) -> Result<(), RequestError> {
             return Err(RequestError::FieldName);
         }
         let is_blank = |end: Option<&u8>| end.is_some_and(|&b| is(b, BLANK));
-        if !value.iter().all(|&b| is(b, TEXT)) || is_blank(value.first()) || is_blank(value.last())
-        {
+        if !value.iter().all(|&b| is(b, TEXT)) || is_blank(value.first()) || is_blank(value.last()) {
             return Err(RequestError::FieldValue);
         }
         if is_connection_specific(name) || (name == b"te" && value != b"trailers") {
@@ -229,13 +205,7 @@ fn check_fields(fields: &[Field]) -> Result<(), RequestError> {
 }
 
 /// The pseudo-fields of requests (RFC 9113 section 8.3.1, RFC 8441 section 4).
-const PSEUDO: [&[u8]; 5] = [
-    b":method",
-    b":scheme",
-    b":authority",
-    b":path",
-    b":protocol",
-];
+const PSEUDO: [&[u8]; 5] = [b":method", b":scheme", b":authority", b":path", b":protocol"];
 
 /// The most octets of fields in a header section, counted as RFC 9113 section
 /// 6.5.2 does: as many as a head of HTTP/1 may have.
@@ -270,10 +240,7 @@ mod tests {
         assert!(block.end_stream && block.whole);
         let mut short = wire[..9 + 3].to_vec();
         short[2] = 3;
-        assert_eq!(
-            HeaderBlock::begin(&frame(&short)).unwrap_err().code,
-            ErrorCode::Protocol
-        );
+        assert_eq!(HeaderBlock::begin(&frame(&short)).unwrap_err().code, ErrorCode::Protocol);
     }
 
     #[test]
@@ -282,11 +249,7 @@ mod tests {
         for max_frame in [6, 7, 100, 999, 1000, 1004, 1005, 16_384] {
             for priority in [None, Some([1, 2, 3, 4, 5])] {
                 let mut wire = Vec::new();
-                let head = Head {
-                    stream: 7,
-                    end_stream: true,
-                    priority,
-                };
+                let head = Head { stream: 7, end_stream: true, priority };
                 write(&mut wire, head, &text, max_frame);
                 let first = frame(&wire);
                 assert!(first.header.len <= max_frame);
@@ -298,10 +261,7 @@ mod tests {
                     block.extend(&next).unwrap();
                     rest = next.rest;
                 }
-                assert_eq!(
-                    (block.fragment, block.priority, rest),
-                    (text.clone(), priority, &b""[..])
-                );
+                assert_eq!((block.fragment, block.priority, rest), (text.clone(), priority, &b""[..]));
             }
         }
     }
@@ -318,20 +278,14 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert_eq!(
-            (error.code, frames),
-            (ErrorCode::EnhanceYourCalm, MAX_BLOCK_WIRE / 9)
-        );
+        assert_eq!((error.code, frames), (ErrorCode::EnhanceYourCalm, MAX_BLOCK_WIRE / 9));
     }
 
     #[test]
     fn only_its_continuation_may_follow() {
         for next in [[0, 0, 0, 9, 4, 0, 0, 0, 3], [0, 0, 0, 0, 0, 0, 0, 0, 1]] {
             let mut block = HeaderBlock::begin(&frame(&[0, 0, 0, 1, 0, 0, 0, 0, 1])).unwrap();
-            assert_eq!(
-                block.extend(&frame(&next)).unwrap_err().code,
-                ErrorCode::Protocol
-            );
+            assert_eq!(block.extend(&frame(&next)).unwrap_err().code, ErrorCode::Protocol);
         }
     }
 
@@ -342,34 +296,17 @@ mod tests {
 
     #[test]
     fn what_a_request_must_be() {
-        let get = [
-            (":method", "GET"),
-            (":scheme", "http"),
-            (":path", "/"),
-            (":authority", "a"),
-        ];
+        let get = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")];
         for (more, want) in [
             (&[("accept", "*/*"), ("te", "trailers")][..], Ok(None)),
             (&[("te", "gzip")], Err(RequestError::ConnectionField)),
-            (
-                &[("te", "trailers, gzip")],
-                Err(RequestError::ConnectionField),
-            ),
+            (&[("te", "trailers, gzip")], Err(RequestError::ConnectionField)),
             (&[(":path", "/again")], Err(RequestError::PseudoField)),
-            (
-                &[("accept", "*/*"), (":late", "")],
-                Err(RequestError::PseudoField),
-            ),
-            (
-                &[("accept", "*/*"), (":path", "/")],
-                Err(RequestError::PseudoField),
-            ),
+            (&[("accept", "*/*"), (":late", "")], Err(RequestError::PseudoField)),
+            (&[("accept", "*/*"), (":path", "/")], Err(RequestError::PseudoField)),
             (&[(":status", "200")], Err(RequestError::PseudoField)),
             (&[(":unknown", "")], Err(RequestError::PseudoField)),
-            (
-                &[(":protocol", "websocket")],
-                Err(RequestError::PseudoField),
-            ),
+            (&[(":protocol", "websocket")], Err(RequestError::PseudoField)),
             (&[("Accept", "*/*")], Err(RequestError::FieldName)),
             (&[("", "x")], Err(RequestError::FieldName)),
             (&[("a b", "x")], Err(RequestError::FieldName)),
@@ -380,38 +317,20 @@ mod tests {
             (&[("x", " a")], Err(RequestError::FieldValue)),
             (&[("x", "a\t")], Err(RequestError::FieldValue)),
             (&[("x", "a \t b"), ("y", "")], Ok(None)),
-            (
-                &[("connection", "close")],
-                Err(RequestError::ConnectionField),
-            ),
+            (&[("connection", "close")], Err(RequestError::ConnectionField)),
             (&[("keep-alive", "5")], Err(RequestError::ConnectionField)),
-            (
-                &[("proxy-connection", "close")],
-                Err(RequestError::ConnectionField),
-            ),
+            (&[("proxy-connection", "close")], Err(RequestError::ConnectionField)),
             (&[("upgrade", "h2c")], Err(RequestError::ConnectionField)),
-            (
-                &[("transfer-encoding", "chunked")],
-                Err(RequestError::ConnectionField),
-            ),
+            (&[("transfer-encoding", "chunked")], Err(RequestError::ConnectionField)),
             (&[("content-length", "3")], Ok(Some(3))),
             (&[("content-length", "+3")], Err(RequestError::Length)),
             (&[("content-length", "")], Err(RequestError::Length)),
             (&[("content-length", "3, 3")], Err(RequestError::Length)),
-            (
-                &[("content-length", "3"), ("content-length", "4")],
-                Err(RequestError::TwoLengths),
-            ),
-            (
-                &[("content-length", "3"), ("content-length", "3")],
-                Err(RequestError::TwoLengths),
-            ),
+            (&[("content-length", "3"), ("content-length", "4")], Err(RequestError::TwoLengths)),
+            (&[("content-length", "3"), ("content-length", "3")], Err(RequestError::TwoLengths)),
             (&[("host", "A")], Ok(None)),
             (&[("host", "b")], Err(RequestError::TwoAuthorities)),
-            (
-                &[("host", "a"), ("host", "a")],
-                Err(RequestError::TwoAuthorities),
-            ),
+            (&[("host", "a"), ("host", "a")], Err(RequestError::TwoAuthorities)),
         ] {
             assert_eq!(read(&[&get, more].concat()), want, "{more:?}");
         }
@@ -443,12 +362,7 @@ mod tests {
             ("GET", "http", "a b", "/", false),
             ("CONNECT", "http", "a:80", "/", false),
         ] {
-            let fields = [
-                (":method", method),
-                (":scheme", scheme),
-                (":authority", authority),
-                (":path", path),
-            ];
+            let fields = [(":method", method), (":scheme", scheme), (":authority", authority), (":path", path)];
             assert_eq!(read(&fields).is_ok(), want, "{fields:?}");
         }
         let (get, http, path) = ((":method", "GET"), (":scheme", "http"), (":path", "/"));

@@ -29,11 +29,7 @@ pub struct Field {
 impl Field {
     /// A field that is likely to come again.
     pub fn new(name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Field {
-        Field {
-            name: name.into(),
-            value: value.into(),
-            indexing: Indexing::Add,
-        }
+        Field { name: name.into(), value: value.into(), indexing: Indexing::Add }
     }
 
     /// Its size as tables and limits count it (section 4.1).
@@ -48,12 +44,7 @@ impl Field {
 
 impl fmt::Debug for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: <{} octets>",
-            self.name.escape_ascii(),
-            self.value.len()
-        )
+        write!(f, "{}: <{} octets>", self.name.escape_ascii(), self.value.len())
     }
 }
 
@@ -101,19 +92,13 @@ pub struct Decoder {
 impl Decoder {
     /// For a sender that was told `allowed` as SETTINGS_HEADER_TABLE_SIZE.
     pub fn new(allowed: usize) -> Decoder {
-        Decoder {
-            table: Table::new(allowed),
-            allowed,
-        }
+        Decoder { table: Table::new(allowed), allowed }
     }
 
     /// Looks on at what an upstream sends a client, as long as it keeps to
     /// tables of a usual size.
     pub fn onlooker() -> Decoder {
-        Decoder {
-            table: Table::new(DEFAULT_TABLE_SIZE),
-            allowed: LARGEST_LOOKED_ON,
-        }
+        Decoder { table: Table::new(DEFAULT_TABLE_SIZE), allowed: LARGEST_LOOKED_ON }
     }
 
     /// How often its table has changed: as long as it has not, the same block
@@ -126,10 +111,7 @@ impl Decoder {
     /// (counted as tables do) is left out; reading goes on, so that the table
     /// stays in step, and short fields behind it still say what the request is.
     pub fn decode(&mut self, block: &[u8], max: usize) -> Result<Decoded, DecodeError> {
-        let mut decoded = Decoded {
-            fields: Vec::with_capacity(16),
-            too_large: false,
-        };
+        let mut decoded = Decoded { fields: Vec::with_capacity(16), too_large: false };
         let mut size = 0;
         self.read(block, |name, value, indexing| {
             let len = name.len() + value.len() + ENTRY;
@@ -138,11 +120,7 @@ impl Decoder {
             } else {
                 size += len;
                 let (name, value) = (name.to_vec(), value.to_vec());
-                decoded.fields.push(Field {
-                    name,
-                    value,
-                    indexing,
-                });
+                decoded.fields.push(Field { name, value, indexing });
             }
         })?;
         Ok(decoded)
@@ -150,11 +128,7 @@ impl Decoder {
 
     /// Reads one whole block and shows its fields; nothing is copied but what
     /// goes into the table.
-    pub fn read(
-        &mut self,
-        block: &[u8],
-        mut see: impl FnMut(&[u8], &[u8], Indexing),
-    ) -> Result<(), DecodeError> {
+    pub fn read(&mut self, block: &[u8], mut see: impl FnMut(&[u8], &[u8], Indexing)) -> Result<(), DecodeError> {
         let mut rest = self.size_updates(block)?;
         while !rest.is_empty() {
             rest = self.field(rest, &mut see)?;
@@ -220,10 +194,7 @@ pub struct Encoder {
 impl Encoder {
     /// For a reader that has not said yet how large a table it allows.
     pub fn new() -> Encoder {
-        Encoder {
-            table: Table::new(DEFAULT_TABLE_SIZE),
-            lowered: None,
-        }
+        Encoder { table: Table::new(DEFAULT_TABLE_SIZE), lowered: None }
     }
 
     /// How often its table has changed: as long as it has not, the same fields
@@ -234,9 +205,7 @@ impl Encoder {
 
     /// What the reader allows from now on: its SETTINGS_HEADER_TABLE_SIZE.
     pub fn allow(&mut self, size: u32) {
-        let size = usize::try_from(size)
-            .unwrap_or(usize::MAX)
-            .min(LARGEST_TABLE_SIZE);
+        let size = usize::try_from(size).unwrap_or(usize::MAX).min(LARGEST_TABLE_SIZE);
         if size != self.table.max || self.lowered.is_some() {
             self.lowered = Some(self.lowered.unwrap_or(size).min(size));
             self.table.resize(size);

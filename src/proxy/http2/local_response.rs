@@ -49,33 +49,18 @@ pub fn write(
         }
     }
     hpack::write_literal(&mut block, "proxy-status", &refusal.proxy_status());
-    let head = Head {
-        stream,
-        end_stream: !body,
-        priority: None,
-    };
+    let head = Head { stream, end_stream: !body, priority: None };
     header_block::write(out, head, &block, frame::DEFAULT_MAX_FRAME_SIZE);
     if body {
         let flags = flag::END_STREAM;
-        Header {
-            len: text.len(),
-            kind: kind::DATA,
-            flags,
-            stream,
-        }
-        .write(out);
+        Header { len: text.len(), kind: kind::DATA, flags, stream }.write(out);
         out.extend_from_slice(text.as_bytes());
     }
 }
 
 /// Ends a gRPC call whose answer had begun: the upstream is gone, and its
 /// trailers with it. A reset would be INTERNAL to gRPC; this is UNAVAILABLE.
-pub fn write_trailers(
-    out: &mut Vec<u8>,
-    streams: &mut StreamTable,
-    stream: u32,
-    refusal: &ProxyError,
-) {
+pub fn write_trailers(out: &mut Vec<u8>, streams: &mut StreamTable, stream: u32, refusal: &ProxyError) {
     let mut block = Vec::new();
     if let Some(size) = streams.client_table.take() {
         hpack::write_table_size(&mut block, size);
@@ -83,11 +68,7 @@ pub fn write_trailers(
     let code = refusal.grpc_status().to_string();
     hpack::write_literal(&mut block, "grpc-status", &code);
     hpack::write_literal(&mut block, "grpc-message", &refusal.grpc_message());
-    let head = Head {
-        stream,
-        end_stream: true,
-        priority: None,
-    };
+    let head = Head { stream, end_stream: true, priority: None };
     header_block::write(out, head, &block, frame::DEFAULT_MAX_FRAME_SIZE);
 }
 
@@ -130,32 +111,17 @@ mod tests {
         streams.client_table = Some(0);
         let mut held = EarlyFrames::new();
         held.opened_by(window).unwrap();
-        write(
-            &mut out,
-            &mut streams,
-            Some(&mut held),
-            7,
-            asked,
-            &refusal(),
-        );
+        write(&mut out, &mut streams, Some(&mut held), 7, asked, &refusal());
         let frame = frame::parse(&out, 16_384).unwrap().unwrap();
         assert_eq!(frame.payload[0], 0x20, "the smaller table comes first");
-        let fields = hpack::Decoder::new(4096)
-            .decode(frame.payload, 65_536)
-            .unwrap()
-            .fields;
+        let fields = hpack::Decoder::new(4096).decode(frame.payload, 65_536).unwrap().fields;
         let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
-        let fields = fields
-            .iter()
-            .map(|field| (text(&field.name), text(&field.value)));
+        let fields = fields.iter().map(|field| (text(&field.name), text(&field.value)));
         (fields.collect(), frame.header.flags, frame.rest.to_vec())
     }
 
     fn value<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
-        fields
-            .iter()
-            .find(|field| field.0 == name)
-            .map(|field| field.1.as_str())
+        fields.iter().find(|field| field.0 == name).map(|field| field.1.as_str())
     }
 
     #[test]
@@ -164,10 +130,7 @@ mod tests {
         let (fields, flags, rest) = written(asked(&fields), 9999);
         assert_eq!(value(&fields, ":status"), Some("200"));
         assert_eq!(value(&fields, "grpc-status"), Some("14"));
-        assert_eq!(
-            value(&fields, "grpc-message"),
-            Some("runsd: 100 %25 of hello: n%C3%A9; try again")
-        );
+        assert_eq!(value(&fields, "grpc-message"), Some("runsd: 100 %25 of hello: n%C3%A9; try again"));
         assert_eq!(
             value(&fields, "proxy-status"),
             Some("runsd; error=destination_unavailable; details=\"100 % of hello: n?\"")

@@ -35,12 +35,7 @@ pub struct TokenBucket {
 
 impl TokenBucket {
     pub fn new(burst: u64, per_second: u64, now: Instant) -> TokenBucket {
-        TokenBucket {
-            left: burst,
-            burst,
-            per_second,
-            filled: now,
-        }
+        TokenBucket { left: burst, burst, per_second, filled: now }
     }
 
     /// Takes one event back.
@@ -84,11 +79,7 @@ mod tests {
             (60_000, true),
             (60_000, false),
         ] {
-            assert_eq!(
-                bucket.take(start + Duration::from_millis(after)),
-                want,
-                "after {after} ms"
-            );
+            assert_eq!(bucket.take(start + Duration::from_millis(after)), want, "after {after} ms");
         }
     }
 }

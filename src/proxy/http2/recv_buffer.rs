@@ -15,12 +15,7 @@ pub struct RecvBuffer<R> {
 impl<R: Read> RecvBuffer<R> {
     pub fn new(reader: R, buffered: Vec<u8>) -> RecvBuffer<R> {
         let end = buffered.len();
-        RecvBuffer {
-            reader,
-            buffer: buffered,
-            start: 0,
-            end,
-        }
+        RecvBuffer { reader, buffer: buffered, start: 0, end }
     }
 
     pub fn bytes(&self) -> &[u8] {

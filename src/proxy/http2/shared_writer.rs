@@ -19,10 +19,7 @@ pub struct SharedWriter<W> {
 
 impl<W: Write> SharedWriter<W> {
     pub fn new(writer: W) -> SharedWriter<W> {
-        SharedWriter {
-            writer: Mutex::new(writer),
-            left: Mutex::new(Vec::new()),
-        }
+        SharedWriter { writer: Mutex::new(writer), left: Mutex::new(Vec::new()) }
     }
 
     /// Writes what came from the upstream; returns when it is written.

@@ -283,9 +283,7 @@ impl StreamTable {
 
     /// DATA of an open stream; whether its body is as long as was said.
     pub fn received(&mut self, id: u32, len: usize, end: bool) -> bool {
-        self.open
-            .get_mut(id)
-            .is_none_or(|stream| stream.receive(len, end))
+        self.open.get_mut(id).is_none_or(|stream| stream.receive(len, end))
     }
 
     /// Throws away `len` octets of a discarded stream; how many it were in all.
@@ -432,8 +430,7 @@ impl StreamTable {
         if answered {
             self.client_table_is(table);
         }
-        self.client_settings
-            .push_back(Unacknowledged { answered, table });
+        self.client_settings.push_back(Unacknowledged { answered, table });
     }
 
     /// The upstream acknowledged settings of the client; whether the client

@@ -36,11 +36,7 @@ pub enum Event<'a> {
 
 impl<'a> Responses<'a> {
     pub fn new(streams: &'a Mutex<StreamTable>) -> Responses<'a> {
-        Responses {
-            streams,
-            decoder: Some(Decoder::onlooker()),
-            refusing: None,
-        }
+        Responses { streams, decoder: Some(Decoder::onlooker()), refusing: None }
     }
 
     /// Walks through `batch` to its last whole frame, or to the last one
@@ -91,9 +87,7 @@ impl<'a> Responses<'a> {
 
     fn data(&mut self, frame: &Frame<'_>, tell: &mut dyn FnMut(Event<'_>)) {
         let stream = frame.header.stream;
-        let its_body = |refusing: &mut (u32, RequestMeta, Answer)| {
-            refusing.0 == stream && !frame.payload.is_empty()
-        };
+        let its_body = |refusing: &mut (u32, RequestMeta, Answer)| refusing.0 == stream && !frame.payload.is_empty();
         let refusing = self.refusing.take_if(its_body);
         if let (Some((_, note, answer)), Ok(body)) = (refusing, frame.unpadded()) {
             tell(Event::ProxyError(&note, &answer, body));
@@ -101,11 +95,7 @@ impl<'a> Responses<'a> {
         self.end_of_stream(frame);
     }
 
-    fn reset(
-        &self,
-        frame: &Frame<'_>,
-        batch: &mut FrameSplicer<'_>,
-    ) -> Result<(), ConnectionError> {
+    fn reset(&self, frame: &Frame<'_>, batch: &mut FrameSplicer<'_>) -> Result<(), ConnectionError> {
         // What an upstream says of a client that breaks the protocol.
         let clients_faults = [
             ErrorCode::Protocol,
@@ -230,26 +220,16 @@ impl<'a> Block<'a> {
             fragment.to_mut().extend_from_slice(next.payload);
             frame = next;
         }
-        Ok(Some(Block {
-            first,
-            fragment,
-            promised,
-            wire,
-        }))
+        Ok(Some(Block { first, fragment, promised, wire }))
     }
 }
 
 /// How an answer begins; `None` for a block that has no status.
-fn answer(
-    decoder: &mut Decoder,
-    block: &Block<'_>,
-) -> Result<Option<Answer>, crate::proxy::http2::hpack::DecodeError> {
+fn answer(decoder: &mut Decoder, block: &Block<'_>) -> Result<Option<Answer>, crate::proxy::http2::hpack::DecodeError> {
     let (mut status, mut challenge) = (None, None);
     decoder.read(&block.fragment, |name, value, _| {
         if name == b":status" {
-            status = std::str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse().ok());
+            status = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
         } else if status == Some(401) && name == b"www-authenticate" {
             challenge.get_or_insert_with(|| value.to_vec());
         }
@@ -282,11 +262,7 @@ fn settings(
         setting::MAX_CONCURRENT_STREAMS => (id, value.max(STREAMS)),
         _ => (id, value),
     };
-    let mut passed: Vec<_> = pairs
-        .iter()
-        .filter(|pair| pair.0 != setting::HEADER_TABLE_SIZE)
-        .map(told)
-        .collect();
+    let mut passed: Vec<_> = pairs.iter().filter(|pair| pair.0 != setting::HEADER_TABLE_SIZE).map(told).collect();
     let first = !std::mem::replace(&mut streams.upstream_greeted, true);
     let limited = |&(id, _): &(u16, u32)| id == setting::MAX_CONCURRENT_STREAMS;
     if first && !pairs.iter().any(limited) {

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::cipher::{
-    AeadKey, InboundOpaqueMessage, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks,
-    OutboundPlainMessage,
+    AeadKey, InboundOpaqueMessage, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundPlainMessage,
 };
 use rustls::crypto::ring::{self, cipher_suite};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{
-    CipherSuiteCommon, ClientConfig, ConnectionTrafficSecrets, ContentType, RootCertStore,
-    ServerConfig, ServerConnection, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite,
+    CipherSuiteCommon, ClientConfig, ConnectionTrafficSecrets, ContentType, RootCertStore, ServerConfig,
+    ServerConnection, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite,
 };
 
 use super::*;
@@ -191,23 +190,14 @@ fn an_alert_that_no_reader_could_send_goes_after_the_write_that_was_under_way() 
 
 /// The same suite with keys that are used up soon.
 fn limited(suite: SupportedCipherSuite) -> SupportedCipherSuite {
-    let common = |common: &CipherSuiteCommon| CipherSuiteCommon {
-        confidentiality_limit: 5,
-        ..*common
-    };
+    let common = |common: &CipherSuiteCommon| CipherSuiteCommon { confidentiality_limit: 5, ..*common };
     match suite {
         SupportedCipherSuite::Tls13(suite) => {
-            let limited = Tls13CipherSuite {
-                common: common(&suite.common),
-                ..*suite
-            };
+            let limited = Tls13CipherSuite { common: common(&suite.common), ..*suite };
             SupportedCipherSuite::Tls13(Box::leak(Box::new(limited)))
         }
         SupportedCipherSuite::Tls12(suite) => {
-            let limited = Tls12CipherSuite {
-                common: common(&suite.common),
-                ..*suite
-            };
+            let limited = Tls12CipherSuite { common: common(&suite.common), ..*suite };
             SupportedCipherSuite::Tls12(Box::leak(Box::new(limited)))
         }
     }
@@ -255,9 +245,7 @@ fn both_sides_may_write_at_once() {
             }
             assert!(down.join().expect("no panic") == large, "{suite:?}");
             let mut got = vec![0; large.len()];
-            rustls::Stream::new(&mut tls, &mut from_far)
-                .read_exact(&mut got)
-                .expect("text");
+            rustls::Stream::new(&mut tls, &mut from_far).read_exact(&mut got).expect("text");
             assert!(got == large, "{suite:?}");
         });
     }
@@ -306,9 +294,7 @@ fn half_a_ticket_is_waited_for() {
 fn a_ticket_in_records_of_a_byte_with_writes_in_between() {
     let (mut reader, mut writer, far) = far::connect(TLS13, 0);
     let mut raw = far.into_raw();
-    reader
-        .patience(Some(Duration::from_millis(1)))
-        .expect("set");
+    reader.patience(Some(Duration::from_millis(1))).expect("set");
     for round in 0..3 {
         for (at, byte) in far::TICKET.iter().enumerate() {
             raw.send(ContentType::Handshake, &[*byte]);

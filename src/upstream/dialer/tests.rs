@@ -10,11 +10,7 @@ const LONG: Duration = Duration::from_secs(5);
 
 fn dialer() -> Dialer {
     let nameservers = Arc::new(Nameservers::new(&[], &[]));
-    Dialer::new(
-        Arc::new(Resolver::new(nameservers)),
-        ConnLimiter::new(8, usize::MAX),
-        OWN_PORT,
-    )
+    Dialer::new(Arc::new(Resolver::new(nameservers)), ConnLimiter::new(8, usize::MAX), OWN_PORT)
 }
 
 /// A port on which only this address listens.

@@ -80,12 +80,7 @@ fn theirs(message: &Message) -> Lines {
         | u16::from(head.response_code) & 15;
     Lines {
         header: [head.id, flags],
-        counts: [
-            message.queries.len(),
-            message.answers.len(),
-            message.authorities.len(),
-            message.additionals.len(),
-        ],
+        counts: [message.queries.len(), message.answers.len(), message.authorities.len(), message.additionals.len()],
         lines: questions.chain(records).collect(),
     }
 }
@@ -140,11 +135,7 @@ fn oldest(packet: &Packet<'_>) -> (u16, [usize; 4], Vec<Line>) {
         (name(&record.name), kind, class, record.ttl)
     });
     let [answers, authorities, additional] = sections.map(Vec::len);
-    (
-        packet.header.id,
-        [packet.questions.len(), answers, authorities, additional],
-        questions.chain(records).collect(),
-    )
+    (packet.header.id, [packet.questions.len(), answers, authorities, additional], questions.chain(records).collect())
 }
 
 /// How many messages were read by us and by each of them.
@@ -166,12 +157,7 @@ impl Agreed {
             code_is_alike(wire, &message);
             addresses_are_alike(wire, &message);
         }
-        let Some(Lines {
-            header,
-            counts,
-            mut lines,
-        }) = ours
-        else {
+        let Some(Lines { header, counts, mut lines }) = ours else {
             return;
         };
         if let Ok(packet) = Packet::parse(wire)
@@ -197,11 +183,7 @@ fn question_is_alike(wire: &[u8]) -> bool {
     match (read(wire), theirs) {
         (Read::Query(query), theirs) => {
             let end = query.end;
-            let ours = (
-                end - HEADER - 4,
-                (query.name, query.kind, query.class, 0),
-                end,
-            );
+            let ours = (end - HEADER - 4, (query.name, query.kind, query.class, 0), end);
             assert_eq!(Some(ours), theirs, "{wire:?}");
             true
         }
@@ -218,9 +200,8 @@ fn octets(name: &Name) -> usize {
 }
 
 fn code_is_alike(wire: &[u8], message: &Message) {
-    let end = (0..message.queries.len()).fold(HEADER, |at, _| {
-        name::skip_name(wire, at).expect("they read it, too") + 4
-    });
+    let end =
+        (0..message.queries.len()).fold(HEADER, |at, _| name::skip_name(wire, at).expect("they read it, too") + 4);
     let ours = opt(wire, end);
     let edns = message.edns.as_ref();
     let theirs = edns.map(|edns| [edns.rcode_high(), edns.version()]);
@@ -302,12 +283,8 @@ impl Agreed {
         let asked = (query.name.clone(), query.kind, query.class, 0);
         let owned = |kind| (query.name.clone(), kind, IN, TTL);
         let mut lines = vec![asked];
-        lines.extend(
-            Some(owned(A)).filter(|_| matches!(verdict, Reply::Answer { v4: Some(_), .. })),
-        );
-        lines.extend(
-            Some(owned(AAAA)).filter(|_| matches!(verdict, Reply::Answer { v6: Some(_), .. })),
-        );
+        lines.extend(Some(owned(A)).filter(|_| matches!(verdict, Reply::Answer { v4: Some(_), .. })));
+        lines.extend(Some(owned(AAAA)).filter(|_| matches!(verdict, Reply::Answer { v6: Some(_), .. })));
         if counts[1] == 1 {
             let zone = query.name[query.name.len() - apex..].to_owned();
             lines.push((zone, SOA, IN, TTL));
@@ -316,13 +293,8 @@ impl Agreed {
         let is_bad_version = edns.is_some_and(|[_, version]| version != 0);
         let low = if is_bad_version { 0 } else { low };
         let is_ours = counts != [0, 0];
-        let flags = u16::from_be_bytes([wire[2] & RD | QR, wire[3] & CD | RA | low])
-            | u16::from(is_ours) << 10;
-        let want = Lines {
-            header: [number(wire, 0).unwrap(), flags],
-            counts: [1, counts[0], counts[1], 0],
-            lines,
-        };
+        let flags = u16::from_be_bytes([wire[2] & RD | QR, wire[3] & CD | RA | low]) | u16::from(is_ours) << 10;
+        let want = Lines { header: [number(wire, 0).unwrap(), flags], counts: [1, counts[0], counts[1], 0], lines };
 
         let message = Message::from_vec(&out).expect("a reply");
         assert_eq!(theirs(&message), want, "{wire:?}");
@@ -385,27 +357,15 @@ fn other_readers_of_dns_messages_agree() {
     println!("{agreed:?}");
     // Most of them are broken, yet not so many that this says nothing.
     let enough = u32::try_from(packets / 20).unwrap();
-    let Agreed {
-        questions,
-        hickory,
-        dns_parser,
-        replies,
-    } = agreed;
-    assert!(
-        [questions, hickory, dns_parser, replies]
-            .iter()
-            .all(|&n| n > enough)
-    );
+    let Agreed { questions, hickory, dns_parser, replies } = agreed;
+    assert!([questions, hickory, dns_parser, replies].iter().all(|&n| n > enough));
 }
 
 /// Why dns-parser is not what the product reads packets with.
 #[test]
 fn what_dns_parser_cannot_read() {
     for kind in [HTTPS, 64, 99, 257, 65_280] {
-        assert!(
-            Packet::parse(&question(1, "hello", kind)).is_err(),
-            "{kind}"
-        );
+        assert!(Packet::parse(&question(1, "hello", kind)).is_err(), "{kind}");
     }
     let asked = question(1, "a.b", A);
     let dname = answer(&asked, &[("b", 39, 60, &name("c"))]);

@@ -8,22 +8,14 @@ fn request(text: &str) -> Result<Option<usize>, HeadError> {
 
 #[test]
 fn a_request_is_read_aloud() {
-    let text =
-        b"\r\nPOST /a?b=c HTTP/1.1\r\nHost: hello\r\nX-Empty:\r\nAccept:\t a , b \r\n\r\nrest";
+    let text = b"\r\nPOST /a?b=c HTTP/1.1\r\nHost: hello\r\nX-Empty:\r\nAccept:\t a , b \r\n\r\nrest";
     let mut head = Head::default();
-    assert_eq!(
-        head.read_request(text, &mut Progress::default()),
-        Ok(Some(text.len() - 4))
-    );
+    assert_eq!(head.read_request(text, &mut Progress::default()), Ok(Some(text.len() - 4)));
     assert_eq!(head.method(text), b"POST");
     assert_eq!(head.target(text), b"/a?b=c");
     assert_eq!(head.minor, 1);
     let fields: Vec<_> = head.fields(text).collect();
-    let want: [(&[u8], &[u8]); 3] = [
-        (b"Host", b"hello"),
-        (b"X-Empty", b""),
-        (b"Accept", b"a , b"),
-    ];
+    let want: [(&[u8], &[u8]); 3] = [(b"Host", b"hello"), (b"X-Empty", b""), (b"Accept", b"a , b")];
     assert_eq!(fields, want);
     assert!(head.lists(text, "accept", "b"));
     assert_eq!(head.host(text), Ok(Some(&b"hello"[..])));
@@ -34,10 +26,7 @@ fn a_higher_minor_version_is_read_as_1_1() {
     for (version, minor) in [("1.0", 0), ("1.1", 1), ("1.2", 1), ("1.9", 1)] {
         let text = format!("GET / HTTP/{version}\r\n\r\n");
         let mut head = Head::default();
-        assert_eq!(
-            head.read_request(text.as_bytes(), &mut Progress::default()),
-            Ok(Some(text.len()))
-        );
+        assert_eq!(head.read_request(text.as_bytes(), &mut Progress::default()), Ok(Some(text.len())));
         assert_eq!(head.minor, minor, "{version}");
     }
 }
@@ -79,10 +68,7 @@ fn what_is_refused() {
         ("GET / HTTP/1.1\r\nA : b\r\n\r\n", HeadError::FieldName),
         ("GET / HTTP/1.1\r\n: b\r\n\r\n", HeadError::FieldName),
         ("GET / HTTP/1.1\r\nA\r\n\r\n", HeadError::FieldName),
-        (
-            "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
-            HeadError::FoldedLine,
-        ),
+        ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", HeadError::FoldedLine),
         ("GET / HTTP/1.1\r\n A: b\r\n\r\n", HeadError::FoldedLine),
         ("GET / HTTP/1.1\r\nA: b\0\r\n\r\n", HeadError::FieldValue),
         (&large, HeadError::TooLarge),
@@ -99,84 +85,29 @@ fn request_bodies() {
     for (fields, want) in [
         ("", Ok(Framing::None)),
         ("Content-Length: 5\r\n", Ok(Framing::Length(5))),
-        (
-            "Content-Length: 5\r\ncontent-length: 5\r\n",
-            Ok(Framing::Length(5)),
-        ),
+        ("Content-Length: 5\r\ncontent-length: 5\r\n", Ok(Framing::Length(5))),
         ("Transfer-Encoding: Chunked\r\n", Ok(Framing::Chunked)),
-        (
-            "Content-Length: 5\r\nContent-Length: 6\r\n",
-            Err(HeadError::RequestError(RequestError::TwoLengths)),
-        ),
-        (
-            "Content-Length: 5, 5\r\n",
-            Err(HeadError::RequestError(RequestError::Length)),
-        ),
-        (
-            "Content-Length: +5\r\n",
-            Err(HeadError::RequestError(RequestError::Length)),
-        ),
-        (
-            "Content-Length: -5\r\n",
-            Err(HeadError::RequestError(RequestError::Length)),
-        ),
-        (
-            "Content-Length: 0x5\r\n",
-            Err(HeadError::RequestError(RequestError::Length)),
-        ),
-        (
-            "Content-Length:\r\n",
-            Err(HeadError::RequestError(RequestError::Length)),
-        ),
-        (
-            "Content-Length: 9999999999999999999\r\n",
-            Err(HeadError::RequestError(RequestError::Length)),
-        ),
-        (
-            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-            Err(HeadError::BothLengths),
-        ),
-        (
-            "Transfer-Encoding: gzip, chunked\r\n",
-            Err(HeadError::TransferCoding),
-        ),
-        (
-            "Transfer-Encoding: gzip\r\nTransfer-Encoding: br,, Chunked\r\n",
-            Err(HeadError::TransferCoding),
-        ),
-        (
-            "Transfer-Encoding: chunked, gzip\r\n",
-            Err(HeadError::TransferEncoding),
-        ),
-        (
-            "Transfer-Encoding: gzip, chunked, chunked\r\n",
-            Err(HeadError::TransferEncoding),
-        ),
-        (
-            "Transfer-Encoding: gzip\r\n",
-            Err(HeadError::TransferEncoding),
-        ),
-        (
-            "Transfer-Encoding: chunked;q=1\r\n",
-            Err(HeadError::TransferEncoding),
-        ),
-        (
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-            Err(HeadError::TransferEncoding),
-        ),
-        (
-            "Transfer-Encoding: xchunked\r\n",
-            Err(HeadError::TransferEncoding),
-        ),
+        ("Content-Length: 5\r\nContent-Length: 6\r\n", Err(HeadError::RequestError(RequestError::TwoLengths))),
+        ("Content-Length: 5, 5\r\n", Err(HeadError::RequestError(RequestError::Length))),
+        ("Content-Length: +5\r\n", Err(HeadError::RequestError(RequestError::Length))),
+        ("Content-Length: -5\r\n", Err(HeadError::RequestError(RequestError::Length))),
+        ("Content-Length: 0x5\r\n", Err(HeadError::RequestError(RequestError::Length))),
+        ("Content-Length:\r\n", Err(HeadError::RequestError(RequestError::Length))),
+        ("Content-Length: 9999999999999999999\r\n", Err(HeadError::RequestError(RequestError::Length))),
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Err(HeadError::BothLengths)),
+        ("Transfer-Encoding: gzip, chunked\r\n", Err(HeadError::TransferCoding)),
+        ("Transfer-Encoding: gzip\r\nTransfer-Encoding: br,, Chunked\r\n", Err(HeadError::TransferCoding)),
+        ("Transfer-Encoding: chunked, gzip\r\n", Err(HeadError::TransferEncoding)),
+        ("Transfer-Encoding: gzip, chunked, chunked\r\n", Err(HeadError::TransferEncoding)),
+        ("Transfer-Encoding: gzip\r\n", Err(HeadError::TransferEncoding)),
+        ("Transfer-Encoding: chunked;q=1\r\n", Err(HeadError::TransferEncoding)),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Err(HeadError::TransferEncoding)),
+        ("Transfer-Encoding: xchunked\r\n", Err(HeadError::TransferEncoding)),
         ("Transfer-Encoding:\r\n", Err(HeadError::TransferEncoding)),
     ] {
         let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let mut head = Head::default();
-        assert!(
-            head.read_request(text.as_bytes(), &mut Progress::default())
-                .is_ok(),
-            "{fields:?}"
-        );
+        assert!(head.read_request(text.as_bytes(), &mut Progress::default()).is_ok(), "{fields:?}");
         assert_eq!(head.request_framing(text.as_bytes()), want, "{fields:?}");
     }
     let text = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -191,31 +122,11 @@ fn responses() {
     for (text, method, status, want) in [
         ("HTTP/1.1 200 OK\r\n\r\n", "GET", 200, Framing::Close),
         ("HTTP/1.1 200\r\n\r\n", "GET", 200, Framing::Close),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n",
-            "GET",
-            200,
-            Framing::Length(7),
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n",
-            "HEAD",
-            200,
-            Framing::None,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "GET",
-            200,
-            Framing::Chunked,
-        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", "GET", 200, Framing::Length(7)),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", "HEAD", 200, Framing::None),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", 200, Framing::Chunked),
         ("HTTP/1.1 204 No Content\r\n\r\n", "GET", 204, Framing::None),
-        (
-            "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
-            "GET",
-            304,
-            Framing::None,
-        ),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", "GET", 304, Framing::None),
         ("HTTP/1.1 100 Continue\r\n\r\n", "POST", 100, Framing::None),
     ] {
         let mut head = Head::default();
@@ -250,10 +161,7 @@ fn who_keeps_the_connection() {
     ] {
         let text = format!("{start}\r\n{connection}\r\n");
         let mut head = Head::default();
-        assert!(
-            head.read_request(text.as_bytes(), &mut Progress::default())
-                .is_ok()
-        );
+        assert!(head.read_request(text.as_bytes(), &mut Progress::default()).is_ok());
         let got = head.keeps_alive(text.as_bytes());
         assert_eq!(got, want, "{start} {connection:?}");
     }
@@ -263,10 +171,7 @@ fn who_keeps_the_connection() {
 fn lines_are_copied_as_they_stand() {
     let text = b"GET / HTTP/1.1\r\nA: 1\r\nB:2\r\nC:\t3 \r\nD: 4\r\n\r\nrest";
     let mut head = Head::default();
-    assert_eq!(
-        head.read_request(text, &mut Progress::default()),
-        Ok(Some(text.len() - 4))
-    );
+    assert_eq!(head.read_request(text, &mut Progress::default()), Ok(Some(text.len() - 4)));
     for (dropped, want) in [
         ("", "A: 1\r\nB:2\r\nC:\t3 \r\nD: 4\r\n"),
         ("A", "B:2\r\nC:\t3 \r\nD: 4\r\n"),
@@ -277,9 +182,7 @@ fn lines_are_copied_as_they_stand() {
         ("ABCD", ""),
     ] {
         let mut out = Vec::new();
-        head.copy(text, &mut out, |name| {
-            !dropped.as_bytes().contains(&name[0])
-        });
+        head.copy(text, &mut out, |name| !dropped.as_bytes().contains(&name[0]));
         assert_eq!(String::from_utf8_lossy(&out), want, "without {dropped:?}");
     }
 }
@@ -290,10 +193,7 @@ fn a_head_that_comes_octet_by_octet_is_read_once() {
     let requests = [
         format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"),
         format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"),
-        format!(
-            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
-            "a:\r\n".repeat(15_000)
-        ),
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a:\r\n".repeat(15_000)),
         format!("{}GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n".repeat(30_000)),
     ];
     let begun = Instant::now();
@@ -309,11 +209,7 @@ fn a_head_that_comes_octet_by_octet_is_read_once() {
         assert_eq!(head.get(text.as_bytes(), "host"), Some(&b"a"[..]));
     }
     // From its start each time it took more than ten times as long.
-    assert!(
-        begun.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -334,12 +230,7 @@ fn in_however_many_pieces_a_head_comes_it_says_the_same() {
                 Ok(None) => head.read_request(text, &mut progress),
                 first => first,
             };
-            assert_eq!(
-                got,
-                want,
-                "{:?} cut at {cut}",
-                text.escape_ascii().to_string()
-            );
+            assert_eq!(got, want, "{:?} cut at {cut}", text.escape_ascii().to_string());
         }
     }
 }

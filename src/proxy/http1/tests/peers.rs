@@ -39,11 +39,7 @@ impl Upstream {
     pub fn start(plans: Vec<Plan>) -> Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("its address").port();
-        let shared = Arc::new(Shared {
-            plans,
-            seen: Mutex::default(),
-            moved: Condvar::new(),
-        });
+        let shared = Arc::new(Shared { plans, seen: Mutex::default(), moved: Condvar::new() });
         let accepting = shared.clone();
         thread::spawn(move || {
             while let Ok((tcp, _)) = listener.accept() {
@@ -73,10 +69,7 @@ impl Upstream {
         let moved = &self.shared.moved;
         let waited = moved.wait_timeout_while(seen, Duration::from_secs(5), pending);
         let (seen, _) = waited.expect("no panic");
-        assert_eq!(
-            seen.pending, 0,
-            "requests that the upstream does not answer"
-        );
+        assert_eq!(seen.pending, 0, "requests that the upstream does not answer");
     }
 }
 
@@ -124,10 +117,9 @@ impl Shared {
         let text = format!("id={id}");
         let mut out = match answer {
             Answer::None => String::new(),
-            Answer::Chunked if method != "HEAD" => format!(
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n0\r\n\r\n",
-                text.len()
-            ),
+            Answer::Chunked if method != "HEAD" => {
+                format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n0\r\n\r\n", text.len())
+            }
             Answer::Bodiless(status) => format!("HTTP/1.1 {status} x\r\nX-Id: {id}\r\n\r\n"),
             _ => {
                 let interim = match answer {
@@ -135,10 +127,7 @@ impl Shared {
                     _ => "",
                 };
                 let body = if method == "HEAD" { "" } else { &text };
-                format!(
-                    "{interim}HTTP/1.1 200 OK\r\nX-Id: {id}\r\nContent-Length: {}\r\n\r\n{body}",
-                    text.len()
-                )
+                format!("{interim}HTTP/1.1 200 OK\r\nX-Id: {id}\r\nContent-Length: {}\r\n\r\n{body}", text.len())
             }
         };
         if then == Then::StrayAlong {
@@ -169,21 +158,11 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    pub fn new(
-        tcp: TcpStream,
-        plans: &'a [Plan],
-        upstream: &'a Upstream,
-        dice: &'a mut Dice,
-    ) -> Client<'a> {
+    pub fn new(tcp: TcpStream, plans: &'a [Plan], upstream: &'a Upstream, dice: &'a mut Dice) -> Client<'a> {
         let limit = Some(Duration::from_secs(10));
         tcp.set_read_timeout(limit).expect("a time-out");
         let _ = tcp.set_nodelay(true);
-        Client {
-            tcp,
-            plans,
-            upstream,
-            dice,
-        }
+        Client { tcp, plans, upstream, dice }
     }
 
     /// Asks from `at` on until the connection is over; where to go on.
@@ -211,24 +190,12 @@ impl<'a> Client<'a> {
 
     /// Sends a request, which may be stopped in its middle.
     fn ask(&mut self, id: usize) -> bool {
-        let Plan {
-            method,
-            body,
-            pieces,
-            ..
-        } = self.plans[id];
+        let Plan { method, body, pieces, .. } = self.plans[id];
         let mut head = format!("{method} /{id} HTTP/1.1\r\nHost: up\r\n").into_bytes();
-        let mut content: Vec<u8> = SMUGGLED
-            .iter()
-            .copied()
-            .cycle()
-            .take(body.map_or(0, |b| b.0))
-            .collect();
+        let mut content: Vec<u8> = SMUGGLED.iter().copied().cycle().take(body.map_or(0, |b| b.0)).collect();
         match body {
             None => head.extend(b"\r\n"),
-            Some((length, false)) => {
-                head.extend(format!("Content-Length: {length}\r\n\r\n").bytes())
-            }
+            Some((length, false)) => head.extend(format!("Content-Length: {length}\r\n\r\n").bytes()),
             Some((length, true)) => {
                 head.extend(b"Transfer-Encoding: chunked\r\n\r\n");
                 let size = format!("{length:x}\r\n").into_bytes();
@@ -251,10 +218,7 @@ impl<'a> Client<'a> {
     /// Reads the answer to `id`; whether another request may follow it.
     fn hear(&mut self, id: usize) -> bool {
         let mut found = head(&self.tcp);
-        while found
-            .as_ref()
-            .is_some_and(|found| found.starts_with("HTTP/1.1 1"))
-        {
+        while found.as_ref().is_some_and(|found| found.starts_with("HTTP/1.1 1")) {
             found = head(&self.tcp);
         }
         // A connection that ends is no answer at all.

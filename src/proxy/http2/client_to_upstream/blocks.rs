@@ -30,13 +30,8 @@ impl Requests<'_> {
         let tables = self.tables();
         let is_new = block.stream > self.last && !block.stream.is_multiple_of(2);
         let known = self.known.as_ref();
-        let mut request = Request {
-            fields: Vec::new(),
-            head: block.head(),
-            body: None,
-            fragment: block.fragment,
-            tables,
-        };
+        let mut request =
+            Request { fields: Vec::new(), head: block.head(), body: None, fragment: block.fragment, tables };
         if let Some(known) = known.filter(|known| is_new && known.is(&request.fragment, tables)) {
             request.body = known.body;
             return self.request(request, batch, now);
@@ -106,12 +101,7 @@ impl Requests<'_> {
 
     /// A stream begins, and may be over at once; whether it is looked at:
     /// GOAWAY told the client of those that are not.
-    fn begin_stream(
-        &mut self,
-        head: Head,
-        is_over: bool,
-        now: Instant,
-    ) -> Result<bool, ConnectionError> {
+    fn begin_stream(&mut self, head: Head, is_over: bool, now: Instant) -> Result<bool, ConnectionError> {
         self.last = head.stream;
         let mut streams = lock(self.streams);
         streams.began(head.stream);
@@ -135,11 +125,7 @@ impl Requests<'_> {
         batch: &mut FrameSplicer<'_>,
         now: Instant,
     ) -> Result<(), ConnectionError> {
-        let Head {
-            stream: id,
-            end_stream,
-            ..
-        } = request.head;
+        let Head { stream: id, end_stream, .. } = request.head;
         if self.may_send(id)? == State::Discarded {
             if end_stream {
                 lock(self.streams).discarded_ended(id);
@@ -173,8 +159,5 @@ impl Requests<'_> {
 }
 
 fn too_large() -> ProxyError {
-    ProxyError::new(
-        ErrorType::HttpRequestError(431),
-        "the header fields of this request are over 64 KiB; send fewer",
-    )
+    ProxyError::new(ErrorType::HttpRequestError(431), "the header fields of this request are over 64 KiB; send fewer")
 }

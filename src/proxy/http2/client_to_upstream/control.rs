@@ -12,11 +12,7 @@ use crate::proxy::http2::stream_table::State;
 
 impl Requests<'_> {
     /// Whether they are for the upstream, too.
-    pub(super) fn settings(
-        &mut self,
-        frame: &Frame<'_>,
-        now: Instant,
-    ) -> Result<bool, ConnectionError> {
+    pub(super) fn settings(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, ConnectionError> {
         if frame.header.stream != 0 {
             return Err(ConnectionError::protocol("SETTINGS on a stream"));
         }
@@ -55,19 +51,12 @@ impl Requests<'_> {
         self.held.is_none()
     }
 
-    pub(super) fn ping(
-        &mut self,
-        frame: &Frame<'_>,
-        now: Instant,
-    ) -> Result<bool, ConnectionError> {
+    pub(super) fn ping(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, ConnectionError> {
         if frame.header.stream != 0 {
             return Err(ConnectionError::protocol("PING on a stream"));
         }
         if frame.header.len != 8 {
-            return Err(ConnectionError::new(
-                ErrorCode::FrameSize,
-                "PING of a wrong length",
-            ));
+            return Err(ConnectionError::new(ErrorCode::FrameSize, "PING of a wrong length"));
         }
         if !self.floods.pings.take(now) {
             return Err(ConnectionError::too_much("too many PINGs"));
@@ -93,11 +82,7 @@ impl Requests<'_> {
         Ok(false)
     }
 
-    pub(super) fn reset(
-        &mut self,
-        frame: &Frame<'_>,
-        now: Instant,
-    ) -> Result<bool, ConnectionError> {
+    pub(super) fn reset(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, ConnectionError> {
         frame.number()?;
         let passes = self.is_theirs(frame)?;
         let mut streams = lock(self.streams);

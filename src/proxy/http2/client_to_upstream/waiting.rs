@@ -38,13 +38,7 @@ impl Waiting {
 
     /// A request whose fields are rewritten already.
     pub fn push(&mut self, head: Head, fields: Vec<Field>) {
-        self.requests.push_back(Held {
-            head,
-            fields,
-            frames: Vec::new(),
-            data: 0,
-            trailers: None,
-        });
+        self.requests.push_back(Held { head, fields, frames: Vec::new(), data: 0, trailers: None });
     }
 
     /// A frame of one of them; `false` when it cannot wait.

@@ -30,11 +30,7 @@ pub fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), BadHuffman> {
         }
         // Ones after the end, so that what padding there is reads as the
         // beginning of the end symbol, whose code is all ones.
-        let window = if have < 64 {
-            bits | (u64::MAX >> have)
-        } else {
-            bits
-        };
+        let window = if have < 64 { bits | (u64::MAX >> have) } else { bits };
         let window = window >> 32;
         let mut length = SHORTEST;
         while window >= TABLES.limit[length] {
@@ -44,11 +40,7 @@ pub fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), BadHuffman> {
         if length_bits > have {
             // Only the end symbol's beginning may be left.
             let ones = have < 8 && window == 0xffff_ffff;
-            return if ones {
-                Ok(())
-            } else {
-                Err(BadHuffman::Padding)
-            };
+            return if ones { Ok(()) } else { Err(BadHuffman::Padding) };
         }
         let past = (window - TABLES.base[length]) >> (32 - length_bits);
         let place = TABLES.first[length] + usize::try_from(past).unwrap_or(usize::MAX);
@@ -63,10 +55,7 @@ pub fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), BadHuffman> {
 
 /// How many octets [`encode`] makes of `text`.
 pub fn encoded_len(text: &[u8]) -> usize {
-    let bits: usize = text
-        .iter()
-        .map(|&octet| usize::from(LENGTHS[usize::from(octet)]))
-        .sum();
+    let bits: usize = text.iter().map(|&octet| usize::from(LENGTHS[usize::from(octet)])).sum();
     bits.div_ceil(8)
 }
 
@@ -174,10 +163,7 @@ mod tests {
     use super::*;
 
     fn hex(text: &str) -> Vec<u8> {
-        (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-            .collect()
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
     }
 
     #[test]
@@ -190,10 +176,7 @@ mod tests {
             ("6402", "302"),
             ("640eff", "307"),
             ("aec3771a4b", "private"),
-            (
-                "d07abe941054d444a8200595040b8166e082a62d1bff",
-                "Mon, 21 Oct 2013 20:13:21 GMT",
-            ),
+            ("d07abe941054d444a8200595040b8166e082a62d1bff", "Mon, 21 Oct 2013 20:13:21 GMT"),
             ("9bd9ab", "gzip"),
         ] {
             let mut got = Vec::new();

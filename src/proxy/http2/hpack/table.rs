@@ -17,12 +17,7 @@ pub struct Table {
 
 impl Table {
     pub fn new(max: usize) -> Table {
-        Table {
-            entries: VecDeque::new(),
-            size: 0,
-            max,
-            changes: 0,
-        }
+        Table { entries: VecDeque::new(), size: 0, max, changes: 0 }
     }
 
     /// An entry of the static table, or after it of this one.
@@ -86,9 +81,7 @@ pub fn static_find(name: &[u8], value: &[u8]) -> (Option<usize>, Option<usize>) 
     };
     // Entries of one name stand together.
     let values = STATIC[first..].iter().take_while(|entry| same(entry));
-    let exact = values
-        .map(|entry| entry.1.as_bytes())
-        .position(|other| other == value);
+    let exact = values.map(|entry| entry.1.as_bytes()).position(|other| other == value);
     (Some(first + 1), exact.map(|place| first + place + 1))
 }
 

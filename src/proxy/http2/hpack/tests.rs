@@ -5,26 +5,11 @@ use super::*;
 
 /// A step of RFC 7541, appendix C: the block, its fields, and the dynamic
 /// table after it (newest first) with its size.
-type Step = (
-    &'static str,
-    &'static [(&'static str, &'static str)],
-    &'static [&'static str],
-    usize,
-);
+type Step = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str], usize);
 
-const GET: [(&str, &str); 4] = [
-    (":method", "GET"),
-    (":scheme", "http"),
-    (":path", "/"),
-    (":authority", "www.example.com"),
-];
-const GET_NO_CACHE: [(&str, &str); 5] = [
-    GET[0],
-    GET[1],
-    GET[2],
-    GET[3],
-    ("cache-control", "no-cache"),
-];
+const GET: [(&str, &str); 4] =
+    [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com")];
+const GET_NO_CACHE: [(&str, &str); 5] = [GET[0], GET[1], GET[2], GET[3], ("cache-control", "no-cache")];
 const GET_CUSTOM: [(&str, &str); 5] = [
     (":method", "GET"),
     (":scheme", "https"),
@@ -34,28 +19,14 @@ const GET_CUSTOM: [(&str, &str); 5] = [
 ];
 const T1: [&str; 1] = [":authority: www.example.com"];
 const T2: [&str; 2] = ["cache-control: no-cache", ":authority: www.example.com"];
-const T3: [&str; 3] = [
-    "custom-key: custom-value",
-    "cache-control: no-cache",
-    ":authority: www.example.com",
-];
+const T3: [&str; 3] = ["custom-key: custom-value", "cache-control: no-cache", ":authority: www.example.com"];
 
 const D1: &str = "Mon, 21 Oct 2013 20:13:21 GMT";
 const D2: &str = "Mon, 21 Oct 2013 20:13:22 GMT";
 const URL: &str = "https://www.example.com";
 const COOKIE: &str = "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1";
-const R1: [(&str, &str); 4] = [
-    (":status", "302"),
-    ("cache-control", "private"),
-    ("date", D1),
-    ("location", URL),
-];
-const R2: [(&str, &str); 4] = [
-    (":status", "307"),
-    ("cache-control", "private"),
-    ("date", D1),
-    ("location", URL),
-];
+const R1: [(&str, &str); 4] = [(":status", "302"), ("cache-control", "private"), ("date", D1), ("location", URL)];
+const R2: [(&str, &str); 4] = [(":status", "307"), ("cache-control", "private"), ("date", D1), ("location", URL)];
 const R3: [(&str, &str); 6] = [
     (":status", "200"),
     ("cache-control", "private"),
@@ -93,36 +64,15 @@ const APPENDIX: [(usize, &[Step]); 8] = [
             55,
         )],
     ),
-    (
-        4096,
-        &[(
-            "040c2f73616d706c652f70617468",
-            &[(":path", "/sample/path")],
-            &[],
-            0,
-        )],
-    ),
-    (
-        4096,
-        &[(
-            "100870617373776f726406736563726574",
-            &[("password", "secret")],
-            &[],
-            0,
-        )],
-    ),
+    (4096, &[("040c2f73616d706c652f70617468", &[(":path", "/sample/path")], &[], 0)]),
+    (4096, &[("100870617373776f726406736563726574", &[("password", "secret")], &[], 0)]),
     (4096, &[("82", &[(":method", "GET")], &[], 0)]),
     (
         4096,
         &[
             ("828684410f7777772e6578616d706c652e636f6d", &GET, &T1, 57),
             ("828684be58086e6f2d6361636865", &GET_NO_CACHE, &T2, 110),
-            (
-                "828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565",
-                &GET_CUSTOM,
-                &T3,
-                164,
-            ),
+            ("828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565", &GET_CUSTOM, &T3, 164),
         ],
     ),
     (
@@ -130,12 +80,7 @@ const APPENDIX: [(usize, &[Step]); 8] = [
         &[
             ("828684418cf1e3c2e5f23a6ba0ab90f4ff", &GET, &T1, 57),
             ("828684be5886a8eb10649cbf", &GET_NO_CACHE, &T2, 110),
-            (
-                "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf",
-                &GET_CUSTOM,
-                &T3,
-                164,
-            ),
+            ("828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf", &GET_CUSTOM, &T3, 164),
         ],
     ),
     (
@@ -182,27 +127,17 @@ const APPENDIX: [(usize, &[Step]); 8] = [
 ];
 
 fn hex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
 fn entries(table: &Table) -> Vec<String> {
     let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
-    table
-        .entries
-        .iter()
-        .map(|field| format!("{}: {}", text(&field.name), text(&field.value)))
-        .collect()
+    table.entries.iter().map(|field| format!("{}: {}", text(&field.name), text(&field.value))).collect()
 }
 
 fn pairs(fields: &[Field]) -> Vec<(&str, &str)> {
     let text = |octets| std::str::from_utf8(octets).unwrap();
-    fields
-        .iter()
-        .map(|field| (text(&field.name), text(&field.value)))
-        .collect()
+    fields.iter().map(|field| (text(&field.name), text(&field.value))).collect()
 }
 
 #[test]
@@ -226,10 +161,7 @@ fn appendix_c_is_written() {
         encoder.table.max = max;
         for (block, fields, table, size) in steps {
             let mut got = Vec::new();
-            let fields: Vec<Field> = fields
-                .iter()
-                .map(|&(name, value)| Field::new(name, value))
-                .collect();
+            let fields: Vec<Field> = fields.iter().map(|&(name, value)| Field::new(name, value)).collect();
             encoder.encode(&fields, &mut got);
             // The RFC has "302" in Huffman code at 2 octets, and "307" too.
             assert_eq!(got.len(), hex(block).len(), "{block}");
@@ -254,11 +186,7 @@ fn integers_of_the_rfc() {
         assert_eq!(out, wire, "{value}");
         assert_eq!(number(wire, bits), Ok((value, &[][..])), "{value}");
         for cut in 0..wire.len() {
-            assert_eq!(
-                number(&wire[..cut], bits),
-                Err(DecodeError::Cut),
-                "{value} cut at {cut}"
-            );
+            assert_eq!(number(&wire[..cut], bits), Err(DecodeError::Cut), "{value} cut at {cut}");
         }
     }
     let endless = [0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f];
@@ -279,20 +207,10 @@ fn bad_blocks() {
         ("400161", DecodeError::Cut),
         ("40", DecodeError::Cut),
         ("4001617f", DecodeError::Cut),
-        (
-            "00016181ff",
-            DecodeError::Huffman(huffman::BadHuffman::Padding),
-        ),
-        (
-            "00016184ffffffff",
-            DecodeError::Huffman(huffman::BadHuffman::EndSymbol),
-        ),
+        ("00016181ff", DecodeError::Huffman(huffman::BadHuffman::Padding)),
+        ("00016184ffffffff", DecodeError::Huffman(huffman::BadHuffman::EndSymbol)),
     ] {
-        assert_eq!(
-            Decoder::new(4096).decode(&hex(block), 65_536),
-            Err(want),
-            "{block}"
-        );
+        assert_eq!(Decoder::new(4096).decode(&hex(block), 65_536), Err(want), "{block}");
     }
 }
 
@@ -327,25 +245,15 @@ fn a_lowered_table_is_told_first() {
     let mut encoder = Encoder::new();
     let mut decoder = Decoder::new(4096);
     let fields = [Field::new("x", "y"), Field::new("z", "1".repeat(200))];
-    for (allow, begins) in [
-        (&[][..], &[][..]),
-        (&[100], &[0x3f, 0x45][..]),
-        (&[0, 4096], &[0x20, 0x3f, 0xe1, 0x1f]),
-        (&[4096], &[]),
-    ] {
+    for (allow, begins) in
+        [(&[][..], &[][..]), (&[100], &[0x3f, 0x45][..]), (&[0, 4096], &[0x20, 0x3f, 0xe1, 0x1f]), (&[4096], &[])]
+    {
         let mut block = Vec::new();
         allow.iter().for_each(|&size| encoder.allow(size));
         encoder.encode(&fields, &mut block);
         assert!(block.starts_with(begins), "{allow:?}: {block:?}");
-        assert_eq!(
-            decoder.decode(&block, 65_536).unwrap().fields[1].value,
-            fields[1].value
-        );
-        assert_eq!(
-            entries(&decoder.table),
-            entries(&encoder.table),
-            "{allow:?}"
-        );
+        assert_eq!(decoder.decode(&block, 65_536).unwrap().fields[1].value, fields[1].value);
+        assert_eq!(entries(&decoder.table), entries(&encoder.table), "{allow:?}");
     }
 }
 
@@ -371,10 +279,7 @@ fn a_token_costs_one_octet_from_the_second_call_on() {
         Field::new(":authority", "hello-123456789012.europe-west1.run.app"),
         Field::new("te", "trailers"),
         Field::new("content-type", "application/grpc"),
-        Field::new(
-            "user-agent",
-            "runsd version=1.0.0; grpc-python/1.60.0 grpc-c/37.0.0 (linux)",
-        ),
+        Field::new("user-agent", "runsd version=1.0.0; grpc-python/1.60.0 grpc-c/37.0.0 (linux)"),
         Field::new("grpc-accept-encoding", "identity, deflate, gzip"),
         Field::new("authorization", token),
     ];
@@ -441,9 +346,7 @@ impl Random {
     fn field(&mut self) -> Field {
         let name = match self.below(4) {
             // Not "accept-charset": the other's table says "accept-" there.
-            0 => STATIC[usize::try_from(15 + self.below(46)).unwrap()]
-                .0
-                .to_owned(),
+            0 => STATIC[usize::try_from(15 + self.below(46)).unwrap()].0.to_owned(),
             1 => format!("x-{}", self.below(1_000_000)),
             _ => format!("x-{}", self.below(10)),
         };
@@ -457,10 +360,6 @@ impl Random {
             1 => Indexing::Never,
             _ => Indexing::Add,
         };
-        Field {
-            name: name.into_bytes(),
-            value,
-            indexing,
-        }
+        Field { name: name.into_bytes(), value, indexing }
     }
 }

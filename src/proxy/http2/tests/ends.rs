@@ -29,10 +29,7 @@ fn a_dying_upstream_is_never_silence() {
     let (stream, _, fields) = t.client.headers();
     assert_eq!((stream, fields[0].1.as_str()), (7, "502"));
     let (kind, _, _, payload) = t.client.frame();
-    assert_eq!(
-        (kind, &payload[..8]),
-        (kind::GOAWAY, &[0, 0, 0, 7, 0, 0, 0, 2][..])
-    );
+    assert_eq!((kind, &payload[..8]), (kind::GOAWAY, &[0, 0, 0, 7, 0, 0, 0, 2][..]));
     assert_eq!(t.client.end(), b"");
     t.client.close();
     t.end();
@@ -56,10 +53,7 @@ fn a_graceful_goaway_passes() {
     // Stream 3 was given up by the GOAWAY; nobody waits. And what may be tried
     // again stays so: the last stream is never above the one before.
     let (kind, _, _, payload) = t.client.frame();
-    assert_eq!(
-        (kind, &payload[..8]),
-        (kind::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..])
-    );
+    assert_eq!((kind, &payload[..8]), (kind::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..]));
     t.client.close();
     t.end();
 }
@@ -69,16 +63,8 @@ fn an_upstream_that_breaks_the_protocol_is_gone() {
     for frame in [
         raw(kind::DATA, 0, 1, &[0; 16_385]),
         raw(kind::SETTINGS, 0, 0, &[0; 5]),
-        [
-            raw(kind::HEADERS, 0, 1, &[0x88]),
-            raw(kind::PING, 0, 0, &[0; 8]),
-        ]
-        .concat(),
-        [
-            raw(kind::HEADERS, 0, 1, &[0; 9]),
-            raw(kind::CONTINUATION, 0, 1, &[0; 16_384]).repeat(70),
-        ]
-        .concat(),
+        [raw(kind::HEADERS, 0, 1, &[0x88]), raw(kind::PING, 0, 0, &[0; 8])].concat(),
+        [raw(kind::HEADERS, 0, 1, &[0; 9]), raw(kind::CONTINUATION, 0, 1, &[0; 16_384]).repeat(70)].concat(),
     ] {
         let mut t = Pair::start();
         t.client.greet();
@@ -126,10 +112,7 @@ fn who_was_answered_only_hears_that_the_rest_is_not_wanted() {
     t.upstream.close();
     assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 1, vec![0; 4]));
     let (kind, _, _, payload) = t.client.frame();
-    assert_eq!(
-        (kind, &payload[..8]),
-        (kind::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..])
-    );
+    assert_eq!((kind, &payload[..8]), (kind::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..]));
     t.client.close();
     t.end();
 }
@@ -146,10 +129,7 @@ fn who_comes_after_a_goaway_is_nobodys() {
     // so the upstream must not see it here.
     t.client.request(3, "hello", &[], false);
     t.client.send_frame(kind::DATA, flag::END_STREAM, 3, b"12");
-    assert_eq!(
-        t.client.frame(),
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 2])
-    );
+    assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 2]));
     // An upstream that changes its mind is put right.
     t.upstream.send_frame(kind::GOAWAY, 0, 0, &goaway(5));
     assert_eq!(t.client.frame(), (kind::GOAWAY, 0, 0, goaway(1)));
@@ -169,16 +149,12 @@ fn an_upstream_of_http1_only_is_called_so() {
     let mut t = Pair::start();
     t.client.greet();
     t.upstream_of(&[1]);
-    t.upstream
-        .send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+    t.upstream.send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
     let (stream, _, fields) = t.client.headers();
     assert_eq!((stream, fields[0].1.as_str()), (1, "502"));
     let want = "the upstream speaks HTTP/1.1 only, not HTTP/2";
     let (_, said) = fields.last().unwrap();
-    assert!(
-        said.contains(want) && said.contains("http_protocol_error"),
-        "{said}"
-    );
+    assert!(said.contains(want) && said.contains("http_protocol_error"), "{said}");
     assert_eq!(t.client.frame().0, kind::GOAWAY);
     let lost = format!("{want}; use HTTP/1.1 for this name");
     assert_eq!(*lock(&t.policy.lost), [lost]);
@@ -218,12 +194,9 @@ fn a_goaway_while_a_request_is_decided_about_ends_no_other_call() {
         let now = Instant::now();
         let streams = Mutex::new(StreamTable::new(now));
         let mut requests = Requests::new(&streams, now);
-        let said = [
-            raw(kind::SETTINGS, 0, 0, b""),
-            Peer::raw_request(1, 0x04),
-            raw(kind::DATA, flag::END_STREAM, 1, b"12"),
-        ]
-        .concat();
+        let said =
+            [raw(kind::SETTINGS, 0, 0, b""), Peer::raw_request(1, 0x04), raw(kind::DATA, flag::END_STREAM, 1, b"12")]
+                .concat();
         let mut batch = FrameSplicer::new(&said);
         let Ok(Next::Request(request)) = requests.next(&mut batch, now) else {
             panic!("no request");

@@ -18,17 +18,9 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
 
 /// A request with these instead of its usual fields.
 fn request(changes: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
-    let usual = [
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", "/"),
-        (":authority", "hello"),
-    ];
+    let usual = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "hello")];
     let changed = |name: &str| changes.iter().any(|change| change.0 == name);
-    let mut fields: Vec<_> = usual
-        .into_iter()
-        .filter(|field| !changed(field.0))
-        .collect();
+    let mut fields: Vec<_> = usual.into_iter().filter(|field| !changed(field.0)).collect();
     fields.extend(changes);
     fields
 }
@@ -131,23 +123,11 @@ fn a_body_is_as_long_as_its_request_says() {
     let (headers, body, reset) = ((kind::HEADERS, 3), (kind::DATA, 3), (kind::RST_STREAM, 3));
     for (what, rest, goes_up) in [
         ("too long", vec![data(1, b"123456")], vec![headers, reset]),
-        (
-            "too long in two",
-            vec![data(0, b"123"), data(0, b"456")],
-            vec![headers, body, reset],
-        ),
-        (
-            "padding does not count",
-            vec![data(0x09, b"\x02123\0\0")],
-            vec![headers, reset],
-        ),
+        ("too long in two", vec![data(0, b"123"), data(0, b"456")], vec![headers, body, reset]),
+        ("padding does not count", vec![data(0x09, b"\x02123\0\0")], vec![headers, reset]),
         ("too short", vec![data(1, b"1234")], vec![headers, reset]),
         ("an empty end", vec![data(1, b"")], vec![headers, reset]),
-        (
-            "too short before trailers",
-            vec![data(0, b"1234"), trailers],
-            vec![headers, body, reset],
-        ),
+        ("too short before trailers", vec![data(0, b"1234"), trailers], vec![headers, body, reset]),
         ("bad trailers", vec![bad], vec![headers, reset]),
     ] {
         let frames = [begin.clone(), rest.concat()].concat();
@@ -160,26 +140,18 @@ fn a_body_is_as_long_as_its_request_says() {
 /// stream must hold all the same.
 #[test]
 fn a_request_that_is_known_has_the_length_it_says() {
-    for (flags, body, resets) in [
-        (0x05, &b""[..], true),
-        (0x04, b"1234", true),
-        (0x04, b"123456", true),
-        (0x04, b"12345", false),
-    ] {
+    for (flags, body, resets) in
+        [(0x05, &b""[..], true), (0x04, b"1234", true), (0x04, b"123456", true), (0x04, b"12345", false)]
+    {
         let mut t = Pair::start();
         t.client.greet();
         let head = block(&request(&[("content-length", "5")]));
         for stream in [1, 3, 5] {
             let is_last = stream == 5;
-            let (flags, body) = if is_last {
-                (flags, body)
-            } else {
-                (4, &b"12345"[..])
-            };
+            let (flags, body) = if is_last { (flags, body) } else { (4, &b"12345"[..]) };
             t.client.send_frame(kind::HEADERS, flags, stream, &head);
             if flags == 0x04 {
-                t.client
-                    .send_frame(kind::DATA, flag::END_STREAM, stream, body);
+                t.client.send_frame(kind::DATA, flag::END_STREAM, stream, body);
             }
             if stream == 1 {
                 t.upstream.greeted();

@@ -7,32 +7,15 @@ use super::peer::{Pair, Peer, raw, refusal};
 
 #[test]
 fn octet_by_octet_comes_out_the_same() {
-    let mut client = Peer {
-        encoder: Encoder::new(),
-        ..Pair::start().client
-    };
+    let mut client = Peer { encoder: Encoder::new(), ..Pair::start().client };
     let mut input = raw(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 9]);
-    input.extend(raw(
-        kind::HEADERS,
-        4,
-        1,
-        &client.encode_request("hello", &[("a", "b")]),
-    ));
+    input.extend(raw(kind::HEADERS, 4, 1, &client.encode_request("hello", &[("a", "b")])));
     input.extend(raw(kind::DATA, 1, 1, b"data"));
-    input.extend(raw(
-        kind::HEADERS,
-        0,
-        3,
-        &client.encode_request("hello", &[])[..2],
-    ));
+    input.extend(raw(kind::HEADERS, 0, 3, &client.encode_request("hello", &[])[..2]));
     let whole = passed(&[&input]);
     assert!(whole.len() > PREFACE.len() + 50);
     for cut in 0..input.len() {
-        assert_eq!(
-            passed(&[&input[..cut], &input[cut..]]),
-            whole,
-            "cut at {cut}"
-        );
+        assert_eq!(passed(&[&input[..cut], &input[cut..]]), whole, "cut at {cut}");
     }
     let octets: Vec<&[u8]> = input.chunks(1).collect();
     assert_eq!(passed(&octets), whole);
@@ -42,9 +25,7 @@ fn octet_by_octet_comes_out_the_same() {
 fn no_frames_make_it_panic() {
     let mut seed: u64 = 7;
     let mut below = move |limit: u64| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % limit
     };
     for round in 0..3000 {
@@ -56,9 +37,7 @@ fn no_frames_make_it_panic() {
             let payload: Vec<u8> = match below(3) {
                 0 => Peer::raw_request(1, 5).split_off(9),
                 1 => vec![0; 4],
-                _ => (0..below(20))
-                    .map(|_| below(256).to_le_bytes()[0])
-                    .collect(),
+                _ => (0..below(20)).map(|_| below(256).to_le_bytes()[0]).collect(),
             };
             input.extend(raw(kind, flags, stream, &payload));
         }

@@ -11,22 +11,13 @@ fn an_upstream_out_of_reach_is_an_answer_and_is_tried_again() {
     t.policy.unreachable.store(true, Ordering::Relaxed);
     t.client.greet();
     t.client.window_update(0, 10_000);
-    t.client.request(
-        1,
-        "hello",
-        &[("content-type", "application/grpc+proto")],
-        false,
-    );
+    t.client.request(1, "hello", &[("content-type", "application/grpc+proto")], false);
     let (stream, flags, fields) = t.client.headers();
     assert_eq!((stream, flags), (1, flag::END_HEADERS | flag::END_STREAM));
     assert!(fields.contains(&("grpc-status".into(), "14".into())));
     // What was under way is given back.
-    t.client
-        .send_frame(kind::DATA, flag::END_STREAM, 1, b"12345");
-    assert_eq!(
-        t.client.frame(),
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 5])
-    );
+    t.client.send_frame(kind::DATA, flag::END_STREAM, 1, b"12345");
+    assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 5]));
 
     t.client.request(3, "hello", &[], true);
     let (stream, flags, fields) = t.client.headers();
@@ -34,12 +25,7 @@ fn an_upstream_out_of_reach_is_an_answer_and_is_tried_again() {
     assert_eq!(fields[0], (":status".into(), "502".into()));
     assert_eq!(
         t.client.frame(),
-        (
-            kind::DATA,
-            flag::END_STREAM,
-            3,
-            b"runsd: it is not there; check the egress and firewall settings\n".to_vec()
-        )
+        (kind::DATA, flag::END_STREAM, 3, b"runsd: it is not there; check the egress and firewall settings\n".to_vec())
     );
 
     t.policy.unreachable.store(false, Ordering::Relaxed);
@@ -47,10 +33,7 @@ fn an_upstream_out_of_reach_is_an_answer_and_is_tried_again() {
     t.upstream.preface();
     assert_eq!(t.upstream.frame().0, kind::SETTINGS);
     // 10,000 without the 63 octets of our body.
-    assert_eq!(
-        t.upstream.frame(),
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x26, 0xd1])
-    );
+    assert_eq!(t.upstream.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x26, 0xd1]));
     assert_eq!(t.upstream.headers().0, 5);
     t.client.close();
     t.end();
@@ -65,25 +48,15 @@ fn another_authority_gets_421_and_disturbs_nobody() {
     t.client.send_frame(kind::DATA, 0, 3, b"not for you");
     t.client.window_update(3, 5);
     t.client.send_frame(kind::RST_STREAM, 0, 3, &[0; 4]);
-    t.client
-        .send_frame(kind::DATA, flag::END_STREAM, 1, b"for you");
+    t.client.send_frame(kind::DATA, flag::END_STREAM, 1, b"for you");
     t.upstream.greeted();
     assert_eq!(t.upstream.headers().0, 1);
-    assert_eq!(
-        t.upstream.frame(),
-        (kind::DATA, flag::END_STREAM, 1, b"for you".to_vec())
-    );
+    assert_eq!(t.upstream.frame(), (kind::DATA, flag::END_STREAM, 1, b"for you".to_vec()));
     let (stream, flags, fields) = t.client.headers();
     assert_eq!((stream, flags), (3, flag::END_HEADERS | flag::END_STREAM));
     assert_eq!(fields[0], (":status".into(), "421".into()));
-    assert_eq!(
-        t.client.frame(),
-        (kind::WINDOW_UPDATE, 0, 3, vec![0, 0, 0, 11])
-    );
-    assert_eq!(
-        t.client.frame(),
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 11])
-    );
+    assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 3, vec![0, 0, 0, 11]));
+    assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 11]));
     t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
     assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
     t.client.close();
@@ -106,15 +79,9 @@ fn a_body_nobody_wants_is_read_for_a_while() {
     }
     t.client.send_frame(kind::DATA, 0, 1, b"x");
     assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 1, vec![0; 4]));
-    assert_eq!(
-        t.client.frame(),
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1])
-    );
+    assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1]));
     t.client.send_frame(kind::DATA, 0, 1, b"x");
-    assert_eq!(
-        t.client.frame(),
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1])
-    );
+    assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1]));
     t.client.close();
     t.end();
 }
@@ -127,9 +94,7 @@ fn a_bad_request_ends_its_stream_only() {
     t.client.send_frame(kind::HEADERS, 0x05, 1, &block);
     assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 1, vec![0, 0, 0, 1]));
     // Many fields in few octets: too many to pass on.
-    let mut block = t
-        .client
-        .encode_request("hello", &[("x", &"y".repeat(3000))]);
+    let mut block = t.client.encode_request("hello", &[("x", &"y".repeat(3000))]);
     block.extend_from_slice(&[0xbe; 100]);
     t.client.send_frame(kind::HEADERS, 0x05, 3, &block);
     let (stream, _, fields) = t.client.headers();
@@ -151,10 +116,7 @@ fn the_window_is_the_upstreams_to_the_last_octet() {
     t.upstream.settings(&[]);
     assert_eq!(t.client.frame().0, kind::SETTINGS);
     t.client.window_update(0, 1);
-    assert_eq!(
-        t.upstream.frame(),
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1])
-    );
+    assert_eq!(t.upstream.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1]));
     // What runsd says takes nothing of it: the sentence is in a header.
     t.client.request(3, "other", &[], true);
     let (stream, flags, fields) = t.client.headers();
@@ -164,10 +126,7 @@ fn the_window_is_the_upstreams_to_the_last_octet() {
     assert_eq!(name, "proxy-status");
     assert!(value.contains("another connection"), "{value}");
     t.client.window_update(0, 8192);
-    assert_eq!(
-        t.upstream.frame(),
-        (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x20, 0])
-    );
+    assert_eq!(t.upstream.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x20, 0]));
     t.client.close();
     t.end();
 }

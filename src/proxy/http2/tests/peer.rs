@@ -39,18 +39,11 @@ impl Handler for TestPolicy {
         let clone = || self.upstream.try_clone().unwrap();
         let socket = clone();
         let close = Box::new(move || drop(socket.shutdown(Shutdown::Both)));
-        Ok(Upstream {
-            reader: Box::new(clone()),
-            writer: Box::new(clone()),
-            close,
-        })
+        Ok(Upstream { reader: Box::new(clone()), writer: Box::new(clone()), close })
     }
 
     fn rewrite(&self, request: &mut Vec<Field>) -> Result<RequestMeta, ProxyError> {
-        for field in request
-            .iter_mut()
-            .filter(|field| field.name == b":authority")
-        {
+        for field in request.iter_mut().filter(|field| field.name == b":authority") {
             if field.value != b"hello" {
                 return Err(refusal(421, "another connection"));
             }
@@ -109,12 +102,7 @@ impl Pair {
             let policy = policy.clone();
             move || serve(&here, Vec::new(), &*policy)
         });
-        Pair {
-            client: Peer::new(client),
-            upstream: Peer::new(upstream),
-            policy,
-            served,
-        }
+        Pair { client: Peer::new(client), upstream: Peer::new(upstream), policy, served }
     }
 
     /// Requests on these streams, received by the upstream.
@@ -154,14 +142,8 @@ pub struct Peer {
 impl Peer {
     pub fn new(stream: TcpStream) -> Peer {
         // A test that would hang fails instead.
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        Peer {
-            stream,
-            encoder: Encoder::new(),
-            decoder: Decoder::new(4096),
-        }
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Peer { stream, encoder: Encoder::new(), decoder: Decoder::new(4096) }
     }
 
     pub fn another(&self) -> Peer {
@@ -177,9 +159,7 @@ impl Peer {
     }
 
     pub fn try_send_frame(&mut self, kind: u8, stream: u32, payload: &[u8]) -> bool {
-        self.stream
-            .write_all(&raw(kind, 0, stream, payload))
-            .is_ok()
+        self.stream.write_all(&raw(kind, 0, stream, payload)).is_ok()
     }
 
     pub fn settings(&mut self, settings: &[(u16, u32)]) {
@@ -214,16 +194,8 @@ impl Peer {
     }
 
     pub fn encode_request(&mut self, authority: &str, more: &[(&str, &str)]) -> Vec<u8> {
-        let pseudo = [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", "/"),
-            (":authority", authority),
-        ];
-        let fields = pseudo
-            .iter()
-            .chain(more)
-            .map(|&(name, value)| Field::new(name, value));
+        let pseudo = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", authority)];
+        let fields = pseudo.iter().chain(more).map(|&(name, value)| Field::new(name, value));
         let mut block = Vec::new();
         self.encoder.encode(&fields.collect::<Vec<_>>(), &mut block);
         block
@@ -279,10 +251,7 @@ impl Peer {
     pub fn decode(&mut self, block: &[u8]) -> Vec<(String, String)> {
         let fields = self.decoder.decode(block, 1 << 20).unwrap().fields;
         let text = |octets| String::from_utf8(octets).unwrap();
-        fields
-            .into_iter()
-            .map(|field| (text(field.name), text(field.value)))
-            .collect()
+        fields.into_iter().map(|field| (text(field.name), text(field.value))).collect()
     }
 
     /// What comes until the end.
@@ -299,13 +268,7 @@ impl Peer {
 
 pub fn raw(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    Header {
-        len: payload.len(),
-        kind,
-        flags,
-        stream,
-    }
-    .write(&mut out);
+    Header { len: payload.len(), kind, flags, stream }.write(&mut out);
     out.extend_from_slice(payload);
     out
 }

@@ -84,14 +84,7 @@ fn who_takes_back_most_requests_is_sent_elsewhere_and_no_call_dies() {
 
 #[test]
 fn malformed_requests_alone_end_it_too() {
-    let round = |id| {
-        raw(
-            kind::HEADERS,
-            0x05,
-            id,
-            b"\x82\x86\x84\x01\x05hello\x0f\x0d\x013",
-        )
-    };
+    let round = |id| raw(kind::HEADERS, 0x05, id, b"\x82\x86\x84\x01\x05hello\x0f\x0d\x013");
     assert_eq!(until_goaway(round), Some((11, 0)));
 }
 
@@ -138,11 +131,9 @@ fn deadlines_may_end_many_calls_as_long_as_others_are_answered() {
             assert_eq!(t.upstream.headers().0, stream);
         }
         let answer = (kind::HEADERS, 0x05, answered, vec![0x88]);
-        t.upstream
-            .send_frame(answer.0, answer.1, answer.2, &answer.3);
+        t.upstream.send_frame(answer.0, answer.1, answer.2, &answer.3);
         assert_eq!(t.client.frame(), answer);
-        t.client
-            .send_frame(kind::RST_STREAM, 0, late, &[0, 0, 0, 8]);
+        t.client.send_frame(kind::RST_STREAM, 0, late, &[0, 0, 0, 8]);
         assert_eq!(t.upstream.frame().0, kind::RST_STREAM);
     }
     t.client.close();

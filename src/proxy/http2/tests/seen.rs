@@ -62,10 +62,7 @@ fn an_answer_out_of_the_table_is_seen() {
     t.client.greet();
     t.upstream_of(&[1, 3, 5, 7]);
     let challenge = "Bearer error=\"invalid_token\"";
-    let fields = [
-        Field::new(":status", "401"),
-        Field::new("www-authenticate", challenge),
-    ];
+    let fields = [Field::new(":status", "401"), Field::new("www-authenticate", challenge)];
     for stream in [1, 3] {
         let mut block = Vec::new();
         t.upstream.encoder.encode(&fields, &mut block);

@@ -35,8 +35,7 @@ fn with_streams() -> Pair {
     assert_eq!(t.upstream.frame().0, kind::RST_STREAM);
     t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
     assert_eq!(t.client.frame().2, 1);
-    t.upstream
-        .send_frame(kind::RST_STREAM, 0, 11, &[0, 0, 0, 8]);
+    t.upstream.send_frame(kind::RST_STREAM, 0, 11, &[0, 0, 0, 8]);
     assert_eq!(t.client.frame().2, 11);
     t
 }
@@ -105,11 +104,9 @@ fn a_frame_is_judged_by_the_state_of_its_stream() {
         };
         match want {
             Want::GoAway(code) => assert_eq!((kind, payload[7]), (kind::GOAWAY, code), "{what}"),
-            Want::Reset(id, code) => assert_eq!(
-                (kind, stream, payload),
-                (kind::RST_STREAM, id, vec![0, 0, 0, code]),
-                "{what}"
-            ),
+            Want::Reset(id, code) => {
+                assert_eq!((kind, stream, payload), (kind::RST_STREAM, id, vec![0, 0, 0, code]), "{what}")
+            }
             Want::Nothing => {}
         }
         if !matches!(want, Want::GoAway(_)) {
@@ -208,8 +205,7 @@ fn what_cannot_wait_may_be_sent_again() {
     let many: Vec<u8> = (2..=100).flat_map(|i| request(2 * i + 1, 0x05)).collect();
     t.client.send(&many);
     t.client.send(&raw(kind::RST_STREAM, 0, 7, &[0, 0, 0, 8]));
-    t.client
-        .send(&[request(203, 0x05), request(205, 0x05)].concat());
+    t.client.send(&[request(203, 0x05), request(205, 0x05)].concat());
     assert_eq!(t.client.frame(), refused(205));
     // What is taken back while it waits, or ends as malformed, the same.
     t.client.send(&raw(kind::RST_STREAM, 0, 9, &[0, 0, 0, 8]));
@@ -219,12 +215,8 @@ fn what_cannot_wait_may_be_sent_again() {
     assert_eq!(t.client.frame(), credit(70));
     t.client.send(&request(209, 0x04));
     t.client.send_frame(kind::DATA, 0, 209, &[0; 80]);
-    t.client
-        .send(&raw(kind::HEADERS, 0x05, 209, b"\x00\x01 \x011"));
-    assert_eq!(
-        t.client.frame(),
-        (kind::RST_STREAM, 0, 209, vec![0, 0, 0, 1])
-    );
+    t.client.send(&raw(kind::HEADERS, 0x05, 209, b"\x00\x01 \x011"));
+    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 209, vec![0, 0, 0, 1]));
     assert_eq!(t.client.frame(), credit(80));
     t.client.close();
     t.end();
@@ -240,21 +232,16 @@ fn a_header_section_that_is_too_large_ends_its_request_only() {
         let block = t.client.encode_request("hello", fields);
         let mut pieces = block.chunks(16_384).peekable();
         let first = pieces.next().unwrap();
-        t.client
-            .send_frame(kind::HEADERS, flag::END_STREAM, stream, first);
+        t.client.send_frame(kind::HEADERS, flag::END_STREAM, stream, first);
         while let Some(piece) = pieces.next() {
             let flags = if pieces.peek().is_none() { 4 } else { 0 };
-            t.client
-                .send_frame(kind::CONTINUATION, flags, stream, piece);
+            t.client.send_frame(kind::CONTINUATION, flags, stream, piece);
         }
         let (got, _, fields) = t.client.headers();
         assert_eq!((got, fields[0].1.as_str()), (stream, status));
         let grpc = fields.iter().find(|field| field.0 == "grpc-status");
         // RESOURCE_EXHAUSTED.
-        assert_eq!(
-            grpc.map(|field| field.1.as_str()),
-            (stream == 3).then_some("8")
-        );
+        assert_eq!(grpc.map(|field| field.1.as_str()), (stream == 3).then_some("8"));
     }
     t.client.request(5, "hello", &[], true);
     t.upstream.greeted();

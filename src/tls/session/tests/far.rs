@@ -38,10 +38,7 @@ pub fn connect(suite: SupportedCipherSuite, tickets: usize) -> (Reader, Writer, 
 }
 
 fn configs(suite: SupportedCipherSuite) -> (ClientConfig, ServerConfig) {
-    let provider = Arc::new(CryptoProvider {
-        cipher_suites: vec![suite],
-        ..ring::default_provider()
-    });
+    let provider = Arc::new(CryptoProvider { cipher_suites: vec![suite], ..ring::default_provider() });
     let made = rcgen::generate_simple_self_signed(["hello".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
     let mut server = ServerConfig::builder_with_provider(provider.clone())
@@ -106,13 +103,7 @@ impl Far {
                 suite.aead_alg.decrypter(key, &iv.as_ref()[..fixed])
             }
         };
-        Raw {
-            tcp: self.tcp,
-            encrypter,
-            decrypter,
-            sent: secrets.tx.0,
-            received: secrets.rx.0,
-        }
+        Raw { tcp: self.tcp, encrypter, decrypter, sent: secrets.tx.0, received: secrets.rx.0 }
     }
 }
 
@@ -141,11 +132,8 @@ impl Raw {
     }
 
     pub fn record(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {
-        let message = OutboundPlainMessage {
-            typ,
-            version: ProtocolVersion::TLSv1_2,
-            payload: OutboundChunks::Single(payload),
-        };
+        let message =
+            OutboundPlainMessage { typ, version: ProtocolVersion::TLSv1_2, payload: OutboundChunks::Single(payload) };
         let record = self.encrypter.encrypt(message, self.sent);
         self.sent += 1;
         record.expect("a record").encode()

@@ -59,15 +59,9 @@ fn what_is_not_encrypted_as_agreed_is_refused() {
             ("no record at all", &b"HTTP/1.1 400 s3cret and so on"[..]),
             ("too long", b"\x17\x03\x03\x48\x01"),
             ("not encrypted", b"\x15\x03\x03\x00\x02\x01\x00"),
-            (
-                "a fatal alert, not encrypted",
-                b"\x15\x03\x03\x00\x02\x02\x28",
-            ),
+            ("a fatal alert, not encrypted", b"\x15\x03\x03\x00\x02\x02\x28"),
             ("text, not encrypted", b"\x17\x03\x03\x00\x06s3cret"),
-            (
-                "not with this key",
-                &[&b"\x17\x03\x03\x00\x20"[..], &[1; 32]].concat(),
-            ),
+            ("not with this key", &[&b"\x17\x03\x03\x00\x20"[..], &[1; 32]].concat()),
             ("empty", b"\x17\x03\x03\x00\x00"),
             ("of an unknown kind", b"\x19\x03\x03\x00\x01\x00"),
         ] {
@@ -100,18 +94,8 @@ fn what_is_said_too_often_ends_the_connection() {
         ("nothing", TLS13, (ContentType::ApplicationData, vec![]), 10),
         ("fatal alerts", TLS13, (ContentType::Alert, vec![2, 40]), 0),
         ("fatal alerts", TLS12, (ContentType::Alert, vec![2, 40]), 0),
-        (
-            "alerts of no known level",
-            TLS12,
-            (ContentType::Alert, vec![3, 40]),
-            0,
-        ),
-        (
-            "alerts that are none",
-            TLS12,
-            (ContentType::Alert, vec![1]),
-            0,
-        ),
+        ("alerts of no known level", TLS12, (ContentType::Alert, vec![3, 40]), 0),
+        ("alerts that are none", TLS12, (ContentType::Alert, vec![1]), 0),
     ] {
         let (mut reader, mut writer, far) = far::connect(suite, 0);
         let mut raw = far.into_raw();
@@ -186,9 +170,7 @@ fn nothing_that_comes_is_a_panic() {
     for round in 0..400 {
         let suite = [TLS13, TLS12][round % 2];
         let (mut reader, mut writer, far) = far::connect(suite, 0);
-        reader
-            .patience(Some(Duration::from_millis(1)))
-            .expect("set");
+        reader.patience(Some(Duration::from_millis(1))).expect("set");
         let mut raw = far.into_raw();
         for _ in 0..20 {
             let (_, message) = MESSAGES[roll(MESSAGES.len())];

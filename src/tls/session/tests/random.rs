@@ -406,11 +406,7 @@ fn two_threads_lose_no_byte_and_a_third_one_may_end_them() {
         assert!(want.starts_with(&got), "seed {seed}");
         if limit > large.len() {
             assert!(got.len() == want.len() && up.is_ok(), "seed {seed}: {up:?}");
-            assert_eq!(
-                raw.receive(),
-                (ContentType::Alert, vec![1, 0]),
-                "seed {seed}"
-            );
+            assert_eq!(raw.receive(), (ContentType::Alert, vec![1, 0]), "seed {seed}");
         }
     }
 }

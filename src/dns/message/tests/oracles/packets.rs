@@ -17,11 +17,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         question(0x1234, "", 2),
         answer(
             &question(0x1234, "a.b", A),
-            &[
-                ("A.b", CNAME, 60, b"\x01x\xc0\x0e"),
-                ("x.b", A, 30, &[192, 0, 2, 1]),
-                ("x.b", AAAA, 30, &[1; 16]),
-            ],
+            &[("A.b", CNAME, 60, b"\x01x\xc0\x0e"), ("x.b", A, 30, &[192, 0, 2, 1]), ("x.b", AAAA, 30, &[1; 16])],
         ),
         answer(
             &all,
@@ -29,12 +25,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
                 ("example.com", 15, 60, b"\0\x0a\x04mail\xc0\x0c"),
                 ("example.com", 16, 60, b"\x05hello"),
                 ("example.com", 2, 1 << 31, b"\x02ns\xc0\x0c"),
-                (
-                    "_grpc._tcp.example.com",
-                    33,
-                    60,
-                    b"\0\0\0\x05\x01\xbb\xc0\x0c",
-                ),
+                ("_grpc._tcp.example.com", 33, 60, b"\0\0\0\x05\x01\xbb\xc0\x0c"),
                 ("example.com", 12, 60, b"\xc0\x14"),
                 ("example.com", SOA, 60, &soa),
                 ("example.com", HTTPS, 60, b"\0\x01\0\0\x01\0\x03\x02h2"),
@@ -108,6 +99,4 @@ pub struct Random(pub u64);
 /// What ends names, or leads elsewhere.
 const ODD: [u8; 10] = [0, 1, 2, 12, 0x3f, 0x40, 0x80, 0xc0, 0xfe, 0xff];
 
-const KINDS_SEEN: [u16; 14] = [
-    A, 2, CNAME, SOA, 12, 15, 16, AAAA, 33, 39, OPT, HTTPS, ANY, 0xc00c,
-];
+const KINDS_SEEN: [u16; 14] = [A, 2, CNAME, SOA, 12, 15, 16, AAAA, 33, 39, OPT, HTTPS, ANY, 0xc00c];

@@ -13,27 +13,19 @@ fn another_implementation_agrees() {
     let mut their_decoder = fluke_hpack::Decoder::new();
     for round in 0..150 {
         let fields: Vec<Field> = (0..random.below(12)).map(|_| random.field()).collect();
-        let want: Vec<(Vec<u8>, Vec<u8>)> = fields
-            .iter()
-            .map(|field| (field.name.clone(), field.value.clone()))
-            .collect();
+        let want: Vec<(Vec<u8>, Vec<u8>)> =
+            fields.iter().map(|field| (field.name.clone(), field.value.clone())).collect();
 
         if random.below(50) == 0 {
             encoder.allow(u32::try_from(random.below(4097)).unwrap());
         }
         let mut block = Vec::new();
         encoder.encode(&fields, &mut block);
-        assert!(
-            their_decoder.decode(&block).unwrap() == want,
-            "round {round}"
-        );
+        assert!(their_decoder.decode(&block).unwrap() == want, "round {round}");
 
         let block = their_encoder.encode(want.iter().map(|(name, value)| (&name[..], &value[..])));
         let got = decoder.decode(&block, 1 << 20).unwrap().fields;
-        let got: Vec<_> = got
-            .into_iter()
-            .map(|field| (field.name, field.value))
-            .collect();
+        let got: Vec<_> = got.into_iter().map(|field| (field.name, field.value)).collect();
         assert!(got == want, "round {round}");
     }
 }
@@ -57,9 +49,7 @@ fn another_implementation_reads_any_octets_alike() {
         }
         let ours = Decoder::new(4096).decode(&block, 1 << 20);
         // It panics where a table size (3f…) is cut or too long.
-        let theirs = panic::catch_unwind(AssertUnwindSafe(|| {
-            fluke_hpack::Decoder::new().decode(&block)
-        }));
+        let theirs = panic::catch_unwind(AssertUnwindSafe(|| fluke_hpack::Decoder::new().decode(&block)));
         let (Ok(ours), Ok(Ok(theirs))) = (ours, theirs) else {
             continue;
         };
