@@ -15,13 +15,14 @@ use crate::names::destination::{LocationNeeds, UrlFormat};
 use crate::net::context::Background;
 use crate::proxy::header_policy::RequestCredentials;
 use crate::proxy::{Proxy, denial, http1};
-use crate::resolv_conf::{self, ResolvConf};
+use crate::resolv_conf::ResolvConf;
+use crate::sys::file;
 use crate::upstream::DialError;
 
 /// Looks at everything, or at one name, and prints what it finds; what to exit
 /// with: 0 if all is well, else 1.
 pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
-    let found = resolv_conf::read(&config.args.resolv_conf_file);
+    let found = file::read_file(&config.args.resolv_conf_file);
     let parsed = ResolvConf::parse(found.as_deref().unwrap_or_default());
     let nameservers = config.dns(&parsed, &[]).nameservers;
     let asked = Arc::new(Nameservers::new(&nameservers, &[]));

@@ -10,7 +10,6 @@ use crate::app::proxy_env;
 use std::env;
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -21,6 +20,7 @@ use crate::config::{Config, METADATA_ADDRESS, Way};
 use crate::dns;
 use crate::dns::nameservers::{Nameservers, Patience};
 use crate::logger;
+use crate::net::hosts::HostsFile;
 use crate::proxy;
 use crate::proxy::Proxy;
 use crate::resolv_conf;
@@ -134,8 +134,7 @@ impl Listeners {
         let port = bound.port();
         self.proxy = Some(bound);
         self.open = true;
-        let hosts = resolv_conf::read(Path::new("/etc/hosts")).unwrap_or_default();
-        self.told = proxy_env::environment(port, |name| env::var(name).ok(), &hosts).ok_or_else(|| {
+        self.told = proxy_env::environment(port, |name| env::var(name).ok(), &HostsFile::read()).ok_or_else(|| {
             format!(
                 "serving as a proxy at http://127.0.0.1:{port} instead, but http_proxy or \
                      no_proxy is set and stays: services are not reached by name through it"

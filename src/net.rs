@@ -4,3 +4,4 @@ pub mod authority;
 pub mod buffer;
 pub mod conn_limit;
 pub mod context;
+pub mod hosts;

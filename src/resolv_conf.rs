@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use log::warn;
 
-pub use file::{OpenedFile, RewriteGuard, find, read};
+pub use file::{OpenedFile, RewriteGuard, find};
 pub use nameserver::Nameserver;
 
 /// What a resolv.conf says.

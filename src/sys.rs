@@ -10,6 +10,7 @@ mod child;
 pub mod connect;
 mod datagrams;
 mod entry;
+pub mod file;
 pub mod memory;
 pub mod net;
 pub mod peer;

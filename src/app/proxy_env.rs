@@ -5,10 +5,16 @@
 
 use std::ffi::OsString;
 
+use crate::net::hosts::HostsFile;
+
 /// The variables for a proxy on `port`; `env` answers for those the image
 /// sets, `hosts` is its `/etc/hosts`. `None` where it has made its own
 /// arrangements, which stay as they are.
-pub fn environment(port: u16, env: impl Fn(&str) -> Option<String>, hosts: &[u8]) -> Option<Vec<(OsString, OsString)>> {
+pub fn environment(
+    port: u16,
+    env: impl Fn(&str) -> Option<String>,
+    hosts: &HostsFile,
+) -> Option<Vec<(OsString, OsString)>> {
     let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
     let (mut proxies, mut no_proxy) = (PROXY.map(set), NO_PROXY.map(set));
     if is_of_runsd(&proxies, &no_proxy) {
@@ -57,14 +63,11 @@ fn images_own(list: Option<String>) -> Option<String> {
 /// The hosts that are not for the proxy: it would send the metadata server's
 /// callers to itself, and knows nothing of the names in `/etc/hosts`, which
 /// are the other containers of the instance.
-fn direct(hosts: &[u8]) -> String {
-    let mut direct = DIRECT.map(str::to_owned).to_vec();
-    for line in String::from_utf8_lossy(hosts).lines() {
-        let words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
-        for name in words.skip(1) {
-            if !direct.iter().any(|known| known == name) && !name.contains(',') {
-                direct.push(name.to_owned());
-            }
+fn direct(hosts: &HostsFile) -> String {
+    let mut direct = DIRECT.to_vec();
+    for name in hosts.names() {
+        if !direct.contains(&name) && !name.contains(',') {
+            direct.push(name);
         }
     }
     direct.join(",")
@@ -105,19 +108,19 @@ mod tests {
                     .map(|(name, value)| (name.into(), value.into()))
                     .to_vec()
             });
-            assert_eq!(environment(4000, env, b""), want, "{image:?}");
+            assert_eq!(environment(4000, env, &HostsFile::default()), want, "{image:?}");
         }
     }
 
     #[test]
     fn a_runsd_around_this_one_is_not_the_image() {
         for (image, hosts) in [
-            (&[][..], &b""[..]),
-            (&[("no_proxy", "a.example")], b"127.0.0.1 cache"),
-            (&[("no_proxy", "a"), ("NO_PROXY", "b")], b""),
+            (&[][..], ""),
+            (&[("no_proxy", "a.example")], "127.0.0.1 cache"),
+            (&[("no_proxy", "a"), ("NO_PROXY", "b")], ""),
         ] {
             let told = |port, env: &dyn Fn(&str) -> Option<String>| {
-                let told = environment(port, env, hosts).expect("it is told");
+                let told = environment(port, env, &HostsFile::from(hosts)).expect("it is told");
                 told.into_iter()
                     .map(|(name, value)| (name.into_string(), value.into_string()))
                     .map(|(name, value)| (name.expect("text"), value.expect("text")))
@@ -146,7 +149,7 @@ mod tests {
             ("127.0.0.1", ""),
             ("127.0.0.1 a,b", ""),
         ] {
-            assert_eq!(direct(hosts.as_bytes()), format!("{USUAL}{want}"), "{hosts:?}");
+            assert_eq!(direct(&HostsFile::from(hosts)), format!("{USUAL}{want}"), "{hosts:?}");
         }
     }
 }

@@ -9,7 +9,6 @@ use std::error;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use ureq::unversioned::transport::{NextTimeout, TcpConnector};
 
 use crate::dns::resolver::{ResolveError, Resolver};
 use crate::net::authority::Authority;
-use crate::resolv_conf;
+use crate::net::hosts::HostsFile;
 
 /// What came back.
 pub struct Response {
@@ -181,22 +180,11 @@ impl UreqResolver for Addresses {
 
 fn lookup(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
     if host.parse::<IpAddr>().is_err() {
-        let hosts = resolv_conf::read(Path::new("/etc/hosts")).unwrap_or_default();
-        if let Some(ip) = listed(&String::from_utf8_lossy(&hosts), host) {
+        if let Some(ip) = HostsFile::read().lookup(host) {
             return Ok(vec![(ip, port).into()]);
         }
     }
     resolver.resolve(host, port)
-}
-
-/// The address that an /etc/hosts has for a name.
-fn listed(hosts: &str, name: &str) -> Option<IpAddr> {
-    hosts.lines().find_map(|line| {
-        let (line, _) = line.split_once('#').unwrap_or((line, ""));
-        let mut words = line.split_ascii_whitespace();
-        let ip = words.next()?.parse().ok()?;
-        words.any(|word| word.eq_ignore_ascii_case(name)).then_some(ip)
-    })
 }
 
 /// A [`ResolveError`] on its way through ureq.

@@ -4,37 +4,13 @@
 //! there before is in the file at each of these moments, first as itself and
 //! then in the comments of [`super::original`].
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, File};
+use std::io::{self, Seek as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use super::original::{self, Recovered};
-
-/// The file's bytes: of a regular file only, and of one of at most 64 KiB.
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    contents(&open(File::options().read(true), path)?, LARGEST)
-}
-
-/// Opens without waiting: a pipe in its place would wait for a writer.
-fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    options.custom_flags(libc::O_NONBLOCK).open(path)
-}
-
-/// All octets from where the file is read on: its beginning, once it was opened.
-fn contents(file: &File, largest: u64) -> io::Result<Vec<u8>> {
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    if found.len() > largest {
-        return Err(io::Error::other("larger than 64 KiB"));
-    }
-    // With room to spare, one read takes it all, and another sees its end.
-    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0) + 64);
-    file.take(largest).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
+use crate::sys::file::{self, MAX_FILE_LEN};
 
 /// A file as it was found, opened once for all that is done with it.
 #[derive(Debug)]
@@ -53,10 +29,10 @@ pub struct OpenedFile<'a> {
 
 /// Reads a file that may be rewritten.
 pub fn find(path: &Path) -> OpenedFile<'_> {
-    let file = open(File::options().read(true).write(true), path).ok();
+    let file = file::open(File::options().read(true).write(true), path).ok();
     let raw = match &file {
-        Some(file) => contents(file, LARGEST_OURS),
-        None => open(File::options().read(true), path).and_then(|file| contents(&file, LARGEST_OURS)),
+        Some(file) => file::read_to_end(file, LARGEST_OURS),
+        None => file::open(File::options().read(true), path).and_then(|file| file::read_to_end(&file, LARGEST_OURS)),
     };
     let len = raw.as_ref().ok().map(Vec::len);
     let (text, has_ours) = match raw.map(original::recover) {
@@ -68,9 +44,9 @@ pub fn find(path: &Path) -> OpenedFile<'_> {
         Ok(Recovered::Before(None)) => (Err(io::ErrorKind::NotFound.into()), true),
         Err(err) => (Err(err), false),
     };
-    let is_too_long = |text: &Vec<u8>| text.len() as u64 > LARGEST;
+    let is_too_long = |text: &Vec<u8>| text.len() as u64 > MAX_FILE_LEN;
     let (text, len) = match text {
-        Ok(text) if is_too_long(&text) => (Err(io::Error::other("larger than 64 KiB")), None),
+        Ok(text) if is_too_long(&text) => (Err(file::too_large()), None),
         text => (text, len),
     };
     OpenedFile { path, file, text, len, has_ours }
@@ -86,9 +62,9 @@ impl OpenedFile<'_> {
         let file = match (self.len, self.file) {
             (Some(_), Some(file)) => file,
             // Once more, to learn why it may not.
-            (Some(_), None) => open(&mut options, self.path)?,
+            (Some(_), None) => file::open(&mut options, self.path)?,
             // Whatever else stands there is not ours to write to, or to remove.
-            (None, _) => open(options.create_new(true), self.path)
+            (None, _) => file::open(options.create_new(true), self.path)
                 .map_err(|err| why_not_made(err, self.text.as_ref().err(), self.path))?,
         };
         let original = self.text.ok();
@@ -142,7 +118,7 @@ impl RewriteGuard {
     /// since, or put another in its place.
     pub fn restore(&self) -> io::Result<()> {
         (&self.file).rewind()?;
-        if contents(&self.file, LARGEST_OURS)? == self.ours {
+        if file::read_to_end(&self.file, LARGEST_OURS)? == self.ours {
             self.put_back()?;
         }
         Ok(())
@@ -173,9 +149,6 @@ fn overwrite(file: &File, bytes: &[u8], before: usize) -> io::Result<()> {
     }
 }
 
-/// The largest file that is read, in bytes.
-const LARGEST: u64 = 64 * 1024;
-
 /// The same, of one that runsd wrote: it holds another one in hexadecimal, and
 /// once more what of it still counts.
-const LARGEST_OURS: u64 = 4 * LARGEST;
+const LARGEST_OURS: u64 = 4 * MAX_FILE_LEN;

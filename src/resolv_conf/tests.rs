@@ -3,6 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::sys::file::read_file as read;
 
 #[test]
 fn files_in_and_out() {

@@ -118,21 +118,3 @@ fn what_is_no_host_is_said_to_be_none() {
         assert_eq!(err.map(|err| err.to_string()), Some(want));
     }
 }
-
-#[test]
-fn names_in_a_hosts_file() {
-    let hosts = "127.0.0.1\tlocalhost\n# 192.0.2.1 old\n192.0.2.2 one two # three\n\
-                 ::1 six\nnonsense four\n192.0.2.3 two";
-    for (name, want) in [
-        ("localhost", Some("127.0.0.1")),
-        ("ONE", Some("192.0.2.2")),
-        ("two", Some("192.0.2.2")),
-        ("three", None),
-        ("four", None),
-        ("old", None),
-        ("six", Some("::1")),
-    ] {
-        let want = want.map(|ip| ip.parse().unwrap());
-        assert_eq!(listed(hosts, name), want, "{name}");
-    }
-}
