@@ -31,7 +31,7 @@ mod local_response;
 mod rate_limit;
 mod recv_buffer;
 mod replay;
-pub mod request_meta;
+pub mod request;
 mod shared_writer;
 mod stream_map;
 mod stream_table;
@@ -53,7 +53,7 @@ use crate::proxy::http2::close_streams::{End, farewell};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
 use crate::proxy::http2::recv_buffer::RecvBuffer;
 use crate::proxy::http2::replay::Request;
-use crate::proxy::http2::request_meta::{Answer, RequestMeta};
+use crate::proxy::http2::request::{RequestMeta, ResponseHead};
 use crate::proxy::http2::shared_writer::SharedWriter;
 use crate::proxy::http2::stream_table::StreamTable;
 use crate::proxy::http2::upstream_to_client::{Event, Responses};
@@ -71,7 +71,7 @@ use crate::sys;
 pub trait Handler: Sync {
     /// Opens the upstream the connection's first request is for; it speaks h2
     /// by ALPN. Asked again for the next request if this one is refused.
-    fn open(&self, request: &[Field]) -> Result<Upstream, ProxyError>;
+    fn connect(&self, request: &[Field]) -> Result<UpstreamHalves, ProxyError>;
 
     /// Makes a request one for that upstream: authority, scheme, token and so
     /// on. One for another authority is refused with 421.
@@ -79,20 +79,20 @@ pub trait Handler: Sync {
 
     /// Whether a request would be rewritten as one before it with the same
     /// fields was, with this token or none; then what to remember of it.
-    fn again(&self, bearer: Option<&Secret>) -> Option<RequestMeta>;
+    fn can_replay(&self, bearer: Option<&Secret>) -> Option<RequestMeta>;
 
     /// The upstream's answer to a request began.
-    fn answered(&self, note: &RequestMeta, answer: &Answer);
+    fn on_response(&self, note: &RequestMeta, answer: &ResponseHead);
 
     /// The upstream said no, 401, 403 or 404, with a body that begins so.
-    fn refused(&self, note: &RequestMeta, answer: &Answer, body: &[u8]);
+    fn on_denial(&self, note: &RequestMeta, answer: &ResponseHead, body: &[u8]);
 
     /// The upstream is gone, and requests have lost their answers.
-    fn lost(&self, refusal: &ProxyError);
+    fn on_upstream_lost(&self, refusal: &ProxyError);
 }
 
 /// A connection to an upstream, its two directions apart.
-pub struct Upstream {
+pub struct UpstreamHalves {
     pub reader: Box<dyn Read + Send>,
     pub writer: Box<dyn Write + Send>,
     /// Ends both from any thread, and wakes whoever reads or writes.
@@ -284,7 +284,7 @@ impl Connection<'_> {
         way: &mut UpstreamState<'scope>,
         batch: &mut FrameSplicer<'_>,
     ) {
-        if requests.pass_known(&mut request, |bearer| self.policy.again(bearer), batch) {
+        if requests.pass_known(&mut request, |bearer| self.policy.can_replay(bearer), batch) {
             return;
         }
         if requests.waits() {
@@ -320,7 +320,7 @@ impl Connection<'_> {
         scope: &'scope Scope<'scope, '_>,
         fields: &[Field],
     ) -> Result<UpstreamHandle<'scope>, ProxyError> {
-        let Upstream { reader, writer, close } = self.policy.open(fields)?;
+        let UpstreamHalves { reader, writer, close } = self.policy.connect(fields)?;
         let close: std::sync::Arc<dyn Fn() + Send + Sync> = close.into();
         let thread = thread::Builder::new().name("http2".into()).stack_size(STACK).spawn_scoped(scope, {
             let close = close.clone();
@@ -353,8 +353,8 @@ impl Connection<'_> {
             }
             let mut batch = FrameSplicer::new(input.bytes());
             let passed = responses.pass(&mut batch, &mut |said| match said {
-                Event::Answer(note, answer) => self.policy.answered(note, answer),
-                Event::ProxyError(note, answer, body) => self.policy.refused(note, answer, body),
+                Event::Response(note, answer) => self.policy.on_response(note, answer),
+                Event::ProxyError(note, answer, body) => self.policy.on_denial(note, answer, body),
             });
             if self.outlet.send(batch.finish()).is_err() {
                 // The client is gone, which the other thread may not see while
@@ -381,7 +381,7 @@ impl Connection<'_> {
         self.greeted.notify_all();
         if let Some(farewell) = farewell {
             if let Some(refusal) = &farewell.lost {
-                self.policy.lost(refusal);
+                self.policy.on_upstream_lost(refusal);
             }
             let _ = self.outlet.send(&farewell.frames);
         }

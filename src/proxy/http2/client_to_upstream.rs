@@ -21,7 +21,7 @@ use crate::proxy::http2::hpack::{Decoder, Encoder, Field};
 use crate::proxy::http2::local_response;
 use crate::proxy::http2::rate_limit::FrameLimits;
 use crate::proxy::http2::replay::{ReplayEntry, Request, Tables};
-use crate::proxy::http2::request_meta::RequestMeta;
+use crate::proxy::http2::request::RequestMeta;
 use crate::proxy::http2::stream_table::{RequestTraits, Side, State, StreamTable};
 use crate::proxy::syntax::RequestError;
 use crate::secret::Secret;

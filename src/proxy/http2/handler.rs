@@ -16,7 +16,7 @@ use crate::proxy::header_policy::{
 use crate::proxy::hop_by_hop::is_hop_by_hop;
 use crate::proxy::http2;
 use crate::proxy::http2::Field;
-use crate::proxy::http2::request_meta::{Answer, RequestMeta};
+use crate::proxy::http2::request::{RequestMeta, ResponseHead};
 use crate::proxy::{Denial, Goal, Proxy, say};
 use crate::secret::Secret;
 use crate::sync::lock;
@@ -84,7 +84,7 @@ impl Handler<'_> {
         }
         let [method, path] = [":method", ":path"].map(|name| field(request, name).unwrap_or_default());
         let mut note =
-            RequestMeta { bearer: None, seen: RequestLog::new(method, &asked, path, |name| field(request, name)) };
+            RequestMeta { bearer: None, log: RequestLog::new(method, &asked, path, |name| field(request, name)) };
         // `te` is for the next hop too, but gRPC wants to hear it at each.
         request.retain(|field| field.name == b"te" || !is_hop_by_hop(&field.name));
         if goal.foreign {
@@ -124,7 +124,7 @@ impl Handler<'_> {
 }
 
 impl http2::Handler for Handler<'_> {
-    fn open(&self, request: &[Field]) -> Result<http2::Upstream, ProxyError> {
+    fn connect(&self, request: &[Field]) -> Result<http2::UpstreamHalves, ProxyError> {
         let open = || -> Result<_, DialError> {
             let (asked, goal) = self.goal(request)?;
             // First, because after it a refusal has no room for its sentence,
@@ -144,7 +144,7 @@ impl http2::Handler for Handler<'_> {
             reader.hurry();
             let aborter = reader.aborter();
             *self.opened() = Some(Opened { asked, goal });
-            Ok(http2::Upstream {
+            Ok(http2::UpstreamHalves {
                 reader: Box::new(reader),
                 writer: Box::new(writer),
                 close: Box::new(move || aborter.abort()),
@@ -166,7 +166,7 @@ impl http2::Handler for Handler<'_> {
         self.rewritten(request).inspect_err(|refusal| say(&name(request), refusal))
     }
 
-    fn again(&self, bearer: Option<&Secret>) -> Option<RequestMeta> {
+    fn can_replay(&self, bearer: Option<&Secret>) -> Option<RequestMeta> {
         if log_enabled!(Level::Trace) {
             return None; // its line needs what the fields say
         }
@@ -176,12 +176,12 @@ impl http2::Handler for Handler<'_> {
         let goal = self.opened().as_ref()?.goal.clone();
         let audience = goal.destination.audience.as_deref()?;
         let new = self.proxy.tokens.bearer(audience, SystemTime::now()).ok()?;
-        (new == *old).then_some(RequestMeta { bearer: Some(new), seen: None })
+        (new == *old).then_some(RequestMeta { bearer: Some(new), log: None })
     }
 
-    fn answered(&self, note: &RequestMeta, answer: &Answer) {
-        if let Some(seen) = &note.seen {
-            seen.log(answer.status, self.proxy.here.project());
+    fn on_response(&self, note: &RequestMeta, answer: &ResponseHead) {
+        if let Some(log) = &note.log {
+            log.log(answer.status, self.proxy.here.project());
         }
         if let (401, Some(bearer), Some(challenge)) = (answer.status, &note.bearer, &answer.challenge)
             && is_invalid_token(challenge)
@@ -191,7 +191,7 @@ impl http2::Handler for Handler<'_> {
         }
     }
 
-    fn refused(&self, note: &RequestMeta, answer: &Answer, body: &[u8]) {
+    fn on_denial(&self, note: &RequestMeta, answer: &ResponseHead, body: &[u8]) {
         let Some((name, goal)) = self.way() else {
             return;
         };
@@ -207,7 +207,7 @@ impl http2::Handler for Handler<'_> {
         }
     }
 
-    fn lost(&self, refusal: &ProxyError) {
+    fn on_upstream_lost(&self, refusal: &ProxyError) {
         if let Some((name, _)) = self.way() {
             say(&name, refusal);
         }

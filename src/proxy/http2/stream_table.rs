@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::proxy::http2::frame::{DEFAULT_MAX_FRAME_SIZE, octets, setting};
 use crate::proxy::http2::hpack;
 use crate::proxy::http2::rate_limit::TokenBucket;
-use crate::proxy::http2::request_meta::RequestMeta;
+use crate::proxy::http2::request::RequestMeta;
 use crate::proxy::http2::stream_map::StreamMap;
 
 /// The state of a connection, behind one lock that is held for a moment only.

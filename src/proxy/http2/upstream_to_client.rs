@@ -12,7 +12,7 @@ use crate::proxy::http2::frame;
 use crate::proxy::http2::frame::{ConnectionError, ErrorCode, Frame, flag, kind, setting};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
 use crate::proxy::http2::hpack::Decoder;
-use crate::proxy::http2::request_meta::{Answer, RequestMeta};
+use crate::proxy::http2::request::{RequestMeta, ResponseHead};
 use crate::proxy::http2::stream_table::{Side, StreamTable};
 use crate::sync::lock;
 
@@ -22,16 +22,16 @@ pub struct Responses<'a> {
     /// `None` once it lost its way: the client may know better.
     decoder: Option<Decoder>,
     /// The last answer that said no, with its stream, until its body begins.
-    refusing: Option<(u32, RequestMeta, Answer)>,
+    refusing: Option<(u32, RequestMeta, ResponseHead)>,
 }
 
 /// What was seen of an answer on its way.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// It began.
-    Answer(&'a RequestMeta, &'a Answer),
+    Response(&'a RequestMeta, &'a ResponseHead),
     /// One of 401, 403 or 404 has a body that begins so.
-    ProxyError(&'a RequestMeta, &'a Answer, &'a [u8]),
+    ProxyError(&'a RequestMeta, &'a ResponseHead, &'a [u8]),
 }
 
 impl<'a> Responses<'a> {
@@ -87,7 +87,8 @@ impl<'a> Responses<'a> {
 
     fn data(&mut self, frame: &Frame<'_>, tell: &mut dyn FnMut(Event<'_>)) {
         let stream = frame.header.stream;
-        let its_body = |refusing: &mut (u32, RequestMeta, Answer)| refusing.0 == stream && !frame.payload.is_empty();
+        let its_body =
+            |refusing: &mut (u32, RequestMeta, ResponseHead)| refusing.0 == stream && !frame.payload.is_empty();
         let refusing = self.refusing.take_if(its_body);
         if let (Some((_, note, answer)), Ok(body)) = (refusing, frame.unpadded()) {
             tell(Event::ProxyError(&note, &answer, body));
@@ -161,7 +162,7 @@ impl<'a> Responses<'a> {
         };
         // The lock is given back before anybody is told.
         if let (Some(note), Some(answer)) = (note, answer) {
-            tell(Event::Answer(&note, &answer));
+            tell(Event::Response(&note, &answer));
             if matches!(answer.status, 401 | 403 | 404) {
                 self.refusing = Some((stream, note, answer));
             }
@@ -225,7 +226,10 @@ impl<'a> Block<'a> {
 }
 
 /// How an answer begins; `None` for a block that has no status.
-fn answer(decoder: &mut Decoder, block: &Block<'_>) -> Result<Option<Answer>, crate::proxy::http2::hpack::DecodeError> {
+fn answer(
+    decoder: &mut Decoder,
+    block: &Block<'_>,
+) -> Result<Option<ResponseHead>, crate::proxy::http2::hpack::DecodeError> {
     let (mut status, mut challenge) = (None, None);
     decoder.read(&block.fragment, |name, value, _| {
         if name == b":status" {
@@ -234,7 +238,7 @@ fn answer(decoder: &mut Decoder, block: &Block<'_>) -> Result<Option<Answer>, cr
             challenge.get_or_insert_with(|| value.to_vec());
         }
     })?;
-    Ok(status.map(|status| Answer { status, challenge }))
+    Ok(status.map(|status| ResponseHead { status, challenge }))
 }
 
 /// The upstream's settings are the client's, except for the table: that is of

@@ -31,7 +31,7 @@ pub struct TestPolicy {
 }
 
 impl Handler for TestPolicy {
-    fn open(&self, _: &[Field]) -> Result<Upstream, ProxyError> {
+    fn connect(&self, _: &[Field]) -> Result<UpstreamHalves, ProxyError> {
         self.opened.fetch_add(1, Ordering::Relaxed);
         if self.unreachable.load(Ordering::Relaxed) {
             return Err(refusal(502, "it is not there"));
@@ -39,7 +39,7 @@ impl Handler for TestPolicy {
         let clone = || self.upstream.try_clone().unwrap();
         let socket = clone();
         let close = Box::new(move || drop(socket.shutdown(Shutdown::Both)));
-        Ok(Upstream { reader: Box::new(clone()), writer: Box::new(clone()), close })
+        Ok(UpstreamHalves { reader: Box::new(clone()), writer: Box::new(clone()), close })
     }
 
     fn rewrite(&self, request: &mut Vec<Field>) -> Result<RequestMeta, ProxyError> {
@@ -53,22 +53,22 @@ impl Handler for TestPolicy {
         Ok(RequestMeta::default())
     }
 
-    fn again(&self, _: Option<&Secret>) -> Option<RequestMeta> {
+    fn can_replay(&self, _: Option<&Secret>) -> Option<RequestMeta> {
         self.repeated.fetch_add(1, Ordering::Relaxed);
         (!self.renewed.load(Ordering::Relaxed)).then(RequestMeta::default)
     }
 
-    fn answered(&self, _: &RequestMeta, answer: &Answer) {
+    fn on_response(&self, _: &RequestMeta, answer: &ResponseHead) {
         let challenge = answer.challenge.as_deref();
         let challenge = challenge.map(|value| String::from_utf8(value.to_vec()).unwrap());
         lock(&self.statuses).push((answer.status, challenge));
     }
 
-    fn refused(&self, _: &RequestMeta, answer: &Answer, body: &[u8]) {
+    fn on_denial(&self, _: &RequestMeta, answer: &ResponseHead, body: &[u8]) {
         lock(&self.refusals).push((answer.status, body.to_vec()));
     }
 
-    fn lost(&self, refusal: &ProxyError) {
+    fn on_upstream_lost(&self, refusal: &ProxyError) {
         lock(&self.lost).push(refusal.reason());
     }
 }

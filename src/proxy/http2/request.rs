@@ -9,12 +9,12 @@ pub struct RequestMeta {
     /// The token it was sent with.
     pub bearer: Option<Secret>,
     /// For the log, if anybody reads that.
-    pub seen: Option<Box<RequestLog>>,
+    pub log: Option<Box<RequestLog>>,
 }
 
 /// How an answer began.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct ResponseHead {
     pub status: u16,
     /// `WWW-Authenticate` of a 401.
     pub challenge: Option<Vec<u8>>,
