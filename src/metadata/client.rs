@@ -179,10 +179,10 @@ impl UreqResolver for Addresses {
 }
 
 fn lookup(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
-    if host.parse::<IpAddr>().is_err() {
-        if let Some(ip) = HostsFile::read().lookup(host) {
-            return Ok(vec![(ip, port).into()]);
-        }
+    if host.parse::<IpAddr>().is_err()
+        && let Some(ip) = HostsFile::read().lookup(host)
+    {
+        return Ok(vec![(ip, port).into()]);
     }
     resolver.resolve(host, port)
 }
