@@ -13,11 +13,11 @@ use crate::dns::resolver::{ResolveError, Resolver};
 use crate::listeners::{because, because_unbound};
 use crate::names::destination::{LocationNeeds, UrlFormat};
 use crate::net::context::Background;
+use crate::proxy::error::ProxyError;
 use crate::proxy::header_policy::RequestCredentials;
 use crate::proxy::{Proxy, denial, http1};
 use crate::resolv_conf::ResolvConf;
 use crate::sys::file;
-use crate::upstream::DialError;
 
 /// Looks at everything, or at one name, and prints what it finds; what to exit
 /// with: 0 if all is well, else 1.
@@ -108,7 +108,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     report.line("audience", ok(audience.unwrap_or("none: no token is sent")));
     let started = Instant::now();
     let addresses = proxy.upstream.addresses(to);
-    let outcome = addresses.map_err(DialError::reason).map(|found| {
+    let outcome = addresses.map_err(|err| ProxyError::from(err).reason()).map(|found| {
         let found: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
         format!("{}, {}", found.join(" "), ms(started))
     });
@@ -131,7 +131,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     let started = Instant::now();
     let mut connection = match proxy.upstream.fresh(to, &mut Background) {
         Ok(connection) => connection,
-        Err(err) => return report.line("TLS", Err::<String, _>(err.reason())),
+        Err(err) => return report.line("TLS", Err::<String, _>(ProxyError::from(err).reason())),
     };
     let version = connection.reader.version().unwrap_or("none");
     report.line("TLS", ok(format!("{version}, {}", ms(started))));

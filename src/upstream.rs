@@ -28,14 +28,13 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::upstream::connection::Found;
 pub use crate::upstream::connection::{Reader, ShutdownHandle, Writer};
-pub use crate::upstream::dial_error::DialError;
+pub use crate::upstream::dial_error::{DialError, DialErrorKind};
 
 use crate::config::Trust;
 use crate::dns::resolver::Resolver;
 use crate::names::destination::Destination;
 use crate::net::conn_limit::ConnLimiter;
 use crate::net::context::Context;
-use crate::proxy::error::{ErrorType, ProxyError};
 use crate::sys;
 use crate::upstream::dialer::Dialer;
 use crate::upstream::pool::{Pool, PoolKey};
@@ -123,11 +122,10 @@ impl Upstream {
         let connection = self.dial(to, Alpn::Http1, context)?;
         connection.look().map_err(|found| {
             let (kind, what) = match found {
-                Found::End => (ErrorType::DestinationUnavailable, "closed the connection"),
-                _ => (ErrorType::HttpProtocolError, "spoke"),
+                Found::End => (DialErrorKind::Unavailable, "closed the connection"),
+                _ => (DialErrorKind::UnsolicitedBytes, "spoke"),
             };
-            let details = format!("{} {what} before it was asked anything", to.host);
-            ProxyError::new(kind, details).into()
+            DialError::new(kind, format!("{} {what} before it was asked anything", to.host))
         })
     }
 
@@ -155,14 +153,14 @@ impl Upstream {
     /// Blocks: until it is there, or `context` is cancelled.
     ///
     /// # Errors
-    /// A [`ProxyError`] that says which of them failed; nothing of the request was
+    /// A [`DialError`] that says which of them failed; nothing of the request was
     /// sent then.
     pub fn dial(&self, to: &Destination, alpn: Alpn, context: &mut dyn Context) -> Result<Connection, DialError> {
         // Those in use and those still idle together are no more than there
         // may be, and descriptors for them.
         self.idle.shrink(self.settings.limiter.available());
         let dialed = self.dial_now(to, alpn, context);
-        if let Err(DialError::Cancelled) = dialed {
+        if dialed.as_ref().is_err_and(|err| err.kind == DialErrorKind::Cancelled) {
             debug!("upstream: {}: given up, because the client left", to.host);
         }
         dialed
@@ -181,18 +179,16 @@ impl Upstream {
             true => {
                 let session = self.session(to, alpn)?;
                 let (reader, writer, got) = handshake::handshake(tcp, session, HANDSHAKE, context)
-                    .map_err(|err| dial_error::of_handshake(to, alpn, err, HANDSHAKE))?;
+                    .map_err(|err| DialError::from_handshake(to, alpn, err, HANDSHAKE))?;
                 if alpn == Alpn::Http2 && got.as_deref() != Some(b"h2") {
-                    return Err(dial_error::http1_only(to).into());
+                    return Err(DialError::http1_only(to));
                 }
                 (reader, writer)
             }
             false => connection::plain(tcp),
         };
         sys::memory::shrink_stack();
-        reader
-            .patience(Some(PATIENCE))
-            .map_err(|err| ProxyError::new(ErrorType::ProxyInternalError, err.to_string()))?;
+        reader.patience(Some(PATIENCE)).map_err(|err| DialError::new(DialErrorKind::Internal, err.to_string()))?;
         debug!("upstream: {}: connected in {connected:.1?}, ready in {:.1?}", to.host, started.elapsed());
         Ok(Connection(Box::new(Parts { reader, writer, used: false, key: key(to) })))
     }
@@ -205,10 +201,10 @@ impl Upstream {
         }
     }
 
-    fn session(&self, to: &Destination, alpn: Alpn) -> Result<UnbufferedClientConnection, ProxyError> {
+    fn session(&self, to: &Destination, alpn: Alpn) -> Result<UnbufferedClientConnection, DialError> {
         let name = ServerName::try_from(to.host.clone()).map_err(|_| {
-            ProxyError::new(
-                ErrorType::TlsProtocolError,
+            DialError::new(
+                DialErrorKind::TlsProtocol,
                 format!("{:?} is no name that a certificate could have", to.host),
             )
         })?;
@@ -218,7 +214,7 @@ impl Upstream {
             Alpn::Http2 => http2,
         };
         UnbufferedClientConnection::new(config.clone(), name)
-            .map_err(|err| ProxyError::new(ErrorType::TlsProtocolError, format!("{}: {err}", to.host)))
+            .map_err(|err| DialError::new(DialErrorKind::TlsProtocol, format!("{}: {err}", to.host)))
     }
 
     fn tls(&self) -> &[Arc<ClientConfig>; 2] {

@@ -7,6 +7,8 @@ mod error_type;
 
 pub use crate::proxy::error::error_type::ErrorType;
 
+use crate::upstream::{DialError, DialErrorKind};
+
 /// Why a request got no answer from the service: this request dies, its
 /// connection may live on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +103,37 @@ impl ProxyError {
             answer.push_str(&body);
         }
         answer.into_bytes()
+    }
+}
+
+impl From<DialError> for ProxyError {
+    fn from(err: DialError) -> ProxyError {
+        let kind = match err.kind {
+            // The client does not read it: 499 is the status that nginx logs.
+            DialErrorKind::Cancelled => {
+                return ProxyError::new(
+                    ErrorType::HttpRequestError(499),
+                    "the client left while its upstream was dialled",
+                );
+            }
+            DialErrorKind::DnsTimeout => ErrorType::DnsTimeout,
+            DialErrorKind::DnsServer => ErrorType::DnsServerError,
+            DialErrorKind::DnsName => ErrorType::DnsError,
+            DialErrorKind::Loop => ErrorType::ProxyLoopDetected,
+            DialErrorKind::ConnectionRefused => ErrorType::ConnectionRefused,
+            DialErrorKind::ConnectionTimeout => ErrorType::ConnectionTimeout,
+            DialErrorKind::Unroutable => ErrorType::DestinationIpUnroutable,
+            DialErrorKind::Unavailable => ErrorType::DestinationUnavailable,
+            DialErrorKind::HandshakeTerminated => ErrorType::HandshakeTerminated,
+            DialErrorKind::HandshakeTimeout => ErrorType::HandshakeTimeout,
+            DialErrorKind::TlsProtocol => ErrorType::TlsProtocolError,
+            DialErrorKind::TlsCertificate => ErrorType::TlsCertificateError,
+            DialErrorKind::TlsAlert => ErrorType::TlsAlertReceived,
+            DialErrorKind::Http1Only => ErrorType::Http1Only,
+            DialErrorKind::UnsolicitedBytes => ErrorType::HttpProtocolError,
+            DialErrorKind::Internal => ErrorType::ProxyInternalError,
+        };
+        ProxyError::new(kind, err.details)
     }
 }
 

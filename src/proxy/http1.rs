@@ -30,7 +30,7 @@ use crate::proxy::http1::request::{ErrorContext, Request, RequestContext, bad_he
 use crate::proxy::http1::request_body::{Input, RequestBody, Unfinished};
 use crate::secret::Secret;
 use crate::sys;
-use crate::upstream::{Connection, DialError, Ready};
+use crate::upstream::{Connection, DialError, DialErrorKind, Ready};
 
 pub use self::probe::ask;
 
@@ -144,9 +144,9 @@ pub enum AttemptError {
 
 impl From<DialError> for AttemptError {
     fn from(err: DialError) -> AttemptError {
-        match err {
-            DialError::Cancelled => AttemptError::ClientGone,
-            DialError::Proxy(refusal) => AttemptError::Proxy(refusal),
+        match err.kind {
+            DialErrorKind::Cancelled => AttemptError::ClientGone,
+            _ => AttemptError::Proxy(err.into()),
         }
     }
 }

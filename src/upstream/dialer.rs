@@ -17,12 +17,10 @@ use log::debug;
 use crate::dns::resolver::Resolver;
 use crate::net::conn_limit::ConnLimiter;
 use crate::net::context::{Cancelled, Context};
-use crate::proxy::error::{ErrorType, ProxyError};
 use crate::sys::connect;
 use crate::sys::net::PollFd;
 use crate::upstream::addresses::Failures;
-use crate::upstream::dial_error;
-use crate::upstream::dial_error::DialError;
+use crate::upstream::dial_error::{DialError, DialErrorKind};
 
 /// Connects, and remembers which addresses did not answer.
 pub struct Dialer {
@@ -59,12 +57,14 @@ impl Dialer {
         match self.race(host, port, addresses.clone(), context) {
             // After silence there is no time left for more; the next request
             // asks for the addresses anew.
-            Err(DialError::Proxy(refusal))
-                if self.resolver.doubt(host) && refusal.kind != ErrorType::ConnectionTimeout =>
+            Err(err)
+                if err.kind != DialErrorKind::Cancelled
+                    && self.resolver.doubt(host)
+                    && err.kind != DialErrorKind::ConnectionTimeout =>
             {
                 let again = self.resolver.resolve_in(host, port, context)?;
                 if again.iter().all(|address| addresses.contains(address)) {
-                    return Err(DialError::Proxy(refusal));
+                    return Err(err);
                 }
                 debug!("upstream: {host}: none of its addresses answered; it has {again:?} now");
                 self.race(host, port, again, context)
@@ -77,7 +77,7 @@ impl Dialer {
     pub fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
         let mut addresses = self.resolver.resolve(host, port)?;
         match self.remove_own(&mut addresses) {
-            Some(own) if addresses.is_empty() => Err(dial_error::of_loop(host, own).into()),
+            Some(own) if addresses.is_empty() => Err(DialError::own_listener(host, own)),
             _ => Ok(addresses),
         }
     }
@@ -173,7 +173,7 @@ struct Race<'a> {
     cancelled: Option<Cancelled>,
     /// What the first failure was, of IPv4 if there is one: that is what
     /// people know of.
-    failure: Option<(SocketAddr, ProxyError)>,
+    failure: Option<(SocketAddr, DialError)>,
 }
 
 struct Attempt<'a> {
@@ -209,7 +209,7 @@ impl<'a> Race<'a> {
         let own_port = self.dialer.own_port;
         if let Some(&own) = more.iter().find(|address| is_own(**address, own_port)) {
             more.retain(|address| !is_own(*address, own_port));
-            self.failure.get_or_insert((own, dial_error::of_loop(self.host, own)));
+            self.failure.get_or_insert((own, DialError::own_listener(self.host, own)));
         }
         let mut all: Vec<_> = self.untried.drain(..).chain(more).collect();
         all.truncate(MAX_ADDRESSES);
@@ -337,8 +337,7 @@ impl<'a> Race<'a> {
             Some((before, _)) => before.is_ipv6() && address.is_ipv4(),
         };
         if is_better {
-            let refusal = dial_error::of_connect(self.host, address, err, now - begun);
-            self.failure = Some((address, refusal));
+            self.failure = Some((address, DialError::from_connect(self.host, address, err, now - begun)));
         }
     }
 
@@ -352,10 +351,10 @@ impl<'a> Race<'a> {
 
     fn finish(self) -> Result<TcpStream, DialError> {
         match (self.cancelled, self.winner, self.failure) {
-            (Some(_), ..) => Err(DialError::Cancelled),
+            (Some(cancelled), ..) => Err(cancelled.into()),
             (_, Some(tcp), _) => Ok(tcp),
-            (.., Some((_, refusal))) => Err(DialError::Proxy(refusal)),
-            _ => Err(DialError::Proxy(ProxyError::new(ErrorType::DnsError, format!("{} has no address", self.host)))),
+            (.., Some((_, err))) => Err(err),
+            _ => Err(DialError::new(DialErrorKind::DnsName, format!("{} has no address", self.host))),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::proxy::syntax;
 use crate::proxy::syntax::{RequestError, Scheme, Target};
 use crate::proxy::{Goal, Proxy, name_of};
 use crate::secret::Secret;
-use crate::upstream::DialError;
+use crate::upstream::DialErrorKind;
 
 /// What a head asks for.
 pub enum Request {
@@ -113,10 +113,10 @@ impl ClientConnection<'_> {
                 // Its other end is here; the others would make a proxy for all.
                 let goal = self.proxy.goal(authority)?;
                 // Refused here already where it leads back to runsd.
-                if let Err(DialError::Proxy(refusal)) = self.proxy.upstream.addresses(&goal.destination)
-                    && refusal.kind == ErrorType::ProxyLoopDetected
+                if let Err(err) = self.proxy.upstream.addresses(&goal.destination)
+                    && err.kind == DialErrorKind::Loop
                 {
-                    return Err(refusal);
+                    return Err(err.into());
                 }
                 return Ok(Request::Tunnelled(authority.to_owned()));
             }

@@ -20,7 +20,7 @@ use crate::proxy::http2::request::{RequestMeta, ResponseHead};
 use crate::proxy::{Denial, Goal, Proxy, say};
 use crate::secret::Secret;
 use crate::sync::lock;
-use crate::upstream::{Alpn, DialError, Reader, Writer};
+use crate::upstream::{Alpn, DialErrorKind, Reader, Writer};
 
 /// The decisions for one connection.
 pub struct Handler<'a> {
@@ -125,7 +125,8 @@ impl Handler<'_> {
 
 impl http2::Handler for Handler<'_> {
     fn connect(&self, request: &[Field]) -> Result<http2::UpstreamHalves, ProxyError> {
-        let open = || -> Result<_, DialError> {
+        let mut left = false;
+        let mut open = || -> Result<_, ProxyError> {
             let (asked, goal) = self.goal(request)?;
             // First, because after it a refusal has no room for its sentence,
             // and without it a connection would be for nothing.
@@ -135,7 +136,9 @@ impl http2::Handler for Handler<'_> {
             // FIN is the end of it, as wherever this connection is read.
             let mut client = ClientContext::new(self.client, Duration::ZERO);
             let upstream = &self.proxy.upstream;
-            let connection = upstream.dial(&goal.destination, Alpn::Http2, &mut client)?;
+            let connection = upstream.dial(&goal.destination, Alpn::Http2, &mut client).inspect_err(|err| {
+                left = err.kind == DialErrorKind::Cancelled;
+            })?;
             let (reader, writer) = connection.halves();
             // The thread that reads the client notices when it leaves.
             reader.patience(None).map_err(|err| ProxyError::new(ErrorType::ProxyInternalError, err.to_string()))?;
@@ -150,16 +153,13 @@ impl http2::Handler for Handler<'_> {
                 close: Box::new(move || aborter.abort()),
             })
         };
-        open().map_err(|err| match err {
-            DialError::Proxy(refusal) => {
-                say(&name(request), &refusal);
-                refusal
-            }
-            // Read by no one: the status is what nginx logs then.
-            DialError::Cancelled => {
-                ProxyError::new(ErrorType::HttpRequestError(499), "the client left while its upstream was dialled")
-            }
-        })
+        let opened = open();
+        if let Err(refusal) = &opened
+            && !left
+        {
+            say(&name(request), refusal);
+        }
+        opened
     }
 
     fn rewrite(&self, request: &mut Vec<Field>) -> Result<RequestMeta, ProxyError> {

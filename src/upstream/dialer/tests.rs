@@ -67,11 +67,11 @@ fn what_is_said_when_none_answers() {
         let mut race = Race::new(&dialer, "host", &mut context);
         race.add(addresses.iter().map(|&ip| (ip, port).into()).collect());
         race.run(None).unwrap();
-        let Err(DialError::Proxy(refusal)) = race.finish() else {
+        let Err(err) = race.finish() else {
             panic!("{addresses:?}");
         };
         let want = format!("host at {want}:{port} refused the connection");
-        assert_eq!(refusal.details, want);
+        assert_eq!(err.details, want);
     }
     assert!(started.elapsed() < LONG);
 }
@@ -82,11 +82,11 @@ fn nothing_is_waited_for_when_the_client_has_left() {
     let (listener, port) = listener(Ipv4Addr::LOCALHOST.into());
     for host in ["localhost", "127.0.0.1"] {
         let dialed = dialer.connect(host, port, &mut Left);
-        assert!(matches!(dialed, Err(DialError::Cancelled)), "{dialed:?}");
+        assert!(matches!(&dialed, Err(err) if err.kind == DialErrorKind::Cancelled), "{dialed:?}");
     }
     let address = listener.local_addr().unwrap();
     let dialed = dialer.connect_to("host", address, &mut Left);
-    assert!(matches!(dialed, Err(DialError::Cancelled)), "{dialed:?}");
+    assert!(matches!(&dialed, Err(err) if err.kind == DialErrorKind::Cancelled), "{dialed:?}");
     assert!(dialer.connect_to("host", address, &mut Background).is_ok());
 }
 
