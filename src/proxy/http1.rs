@@ -196,7 +196,7 @@ impl ClientConnection<'_> {
     fn body(&self, input: Input, head_end: usize) -> RequestBody {
         // One that nobody can read has no end.
         let framing = self.head.request_framing(input.bytes());
-        input.into_body(head_end, framing.unwrap_or(Framing::Close))
+        input.into_body(head_end, framing.unwrap_or(Framing::UntilClose))
     }
 
     /// Has a request carried out.

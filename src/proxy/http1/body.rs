@@ -1,37 +1,51 @@
-//! Where the body of an HTTP/1 message ends.
+//! Finds the end of an HTTP/1 message body (RFC 9112 section 6). Bytes in, lengths out.
 //!
-//! A body passes as the bytes it came in; what is read here only finds its
-//! end, and refuses framing that another reader could take for a different
-//! one (RFC 9112 section 7.1).
+//! runsd relays a body as the bytes it came in. The decoder only finds where the body ends, and rejects framing that
+//! another recipient could read differently.
+//!
+//! ```text
+//! SizeStart ─▶ Size ─▶ [Extension] ─▶ SizeLf ─▶ Data ─▶ DataCr ─▶ DataLf ─▶ SizeStart …
+//!                                        │ size 0
+//!                                        ▼
+//!                                   TrailerStart ─▶ FinalLf ─▶ Done
+//!                                    ▲        │
+//!                         TrailerLf ─┘        ▼
+//!                             ▲          TrailerName
+//!                             └─ TrailerValue ◀┘
+//! ```
 
 use std::fmt;
 
-use super::head::Framing;
+use super::head::{Framing, MAX_HEAD_LEN};
 use crate::proxy::syntax::{TEXT, TOKEN, is};
 
 /// Follows one body through its bytes.
 #[derive(Debug)]
 pub enum Body {
+    /// The bytes that are still to come.
     Length(u64),
-    Chunked(Chunks),
-    /// Until the sender closes.
-    Close,
+    /// `Transfer-Encoding: chunked`.
+    Chunked(ChunkedDecoder),
+    /// The body ends when the sender closes the connection.
+    UntilClose,
 }
 
-/// Where in a chunked body the next byte stands.
-#[derive(Debug)]
-pub struct Chunks {
+/// Decodes a chunked body (RFC 9112 section 7.1).
+#[derive(Debug, Default)]
+pub struct ChunkedDecoder {
     state: State,
-    /// Bytes of the chunk that are still to come, or its size as read so far.
-    left: u64,
-    /// Length of the line that is being read.
-    line: usize,
-    /// Length of the trailer section so far.
-    trailers: usize,
+    /// In bytes: what is left of the chunk, or the part of its size that was read.
+    remaining: u64,
+    /// Length of the line that is being read, in bytes.
+    line_len: usize,
+    /// Length of the trailer section so far, in bytes.
+    trailers_len: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the next byte belongs to; see the diagram in the module's doc.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
+    #[default]
     SizeStart,
     Size,
     Extension(Extension),
@@ -39,15 +53,15 @@ enum State {
     Data,
     DataCr,
     DataLf,
-    LineStart,
-    Name,
-    Value,
-    LineLf,
-    LastLf,
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    FinalLf,
     Done,
 }
 
-/// Where in a chunk's extensions the next byte stands (RFC 9112 section 7.1.1).
+/// What the next byte of a chunk extension belongs to (RFC 9112 section 7.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Extension {
     /// After ";".
@@ -61,86 +75,92 @@ enum Extension {
     Quoted,
     /// After the backslash in a quoted string.
     Escaped,
-    /// After the size, a value in quotes, or blanks.
+    /// After the size, a quoted value, or blanks.
     End,
 }
 
 impl Extension {
-    /// The next place; `None` where the line ends.
-    fn step(self, byte: u8) -> Result<Option<Extension>, BadChunk> {
+    /// Returns the state after `byte`: still in the extensions, or [`State::SizeLf`].
+    fn next(self, byte: u8) -> Result<State, ChunkError> {
         use Extension::{End, Escaped, Name, NameEnd, NameStart, Quoted, Token, ValueStart};
-        Ok(Some(match (self, byte) {
-            // "BAD" white space is allowed around the signs, and common after
-            // a size that was padded.
+        Ok(State::Extension(match (self, byte) {
+            // The "bad" white space of the grammar, common after a padded size.
             (NameStart | NameEnd | ValueStart | End, b' ' | b'\t') => self,
             (Name, b' ' | b'\t') => NameEnd,
             (Token, b' ' | b'\t') => End,
             (Name | NameEnd | Token | End, b';') => NameStart,
             (Name | NameEnd, b'=') => ValueStart,
-            (Name | NameEnd | Token | End, b'\r') => return Ok(None),
+            (Name | NameEnd | Token | End, b'\r') => return Ok(State::SizeLf),
             (NameStart | Name, _) if is(byte, TOKEN) => Name,
             (ValueStart | Token, _) if is(byte, TOKEN) => Token,
             (ValueStart, b'"') => Quoted,
             (Quoted, b'"') => End,
             (Quoted, b'\\') => Escaped,
             (Quoted | Escaped, _) if is(byte, TEXT) => Quoted,
-            (_, b'\r' | b'\n') => return Err(BadChunk::LineEnd),
-            _ => return Err(BadChunk::Extension),
+            (_, b'\r' | b'\n') => return Err(ChunkError::LineEnd),
+            _ => return Err(ChunkError::Extension),
         }))
     }
 }
 
-/// Why a chunked body is refused.
+/// Why a chunked body is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BadChunk {
+pub enum ChunkError {
+    /// Not hexadecimal digits: `from_str_radix` would accept "+5", and other recipients "0x5" or " 5".
     SizeNotHex,
+    /// More than 15 significant digits.
     SizeTooLarge,
+    /// More than [`MAX_LINE_LEN`] bytes.
     LineTooLong,
+    /// A bare CR or LF.
     LineEnd,
+    /// Not of the grammar of RFC 9112 section 7.1.1.
     Extension,
+    /// No CRLF behind as many bytes as the size says.
     DataEnd,
+    /// Not field lines, or longer than [`MAX_HEAD_LEN`].
     Trailer,
 }
 
-impl fmt::Display for BadChunk {
+impl fmt::Display for ChunkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            BadChunk::SizeNotHex => "a chunk size that is no hexadecimal number",
-            BadChunk::SizeTooLarge => "a chunk size above 2^60",
-            BadChunk::LineTooLong => "a chunk line longer than 4 KiB",
-            BadChunk::LineEnd => "a chunk line that does not end in CRLF",
-            BadChunk::Extension => "a chunk extension that is not well-formed",
-            BadChunk::DataEnd => "a chunk longer than its size",
-            BadChunk::Trailer => "a trailer section that is not well-formed",
+            ChunkError::SizeNotHex => "a chunk size that is no hexadecimal number",
+            ChunkError::SizeTooLarge => "a chunk size above 2^60",
+            ChunkError::LineTooLong => "a chunk line longer than 4 KiB",
+            ChunkError::LineEnd => "a chunk line that does not end in CRLF",
+            ChunkError::Extension => "a chunk extension that is not well-formed",
+            ChunkError::DataEnd => "a chunk longer than its size",
+            ChunkError::Trailer => "a trailer section that is not well-formed",
         })
     }
 }
 
 impl Body {
-    /// The body that `framing` announces; `None` if none follows.
+    /// Returns the body that `framing` announces; `None` if the message has none, or an empty one.
     pub fn new(framing: Framing) -> Option<Body> {
         match framing {
             Framing::None | Framing::Length(0) => None,
             Framing::Length(length) => Some(Body::Length(length)),
-            Framing::Chunked => Some(Body::Chunked(Chunks::new())),
-            Framing::Close => Some(Body::Close),
+            Framing::Chunked => Some(Body::Chunked(ChunkedDecoder::default())),
+            Framing::UntilClose => Some(Body::UntilClose),
         }
     }
 
-    /// Takes the bytes of `input` that belong to the body, and says how many
-    /// and whether it ends with them. `data` gets what they carry.
-    pub fn take<'a>(&mut self, input: &'a [u8], data: impl FnMut(&'a [u8])) -> Result<(usize, bool), BadChunk> {
+    /// Returns how many bytes of `input` belong to the body, and whether the body ends with them. `data` gets its
+    /// content.
+    ///
+    /// # Errors
+    /// The body is malformed, and so has no end: do not call this again.
+    pub fn decode<'a>(&mut self, input: &'a [u8], mut data: impl FnMut(&'a [u8])) -> Result<(usize, bool), ChunkError> {
         match self {
-            Body::Length(left) => {
-                let n = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
-                let mut data = data;
-                data(&input[..n]);
-                *left -= n as u64;
-                Ok((n, *left == 0))
+            Body::Length(remaining) => {
+                let content = split_content(remaining, input);
+                data(content);
+                Ok((content.len(), *remaining == 0))
             }
-            Body::Chunked(chunks) => chunks.take(input, data),
-            Body::Close => {
-                let mut data = data;
+            Body::Chunked(decoder) => decoder.decode(input, data),
+            Body::UntilClose => {
                 data(input);
                 Ok((input.len(), false))
             }
@@ -148,111 +168,102 @@ impl Body {
     }
 }
 
-impl Chunks {
-    fn new() -> Chunks {
-        Chunks { state: State::SizeStart, left: 0, line: 0, trailers: 0 }
-    }
+/// Returns the start of `input` that belongs to a content with `remaining` bytes to come, and subtracts it there.
+fn split_content<'a>(remaining: &mut u64, input: &'a [u8]) -> &'a [u8] {
+    let n = usize::try_from(*remaining).map_or(input.len(), |remaining| remaining.min(input.len()));
+    *remaining -= n as u64;
+    &input[..n]
+}
 
-    fn take<'a>(&mut self, input: &'a [u8], mut data: impl FnMut(&'a [u8])) -> Result<(usize, bool), BadChunk> {
+impl ChunkedDecoder {
+    fn decode<'a>(&mut self, input: &'a [u8], mut data: impl FnMut(&'a [u8])) -> Result<(usize, bool), ChunkError> {
         let mut at = 0;
         while at < input.len() && self.state != State::Done {
             if self.state == State::Data {
-                let rest = &input[at..];
-                let n = usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
-                data(&rest[..n]);
-                at += n;
-                self.left -= n as u64;
-                if self.left == 0 {
+                let content = split_content(&mut self.remaining, &input[at..]);
+                data(content);
+                at += content.len();
+                if self.remaining == 0 {
                     self.state = State::DataCr;
                 }
                 continue;
             }
-            self.state = self.step(input[at])?;
+            self.state = self.next(input[at])?;
             at += 1;
         }
         Ok((at, self.state == State::Done))
     }
 
-    /// One byte outside of chunk data.
-    fn step(&mut self, byte: u8) -> Result<State, BadChunk> {
-        self.line += 1;
-        if self.line > LONGEST_LINE {
-            return Err(BadChunk::LineTooLong);
+    /// Returns the state after `byte`, which is not chunk data.
+    fn next(&mut self, byte: u8) -> Result<State, ChunkError> {
+        self.line_len += 1;
+        if self.line_len > MAX_LINE_LEN {
+            return Err(ChunkError::LineTooLong);
         }
         match (self.state, byte) {
             (State::SizeStart | State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
-                if self.state == State::SizeStart {
-                    self.left = 0;
-                }
-                if self.left >> 56 != 0 {
-                    return Err(BadChunk::SizeTooLarge);
+                if self.remaining >> 56 != 0 {
+                    return Err(ChunkError::SizeTooLarge);
                 }
                 let digit = char::from(byte).to_digit(16).unwrap_or(0);
-                self.left = self.left << 4 | u64::from(digit);
+                self.remaining = self.remaining << 4 | u64::from(digit);
                 Ok(State::Size)
             }
-            (State::Size, b'\r' | b';' | b' ' | b'\t') => extension(Extension::End, byte),
-            (State::SizeStart | State::Size, _) => Err(BadChunk::SizeNotHex),
-            (State::Extension(at), _) => extension(at, byte),
+            (State::Size, b'\r' | b';' | b' ' | b'\t') => Extension::End.next(byte),
+            (State::SizeStart | State::Size, _) => Err(ChunkError::SizeNotHex),
+            (State::Extension(extension), _) => extension.next(byte),
             (State::SizeLf, b'\n') => {
-                self.line = 0;
-                match self.left {
-                    0 => Ok(State::LineStart),
-                    _ => Ok(State::Data),
-                }
+                self.line_len = 0;
+                Ok(if self.remaining == 0 { State::TrailerStart } else { State::Data })
             }
-            (State::SizeLf, _) => Err(BadChunk::LineEnd),
+            (State::SizeLf, _) => Err(ChunkError::LineEnd),
             (State::DataCr, b'\r') => Ok(State::DataLf),
             (State::DataLf, b'\n') => {
-                self.line = 0;
+                self.line_len = 0;
                 Ok(State::SizeStart)
             }
-            (State::DataCr | State::DataLf, _) => Err(BadChunk::DataEnd),
-            (State::LineStart, b'\r') => Ok(State::LastLf),
-            (State::LastLf, b'\n') => Ok(State::Done),
-            (State::LineStart | State::Name, _) if is(byte, TOKEN) => Ok(State::Name),
-            (State::Name, b':') => Ok(State::Value),
-            (State::Value, b'\r') => Ok(State::LineLf),
-            (State::Value, _) if is(byte, TEXT) => Ok(State::Value),
-            (State::LineLf, b'\n') => {
-                self.trailers += self.line;
-                self.line = 0;
-                match self.trailers > super::head::LARGEST {
-                    true => Err(BadChunk::Trailer),
-                    false => Ok(State::LineStart),
+            (State::DataCr | State::DataLf, _) => Err(ChunkError::DataEnd),
+            (State::TrailerStart, b'\r') => Ok(State::FinalLf),
+            (State::FinalLf, b'\n') => Ok(State::Done),
+            (State::TrailerStart | State::TrailerName, _) if is(byte, TOKEN) => Ok(State::TrailerName),
+            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
+            (State::TrailerValue, _) if is(byte, TEXT) => Ok(State::TrailerValue),
+            (State::TrailerLf, b'\n') => {
+                self.trailers_len += self.line_len;
+                self.line_len = 0;
+                if self.trailers_len > MAX_HEAD_LEN {
+                    return Err(ChunkError::Trailer);
                 }
+                Ok(State::TrailerStart)
             }
-            _ => Err(BadChunk::Trailer),
+            _ => Err(ChunkError::Trailer),
         }
     }
 }
 
-fn extension(at: Extension, byte: u8) -> Result<State, BadChunk> {
-    let next = at.step(byte)?;
-    Ok(next.map_or(State::SizeLf, State::Extension))
-}
-
-/// The longest chunk line or trailer line, in bytes.
-const LONGEST_LINE: usize = 4 * 1024;
+/// Bounds a chunk-size line and a trailer line, in bytes: a size takes 16, and extensions are hardly ever used; without
+/// a bound a line could go on for ever.
+const MAX_LINE_LEN: usize = 4 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What the body carries and where it ends, fed in two parts.
-    fn read(input: &[u8], cut: usize) -> Result<(Vec<u8>, usize, bool), BadChunk> {
+    /// Decodes `input` in two parts: the content, the length of the body, and whether it ended.
+    fn read(input: &[u8], cut: usize) -> Result<(Vec<u8>, usize, bool), ChunkError> {
         let mut body = Body::new(Framing::Chunked).expect("a body");
         let mut carried = Vec::new();
-        let (first, done) = body.take(&input[..cut], |data| carried.extend_from_slice(data))?;
+        let (first, done) = body.decode(&input[..cut], |data| carried.extend_from_slice(data))?;
         if done {
             return Ok((carried, first, true));
         }
-        let (second, done) = body.take(&input[cut..], |data| carried.extend_from_slice(data))?;
+        let (second, done) = body.decode(&input[cut..], |data| carried.extend_from_slice(data))?;
         Ok((carried, first + second, done))
     }
 
     #[test]
-    fn chunks_at_every_cut() {
+    fn chunked_body_is_decoded_at_every_cut() {
         for (text, want) in [
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
             ("0005;a=\"b\"\r\nhello\r\n6 ;x\r\n world\r\n0\r\n\r\n", "hello world"),
@@ -275,52 +286,52 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
+    fn malformed_chunks_are_rejected() {
         let long = format!("1;{}\r\n", "x".repeat(5000));
         for (text, want) in [
-            ("+5\r\n", BadChunk::SizeNotHex),
-            ("-1\r\n", BadChunk::SizeNotHex),
-            ("0x5\r\n", BadChunk::SizeNotHex),
-            (" 5\r\n", BadChunk::SizeNotHex),
-            ("\r\n", BadChunk::SizeNotHex),
-            ("5\n", BadChunk::SizeNotHex),
-            ("5;a\nb", BadChunk::LineEnd),
-            ("5;\r\n", BadChunk::LineEnd),
-            ("5; \r\n", BadChunk::LineEnd),
-            ("5;a=\r\n", BadChunk::LineEnd),
-            ("5;a=\"open\r\n", BadChunk::LineEnd),
-            ("5;a=\"open\\\r\n", BadChunk::LineEnd),
-            ("5 5\r\n", BadChunk::Extension),
-            ("5 x\r\n", BadChunk::Extension),
-            ("5\t;a b\r\n", BadChunk::Extension),
-            ("5;;\r\n", BadChunk::Extension),
-            ("5;=a\r\n", BadChunk::Extension),
-            ("5;\"a\"\r\n", BadChunk::Extension),
-            ("5;a==b\r\n", BadChunk::Extension),
-            ("5;a=b=c\r\n", BadChunk::Extension),
-            ("5;a=\"b\"c\r\n", BadChunk::Extension),
-            ("5;a=\"b\0\"\r\n", BadChunk::Extension),
-            ("5;a(\r\n", BadChunk::Extension),
-            ("5\rx", BadChunk::LineEnd),
-            ("fffffffffffffffff\r\n", BadChunk::SizeTooLarge),
-            ("1\r\nab", BadChunk::DataEnd),
-            ("1\r\na\n", BadChunk::DataEnd),
-            ("1\r\na\r0", BadChunk::DataEnd),
-            ("0\r\n folded\r\n", BadChunk::Trailer),
-            ("0\r\nno colon\r\n", BadChunk::Trailer),
-            ("0\r\nA: b\n", BadChunk::Trailer),
-            ("0\r\n\rx", BadChunk::Trailer),
-            (&long, BadChunk::LineTooLong),
+            ("+5\r\n", ChunkError::SizeNotHex),
+            ("-1\r\n", ChunkError::SizeNotHex),
+            ("0x5\r\n", ChunkError::SizeNotHex),
+            (" 5\r\n", ChunkError::SizeNotHex),
+            ("\r\n", ChunkError::SizeNotHex),
+            ("5\n", ChunkError::SizeNotHex),
+            ("5;a\nb", ChunkError::LineEnd),
+            ("5;\r\n", ChunkError::LineEnd),
+            ("5; \r\n", ChunkError::LineEnd),
+            ("5;a=\r\n", ChunkError::LineEnd),
+            ("5;a=\"open\r\n", ChunkError::LineEnd),
+            ("5;a=\"open\\\r\n", ChunkError::LineEnd),
+            ("5 5\r\n", ChunkError::Extension),
+            ("5 x\r\n", ChunkError::Extension),
+            ("5\t;a b\r\n", ChunkError::Extension),
+            ("5;;\r\n", ChunkError::Extension),
+            ("5;=a\r\n", ChunkError::Extension),
+            ("5;\"a\"\r\n", ChunkError::Extension),
+            ("5;a==b\r\n", ChunkError::Extension),
+            ("5;a=b=c\r\n", ChunkError::Extension),
+            ("5;a=\"b\"c\r\n", ChunkError::Extension),
+            ("5;a=\"b\0\"\r\n", ChunkError::Extension),
+            ("5;a(\r\n", ChunkError::Extension),
+            ("5\rx", ChunkError::LineEnd),
+            ("fffffffffffffffff\r\n", ChunkError::SizeTooLarge),
+            ("1\r\nab", ChunkError::DataEnd),
+            ("1\r\na\n", ChunkError::DataEnd),
+            ("1\r\na\r0", ChunkError::DataEnd),
+            ("0\r\n folded\r\n", ChunkError::Trailer),
+            ("0\r\nno colon\r\n", ChunkError::Trailer),
+            ("0\r\nA: b\n", ChunkError::Trailer),
+            ("0\r\n\rx", ChunkError::Trailer),
+            (&long, ChunkError::LineTooLong),
         ] {
             assert_eq!(read(text.as_bytes(), 0), Err(want), "{text:?}");
         }
     }
 
     #[test]
-    fn a_length_ends_where_it_says() {
+    fn body_with_a_length_ends_after_that_many_bytes() {
         let mut body = Body::new(Framing::Length(5)).expect("a body");
-        assert_eq!(body.take(b"hel", |_| {}), Ok((3, false)));
-        assert_eq!(body.take(b"loGET", |_| {}), Ok((2, true)));
+        assert_eq!(body.decode(b"hel", |_| {}), Ok((3, false)));
+        assert_eq!(body.decode(b"loGET", |_| {}), Ok((2, true)));
         assert!(Body::new(Framing::Length(0)).is_none());
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use log::debug;
 
-use super::body::BadChunk;
+use super::body::ChunkError;
 use super::upload::{Upload, Uploaded};
 use super::{AttemptError, ClientConnection, Next, ROOM, rewrite};
 use crate::net::context::ClientContext;
@@ -154,7 +154,7 @@ impl ClientConnection<'_> {
     }
 }
 
-fn bad_body(bad: BadChunk) -> AttemptError {
+fn bad_body(bad: ChunkError) -> AttemptError {
     let details = format!("the request has {bad}");
     AttemptError::Proxy(ProxyError::new(ErrorType::HttpRequestError(400), details))
 }

@@ -1,8 +1,7 @@
-//! The heads of HTTP/1 messages (RFC 9112): read strictly, answered as
-//! places in the bytes they were read from.
+//! Parses the heads of HTTP/1 messages (RFC 9112) into ranges of the bytes they came in.
 //!
-//! Whatever two readers could understand differently is refused here, which
-//! is what makes it safe to pass the rest on as it came.
+//! The parser rejects whatever two recipients could read differently (request smuggling, RFC 9112 section 11.2). That
+//! is why the header lines that it accepts may be relayed as they are. `rewrite.rs` says which of them are.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,70 +9,92 @@ use std::ops::Range;
 pub use self::progress::Progress;
 use crate::proxy::syntax::{self, BLANK, RequestError, TEXT, TOKEN, is, is_named};
 
-/// The head of a request or a response; its parts are places in its bytes.
+/// The head of a request or a response, as ranges of the bytes it was read from. Each method gets the same bytes again.
 ///
-/// One value serves all the heads of a connection, one after the other.
+/// One value reads all heads of a connection, one after the other, and so reuses its memory.
 #[derive(Debug, Default)]
 pub struct Head {
-    /// Request: method. Response: status code.
-    first: Range<usize>,
-    /// Request: target. Response: reason phrase.
-    second: Range<usize>,
-    /// `1` of HTTP/1.1.
-    pub minor: u8,
+    method_or_status: Range<usize>,
+    target_or_reason: Range<usize>,
+    /// 0 for HTTP/1.0; 1 for HTTP/1.1 and any higher minor version.
+    pub minor_version: u8,
     fields: Vec<Field>,
 }
 
+/// One header line.
 #[derive(Debug)]
 struct Field {
     name: Range<usize>,
+    /// Without the blanks around it.
     value: Range<usize>,
-    /// Where the next line starts.
+    /// The offset behind the line's CRLF.
     end: usize,
 }
 
-/// How a message's body ends (RFC 9112 section 6.3).
+/// How a message's body is delimited (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
+    /// The message has no body.
     None,
+    /// `Content-Length`, in bytes.
     Length(u64),
+    /// `Transfer-Encoding: chunked`.
     Chunked,
-    /// With the connection; responses only.
-    Close,
+    /// The body ends when the connection is closed; responses only.
+    UntilClose,
 }
 
-/// Why a head is refused.
+impl Framing {
+    /// Whether the message is over with its head; many clients say so with `Content-Length: 0`.
+    pub fn is_empty(self) -> bool {
+        matches!(self, Framing::None | Framing::Length(0))
+    }
+}
+
+/// Why a head is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadError {
+    /// More than [`MAX_HEAD_LEN`].
     TooLarge,
+    /// Not a request line or status line of HTTP/1.
     StartLine,
+    /// `HTTP/0.9`, `HTTP/2.0` and others.
     Version,
+    /// A CR without LF.
     BareCr,
+    /// An LF without CR.
     BareLf,
+    /// Not a token, blanks before the colon among others.
     FieldName,
+    /// A control character.
     FieldValue,
-    FoldedLine,
-    NoHost,
-    TwoHosts,
-    BothLengths,
-    ConnectBody,
-    /// Not "chunked", or not at its end: nobody knows where the body ends.
-    TransferEncoding,
+    /// A field that is continued on a second line (RFC 9112 section 5.2).
+    ObsFold,
+    /// No `Host` in HTTP/1.1.
+    MissingHost,
+    /// More than one `Host`.
+    MultipleHosts,
+    /// `Content-Length` and `Transfer-Encoding` (RFC 9112 section 6.3).
+    LengthAndTransferEncoding,
+    /// CONNECT with a body, which it never has (RFC 9110 section 9.3.6).
+    ConnectWithBody,
+    /// A `Transfer-Encoding` without "chunked" once and last: the body's end cannot be found.
+    NotChunkedLast,
     /// Another coding before "chunked".
-    TransferCoding,
-    /// What HTTP/2 would not say either.
-    RequestError(RequestError),
+    UnsupportedCoding,
+    /// What HTTP/2 rejects, too.
+    Request(RequestError),
 }
 
 impl HeadError {
-    /// The status that answers such a request.
+    /// The status code of the response to such a request.
     pub fn status(self) -> u16 {
         match self {
             HeadError::TooLarge => 431,
             // RFC 9112 section 6.1.
-            HeadError::TransferCoding => 501,
+            HeadError::UnsupportedCoding => 501,
             HeadError::Version => 505,
-            HeadError::RequestError(bad) => bad.status(),
+            HeadError::Request(bad) => bad.status(),
             _ => 400,
         }
     }
@@ -81,7 +102,7 @@ impl HeadError {
 
 impl From<RequestError> for HeadError {
     fn from(bad: RequestError) -> HeadError {
-        HeadError::RequestError(bad)
+        HeadError::Request(bad)
     }
 }
 
@@ -95,52 +116,58 @@ impl fmt::Display for HeadError {
             HeadError::BareLf => "a line feed without its carriage return",
             HeadError::FieldName => "a header name with a character that none may have",
             HeadError::FieldValue => "a header value with a control character",
-            HeadError::FoldedLine => "a header that goes on in a second line",
-            HeadError::NoHost => "no Host header",
-            HeadError::TwoHosts => "more than one Host header",
-            HeadError::BothLengths => "Content-Length and Transfer-Encoding at once",
-            HeadError::ConnectBody => "a body, which CONNECT never has",
-            HeadError::TransferEncoding => "a Transfer-Encoding that does not end in chunked",
-            HeadError::TransferCoding => "a Transfer-Encoding other than chunked",
-            HeadError::RequestError(bad) => return bad.fmt(f),
+            HeadError::ObsFold => "a header that goes on in a second line",
+            HeadError::MissingHost => "no Host header",
+            HeadError::MultipleHosts => "more than one Host header",
+            HeadError::LengthAndTransferEncoding => "Content-Length and Transfer-Encoding at once",
+            HeadError::ConnectWithBody => "a body, which CONNECT never has",
+            HeadError::NotChunkedLast => "a Transfer-Encoding that does not end in chunked",
+            HeadError::UnsupportedCoding => "a Transfer-Encoding other than chunked",
+            HeadError::Request(bad) => return bad.fmt(f),
         })
     }
 }
 
 impl Head {
-    /// Reads a request's head at the start of `input`.
+    /// Parses a request's head at the start of `input`: `Ok(Some(n))` if it ends before byte `n`, `Ok(None)` if
+    /// more bytes have to come first.
     ///
-    /// `Ok(Some(n))`: it ends before byte `n`. `Ok(None)`: it is not all here
-    /// yet. The target is whatever stands there: [`syntax::target`] reads it.
+    /// The target is not parsed here, but by [`syntax::target`].
+    ///
+    /// # Errors
+    /// As soon as no further bytes could make it a head.
     pub fn read_request(&mut self, input: &[u8], progress: &mut Progress) -> Result<Option<usize>, HeadError> {
         let Some((line, end)) = self.read(input, RequestError::TargetTooLong.into(), progress)? else {
-            // Seen at its first byte: a TLS handshake has no line to wait for.
-            let begin = input.get(progress.line).filter(|_| progress.first.is_none());
-            return match begin.is_none_or(|&b| b == b'\r' || is(b, TOKEN)) {
+            // Rejected at its first byte: a TLS handshake need not have an end of line.
+            let first = input.get(progress.line_start).filter(|_| progress.start_line.is_none());
+            return match first.is_none_or(|&b| b == b'\r' || is(b, TOKEN)) {
                 true => Ok(None),
                 false => Err(HeadError::StartLine),
             };
         };
         let text = &input[line.clone()];
-        let one = text.iter().position(|&b| b == b' ');
-        let two = text.iter().rposition(|&b| b == b' ');
-        let (Some(one), Some(two)) = (one, two) else {
+        let first_space = text.iter().position(|&b| b == b' ');
+        let last_space = text.iter().rposition(|&b| b == b' ');
+        let (Some(first), Some(last)) = (first_space, last_space) else {
             return Err(HeadError::StartLine);
         };
-        // Spaces between the two are in the target, which may have none.
-        if one == two {
+        // Spaces between these two are in the target, where `syntax::target` rejects them.
+        if first == last {
             return Err(HeadError::StartLine);
         }
-        self.minor = version(&text[two + 1..])?;
-        syntax::method(&text[..one])?;
-        self.first = line.start..line.start + one;
-        self.second = line.start + one + 1..line.start + two;
+        self.minor_version = version(&text[last + 1..])?;
+        syntax::method(&text[..first])?;
+        self.method_or_status = line.start..line.start + first;
+        self.target_or_reason = line.start + first + 1..line.start + last;
         Ok(Some(end))
     }
 
-    /// Reads a response's head at the start of `input`, as above.
+    /// Parses a response's head at the start of `input`, as [`Head::read_request`] does.
+    ///
+    /// # Errors
+    /// As soon as no further bytes could make it a head.
     pub fn read_response(&mut self, input: &[u8], progress: &mut Progress) -> Result<Option<usize>, HeadError> {
-        // Seen at its first bytes, for no line may ever end in what is none.
+        // Rejected at its first bytes: what is not HTTP need not have an end of line.
         let start = &input[..input.len().min(7)];
         if !b"HTTP/1.".starts_with(start) {
             return Err(HeadError::StartLine);
@@ -149,62 +176,53 @@ impl Head {
             return Ok(None);
         };
         let text = &input[line.clone()];
-        // "HTTP/1.1 200", and then a space, even if no reason follows; many
-        // senders forget that space.
+        // "HTTP/1.1 200 ": the last space is required even without a reason, but many senders omit it.
         if text.len() < 12 || text[8] != b' ' || text.get(12).is_some_and(|&b| b != b' ') {
             return Err(HeadError::StartLine);
         }
-        self.minor = version(&text[..8])?;
-        let code = &text[9..12];
-        if !code.iter().all(u8::is_ascii_digit) || code[0] == b'0' {
+        self.minor_version = version(&text[..8])?;
+        let (code, reason) = (&text[9..12], &text[13.min(text.len())..]);
+        if !code.iter().all(u8::is_ascii_digit) || code[0] == b'0' || !reason.iter().all(|&b| is(b, TEXT)) {
             return Err(HeadError::StartLine);
         }
-        self.first = line.start + 9..line.start + 12;
-        self.second = line.start + 13.min(text.len())..line.end;
-        if !input[self.second.clone()].iter().all(|&b| is(b, TEXT)) {
-            return Err(HeadError::StartLine);
-        }
+        self.method_or_status = line.start + 9..line.start + 12;
+        self.target_or_reason = line.end - reason.len()..line.end;
         Ok(Some(end))
     }
 
     /// The request's method.
     pub fn method<'a>(&self, input: &'a [u8]) -> &'a [u8] {
-        &input[self.first.clone()]
+        &input[self.method_or_status.clone()]
     }
 
-    /// The request's target, as it was written.
+    /// The request's target, unparsed.
     pub fn target<'a>(&self, input: &'a [u8]) -> &'a [u8] {
-        &input[self.second.clone()]
-    }
-
-    /// The response's status code, as it was written.
-    pub fn code<'a>(&self, input: &'a [u8]) -> &'a [u8] {
-        &input[self.first.clone()]
+        &input[self.target_or_reason.clone()]
     }
 
     /// The response's status code.
     pub fn status(&self, input: &[u8]) -> u16 {
-        let digits = input[self.first.clone()].iter();
+        let digits = input[self.method_or_status.clone()].iter();
         digits.fold(0, |code, digit| code * 10 + u16::from(digit - b'0'))
     }
 
-    /// The response's reason phrase.
-    pub fn reason<'a>(&self, input: &'a [u8]) -> &'a [u8] {
-        &input[self.second.clone()]
+    /// The response's status code and reason phrase, unparsed.
+    pub fn status_and_reason<'a>(&self, input: &'a [u8]) -> [&'a [u8]; 2] {
+        [&input[self.method_or_status.clone()], &input[self.target_or_reason.clone()]]
     }
 
-    /// All header lines in their order: name as written, value trimmed.
+    /// All fields in their order: names as they were sent, values without the blanks around them.
     pub fn fields<'a>(&self, input: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let fields = self.fields.iter();
         fields.map(move |field| (&input[field.name.clone()], &input[field.value.clone()]))
     }
 
-    /// Appends the header lines whose names `keeps` has, as they stand.
-    pub fn copy(&self, input: &[u8], out: &mut Vec<u8>, mut keeps: impl FnMut(&[u8]) -> bool) {
-        // Neighbours go together: most heads have a line or two to leave out.
+    /// Appends to `out` the header lines whose names `keep` accepts, byte for byte.
+    pub fn copy_fields(&self, input: &[u8], out: &mut Vec<u8>, mut keep: impl FnMut(&[u8]) -> bool) {
+        // Adjacent lines are copied together: most heads have one or two lines that are not kept.
         let mut run = 0..0;
         for field in &self.fields {
-            if !keeps(&input[field.name.clone()]) {
+            if !keep(&input[field.name.clone()]) {
                 continue;
             }
             if run.end != field.name.start {
@@ -216,171 +234,161 @@ impl Head {
         out.extend_from_slice(&input[run]);
     }
 
-    /// The values of the headers with this name (given in lower case).
-    pub fn all<'a>(&self, input: &'a [u8], name: &'static str) -> impl Iterator<Item = &'a [u8]> {
-        self.fields
-            .iter()
-            .filter(move |field| field.name.len() == name.len() && is_named(&input[field.name.clone()], name))
-            .map(move |field| &input[field.value.clone()])
+    /// The values of the fields with this name (given in lower case).
+    pub fn get_all<'a>(&self, input: &'a [u8], name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+        // Most names differ in length, and need not be looked at.
+        let fields = self.fields.iter().filter(move |field| field.name.len() == name.len());
+        let fields = fields.filter(move |field| is_named(&input[field.name.clone()], name));
+        fields.map(move |field| &input[field.value.clone()])
     }
 
-    /// The first value of the header with this name (given in lower case).
+    /// The first value of the field with this name (given in lower case).
     pub fn get<'a>(&self, input: &'a [u8], name: &'static str) -> Option<&'a [u8]> {
-        self.all(input, name).next()
+        self.get_all(input, name).next()
     }
 
-    /// Whether a header that is a list has `word` (in lower case) as a member.
-    pub fn lists(&self, input: &[u8], name: &'static str, word: &str) -> bool {
-        self.all(input, name).flat_map(members).any(|member| is_named(member, word))
+    /// Whether a field that is a list (RFC 9110 section 5.6.1) has this member (given in lower case).
+    pub fn list_contains(&self, input: &[u8], name: &'static str, member: &str) -> bool {
+        self.get_all(input, name).flat_map(members).any(|found| is_named(found, member))
     }
 
-    /// The one Host header; HTTP/1.0 may do without.
+    /// The value of the one `Host`; `None` in HTTP/1.0 without one.
+    ///
+    /// # Errors
+    /// More than one `Host`, or none in HTTP/1.1 (RFC 9112 section 3.2).
     pub fn host<'a>(&self, input: &'a [u8]) -> Result<Option<&'a [u8]>, HeadError> {
-        let mut hosts = self.all(input, "host");
+        let mut hosts = self.get_all(input, "host");
         match (hosts.next(), hosts.next()) {
             (Some(host), None) => Ok(Some(host)),
-            (None, _) if self.minor == 0 => Ok(None),
-            (None, _) => Err(HeadError::NoHost),
-            (Some(_), Some(_)) => Err(HeadError::TwoHosts),
+            (None, _) if self.minor_version == 0 => Ok(None),
+            (None, _) => Err(HeadError::MissingHost),
+            (Some(_), Some(_)) => Err(HeadError::MultipleHosts),
         }
     }
 
-    /// How this request's body ends.
+    /// How the body of this request is delimited (RFC 9112 section 6.3).
+    ///
+    /// # Errors
+    /// The head says it in two ways, or in one that others may read differently.
     pub fn request_framing(&self, input: &[u8]) -> Result<Framing, HeadError> {
-        match (self.chunked(input)?, self.length(input)?) {
-            (true, Some(_)) => Err(HeadError::BothLengths),
-            // HTTP/1.0 has no chunks: who sent this is not who wrote it.
-            (true, None) if self.minor == 0 => Err(HeadError::TransferEncoding),
-            (true, None) => Ok(Framing::Chunked),
-            (false, Some(length)) => Ok(Framing::Length(length)),
-            (false, None) => Ok(Framing::None),
-        }
+        Ok(self.announced_framing(input)?.unwrap_or(Framing::None))
     }
 
-    /// How the body of this response, maybe one to a HEAD, ends.
+    /// How the body of this response is delimited (RFC 9112 section 6.3); `to_head`: the request was a HEAD.
+    ///
+    /// # Errors
+    /// As those of [`Head::request_framing`].
     pub fn response_framing(&self, input: &[u8], to_head: bool) -> Result<Framing, HeadError> {
-        // Whatever lengths such a response speaks of, no body follows it.
+        // No body follows such a response, whatever length it announces.
         if to_head || matches!(self.status(input), 100..=199 | 204 | 304) {
             return Ok(Framing::None);
         }
-        match (self.chunked(input)?, self.length(input)?) {
-            (true, Some(_)) => Err(HeadError::BothLengths),
-            (true, None) if self.minor == 0 => Err(HeadError::TransferEncoding),
-            (true, None) => Ok(Framing::Chunked),
-            (false, Some(length)) => Ok(Framing::Length(length)),
-            (false, None) => Ok(Framing::Close),
+        Ok(self.announced_framing(input)?.unwrap_or(Framing::UntilClose))
+    }
+
+    fn announced_framing(&self, input: &[u8]) -> Result<Option<Framing>, HeadError> {
+        let length = || syntax::content_length(self.get_all(input, "content-length"));
+        match (self.is_chunked(input)?, length()?) {
+            (true, Some(_)) => Err(HeadError::LengthAndTransferEncoding),
+            // HTTP/1.0 has no chunks: the field came from another message (RFC 9112 section 6.1).
+            (true, None) if self.minor_version == 0 => Err(HeadError::NotChunkedLast),
+            (true, None) => Ok(Some(Framing::Chunked)),
+            (false, length) => Ok(length.map(Framing::Length)),
         }
     }
 
-    /// Whether the sender means to keep the connection (RFC 9112 section 9.3).
+    /// Whether the sender will use the connection for another message (RFC 9112 section 9.3).
     pub fn keeps_alive(&self, input: &[u8]) -> bool {
-        match self.minor {
-            0 => self.lists(input, "connection", "keep-alive") && !self.lists(input, "connection", "close"),
-            _ => !self.lists(input, "connection", "close"),
+        let has = |option| self.list_contains(input, "connection", option);
+        !has("close") && (self.minor_version > 0 || has("keep-alive"))
+    }
+
+    fn is_chunked(&self, input: &[u8]) -> Result<bool, HeadError> {
+        let codings: Vec<_> = self.get_all(input, "transfer-encoding").flat_map(members).collect();
+        match codings.iter().position(|coding| is_named(coding, "chunked")) {
+            // A field that lists nothing is not the same as no field.
+            None if codings.is_empty() && self.get(input, "transfer-encoding").is_none() => Ok(false),
+            Some(0) if codings.len() == 1 => Ok(true),
+            // The end of such a body could be found, but runsd does not know the other codings.
+            Some(at) if at + 1 == codings.len() => Err(HeadError::UnsupportedCoding),
+            _ => Err(HeadError::NotChunkedLast),
         }
     }
 
-    fn chunked(&self, input: &[u8]) -> Result<bool, HeadError> {
-        let mut codings = self.all(input, "transfer-encoding").flat_map(members);
-        let is_chunked = |coding: &[u8]| is_named(coding, "chunked");
-        match (codings.next(), codings.next()) {
-            // The header may be there and list nothing; who knows what that means?
-            (None, _) if self.get(input, "transfer-encoding").is_none() => Ok(false),
-            (Some(only), None) if is_chunked(only) => Ok(true),
-            // Once, and last: the end of such a body could be found.
-            (Some(first), Some(second)) if !is_chunked(first) => {
-                let mut rest = [second].into_iter().chain(codings);
-                match rest.find(|coding| is_chunked(coding)) {
-                    Some(_) if rest.next().is_none() => Err(HeadError::TransferCoding),
-                    _ => Err(HeadError::TransferEncoding),
-                }
-            }
-            _ => Err(HeadError::TransferEncoding),
-        }
-    }
-
-    fn length(&self, input: &[u8]) -> Result<Option<u64>, HeadError> {
-        Ok(syntax::content_length(self.all(input, "content-length"))?)
-    }
-
-    /// Finds the first line and reads the header lines after it.
-    /// `long` is what a first line without an end is.
+    /// Reads the start line and all header lines: the range of the start line, and where the head ends.
+    /// `too_long` is the error for a start line without an end.
     fn read(
         &mut self,
         input: &[u8],
-        long: HeadError,
+        too_long: HeadError,
         progress: &mut Progress,
     ) -> Result<Option<(Range<usize>, usize)>, HeadError> {
         if progress.is_new() {
             self.fields.clear();
         }
-        if !progress.look_at(input) {
+        if !progress.advance(input) {
             return Ok(None);
         }
-        let first = match progress.first.clone() {
-            Some(first) => first,
+        let start_line = match progress.start_line.clone() {
+            Some(line) => line,
             None => {
-                // Empty lines before a request are to be overlooked (RFC 9112, 2.2).
-                while input[progress.line..].starts_with(b"\r\n") {
-                    progress.line += 2;
+                // Empty lines before a request are ignored (RFC 9112 section 2.2).
+                while input[progress.line_start..].starts_with(b"\r\n") {
+                    progress.line_start += 2;
                 }
-                let Some(first) = line(input, progress.line)? else {
-                    // A line feed is all that ends a line, so a bare one is found at
-                    // once, and a bare carriage return no later than the line's end.
-                    return match input.len() > LARGEST {
-                        true => Err(long),
-                        false => Ok(None),
-                    };
-                };
-                if first.len() > LARGEST {
-                    return Err(long);
+                // Only LF ends the search, so a bare LF is found at once, and a bare CR at the line's end.
+                match find_line(input, progress.line_start)? {
+                    Some(line) if line.len() <= MAX_HEAD_LEN => {
+                        progress.line_start = line.end + 2;
+                        progress.start_line.insert(line).clone()
+                    }
+                    None if input.len() <= MAX_HEAD_LEN => return Ok(None),
+                    _ => return Err(too_long),
                 }
-                progress.line = first.end + 2;
-                progress.first.insert(first).clone()
             }
         };
         loop {
-            match field(input, progress.line)? {
+            match read_field(input, progress.line_start)? {
                 Line::Field(field) => {
-                    progress.line = field.end;
+                    progress.line_start = field.end;
                     self.fields.push(field);
                 }
-                Line::Empty => return Ok(Some((first, progress.line + 2))),
-                Line::More => return Ok(None),
+                Line::Empty => return Ok(Some((start_line, progress.line_start + 2))),
+                Line::Incomplete => return Ok(None),
             }
-            if progress.line > LARGEST {
+            if progress.line_start > MAX_HEAD_LEN {
                 return Err(HeadError::TooLarge);
             }
         }
     }
 }
 
-/// The next line, without its CRLF; `None` while it is not all here.
-fn line(input: &[u8], start: usize) -> Result<Option<Range<usize>>, HeadError> {
+/// Returns the range of the line at `start`, without its CRLF; `None` if its end has not come.
+fn find_line(input: &[u8], start: usize) -> Result<Option<Range<usize>>, HeadError> {
     let rest = &input[start..];
-    let Some(length) = rest.iter().position(|&b| b == b'\n') else {
+    let Some(lf) = rest.iter().position(|&b| b == b'\n') else {
         return Ok(None);
     };
-    if length == 0 || rest[length - 1] != b'\r' {
+    if lf == 0 || rest[lf - 1] != b'\r' {
         return Err(HeadError::BareLf);
     }
-    if rest[..length - 1].contains(&b'\r') {
+    if rest[..lf - 1].contains(&b'\r') {
         return Err(HeadError::BareCr);
     }
-    Ok(Some(start..start + length - 1))
+    Ok(Some(start..start + lf - 1))
 }
 
-/// What stands where a header line may.
+/// What stands at the start of a line behind the start line.
 enum Line {
     Field(Field),
-    /// The end of the head.
+    /// The empty line that ends the head.
     Empty,
-    /// It is not all here yet.
-    More,
+    /// The line's end has not come.
+    Incomplete,
 }
 
-/// Reads one header line, each of its bytes once.
-fn field(input: &[u8], start: usize) -> Result<Line, HeadError> {
+/// Reads the header line at `start`, each byte once.
+fn read_field(input: &[u8], start: usize) -> Result<Line, HeadError> {
     let skip = |mut at: usize, class: u8| {
         while input.get(at).is_some_and(|&b| is(b, class)) {
             at += 1;
@@ -390,31 +398,31 @@ fn field(input: &[u8], start: usize) -> Result<Line, HeadError> {
     let colon = skip(start, TOKEN);
     match input.get(colon) {
         Some(b':') if colon > start => {}
-        Some(b' ' | b'\t') if colon == start => return Err(HeadError::FoldedLine),
+        Some(b' ' | b'\t') if colon == start => return Err(HeadError::ObsFold),
         Some(b'\r' | b'\n') | None => {
             return match (line_end(input, colon)?, colon == start) {
-                (None, _) => Ok(Line::More),
+                (None, _) => Ok(Line::Incomplete),
                 (Some(_), true) => Ok(Line::Empty),
                 (Some(_), false) => Err(HeadError::FieldName),
             };
         }
-        // Space before the colon is among what no name may have.
+        // Also a blank before the colon (RFC 9112 section 5.1).
         Some(_) => return Err(HeadError::FieldName),
     }
     let value = skip(colon + 1, BLANK);
-    let last = skip(value, TEXT);
-    let Some(end) = line_end(input, last)? else {
-        return Ok(Line::More);
+    let value_end = skip(value, TEXT);
+    let Some(end) = line_end(input, value_end)? else {
+        return Ok(Line::Incomplete);
     };
-    let tail = input[value..last].iter().rev().take_while(|b| is(**b, BLANK));
-    Ok(Line::Field(Field { name: start..colon, value: value..last - tail.count(), end }))
+    let blanks = input[value..value_end].iter().rev().take_while(|b| is(**b, BLANK)).count();
+    Ok(Line::Field(Field { name: start..colon, value: value..value_end - blanks, end }))
 }
 
-/// Where the line that ends at `at` is over; `None` if that is not here yet.
+/// Returns the offset behind the CRLF that is expected at `at`; `None` if the CRLF has not come.
 fn line_end(input: &[u8], at: usize) -> Result<Option<usize>, HeadError> {
     match input[at..] {
         [b'\r', b'\n', ..] => Ok(Some(at + 2)),
-        [] | [b'\r'] if input.len() > LARGEST => Err(HeadError::TooLarge),
+        [] | [b'\r'] if input.len() > MAX_HEAD_LEN => Err(HeadError::TooLarge),
         [] | [b'\r'] => Ok(None),
         [b'\r', ..] => Err(HeadError::BareCr),
         [b'\n', ..] => Err(HeadError::BareLf),
@@ -422,30 +430,24 @@ fn line_end(input: &[u8], at: usize) -> Result<Option<usize>, HeadError> {
     }
 }
 
-/// The members of a header that is a list (RFC 9110 section 5.6.1).
+/// The members of a field that is a list (RFC 9110 section 5.6.1); empty ones do not count.
 pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&b| b == b',').map(trim).filter(|member| !member.is_empty())
+    value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
+/// Reads `HTTP/1.x`: the minor version, where 1 stands for the higher ones, too.
 fn version(text: &[u8]) -> Result<u8, HeadError> {
     match text {
         b"HTTP/1.0" => Ok(0),
-        // A higher minor version says no less than HTTP/1.1 (RFC 9110 section 2.5).
+        // A higher minor version has all that HTTP/1.1 has (RFC 9110 section 2.5).
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(1),
         [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(HeadError::Version),
         _ => Err(HeadError::StartLine),
     }
 }
 
-fn trim(text: &[u8]) -> &[u8] {
-    let lead = text.iter().take_while(|b| is(**b, BLANK)).count();
-    let text = &text[lead..];
-    let tail = text.iter().rev().take_while(|b| is(**b, BLANK)).count();
-    &text[..text.len() - tail]
-}
-
-/// The largest head, in bytes.
-pub const LARGEST: usize = 64 * 1024;
+/// Bounds a head, in bytes: more than common servers accept (8 to 32 KiB), and little enough to hold for each connection.
+pub const MAX_HEAD_LEN: usize = 64 * 1024;
 
 mod progress;
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub fn ask(connection: &mut Ready, authority: &str, bearer: Option<&Secret>) -> 
     request.push_str("\r\n");
     connection.writer.write_all(request.as_bytes())?;
     let mut head = Head::default();
-    let mut answer = vec![0; head::LARGEST];
+    let mut answer = vec![0; head::MAX_HEAD_LEN];
     let (mut held, mut interim) = (0, 0);
     let mut progress = Progress::default();
     loop {

@@ -77,7 +77,7 @@ impl ErrorContext {
             accept: head.get(input, "accept").map(text),
             head_only: head.method(input) == b"HEAD",
             keep: head.keeps_alive(input),
-            minor: head.minor,
+            minor: head.minor_version,
         }
     }
 }
@@ -92,7 +92,7 @@ impl RequestContext {
 
     /// Whether its head is all of it; many clients say so by a length of 0.
     pub fn is_whole(&self) -> bool {
-        matches!(self.framing, Framing::None | Framing::Length(0))
+        self.framing.is_empty()
     }
 
     /// Whether all of it may be sent twice.
@@ -136,7 +136,7 @@ impl ClientConnection<'_> {
             head_only: method == b"HEAD",
             idempotent: IDEMPOTENT.contains(&method),
             accept: accept.map(|accept| String::from_utf8_lossy(accept).into_owned()),
-            minor: head.minor,
+            minor: head.minor_version,
             keep: head.keeps_alive(input),
             framing,
             upgrade: upgrades(head, input, framing),
@@ -178,9 +178,9 @@ fn framing(head: &Head, input: &[u8]) -> Result<Framing, ProxyError> {
 /// Whether it asks for another protocol that the upstream may speak. A length
 /// of 0 is no body: many clients send one along.
 fn upgrades(head: &Head, input: &[u8], framing: Framing) -> bool {
-    head.minor == 1
-        && matches!(framing, Framing::None | Framing::Length(0))
-        && head.lists(input, "connection", "upgrade")
+    head.minor_version == 1
+        && framing.is_empty()
+        && head.list_contains(input, "connection", "upgrade")
         && rewrite::protocols(head, input).next().is_some()
 }
 
@@ -210,10 +210,10 @@ fn resource<'a>(head: &Head, input: &'a [u8]) -> Result<Resource<'a>, ProxyError
         }
         Ok(Target::Url { authority, .. }) => Err(encrypted(authority.text)),
         Ok(Target::Authority(authority)) => match framing(head, input)? {
-            Framing::None | Framing::Length(0) => Ok(Resource::Tunnel(authority.text)),
+            framing if framing.is_empty() => Ok(Resource::Tunnel(authority.text)),
             // Who else reads it may take what follows for its body, or may not
             // (RFC 9110 section 9.3.6).
-            _ => Err(bad_head(HeadError::ConnectBody)),
+            _ => Err(bad_head(HeadError::ConnectWithBody)),
         },
         Err(RequestError::Scheme) => Err(other_scheme(target)),
         Err(bad) => Err(bad.into()),

@@ -11,7 +11,7 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use crate::net::buffer::Buffer;
-use crate::proxy::http1::body::{BadChunk, Body};
+use crate::proxy::http1::body::{Body, ChunkError};
 use crate::proxy::http1::head::Framing;
 use crate::sys::net::receive_now;
 
@@ -69,11 +69,11 @@ pub struct Unfinished;
 
 impl RequestBody {
     /// Looks at what has come. After an error the body has no end any more.
-    pub fn scan(&mut self) -> Result<(), BadChunk> {
+    pub fn scan(&mut self) -> Result<(), ChunkError> {
         let Some(left) = &mut self.left else {
             return Ok(());
         };
-        match left.take(&self.buffer.bytes()[self.found..], |_| {}) {
+        match left.decode(&self.buffer.bytes()[self.found..], |_| {}) {
             Ok((n, ended)) => {
                 self.found += n;
                 if ended {
@@ -82,7 +82,7 @@ impl RequestBody {
                 Ok(())
             }
             Err(bad) => {
-                self.left = Some(Body::Close);
+                self.left = Some(Body::UntilClose);
                 Err(bad)
             }
         }

@@ -126,7 +126,7 @@ impl ClientConnection<'_> {
         let through = sent.upload.is_none_or(Upload::is_complete_soon);
         let unchunk = asked.minor == 0 && framing == Framing::Chunked;
         let is_wanted = self.permit.is_wanted();
-        let keep = asked.keep && through && framing != Framing::Close && !unchunk && !is_wanted;
+        let keep = asked.keep && through && framing != Framing::UntilClose && !unchunk && !is_wanted;
         self.out.clear();
         let response = Response {
             head,
@@ -137,7 +137,7 @@ impl ClientConnection<'_> {
             renamed: (!asked.goal.foreign).then_some((&asked.goal.destination, &asked.host)),
         };
         response.write(&mut self.out);
-        let reusable = through && framing != Framing::Close && head.keeps_alive(&self.answer);
+        let reusable = through && framing != Framing::UntilClose && head.keeps_alive(&self.answer);
         asked.log(status, self.proxy);
         let no = (matches!(status, 401 | 403 | 404) && !asked.goal.foreign).then(|| No {
             asked,
@@ -195,7 +195,7 @@ impl ClientConnection<'_> {
                 });
             }
             let mut carried = Vec::new();
-            let taken = body.take(&self.answer, |data| {
+            let taken = body.decode(&self.answer, |data| {
                 if unchunk {
                     carried.extend_from_slice(data);
                 }
@@ -235,7 +235,7 @@ impl ClientConnection<'_> {
     fn receive_body(&mut self, body: &Body, sent: &mut RequestCredentials<'_>) -> Result<bool, AttemptError> {
         loop {
             match self.receive(sent.reader) {
-                Ok(0) if matches!(body, Body::Close) => return Ok(false),
+                Ok(0) if matches!(body, Body::UntilClose) => return Ok(false),
                 Ok(0) => return Err(self.cut(sent, &ENDED)),
                 Ok(_) => return Ok(true),
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
@@ -258,12 +258,12 @@ impl ClientConnection<'_> {
                 Err(err) => return Err(self.cut(sent, &err)),
             }
             let bytes = sent.reader.unread();
-            let (passed, ended) = body.take(bytes, |_| {}).map_err(|bad| self.cut(sent, &bad))?;
+            let (passed, ended) = body.decode(bytes, |_| {}).map_err(|bad| self.cut(sent, &bad))?;
             (&mut &*self.tcp).write_all(&bytes[..passed]).map_err(|_| gone(sent.reader))?;
             sent.reader.consume(passed);
             match (ended, passed) {
                 (true, _) => return Ok(sent.reader.unread().is_empty()),
-                (false, 0) if matches!(body, Body::Close) => return Ok(false),
+                (false, 0) if matches!(body, Body::UntilClose) => return Ok(false),
                 (false, 0) => return Err(self.cut(sent, &ENDED)),
                 (false, _) => {}
             }
@@ -356,7 +356,7 @@ fn bad_answer(asked: &RequestContext, bad: HeadError) -> ProxyError {
     let host = &asked.goal.destination.host;
     let kind = match bad {
         HeadError::TooLarge => ErrorType::HttpResponseHeaderSectionSize,
-        HeadError::TransferEncoding | HeadError::TransferCoding => ErrorType::HttpResponseTransferCoding,
+        HeadError::NotChunkedLast | HeadError::UnsupportedCoding => ErrorType::HttpResponseTransferCoding,
         _ => ErrorType::HttpProtocolError,
     };
     ProxyError::new(kind, format!("{host} answered with {bad}"))

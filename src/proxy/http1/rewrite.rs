@@ -41,7 +41,7 @@ impl Request<'_> {
         out.extend_from_slice(b" HTTP/1.1\r\n");
         line(out, b"Host", self.authority.as_bytes());
         let hop = HopHeaders::of(head, input);
-        head.copy(input, out, |name| {
+        head.copy_fields(input, out, |name| {
             if hop.has(name) {
                 return false;
             }
@@ -80,7 +80,7 @@ impl Request<'_> {
             // One line, for many read no other.
             let protocols: Vec<&[u8]> = protocols(head, input).collect();
             line(out, b"Upgrade", &protocols.join(&b", "[..]));
-        } else if head.lists(input, "te", "trailers") {
+        } else if head.list_contains(input, "te", "trailers") {
             out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
         }
         out.extend_from_slice(b"\r\n");
@@ -91,7 +91,7 @@ impl Request<'_> {
 /// HTTP/2, which is spoken without asking first, and TLS, which begins in
 /// runsd (RFC 9110 section 7.8, RFC 2817). An answer in HTTP/1.1 is correct.
 pub fn protocols<'a>(head: &Head, input: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    head.all(input, "upgrade").flat_map(members).filter(|protocol| {
+    head.get_all(input, "upgrade").flat_map(members).filter(|protocol| {
         let name = protocol.split(|&b| b == b'/').next().unwrap_or_default();
         !is_named(name, "h2c") && !is_named(name, "tls")
     })
@@ -133,7 +133,7 @@ impl Response<'_> {
         let hop = HopHeaders::of(self.head, self.input);
         let location = self.location();
         let cookies = self.cookies();
-        self.head.copy(self.input, out, |name| {
+        self.head.copy_fields(self.input, out, |name| {
             let left_out = hop.has(name)
                 // What a response to HEAD, or a 304, says of a length is about
                 // another response.
@@ -154,7 +154,7 @@ impl Response<'_> {
         }
         if switches {
             out.extend_from_slice(b"Connection: Upgrade\r\n");
-            for value in self.head.all(self.input, "upgrade") {
+            for value in self.head.get_all(self.input, "upgrade") {
                 line(out, b"Upgrade", value);
             }
         } else if status >= 200 && !self.keep {
@@ -179,7 +179,7 @@ impl Response<'_> {
         let Some((upstream, _)) = self.renamed else {
             return Vec::new();
         };
-        let all = self.head.all(self.input, "set-cookie");
+        let all = self.head.get_all(self.input, "set-cookie");
         let cookies: Vec<_> =
             all.map(|cookie| cookie_back(cookie, upstream).map_or(Cow::Borrowed(cookie), Cow::Owned)).collect();
         match cookies.iter().any(|cookie| matches!(cookie, Cow::Owned(_))) {
@@ -198,15 +198,16 @@ pub fn kept_alive(answer: &[u8]) -> Vec<u8> {
 
 fn start(out: &mut Vec<u8>, head: &Head, input: &[u8]) {
     out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(head.code(input));
+    let [status, reason] = head.status_and_reason(input);
+    out.extend_from_slice(status);
     out.push(b' ');
-    out.extend_from_slice(head.reason(input));
+    out.extend_from_slice(reason);
     out.extend_from_slice(b"\r\n");
 }
 
 fn framing(out: &mut Vec<u8>, framing: Framing) {
     match framing {
-        Framing::None | Framing::Close => {}
+        Framing::None | Framing::UntilClose => {}
         Framing::Length(length) => line(out, b"Content-Length", length.to_string().as_bytes()),
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
@@ -227,7 +228,7 @@ struct HopHeaders<'a>(Vec<&'a [u8]>);
 
 impl<'a> HopHeaders<'a> {
     fn of(head: &Head, input: &'a [u8]) -> HopHeaders<'a> {
-        let members = head.all(input, "connection").flat_map(members);
+        let members = head.get_all(input, "connection").flat_map(members);
         // Nearly always none is left, and nothing is allocated.
         let mut listed: Vec<_> =
             members.filter(|member| !is_hop_by_hop(member) && !is_named(member, "close")).collect();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::body::BadChunk;
+use super::body::ChunkError;
 use super::head::Framing;
 use crate::proxy::http1::request_body::RequestBody;
 use crate::sync::lock;
@@ -37,7 +37,7 @@ pub enum Uploaded {
     /// The upstream took no more; its answer may be there all the same.
     UpstreamStopped,
     /// What the client sent was no body.
-    Bad(BadChunk),
+    Bad(ChunkError),
     ClientGone,
 }
 
