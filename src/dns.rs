@@ -29,7 +29,7 @@ use crate::dns::forwarder::{Client, Forwarder};
 use crate::dns::log_format::RecordType;
 use crate::dns::tcp::TcpServer;
 use crate::dns::zones::{Question, Zones};
-use crate::sys::net::{PollFd, RecvBatch, datagrams, has_no_such_address, listen, poll};
+use crate::sys::net::{PollFd, RecvBatch, bind_tcp, bind_udp, is_address_unavailable, poll};
 use message::{Read, Reply};
 use nameservers::{Nameservers, Patience};
 
@@ -54,7 +54,7 @@ pub fn bind(port: u16) -> io::Result<Sockets> {
             }
             Err(err) if ip.is_ipv4() => return Err(err),
             // No IPv6 here, which is common.
-            Err(err) if has_no_such_address(&err) => {}
+            Err(err) if is_address_unavailable(&err) => {}
             Err(err) => warn!("dns: not on ::1: {err}"),
         }
     }
@@ -62,7 +62,7 @@ pub fn bind(port: u16) -> io::Result<Sockets> {
 }
 
 fn bind_both(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
-    Ok((datagrams(address)?, listen(address)?))
+    Ok((bind_udp(address)?, bind_tcp(address)?))
 }
 
 impl Sockets {

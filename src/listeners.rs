@@ -239,14 +239,14 @@ pub fn give_back(rewritten: Option<&RewriteGuard>) {
 pub fn because(err: &io::Error) -> String {
     let why = reason(err);
     match err.kind() {
-        io::ErrorKind::PermissionDenied => format!(" as uid {}: {why}", sys::ids().0),
+        io::ErrorKind::PermissionDenied => format!(" as uid {}: {why}", sys::effective_ids().0),
         _ => format!(": {why}"),
     }
 }
 
 /// The same for a port that cannot be bound.
 pub fn because_unbound(err: &io::Error) -> String {
-    match (err.kind(), sys::ids().0) {
+    match (err.kind(), sys::effective_ids().0) {
         (io::ErrorKind::PermissionDenied, 0) => {
             format!(" without CAP_NET_BIND_SERVICE: {}", reason(err))
         }

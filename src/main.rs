@@ -48,7 +48,7 @@ use crate::upstream::check_ca_file;
 /// From the words of the command line to an exit status.
 fn run(words: Vec<OsString>) -> i32 {
     // First, so that a SIGTERM in our first millisecond still reaches the app.
-    let blocked = sys::block();
+    let blocked = sys::block_signals();
     logger::log_panics();
     let variables = cli::variables(env::vars_os());
     let args = match cli::parse(words.into_iter().skip(1), &variables) {

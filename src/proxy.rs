@@ -33,7 +33,7 @@ use crate::proxy::error::{ErrorType, ProxyError};
 use crate::proxy::header_policy::{RequestCredentials, Router, Target};
 use crate::secret::Secret;
 use crate::sys;
-use crate::sys::cgroup_memory::Memory;
+use crate::sys::cgroup_memory::CgroupMemory;
 use crate::upstream::{Settings, Upstream};
 
 /// What all connections share.
@@ -95,7 +95,7 @@ impl Proxy {
             }
             None => fetched(),
         };
-        let limiter = ConnLimiter::new(sys::raise_descriptors(), sys::address_space());
+        let limiter = ConnLimiter::new(sys::raise_nofile_limit(), sys::address_space_limit());
         Proxy {
             router: Router { names: config.names(), auth_header: config.args.auth_header },
             form: config.form.clone(),
@@ -246,7 +246,7 @@ impl Proxy {
 
     /// Bounds the connections by the control group's memory, where it is limited.
     pub fn limit_memory(&self) {
-        if let Some(memory) = Memory::of_process() {
+        if let Some(memory) = CgroupMemory::of_process() {
             self.limiter.limit_memory(memory);
         }
     }

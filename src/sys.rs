@@ -1,17 +1,13 @@
-//! The only unsafe code: what Linux gives and neither std nor rustix has a call for.
+//! What Linux has and std has no call for, behind safe functions. Imports nothing of the crate outside of it.
 //!
-//! Each call stands behind a safe function, with the reason why it is sound.
+//! The only folder with unsafe code. rustix makes the system calls where it has them, libc the others; each unsafe
+//! block says why it is sound.
 
-#![allow(unsafe_code)]
-
-mod allocator;
 pub mod cgroup_memory;
 mod child;
-pub mod connect;
 mod datagrams;
-mod entry;
+pub mod entry;
 pub mod file;
-pub mod memory;
 pub mod net;
 pub mod peer;
 mod process;
@@ -20,9 +16,9 @@ mod spawn;
 pub mod splice;
 pub mod tcp;
 pub mod terminal;
+pub mod tuning;
 
-pub use self::child::{ChildState, ExitStatus, adopt_orphans, reap};
-pub use self::net::{is_quiet, reset_on_close};
-pub use self::process::{address_space, batch, ids, raise_descriptors};
-pub use self::signal::{Signal, SignalOrigin, Signals, block, kill, kill_group};
-pub use self::spawn::{Command, Credentials, become_command, spawn};
+pub use self::child::{ChildState, ExitStatus, reap, set_child_subreaper};
+pub use self::process::{address_space_limit, effective_ids, raise_nofile_limit};
+pub use self::signal::{Signal, SignalOrigin, Signals, block_signals, kill, kill_group};
+pub use self::spawn::{Command, Credentials, exec, spawn};

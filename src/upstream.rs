@@ -187,7 +187,7 @@ impl Upstream {
             }
             false => connection::plain(tcp),
         };
-        sys::memory::shrink_stack();
+        sys::tuning::release_unused_stack();
         reader.patience(Some(PATIENCE)).map_err(|err| DialError::new(DialErrorKind::Internal, err.to_string()))?;
         debug!("upstream: {}: connected in {connected:.1?}, ready in {:.1?}", to.host, started.elapsed());
         Ok(Connection(Box::new(Parts { reader, writer, used: false, key: key(to) })))

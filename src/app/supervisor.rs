@@ -31,10 +31,10 @@ pub struct SpawnOptions<'a> {
     pub env: &'a [(OsString, OsString)],
 }
 
-/// Starts the application. Signals must have been [blocked](sys::block) before,
+/// Starts the application. Signals must have been [blocked](sys::block_signals) before,
 /// and no thread been started.
 pub fn spawn(launch: &SpawnOptions<'_>) -> Result<AppProcess, SpawnError> {
-    sys::adopt_orphans();
+    sys::set_child_subreaper();
     let terminal = Terminal::find();
     let command = sys::Command {
         terminal: terminal.filter(|it| it.foreground_group() == Some(terminal::own_group())),
@@ -48,7 +48,7 @@ pub fn spawn(launch: &SpawnOptions<'_>) -> Result<AppProcess, SpawnError> {
 /// Off Cloud Run: this process becomes the application, which but for its user
 /// finds everything as runsd found it. Returns only when that cannot be.
 pub fn become_app(launch: &SpawnOptions<'_>) -> SpawnError {
-    SpawnError::new(launch, &sys::become_command(&launch.command()))
+    SpawnError::new(launch, &sys::exec(&launch.command()))
 }
 
 impl<'a> SpawnOptions<'a> {
@@ -65,7 +65,7 @@ impl<'a> SpawnOptions<'a> {
                 command.env.push((variable.into(), name));
             }
             // An ordinary user may name itself.
-            if sys::ids() != (user.uid, user.gid) || user.uid == 0 {
+            if sys::effective_ids() != (user.uid, user.gid) || user.uid == 0 {
                 command.credentials = Some(user.credentials());
             }
         }
@@ -140,7 +140,7 @@ impl AppProcess {
         warn!("cannot wait for signals: {err}; none is passed on");
         loop {
             match sys::reap(true) {
-                Some((pid, ChildState::ExitStatus(ended))) if pid == self.pid => return ended,
+                Some((pid, ChildState::Ended(ended))) if pid == self.pid => return ended,
                 Some(_) => {}
                 // Not even that: its exit status will never be known.
                 None => return ExitStatus::Exited(1),
@@ -153,9 +153,9 @@ impl AppProcess {
     fn reap(&mut self) -> Option<ExitStatus> {
         while let Some((pid, state)) = sys::reap(false) {
             match state {
-                ChildState::ExitStatus(ended) if pid == self.pid => return Some(ended),
+                ChildState::Ended(ended) if pid == self.pid => return Some(ended),
                 ChildState::Stopped(signal) if pid == self.pid => self.on_stop(signal),
-                ChildState::ExitStatus(_) => trace!("orphan {pid} reaped"),
+                ChildState::Ended(_) => trace!("orphan {pid} reaped"),
                 ChildState::Stopped(_) => {}
             }
         }
@@ -263,7 +263,7 @@ impl SpawnError {
             (Some(libc::ENOENT), _) => (127, "not found in PATH".to_owned()),
             (Some(libc::ENOTDIR), _) => (127, "a part of its path is no directory".to_owned()),
             (Some(libc::EPERM), Some(user)) => {
-                let (uid, gid) = sys::ids();
+                let (uid, gid) = sys::effective_ids();
                 let User { uid: to, gid: with, .. } = user;
                 let reason = format!("runsd, as uid {uid} and gid {gid}, may not become uid {to} and gid {with}");
                 (126, reason)

@@ -16,7 +16,7 @@ use crate::dns::message;
 use crate::dns::message::{Otherwise, Query};
 use crate::dns::nameservers::{Nameservers, Patience, Random};
 use crate::dns::source_ports::{SOCKET_AGE, UpstreamSockets};
-use crate::sys::net::{PollFd, RecvBatch, SendBatch, is_about_one_datagram};
+use crate::sys::net::{PollFd, RecvBatch, SendBatch, is_datagram_error};
 
 /// Whom a reply goes to: an address, by way of one of our own sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl Forwarder {
                 match upstream.outbox.send(&upstream.socket) {
                     Ok(()) => {}
                     // As good as lost on its way: its flight asks again.
-                    Err(err) if is_about_one_datagram(&err) => {
+                    Err(err) if is_datagram_error(&err) => {
                         debug!("dns: a query did not leave: {err}");
                     }
                     Err(err) => self.socket_failed(number, &err, now),

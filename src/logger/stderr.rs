@@ -11,7 +11,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::time::{Duration, Instant};
 
-use crate::sys::net::{PollFd, poll, send_now};
+use crate::sys::net::{PollFd, poll, send_nonblocking};
 use crate::sys::splice::Splicer;
 
 /// How a line gets out.
@@ -125,7 +125,7 @@ impl Way {
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Way::Plain(file) | Way::Reopened(file) => (&*file).write(bytes),
-            Way::Socket(socket) => send_now(socket.as_fd(), bytes),
+            Way::Socket(socket) => send_nonblocking(socket.as_fd(), bytes),
             Way::Spliced(file, splicer) => match splicer.write(file.as_fd(), bytes) {
                 Err(err) if has_no_splice(&err) => self.write_with_room(file, bytes),
                 written => written,

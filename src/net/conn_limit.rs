@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::sync::lock;
-use crate::sys::cgroup_memory::Memory;
+use crate::sys::cgroup_memory::CgroupMemory;
 
 /// Counts the connections of all listeners. Cloning the `Arc` shares the count.
 pub struct ConnLimiter {
@@ -41,7 +41,7 @@ pub struct ConnLimiter {
 }
 
 struct MemoryLimit {
-    memory: Memory,
+    memory: CgroupMemory,
     /// Connections that are allowed, with their requests, without a look at the usage.
     unchecked: usize,
 }
@@ -112,7 +112,7 @@ impl ConnLimiter {
     }
 
     /// From now on connections and requests are bounded by this memory, too.
-    pub fn limit_memory(&self, memory: Memory) {
+    pub fn limit_memory(&self, memory: CgroupMemory) {
         let unchecked = memory.limit() / UNCHECKED_SHARE / BUSY_MEMORY;
         let unchecked = usize::try_from(unchecked).unwrap_or(usize::MAX);
         let _ = self.memory.set(MemoryLimit { memory, unchecked: unchecked.max(MIN_BUSY) });

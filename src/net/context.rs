@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::sys::net::{PollFd, poll};
-use crate::sys::peer::{Peer, peer};
+use crate::sys::peer::{PeerState, peer_state};
 
 /// The outcome of a wait is of no use any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,10 +68,10 @@ impl ClientContext<'_> {
         if self.half_closed.is_zero() {
             return true;
         }
-        match peer(self.tcp) {
-            Peer::Gone => true,
-            Peer::There => false,
-            Peer::Ended => since.elapsed() >= self.half_closed,
+        match peer_state(self.tcp) {
+            PeerState::Closed => true,
+            PeerState::Alive => false,
+            PeerState::FinReceived => since.elapsed() >= self.half_closed,
         }
     }
 }
@@ -83,13 +83,13 @@ impl Context for ClientContext<'_> {
         loop {
             // After its FIN a client that closes is not heard of any more.
             let (client, until) = match self.ended {
-                None => (PollFd::ended(self.tcp), deadline),
-                Some(_) => (PollFd::broken(self.tcp), deadline.min(Instant::now() + LOOK_EVERY)),
+                None => (PollFd::read_closed(self.tcp), deadline),
+                Some(_) => (PollFd::errors(self.tcp), deadline.min(Instant::now() + LOOK_EVERY)),
             };
             waits.push(client);
             poll_until(waits, until);
             let client = waits.pop();
-            if client.as_ref().is_some_and(PollFd::is_broken) {
+            if client.as_ref().is_some_and(PollFd::has_failed) {
                 return Err(Cancelled);
             }
             if client.is_some_and(|client| client.is_ready()) {

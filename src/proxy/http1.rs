@@ -217,7 +217,7 @@ impl ClientConnection<'_> {
                         return self.refuse(&refusal, &ErrorContext::asked(&asked), Err(Unfinished));
                     }
                     // Otherwise what came behind it would make the kernel reset it.
-                    (Next::Close, Ok(input)) if input.bytes().is_empty() && sys::is_quiet(self.tcp.as_fd()) => None,
+                    (Next::Close, Ok(input)) if input.bytes().is_empty() && sys::tcp::is_idle(self.tcp.as_fd()) => None,
                     _ => {
                         request_body::linger(self.tcp);
                         None
@@ -279,7 +279,7 @@ impl ClientConnection<'_> {
                         self.answer_head = Head::default();
                         self.answer = Vec::new();
                     }
-                    sys::memory::shrink_stack();
+                    sys::tuning::release_unused_stack();
                     let _ = self.tcp.set_read_timeout(None);
                     let got = input.fill(self.tcp);
                     let _ = self.tcp.set_read_timeout(Some(PATIENCE));

@@ -201,7 +201,7 @@ impl Connection<'_> {
                 }
             };
             // Before the answers go out: who has read one may try again.
-            if matches!(way, UpstreamState::Closed(..)) && sys::is_quiet(self.client.as_fd()) {
+            if matches!(way, UpstreamState::Closed(..)) && sys::tcp::is_idle(self.client.as_fd()) {
                 *way = UpstreamState::Untried;
             }
             self.outlet.post(&requests.take_down())?;

@@ -23,7 +23,7 @@ pub struct Sockets(Vec<TcpListener>);
 
 /// Binds 127.0.0.1 and, where it exists, ::1; nothing else happens here.
 pub fn bind(port: u16) -> io::Result<Sockets> {
-    let listen = |ip: IpAddr, port| sys::net::listen((ip, port).into());
+    let listen = |ip: IpAddr, port| sys::net::bind_tcp((ip, port).into());
     let mut listeners = vec![listen(Ipv4Addr::LOCALHOST.into(), port)?];
     let port = match port {
         0 => listeners[0].local_addr()?.port(),
@@ -32,7 +32,7 @@ pub fn bind(port: u16) -> io::Result<Sockets> {
     match listen(Ipv6Addr::LOCALHOST.into(), port) {
         Ok(listener) => listeners.push(listener),
         // No IPv6 here, which is common.
-        Err(err) if sys::net::has_no_such_address(&err) => {}
+        Err(err) if sys::net::is_address_unavailable(&err) => {}
         Err(err) => warn!("proxy: not on ::1: {err}"),
     }
     Ok(Sockets(listeners))
@@ -62,7 +62,7 @@ impl Sockets {
     pub fn serve(self, proxy: Arc<Proxy>) {
         // Inherited by the threads of the connections: with many of them, woken
         // threads queue instead of pushing the running one aside.
-        sys::batch();
+        sys::tuning::set_sched_batch();
         let mut server = Server { listeners: self.0, proxy, warned: None };
         loop {
             let mut waits: Vec<PollFd> = server.listeners.iter().map(PollFd::readable).collect();

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// A limit, and where the usage is read.
-pub struct Memory {
+pub struct CgroupMemory {
     limit: u64,
     usage: File,
     stat: PathBuf,
@@ -19,22 +19,22 @@ const VERSIONS: [(&str, &str, [&str; 2], &str); 2] = [
     ("/sys/fs/cgroup/memory", "memory", ["memory.limit_in_bytes", "memory.usage_in_bytes"], "total_inactive_file "),
 ];
 
-impl Memory {
+impl CgroupMemory {
     /// Reads this process's limit. `None` where there is none, or the files are not mounted.
-    pub fn of_process() -> Option<Memory> {
+    pub fn of_process() -> Option<CgroupMemory> {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         VERSIONS.into_iter().find_map(|(mount, controller, files, cache)| {
             let group = groups.lines().find_map(|line| group(line, controller));
             // In a container the mount often shows the container's own group, and `group` is the host's path.
             let own = group.map(|group| Path::new(mount).join(group.trim_start_matches('/')));
             let directories = own.into_iter().chain([PathBuf::from(mount)]);
-            directories.into_iter().find_map(|directory| Memory::of(&directory, files, cache))
+            directories.into_iter().find_map(|directory| CgroupMemory::of(&directory, files, cache))
         })
     }
 
-    fn of(directory: &Path, [limit, usage]: [&str; 2], cache: &'static str) -> Option<Memory> {
+    fn of(directory: &Path, [limit, usage]: [&str; 2], cache: &'static str) -> Option<CgroupMemory> {
         let limit = fs::read_to_string(directory.join(limit)).ok()?;
-        Some(Memory {
+        Some(CgroupMemory {
             limit: limit.trim_ascii().parse().ok()?, // "max" is not a limit
             usage: File::open(directory.join(usage)).ok()?,
             stat: directory.join("memory.stat"),
@@ -44,8 +44,8 @@ impl Memory {
 
     /// For tests: reads files of version 2 in any directory.
     #[cfg(test)]
-    pub fn of_directory(directory: &Path) -> Option<Memory> {
-        Memory::of(directory, VERSIONS[0].2, VERSIONS[0].3)
+    pub fn of_directory(directory: &Path) -> Option<CgroupMemory> {
+        CgroupMemory::of(directory, VERSIONS[0].2, VERSIONS[0].3)
     }
 
     /// The limit in bytes.
@@ -88,7 +88,7 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("runsd-memory-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory");
         let put = |name: &str, text: &str| fs::write(directory.join(name), text).expect("a file");
-        let of = |version: usize| Memory::of(&directory, VERSIONS[version].2, VERSIONS[version].3);
+        let of = |version: usize| CgroupMemory::of(&directory, VERSIONS[version].2, VERSIONS[version].3);
         assert!(of(0).is_none() && of(1).is_none());
 
         put("memory.current", "60000\n");

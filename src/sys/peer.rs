@@ -15,35 +15,35 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, netlink};
 
-use super::net::{PollFd, poll, receive_now};
+use super::net::{PollFd, poll, recv_nonblocking};
 
 /// What became of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
+pub enum PeerState {
     /// It may still send, or sends nothing more and is there to read.
-    There,
+    Alive,
     /// It sends nothing more; whether it reads, the kernel does not say.
-    Ended,
+    FinReceived,
     /// It closed its socket, or the connection is broken.
-    Gone,
+    Closed,
 }
 
 /// Looks, waits for nothing, and takes nothing from the socket.
-pub fn peer(tcp: &TcpStream) -> Peer {
-    let mut wait = [PollFd::ended(tcp)];
+pub fn peer_state(tcp: &TcpStream) -> PeerState {
+    let mut wait = [PollFd::read_closed(tcp)];
     let _ = poll(&mut wait, Some(Duration::ZERO));
-    if wait[0].is_broken() {
-        return Peer::Gone;
+    if wait[0].has_failed() {
+        return PeerState::Closed;
     }
     if !wait[0].is_ready() {
-        return Peer::There;
+        return PeerState::Alive;
     }
     let ends = tcp.peer_addr().and_then(|peer| Ok((peer, tcp.local_addr()?)));
     match ends.and_then(|(peer, local)| is_held(peer, local)) {
-        Ok(true) => Peer::There,
-        Ok(false) => Peer::Gone,
+        Ok(true) => PeerState::Alive,
+        Ok(false) => PeerState::Closed,
         // A sandbox without this way to ask.
-        Err(_) => Peer::Ended,
+        Err(_) => PeerState::FinReceived,
     }
 }
 
@@ -61,7 +61,7 @@ fn is_held(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
     let mut wait = [PollFd::readable(&socket)];
     poll(&mut wait, Some(ANSWERED_WITHIN))?;
     let mut answer = [0; 512];
-    let n = receive_now(socket.as_fd(), &mut answer)?;
+    let n = recv_nonblocking(socket.as_fd(), &mut answer)?;
     read_answer(&answer[..n])
 }
 
@@ -140,18 +140,18 @@ mod tests {
                 (client, server)
             };
             let (mut client, server) = connect();
-            assert_eq!(peer(&server), Peer::There);
+            assert_eq!(peer_state(&server), PeerState::Alive);
             // What it sent and nobody read hides nothing.
             client.write_all(b"GET").expect("sent");
             client.shutdown(Shutdown::Write).expect("half closed");
-            assert_eq!(peer(&server), Peer::There);
+            assert_eq!(peer_state(&server), PeerState::Alive);
             drop(client);
-            assert_eq!(peer(&server), Peer::Gone);
+            assert_eq!(peer_state(&server), PeerState::Closed);
             let (client, server) = connect();
             (&server).write_all(b"HTTP").expect("sent");
             // Closed with something unread: a reset.
             drop(client);
-            assert_eq!(peer(&server), Peer::Gone);
+            assert_eq!(peer_state(&server), PeerState::Closed);
         }
     }
 

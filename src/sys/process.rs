@@ -1,4 +1,4 @@
-//! Whose process this is, what it may have, and how its threads take turns.
+//! The process itself: its user, and the limits of its resources.
 
 #![allow(unsafe_code)]
 
@@ -6,16 +6,16 @@ use std::mem;
 
 use rustix::process::{Resource, Rlimit, getegid, geteuid, setrlimit};
 
-/// The effective user and group of this process.
-pub fn ids() -> (u32, u32) {
+/// Returns the effective user and group of this process.
+pub fn effective_ids() -> (u32, u32) {
     (geteuid().as_raw(), getegid().as_raw())
 }
 
-/// Takes all the descriptors this process may have, and says how many that
-/// are. Its children from before keep the limit they were started with.
-pub fn raise_descriptors() -> usize {
-    let Some(limit) = limit(Resource::Nofile) else {
-        return USUAL_DESCRIPTORS;
+/// Raises the soft limit of open descriptors to the hard one, and returns it. Children that were started before
+/// have the limit that this process was started with.
+pub fn raise_nofile_limit() -> usize {
+    let Some(limit) = rlimit(Resource::Nofile) else {
+        return DEFAULT_NOFILE;
     };
     let raised = Rlimit { current: Some(limit.rlim_max), maximum: Some(limit.rlim_max) };
     let descriptors = match setrlimit(Resource::Nofile, raised) {
@@ -25,32 +25,24 @@ pub fn raise_descriptors() -> usize {
     usize::try_from(descriptors).unwrap_or(usize::MAX)
 }
 
-const USUAL_DESCRIPTORS: usize = 1024;
-
-/// How many bytes of address space this process may have (`RLIMIT_AS`, `RLIMIT_DATA`).
-pub fn address_space() -> usize {
-    let limits = [Resource::As, Resource::Data].map(|which| {
-        let bytes = limit(which).map(|limit| usize::try_from(limit.rlim_cur));
-        bytes.and_then(Result::ok).unwrap_or(usize::MAX)
-    });
-    limits[0].min(limits[1])
+/// Returns how many bytes of address space this process may have: the lower of RLIMIT_AS and RLIMIT_DATA.
+pub fn address_space_limit() -> usize {
+    let bytes = |resource| {
+        let limit = rlimit(resource).map(|limit| usize::try_from(limit.rlim_cur));
+        limit.and_then(Result::ok).unwrap_or(usize::MAX)
+    };
+    bytes(Resource::As).min(bytes(Resource::Data))
 }
 
-/// A limit of this process; `None` where a sandbox does not say it, which
-/// rustix's getrlimit takes for impossible.
-fn limit(which: Resource) -> Option<libc::rlimit> {
+/// Reads a limit of this process; `None` where a sandbox refuses the call, which rustix's getrlimit takes for
+/// impossible.
+fn rlimit(resource: Resource) -> Option<libc::rlimit> {
     // SAFETY: a structure of two numbers, valid when zero, which outlives the call.
     unsafe {
         let mut limit: libc::rlimit = mem::zeroed();
-        (libc::getrlimit(which as _, &raw mut limit) == 0).then_some(limit)
+        (libc::getrlimit(resource as _, &raw mut limit) == 0).then_some(limit)
     }
 }
 
-/// Has woken threads queue behind the running one instead of pushing it aside:
-/// for this thread and those it starts. Only speed depends on it.
-pub fn batch() {
-    // The kernel's sched_param; musl's is longer, and its function only says ENOSYS.
-    let param: libc::c_int = 0;
-    // SAFETY: the parameter outlives the call, which reads it.
-    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const param) };
-}
+/// Descriptors, where the limit cannot be read: Linux's soft limit of a process.
+const DEFAULT_NOFILE: usize = 1024;

@@ -62,7 +62,7 @@ static INHERITED: Inherited = Inherited { mask: AtomicU64::new(0), child_ignored
 
 /// Blocks all signals in this thread and those it starts. To be called once,
 /// before anything else.
-pub fn block() -> io::Result<()> {
+pub fn block_signals() -> io::Result<()> {
     let mask = change_mask(libc::SIG_BLOCK, BLOCKED)?;
     INHERITED.mask.store(mask, Relaxed);
     // Where it is ignored the kernel reaps by itself, and an exit status is gone.

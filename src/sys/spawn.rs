@@ -74,7 +74,7 @@ pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
 
 /// Becomes the command, which but for what the command says finds everything as
 /// runsd found it; returns only when that cannot be.
-pub fn become_command(command: &Command<'_>) -> io::Error {
+pub fn exec(command: &Command<'_>) -> io::Error {
     // A SIGPIPE of ours, for a log line nobody reads, would be the command's end.
     signal::drop_sigpipe();
     Program::new(command).map_or_else(|err| err, |program| program.exec())

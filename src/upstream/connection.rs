@@ -13,8 +13,7 @@ use std::time::Duration;
 use crate::net::buffer;
 use crate::net::buffer::Buffer;
 use crate::sync::lock;
-use crate::sys;
-use crate::sys::net::{PollFd, send_now};
+use crate::sys::net::{PollFd, send_nonblocking};
 use crate::sys::tcp;
 use crate::tls::session::TlsSession;
 
@@ -161,13 +160,13 @@ impl Reader {
     /// Notices a far end that is gone without a word, and keeps what is on the
     /// way from forgetting a connection that is silent for long.
     pub fn keep_alive(&self) {
-        tcp::keep_alive(self.shared.tcp.as_fd(), KEPT_ALIVE);
+        tcp::set_keepalive(self.shared.tcp.as_fd(), KEPT_ALIVE);
     }
 
     /// Notices soon that what was sent reaches nobody. Only where the far end
     /// never stops reading for long.
     pub fn hurry(&self) {
-        tcp::give_up_after(self.shared.tcp.as_fd(), GIVEN_UP);
+        tcp::set_user_timeout(self.shared.tcp.as_fd(), GIVEN_UP);
     }
 
     /// The version of TLS that is spoken.
@@ -188,7 +187,7 @@ impl Reader {
                 State::Open => {}
                 State::Ended | State::Broken(_) => return Found::End,
             }
-            if self.received.bytes().is_empty() && sys::is_quiet(self.shared.tcp.as_fd()) {
+            if self.received.bytes().is_empty() && tcp::is_idle(self.shared.tcp.as_fd()) {
                 return Found::Nothing;
             }
             match self.receive() {
@@ -239,7 +238,7 @@ impl ShutdownHandle {
 
     /// Waits until it was ended, or is broken.
     pub fn wait(&self) -> PollFd {
-        PollFd::broken(&self.0.tcp)
+        PollFd::errors(&self.0.tcp)
     }
 }
 
@@ -261,7 +260,7 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return,
         };
         let alert = mem::take(&mut lock(tls).queued);
-        let _ = send_now(self.tcp.as_fd(), alert.bytes());
+        let _ = send_nonblocking(self.tcp.as_fd(), alert.bytes());
     }
 }
 

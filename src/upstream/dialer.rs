@@ -17,8 +17,8 @@ use log::debug;
 use crate::dns::resolver::Resolver;
 use crate::net::conn_limit::ConnLimiter;
 use crate::net::context::{Cancelled, Context};
-use crate::sys::connect;
 use crate::sys::net::PollFd;
+use crate::sys::tcp;
 use crate::upstream::addresses::Failures;
 use crate::upstream::dial_error::{DialError, DialErrorKind};
 
@@ -259,7 +259,7 @@ impl<'a> Race<'a> {
                 pending.push(attempt);
                 continue;
             }
-            match connect::outcome(&attempt.tcp, &wait) {
+            match tcp::finish_connect(&attempt.tcp, &wait) {
                 Ok(()) if self.winner.is_none() => self.win(attempt, &pending),
                 Ok(()) => {}
                 Err(err) => self.fail(attempt.address, &err, attempt.begun),
@@ -299,7 +299,7 @@ impl<'a> Race<'a> {
                 }
             }
             let address = self.untried.pop_front()?;
-            match connect::begin(address) {
+            match tcp::start_connect(address) {
                 Ok(tcp) => {
                     self.attempts.push(Attempt { address, tcp, begun: now, spare });
                     self.next_at = now + ATTEMPT_DELAY;

@@ -9,8 +9,8 @@ use crate::dns::message::{Query, Read};
 use crate::dns::nameservers;
 use crate::dns::nameservers::Random;
 use crate::net::context::{Cancelled, Context};
-use crate::sys::connect;
 use crate::sys::net::PollFd;
+use crate::sys::tcp;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ fn by_tcp(
     deadline: Instant,
     context: &mut dyn Context,
 ) -> Result<io::Result<Vec<u8>>, Cancelled> {
-    let mut tcp = match connect::begin(address) {
+    let mut tcp = match tcp::start_connect(address) {
         Ok(tcp) => tcp,
         Err(err) => return Ok(Err(err)),
     };

@@ -87,7 +87,7 @@ fn no_nameserver_by_tcp() {
 
 #[test]
 fn idle_connections_give_way_to_another_one() {
-    crate::sys::raise_descriptors();
+    crate::sys::raise_nofile_limit();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = start(&[silent.local_addr().unwrap()], LONG);
     let own = |id| question(id, "hello.run.internal", A);

@@ -7,7 +7,7 @@ use super::*;
 
 /// Both ends of a connection; with as many of them as there may be.
 fn connection() -> (TcpStream, TcpStream) {
-    crate::sys::raise_descriptors();
+    crate::sys::raise_nofile_limit();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
     client.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
@@ -142,7 +142,7 @@ fn requests_wait_where_memory_is_short_and_go_on_as_others_end() {
     group.put("memory.max", limit);
     group.put("memory.current", limit / 2);
     let limiter = ConnLimiter::new(20_000, usize::MAX);
-    limiter.limit_memory(Memory::of_directory(&group.0).expect("a limit"));
+    limiter.limit_memory(CgroupMemory::of_directory(&group.0).expect("a limit"));
     let mut pairs: Vec<(Permit, TcpStream)> = (0..300)
         .map(|_| {
             let (tcp, client) = connection();
@@ -176,7 +176,7 @@ fn where_memory_is_short_idle_connections_end_for_new_ones() {
     group.put("memory.max", limit);
     group.put("memory.current", limit);
     let limiter = ConnLimiter::new(20_000, usize::MAX);
-    limiter.limit_memory(Memory::of_directory(&group.0).expect("a limit"));
+    limiter.limit_memory(CgroupMemory::of_directory(&group.0).expect("a limit"));
     // A few are served all the same.
     let mut idle: Vec<(Permit, TcpStream)> = (0..MIN_BUSY)
         .map(|_| {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::net::buffer::Buffer;
 use crate::proxy::http1::body::{Body, ChunkError};
 use crate::proxy::http1::head::Framing;
-use crate::sys::net::receive_now;
+use crate::sys::net::recv_nonblocking;
 
 /// The client's bytes from a place on where a request begins.
 pub struct Input(Buffer);
@@ -107,7 +107,7 @@ impl RequestBody {
     /// One read that does not wait; errors and `Ok(0)` as those of
     /// [`Input::fill`].
     pub fn fill_now(&mut self, tcp: &TcpStream) -> io::Result<usize> {
-        self.buffer.fill_by(|room| receive_now(tcp.as_fd(), room))
+        self.buffer.fill_by(|room| recv_nonblocking(tcp.as_fd(), room))
     }
 
     /// Where the next request begins.

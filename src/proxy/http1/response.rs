@@ -19,7 +19,7 @@ use crate::proxy::http1::rewrite::Response;
 use crate::proxy::http1::upload::{Upload, Uploaded};
 use crate::proxy::http1::{AttemptError, ClientConnection};
 use crate::sys;
-use crate::sys::peer::{Peer, peer};
+use crate::sys::peer::{PeerState, peer_state};
 use crate::upstream::Reader;
 
 /// What came of waiting for an answer.
@@ -311,13 +311,13 @@ impl ClientConnection<'_> {
 
     /// While the upstream is silent: is the client still there?
     fn look_around(&mut self, reader: &Reader) -> Result<(), AttemptError> {
-        let gone_for_good = match peer(self.tcp) {
-            Peer::There => false,
-            Peer::Ended => {
+        let gone_for_good = match peer_state(self.tcp) {
+            PeerState::Alive => false,
+            PeerState::FinReceived => {
                 let since = *self.ended.get_or_insert_with(Instant::now);
                 since.elapsed() > HALF_CLOSED
             }
-            Peer::Gone => true,
+            PeerState::Closed => true,
         };
         match gone_for_good {
             true => Err(gone(reader)),
@@ -334,7 +334,7 @@ impl ClientConnection<'_> {
             warn!("proxy: {}: the answer of {} was cut: {why}", asked.host, asked.goal.destination.host);
         }
         sent.reader.abort();
-        sys::reset_on_close(self.tcp.as_fd());
+        sys::tcp::set_linger_zero(self.tcp.as_fd());
         AttemptError::ClientGone
     }
 }

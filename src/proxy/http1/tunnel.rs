@@ -48,7 +48,7 @@ fn up(mut tcp: &TcpStream, mut input: Buffer, writer: &mut Writer, aborter: &Shu
                 Ok(0) => {
                     // It may wait for the rest, or be gone altogether: that
                     // shows only when it is asked.
-                    tcp::keep_alive(tcp.as_fd(), ASKED_AFTER);
+                    tcp::set_keepalive(tcp.as_fd(), ASKED_AFTER);
                     return writer.finish();
                 }
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}

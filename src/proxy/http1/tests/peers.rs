@@ -138,7 +138,7 @@ impl Shared {
             Then::StrayLater => drop(tcp.write_all(STRAY.as_bytes())),
             Then::Close => drop(tcp.shutdown(Shutdown::Both)),
             Then::Reset => {
-                sys::reset_on_close(tcp.as_fd());
+                sys::tcp::set_linger_zero(tcp.as_fd());
                 let _ = tcp.shutdown(Shutdown::Both);
             }
             Then::Open | Then::StrayAlong => {}

@@ -9,7 +9,7 @@ use std::ptr;
 ///
 /// A TLS handshake goes deep, once; what it touched would stay for as long as
 /// the connection lives. Not for the main thread, whose stack has no fixed end.
-pub fn shrink_stack() {
+pub fn release_unused_stack() {
     let here = 0_u8;
     let here = ptr::from_ref(&here).addr();
     let Some(lowest) = lowest() else { return };
@@ -92,7 +92,7 @@ mod tests {
             let lowest = lowest().expect("a stack");
             let start = lowest.with_addr(lowest.addr().next_multiple_of(page));
             let before = resident(start, 60);
-            shrink_stack();
+            release_unused_stack();
             let after = resident(start, 60);
             // And what stays is still whole.
             (before, after, sum == deep(30 * page))
