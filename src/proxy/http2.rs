@@ -186,7 +186,7 @@ impl Connection<'_> {
             }
         }
         if !input.bytes().starts_with(PREFACE) {
-            return Ok(Some(ConnectionError::new(ErrorCode::Protocol, "the preface is not HTTP/2's")));
+            return Ok(Some(ConnectionError::new(ErrorCode::PROTOCOL_ERROR, "the preface is not HTTP/2's")));
         }
         input.consume(PREFACE.len());
         loop {
@@ -268,7 +268,7 @@ impl Connection<'_> {
         streams.draining = true;
         let last = streams.last;
         let mut goaway = Vec::new();
-        let why = ConnectionError::too_much("too many requests were taken back");
+        let why = ConnectionError::calm("too many requests were taken back");
         frame::write_goaway(&mut goaway, streams.goaway(last), why);
         drop(streams);
         self.outlet.post(&goaway)?;

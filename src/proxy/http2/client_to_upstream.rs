@@ -12,7 +12,7 @@ use crate::proxy::{name_of, say};
 use crate::proxy::error::ProxyError;
 use crate::proxy::http2::early_frames::EarlyFrames;
 use crate::proxy::http2::frame;
-use crate::proxy::http2::frame::{ConnectionError, ErrorCode, Frame, Header, flag, kind, octets, setting};
+use crate::proxy::http2::frame::{ConnectionError, ErrorCode, Frame, FrameHeader, flag, frame_type, setting, to_usize};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
 use crate::proxy::http2::header_block;
 use crate::proxy::http2::header_block::{Head, HeaderBlock, MAX_BLOCK};
@@ -98,10 +98,10 @@ impl<'a> Requests<'a> {
             let Some(frame) = frame::parse(batch.rest(), max)? else {
                 return Ok(Next::More);
             };
-            if self.settling && frame.header.kind == kind::HEADERS && frame.header.stream > self.last {
+            if self.settling && frame.header.frame_type == frame_type::HEADERS && frame.header.stream_id > self.last {
                 return Ok(Next::Settle);
             }
-            if !self.greeted && (frame.header.kind != kind::SETTINGS || frame.header.has(flag::ACK)) {
+            if !self.greeted && (frame.header.frame_type != frame_type::SETTINGS || frame.header.has(flag::ACK)) {
                 return Err(ConnectionError::protocol("the first frame is not SETTINGS"));
             }
             if let Some(request) = self.frame(&frame, batch, now)? {
@@ -173,7 +173,7 @@ impl<'a> Requests<'a> {
             // The upstream lowered its number this very moment.
             Begun::Waiting => {
                 let Head { stream, .. } = request.head;
-                frame::write_reset(&mut self.down, stream, ErrorCode::RefusedStream);
+                frame::write_rst_stream(&mut self.down, stream, ErrorCode::REFUSED_STREAM);
                 lock(self.streams).give_up(stream);
             }
             Begun::Not => {}
@@ -189,13 +189,13 @@ impl<'a> Requests<'a> {
             return Begun::Not;
         }
         let waits = self.has_waiting() || !streams.has_room();
-        if waits && streams.is_full(octets(STREAMS)) {
+        if waits && streams.is_full(to_usize(STREAMS)) {
             // More than the client was told (RFC 9113 section 5.1.2); nothing
             // was done, so it may be sent again (section 8.7).
             if !head.end_stream {
                 streams.discard(head.stream);
             }
-            frame::write_reset(&mut self.down, head.stream, ErrorCode::RefusedStream);
+            frame::write_rst_stream(&mut self.down, head.stream, ErrorCode::REFUSED_STREAM);
             return Begun::Not;
         }
         streams.opened(head.stream, asked, head.end_stream, body, note, waits);
@@ -216,7 +216,7 @@ impl<'a> Requests<'a> {
     }
 
     fn tables(&self) -> Tables {
-        (self.decoder.changes(), self.encoder.changes())
+        (self.decoder.table_version(), self.encoder.table_version())
     }
 
     /// Answers a request here.
@@ -252,37 +252,37 @@ impl<'a> Requests<'a> {
             block.extend(frame)?;
             return self.block(block, batch, now);
         }
-        let passes = match frame.header.kind {
-            kind::HEADERS => {
+        let passes = match frame.header.frame_type {
+            frame_type::HEADERS => {
                 batch.skip(frame.len());
                 return self.block(HeaderBlock::begin(frame)?, batch, now);
             }
-            kind::DATA => return self.data(frame, batch, now).map(|()| None),
-            kind::PRIORITY => return self.priority(frame, batch, now).map(|()| None),
-            kind::SETTINGS => self.settings(frame, now)?,
-            kind::PING => self.ping(frame, now)?,
-            kind::WINDOW_UPDATE => {
+            frame_type::DATA => return self.data(frame, batch, now).map(|()| None),
+            frame_type::PRIORITY => return self.priority(frame, batch, now).map(|()| None),
+            frame_type::SETTINGS => self.settings(frame, now)?,
+            frame_type::PING => self.ping(frame, now)?,
+            frame_type::WINDOW_UPDATE => {
                 let passes = self.window_update(frame)?;
-                if self.has_waiting() && lock(self.streams).is_waiting(frame.header.stream) {
+                if self.has_waiting() && lock(self.streams).is_waiting(frame.header.stream_id) {
                     self.keep(frame, batch);
                     return Ok(None);
                 }
                 passes
             }
-            kind::RST_STREAM => self.reset(frame, now)?,
-            kind::GOAWAY if frame.header.stream != 0 => {
+            frame_type::RST_STREAM => self.reset(frame, now)?,
+            frame_type::GOAWAY if frame.header.stream_id != 0 => {
                 return Err(ConnectionError::protocol("GOAWAY on a stream"));
             }
-            kind::PUSH_PROMISE => {
+            frame_type::PUSH_PROMISE => {
                 return Err(ConnectionError::protocol("PUSH_PROMISE from a client"));
             }
-            kind::CONTINUATION => {
+            frame_type::CONTINUATION => {
                 return Err(ConnectionError::protocol("CONTINUATION without HEADERS"));
             }
             // Of a type we need not know.
-            _ => match self.state(frame.header.stream) {
-                _ if frame.header.stream == 0 => self.held.is_none(),
-                _ if lock(self.streams).is_waiting(frame.header.stream) => false,
+            _ => match self.state(frame.header.stream_id) {
+                _ if frame.header.stream_id == 0 => self.held.is_none(),
+                _ if lock(self.streams).is_waiting(frame.header.stream_id) => false,
                 State::Open | State::HalfClosed => true,
                 State::Idle | State::Discarded | State::Closed => false,
             },
@@ -292,11 +292,11 @@ impl<'a> Requests<'a> {
     }
 
     fn data(&mut self, frame: &Frame<'_>, batch: &mut FrameSplicer<'_>, now: Instant) -> Result<(), ConnectionError> {
-        let Header { stream: id, .. } = frame.header;
+        let FrameHeader { stream_id: id, .. } = frame.header;
         let data = frame.unpadded()?;
         let end_stream = frame.header.has(flag::END_STREAM);
         if data.is_empty() && !end_stream && !self.floods.empty.take(now) {
-            return Err(ConnectionError::too_much("too many empty DATA frames"));
+            return Err(ConnectionError::calm("too many empty DATA frames"));
         }
         if self.may_send(id)? == State::Discarded {
             self.swallow(frame);
@@ -328,8 +328,8 @@ impl<'a> Requests<'a> {
     fn keep(&mut self, frame: &Frame<'_>, batch: &mut FrameSplicer<'_>) {
         batch.skip(frame.len());
         if !self.waiting.frame(frame) {
-            let id = frame.header.stream;
-            frame::write_reset(&mut self.down, id, ErrorCode::RefusedStream);
+            let id = frame.header.stream_id;
+            frame::write_rst_stream(&mut self.down, id, ErrorCode::REFUSED_STREAM);
             self.swallowed += self.waiting.remove(id);
             lock(self.streams).give_up(id);
             self.swallow(frame);
@@ -338,7 +338,7 @@ impl<'a> Requests<'a> {
 
     /// Lets DATA of a stream that is over end here, and gives its octets back.
     fn swallow(&mut self, frame: &Frame<'_>) {
-        let Header { stream, len, .. } = frame.header;
+        let FrameHeader { stream_id: stream, len, .. } = frame.header;
         self.swallowed += len;
         if frame.header.has(flag::END_STREAM) {
             return lock(self.streams).discarded_ended(stream);
@@ -352,7 +352,7 @@ impl<'a> Requests<'a> {
                 frame::write_window_update(&mut self.down, stream, len);
             }
             Some(sum) if sum - len <= MAX_SWALLOWED => {
-                frame::write_reset(&mut self.down, stream, ErrorCode::NoError);
+                frame::write_rst_stream(&mut self.down, stream, ErrorCode::NO_ERROR);
             }
             _ => {}
         }
@@ -369,16 +369,16 @@ impl<'a> Requests<'a> {
         now: Instant,
     ) {
         say(&name_of(authority), &why.into());
-        self.stream_error(id, ErrorCode::Protocol, batch, now);
+        self.stream_error(id, ErrorCode::PROTOCOL_ERROR, batch, now);
     }
 
     /// Ends a stream because of what the client did with it.
     fn stream_error(&mut self, id: u32, code: ErrorCode, batch: &mut FrameSplicer<'_>, now: Instant) {
-        frame::write_reset(&mut self.down, id, code);
+        frame::write_rst_stream(&mut self.down, id, code);
         let has_gone_up = !lock(self.streams).is_waiting(id);
         self.swallowed += self.waiting.remove(id);
         if lock(self.streams).reset_for_client(id, now) && has_gone_up {
-            frame::write_reset(batch.out(), id, code);
+            frame::write_rst_stream(batch.out(), id, code);
         }
     }
 
@@ -404,7 +404,7 @@ impl<'a> Requests<'a> {
             State::Idle => Err(never_began()),
             State::HalfClosed | State::Closed => {
                 let reason = "a frame on a stream that the client had ended";
-                Err(ConnectionError::new(ErrorCode::StreamClosed, reason))
+                Err(ConnectionError::new(ErrorCode::STREAM_CLOSED, reason))
             }
             state => Ok(state),
         }

@@ -18,7 +18,7 @@ impl End {
     /// It sent what HTTP/2 does not allow.
     pub fn broke_protocol(fatal: ConnectionError) -> End {
         match fatal.code {
-            ErrorCode::Http11Required => {
+            ErrorCode::HTTP_1_1_REQUIRED => {
                 End(ProxyError::new(ErrorType::Http1Only, "the upstream speaks HTTP/1.1 only, not HTTP/2"))
             }
             _ => End::closed(&format!("the upstream broke the protocol: {}", fatal.reason)),
@@ -46,18 +46,18 @@ pub fn farewell(streams: &mut StreamTable, End(refusal): End) -> Option<ClosedSt
     for (stream, state) in open {
         if state.upstream_done {
             // Answered; it needs no more of the request.
-            frame::write_reset(&mut out, stream, ErrorCode::NoError);
+            frame::write_rst_stream(&mut out, stream, ErrorCode::NO_ERROR);
         } else if state.answered && state.asked.grpc {
             local_response::write_trailers(&mut out, streams, stream, &refusal);
         } else if state.answered {
-            frame::write_reset(&mut out, stream, ErrorCode::Internal);
+            frame::write_rst_stream(&mut out, stream, ErrorCode::INTERNAL_ERROR);
         } else {
             local_response::write(&mut out, streams, None, stream, state.asked, &refusal);
         }
     }
     let code = match lost {
-        true => ErrorCode::Internal,
-        false => ErrorCode::NoError,
+        true => ErrorCode::INTERNAL_ERROR,
+        false => ErrorCode::NO_ERROR,
     };
     let why = ConnectionError::new(code, "the connection to the upstream ended");
     let last = streams.goaway(streams.last);

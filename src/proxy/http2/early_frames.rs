@@ -2,7 +2,7 @@
 //! for: kept, and told to that upstream first.
 
 use crate::proxy::http2::frame;
-use crate::proxy::http2::frame::{ConnectionError, ErrorCode, Frame, LARGEST_WINDOW, PREFACE};
+use crate::proxy::http2::frame::{ConnectionError, ErrorCode, Frame, MAX_WINDOW_SIZE, PREFACE};
 
 /// The beginning of a connection to an upstream, as far as it is known.
 pub struct EarlyFrames {
@@ -20,7 +20,7 @@ impl EarlyFrames {
     /// Keeps a SETTINGS frame.
     pub fn settings(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
         if self.frames.len() + frame.len() > MAX_HELD {
-            return Err(ConnectionError::too_much("too much before the first request"));
+            return Err(ConnectionError::calm("too much before the first request"));
         }
         self.keep(frame);
         Ok(())
@@ -37,8 +37,8 @@ impl EarlyFrames {
     pub fn opened_by(&mut self, increment: u32) -> Result<(), ConnectionError> {
         // The window itself began at 65,535 and may have been used since, so
         // this is not the exact limit; the upstream knows it.
-        let sum = self.window.checked_add(increment).filter(|&sum| sum <= LARGEST_WINDOW);
-        let overflow = ConnectionError::new(ErrorCode::FlowControl, "the window overflows");
+        let sum = self.window.checked_add(increment).filter(|&sum| sum <= MAX_WINDOW_SIZE);
+        let overflow = ConnectionError::new(ErrorCode::FLOW_CONTROL_ERROR, "the window overflows");
         self.window = sum.ok_or(overflow)?;
         Ok(())
     }

@@ -1,34 +1,32 @@
-//! Frames of HTTP/2 (RFC 9113, sections 4 and 6): their nine-octet header, the
-//! few payloads runsd reads, and the frames it writes itself.
+//! Frames of HTTP/2 (RFC 9113 sections 4 and 6): parses and writes them, without state.
 //!
-//! Most frames only pass through, so nothing here copies a payload or keeps
-//! state; whoever calls says what is allowed when.
+//! Most frames are forwarded as they came, so nothing here copies a payload. Which frame is allowed when is decided by
+//! the callers: `client_to_upstream` and `upstream_to_client`.
 
 use std::fmt;
 
-/// What stands before each payload.
+/// The header of a frame (RFC 9113 section 4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
-    /// Octets of payload.
+pub struct FrameHeader {
+    /// Octets of the payload.
     pub len: usize,
-    /// One of [`kind`], or a type nobody here knows.
-    pub kind: u8,
+    /// One of [`frame_type`], or a type that runsd does not know.
+    pub frame_type: u8,
     /// A sum of [`flag`]s.
     pub flags: u8,
     /// The stream, or 0 for the connection.
-    pub stream: u32,
+    pub stream_id: u32,
 }
 
-impl Header {
-    /// Reads the nine octets of a header.
-    pub fn parse(octets: [u8; HEADER_LEN]) -> Header {
-        let [a, b, c, kind, flags, w, x, y, z] = octets;
-        Header {
+impl FrameHeader {
+    /// Reads the nine octets of a header. The reserved bit before the stream's id is ignored.
+    pub fn parse(octets: [u8; HEADER_LEN]) -> FrameHeader {
+        let [a, b, c, frame_type, flags, w, x, y, z] = octets;
+        FrameHeader {
             len: usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c),
-            kind,
+            frame_type,
             flags,
-            // The top bit is reserved and ignored (section 4.1).
-            stream: u32::from_be_bytes([w & 0x7f, x, y, z]),
+            stream_id: u32::from_be_bytes([w & 0x7f, x, y, z]),
         }
     }
 
@@ -36,8 +34,8 @@ impl Header {
     pub fn write(self, out: &mut Vec<u8>) {
         let len = u32::try_from(self.len).unwrap_or(u32::MAX);
         out.extend_from_slice(&len.to_be_bytes()[1..]);
-        out.extend_from_slice(&[self.kind, self.flags]);
-        out.extend_from_slice(&self.stream.to_be_bytes());
+        out.extend_from_slice(&[self.frame_type, self.flags]);
+        out.extend_from_slice(&self.stream_id.to_be_bytes());
     }
 
     /// Whether `flag` is set.
@@ -46,28 +44,31 @@ impl Header {
     }
 }
 
-/// Reads one frame from the beginning of `input`: its header, its payload, and
-/// the rest.
+/// A frame, and the input behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Its first nine octets.
+    pub header: FrameHeader,
+    /// Its other octets, padding included.
+    pub payload: &'a [u8],
+    /// What follows the frame.
+    pub rest: &'a [u8],
+}
+
+/// Parses the frame at the start of `input`; `Ok(None)` means that the frame is incomplete.
 ///
-/// `Ok(None)` means the frame is not all here yet; one longer than `max` is an
-/// error as soon as its header is here.
+/// # Errors
+/// FRAME_SIZE_ERROR for a frame of more than `max` octets of payload, as soon as its header is complete
+/// (RFC 9113 section 4.2).
 pub fn parse(input: &[u8], max: usize) -> Result<Option<Frame<'_>>, ConnectionError> {
     let Some((octets, rest)) = input.split_first_chunk() else {
         return Ok(None);
     };
-    let header = Header::parse(*octets);
+    let header = FrameHeader::parse(*octets);
     if header.len > max {
-        return Err(ConnectionError::new(ErrorCode::FrameSize, "a frame is longer than was allowed"));
+        return Err(ConnectionError::new(ErrorCode::FRAME_SIZE_ERROR, "a frame is longer than was allowed"));
     }
     Ok(rest.split_at_checked(header.len).map(|(payload, rest)| Frame { header, payload, rest }))
-}
-
-/// A frame, and what follows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame<'a> {
-    pub header: Header,
-    pub payload: &'a [u8],
-    pub rest: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
@@ -76,118 +77,135 @@ impl<'a> Frame<'a> {
         HEADER_LEN + self.header.len
     }
 
-    /// The payload of DATA or HEADERS without its padding (section 6.1).
+    /// Returns the payload of DATA, HEADERS or PUSH_PROMISE without its padding.
+    ///
+    /// # Errors
+    /// PROTOCOL_ERROR where the padding is longer than the payload (RFC 9113 section 6.1).
     pub fn unpadded(&self) -> Result<&'a [u8], ConnectionError> {
         if !self.header.has(flag::PADDED) {
             return Ok(self.payload);
         }
-        let bad = ConnectionError::new(ErrorCode::Protocol, "padding is longer than its frame");
-        let (&padding, rest) = self.payload.split_first().ok_or(bad)?;
-        let len = rest.len().checked_sub(usize::from(padding)).ok_or(bad)?;
+        let invalid = ConnectionError::protocol("padding is longer than its frame");
+        let (&padding, rest) = self.payload.split_first().ok_or(invalid)?;
+        let len = rest.len().checked_sub(usize::from(padding)).ok_or(invalid)?;
         Ok(&rest[..len])
     }
 
-    /// The payload as one number: an increment, or an error code.
-    pub fn number(&self) -> Result<u32, ConnectionError> {
-        let wrong = ConnectionError::new(ErrorCode::FrameSize, "a frame of four octets has another length");
-        self.payload.try_into().map(u32::from_be_bytes).map_err(|_| wrong)
+    /// Reads the payload of WINDOW_UPDATE or RST_STREAM: an increment, or an error code.
+    ///
+    /// # Errors
+    /// FRAME_SIZE_ERROR unless the payload has four octets (RFC 9113 sections 6.4 and 6.9).
+    pub fn read_u32(&self) -> Result<u32, ConnectionError> {
+        let invalid = ConnectionError::new(ErrorCode::FRAME_SIZE_ERROR, "a frame of four octets has another length");
+        self.payload.try_into().map(u32::from_be_bytes).map_err(|_| invalid)
     }
 
-    /// The pairs of a SETTINGS payload (section 6.5.1).
+    /// Reads the payload of SETTINGS: pairs of id and value.
+    ///
+    /// # Errors
+    /// FRAME_SIZE_ERROR unless the payload is of whole pairs, and empty in an acknowledgement (RFC 9113 section 6.5).
     pub fn settings(&self) -> Result<impl Iterator<Item = (u16, u32)> + 'a, ConnectionError> {
         let (pairs, rest) = self.payload.as_chunks::<6>();
         if !rest.is_empty() || (self.header.has(flag::ACK) && !pairs.is_empty()) {
-            return Err(ConnectionError::new(ErrorCode::FrameSize, "SETTINGS of a wrong length"));
+            return Err(ConnectionError::new(ErrorCode::FRAME_SIZE_ERROR, "SETTINGS of a wrong length"));
         }
         Ok(pairs.iter().map(|&[a, b, c, d, e, f]| (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]))))
     }
 }
 
-/// Whether somebody may set this to that (section 6.5.2).
-pub fn check_setting(id: u16, value: u32) -> Result<(), ConnectionError> {
-    let max_frames = DEFAULT_MAX_FRAME_SIZE..=LARGEST_MAX_FRAME_SIZE;
+/// Checks the value of a setting.
+///
+/// # Errors
+/// The error of RFC 9113 section 6.5.2 for a value out of range.
+pub fn validate_setting(id: u16, value: u32) -> Result<(), ConnectionError> {
     match id {
         setting::ENABLE_PUSH if value > 1 => Err(ConnectionError::protocol("SETTINGS_ENABLE_PUSH is no flag")),
-        setting::INITIAL_WINDOW_SIZE if value > LARGEST_WINDOW => {
+        setting::INITIAL_WINDOW_SIZE if value > MAX_WINDOW_SIZE => {
             let reason = "SETTINGS_INITIAL_WINDOW_SIZE is too large";
-            Err(ConnectionError::new(ErrorCode::FlowControl, reason))
+            Err(ConnectionError::new(ErrorCode::FLOW_CONTROL_ERROR, reason))
         }
-        setting::MAX_FRAME_SIZE if !max_frames.contains(&octets(value)) => {
+        setting::MAX_FRAME_SIZE if !(DEFAULT_MAX_FRAME_SIZE..=MAX_MAX_FRAME_SIZE).contains(&to_usize(value)) => {
             Err(ConnectionError::protocol("SETTINGS_MAX_FRAME_SIZE is out of range"))
         }
         _ => Ok(()),
     }
 }
 
-/// A number from the wire, as a length.
-pub fn octets(value: u32) -> usize {
+/// Converts a length of the wire; it fits wherever runsd is built for.
+pub fn to_usize(value: u32) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 
-/// Appends a SETTINGS frame.
+/// Appends SETTINGS (RFC 9113 section 6.5).
 pub fn write_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
-    Header { len: settings.len() * 6, kind: kind::SETTINGS, flags: 0, stream: 0 }.write(out);
+    write_header(out, settings.len() * 6, frame_type::SETTINGS, 0, 0);
     for (id, value) in settings {
         out.extend_from_slice(&id.to_be_bytes());
         out.extend_from_slice(&value.to_be_bytes());
     }
 }
 
-/// Appends the acknowledgement of a SETTINGS frame.
+/// Appends the acknowledgement of SETTINGS (RFC 9113 section 6.5.3).
 pub fn write_settings_ack(out: &mut Vec<u8>) {
-    Header { len: 0, kind: kind::SETTINGS, flags: flag::ACK, stream: 0 }.write(out);
+    write_header(out, 0, frame_type::SETTINGS, flag::ACK, 0);
 }
 
-/// Appends the answer to a PING.
+/// Appends the response to a PING (RFC 9113 section 6.7).
 pub fn write_ping_ack(out: &mut Vec<u8>, payload: &[u8]) {
-    Header { len: payload.len(), kind: kind::PING, flags: flag::ACK, stream: 0 }.write(out);
+    write_header(out, payload.len(), frame_type::PING, flag::ACK, 0);
     out.extend_from_slice(payload);
 }
 
-/// Appends a WINDOW_UPDATE; an increment of 0 would be an error, so it is none.
-pub fn write_window_update(out: &mut Vec<u8>, stream: u32, increment: u32) {
+/// Appends WINDOW_UPDATE, or nothing for an increment of 0, which would be an error (RFC 9113 section 6.9).
+pub fn write_window_update(out: &mut Vec<u8>, stream_id: u32, increment: u32) {
     if increment > 0 {
-        Header { len: 4, kind: kind::WINDOW_UPDATE, flags: 0, stream }.write(out);
+        write_header(out, 4, frame_type::WINDOW_UPDATE, 0, stream_id);
         out.extend_from_slice(&increment.to_be_bytes());
     }
 }
 
-/// Appends an RST_STREAM.
-pub fn write_reset(out: &mut Vec<u8>, stream: u32, code: ErrorCode) {
-    Header { len: 4, kind: kind::RST_STREAM, flags: 0, stream }.write(out);
-    out.extend_from_slice(&code.number().to_be_bytes());
+/// Appends RST_STREAM (RFC 9113 section 6.4).
+pub fn write_rst_stream(out: &mut Vec<u8>, stream_id: u32, code: ErrorCode) {
+    write_header(out, 4, frame_type::RST_STREAM, 0, stream_id);
+    out.extend_from_slice(&code.code().to_be_bytes());
 }
 
-/// Appends a GOAWAY with its reason as debug data.
-pub fn write_goaway(out: &mut Vec<u8>, last_stream: u32, why: ConnectionError) {
-    let len = 8 + why.reason.len();
-    Header { len, kind: kind::GOAWAY, flags: 0, stream: 0 }.write(out);
-    out.extend_from_slice(&last_stream.to_be_bytes());
-    out.extend_from_slice(&why.code.number().to_be_bytes());
-    out.extend_from_slice(why.reason.as_bytes());
+/// Appends GOAWAY, with the reason of `error` as debug data (RFC 9113 section 6.8).
+pub fn write_goaway(out: &mut Vec<u8>, last_stream_id: u32, error: ConnectionError) {
+    write_header(out, 8 + error.reason.len(), frame_type::GOAWAY, 0, 0);
+    out.extend_from_slice(&last_stream_id.to_be_bytes());
+    out.extend_from_slice(&error.code.code().to_be_bytes());
+    out.extend_from_slice(error.reason.as_bytes());
 }
 
-/// What ends a connection: the code and the sentence of its GOAWAY.
+/// Appends the header of a frame (RFC 9113 section 4.1).
+pub fn write_header(out: &mut Vec<u8>, len: usize, frame_type: u8, flags: u8, stream_id: u32) {
+    FrameHeader { len, frame_type, flags, stream_id }.write(out);
+}
+
+/// An error that ends the connection (RFC 9113 section 5.4.1): code and debug data of the GOAWAY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionError {
+    /// The error code.
     pub code: ErrorCode,
+    /// For people.
     pub reason: &'static str,
 }
 
 impl ConnectionError {
-    /// An error of the whole connection.
+    /// An error with this code.
     pub fn new(code: ErrorCode, reason: &'static str) -> ConnectionError {
         ConnectionError { code, reason }
     }
 
-    /// What the specification does not allow.
+    /// PROTOCOL_ERROR: the peer sent what RFC 9113 forbids.
     pub fn protocol(reason: &'static str) -> ConnectionError {
-        ConnectionError::new(ErrorCode::Protocol, reason)
+        ConnectionError::new(ErrorCode::PROTOCOL_ERROR, reason)
     }
 
-    /// What is allowed, but not so much of it.
-    pub fn too_much(reason: &'static str) -> ConnectionError {
-        ConnectionError::new(ErrorCode::EnhanceYourCalm, reason)
+    /// ENHANCE_YOUR_CALM: the peer sent too much of what RFC 9113 allows.
+    pub fn calm(reason: &'static str) -> ConnectionError {
+        ConnectionError::new(ErrorCode::ENHANCE_YOUR_CALM, reason)
     }
 }
 
@@ -197,57 +215,39 @@ impl fmt::Display for ConnectionError {
     }
 }
 
-/// The codes of RST_STREAM and GOAWAY that runsd sends (section 7).
+/// An error code of RST_STREAM and GOAWAY, and its name (RFC 9113 section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorCode {
-    NoError,
-    Protocol,
-    Internal,
-    FlowControl,
-    StreamClosed,
-    FrameSize,
-    RefusedStream,
-    Compression,
-    EnhanceYourCalm,
-    Http11Required,
+pub struct ErrorCode(u32, &'static str);
+
+#[allow(missing_docs, reason = "the names of RFC 9113")]
+impl ErrorCode {
+    pub const NO_ERROR: ErrorCode = ErrorCode(0x0, "NO_ERROR");
+    pub const PROTOCOL_ERROR: ErrorCode = ErrorCode(0x1, "PROTOCOL_ERROR");
+    pub const INTERNAL_ERROR: ErrorCode = ErrorCode(0x2, "INTERNAL_ERROR");
+    pub const FLOW_CONTROL_ERROR: ErrorCode = ErrorCode(0x3, "FLOW_CONTROL_ERROR");
+    pub const STREAM_CLOSED: ErrorCode = ErrorCode(0x5, "STREAM_CLOSED");
+    pub const FRAME_SIZE_ERROR: ErrorCode = ErrorCode(0x6, "FRAME_SIZE_ERROR");
+    pub const REFUSED_STREAM: ErrorCode = ErrorCode(0x7, "REFUSED_STREAM");
+    pub const COMPRESSION_ERROR: ErrorCode = ErrorCode(0x9, "COMPRESSION_ERROR");
+    pub const ENHANCE_YOUR_CALM: ErrorCode = ErrorCode(0xb, "ENHANCE_YOUR_CALM");
+    pub const HTTP_1_1_REQUIRED: ErrorCode = ErrorCode(0xd, "HTTP_1_1_REQUIRED");
 }
 
 impl ErrorCode {
-    /// The name in RFC 9113 section 7.
-    pub fn name(self) -> &'static str {
-        match self {
-            ErrorCode::NoError => "NO_ERROR",
-            ErrorCode::Protocol => "PROTOCOL_ERROR",
-            ErrorCode::Internal => "INTERNAL_ERROR",
-            ErrorCode::FlowControl => "FLOW_CONTROL_ERROR",
-            ErrorCode::StreamClosed => "STREAM_CLOSED",
-            ErrorCode::FrameSize => "FRAME_SIZE_ERROR",
-            ErrorCode::RefusedStream => "REFUSED_STREAM",
-            ErrorCode::Compression => "COMPRESSION_ERROR",
-            ErrorCode::EnhanceYourCalm => "ENHANCE_YOUR_CALM",
-            ErrorCode::Http11Required => "HTTP_1_1_REQUIRED",
-        }
+    /// The code on the wire.
+    pub fn code(self) -> u32 {
+        self.0
     }
 
-    /// The code on the wire.
-    pub fn number(self) -> u32 {
-        match self {
-            ErrorCode::NoError => 0x0,
-            ErrorCode::Protocol => 0x1,
-            ErrorCode::Internal => 0x2,
-            ErrorCode::FlowControl => 0x3,
-            ErrorCode::StreamClosed => 0x5,
-            ErrorCode::FrameSize => 0x6,
-            ErrorCode::RefusedStream => 0x7,
-            ErrorCode::Compression => 0x9,
-            ErrorCode::EnhanceYourCalm => 0xb,
-            ErrorCode::Http11Required => 0xd,
-        }
+    /// The name in RFC 9113.
+    pub fn name(self) -> &'static str {
+        self.1
     }
 }
 
-/// Frame types.
-pub mod kind {
+/// Frame types (RFC 9113 section 6).
+#[allow(missing_docs, reason = "the names of RFC 9113")]
+pub mod frame_type {
     pub const DATA: u8 = 0x0;
     pub const HEADERS: u8 = 0x1;
     pub const PRIORITY: u8 = 0x2;
@@ -260,7 +260,8 @@ pub mod kind {
     pub const CONTINUATION: u8 = 0x9;
 }
 
-/// Flags.
+/// Flags (RFC 9113 section 6).
+#[allow(missing_docs, reason = "the names of RFC 9113")]
 pub mod flag {
     pub const ACK: u8 = 0x1;
     pub const END_STREAM: u8 = 0x1;
@@ -269,7 +270,8 @@ pub mod flag {
     pub const PRIORITY: u8 = 0x20;
 }
 
-/// Settings (section 6.5.2).
+/// Settings (RFC 9113 section 6.5.2).
+#[allow(missing_docs, reason = "the names of RFC 9113")]
 pub mod setting {
     pub const HEADER_TABLE_SIZE: u16 = 0x1;
     pub const ENABLE_PUSH: u16 = 0x2;
@@ -278,42 +280,45 @@ pub mod setting {
     pub const MAX_FRAME_SIZE: u16 = 0x5;
 }
 
-/// What a client says first (section 3.4).
+/// The first octets of a client (RFC 9113 section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The longest frame before anybody allowed a longer one.
+/// Octets of payload that SETTINGS_MAX_FRAME_SIZE starts with, and the least it may be (RFC 9113 section 6.5.2).
 pub const DEFAULT_MAX_FRAME_SIZE: usize = 16_384;
 
-/// The longest frame anybody can allow.
-pub const LARGEST_MAX_FRAME_SIZE: usize = 16_777_215;
+/// Octets of payload that SETTINGS_MAX_FRAME_SIZE may be at most (RFC 9113 section 6.5.2): a length has 24 bits.
+const MAX_MAX_FRAME_SIZE: usize = 16_777_215;
 
-/// The widest a window may be.
-pub const LARGEST_WINDOW: u32 = 0x7fff_ffff;
+/// Octets of the largest flow-control window (RFC 9113 section 6.9.1).
+pub const MAX_WINDOW_SIZE: u32 = 0x7fff_ffff;
 
-/// Octets of a frame's header.
-pub const HEADER_LEN: usize = 9;
+/// Octets of a connection's window, and of each stream's until SETTINGS say otherwise (RFC 9113 section 6.9.2).
+pub const DEFAULT_WINDOW_SIZE: u32 = 65_535;
+
+/// Octets of a frame's header (RFC 9113 section 4.1).
+const HEADER_LEN: usize = 9;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_header_read_and_written() {
+    fn a_header_round_trips() {
         let wire = [
             0x00, 0x01, 0x2c, // length 300
             0x01, // HEADERS
             0x05, // END_STREAM | END_HEADERS
             0x80, 0x00, 0x00, 0x03, // stream 3, reserved bit set and ignored
         ];
-        let want = Header { len: 300, kind: kind::HEADERS, flags: 0x05, stream: 3 };
-        assert_eq!(Header::parse(wire), want);
+        let want = FrameHeader { len: 300, frame_type: frame_type::HEADERS, flags: 0x05, stream_id: 3 };
+        assert_eq!(FrameHeader::parse(wire), want);
         let mut out = Vec::new();
         want.write(&mut out);
         assert_eq!(out, [0x00, 0x01, 0x2c, 0x01, 0x05, 0x00, 0x00, 0x00, 0x03]);
     }
 
     #[test]
-    fn every_cut_asks_for_more() {
+    fn a_truncated_frame_is_incomplete() {
         let mut wire = Vec::new();
         write_ping_ack(&mut wire, b"12345678");
         wire.extend_from_slice(b"rest");
@@ -326,14 +331,14 @@ mod tests {
     }
 
     #[test]
-    fn too_long_is_known_from_the_header() {
+    fn a_header_alone_shows_that_a_frame_is_too_long() {
         let wire = [0x00, 0x40, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01];
-        assert_eq!(parse(&wire, 16_384).unwrap_err().code, ErrorCode::FrameSize);
+        assert_eq!(parse(&wire, 16_384).unwrap_err().code, ErrorCode::FRAME_SIZE_ERROR);
         assert_eq!(parse(&wire, 16_385), Ok(None));
     }
 
     #[test]
-    fn padding() {
+    fn padding_is_removed() {
         for (payload, want) in [
             (&b""[..], None),
             (b"\x00", Some(&b""[..])),
@@ -341,27 +346,28 @@ mod tests {
             (b"\x04ab\0\0", Some(b"")),
             (b"\x05ab\0\0", None),
         ] {
-            let header = Header { len: payload.len(), kind: kind::DATA, flags: flag::PADDED, stream: 1 };
+            let header =
+                FrameHeader { len: payload.len(), frame_type: frame_type::DATA, flags: flag::PADDED, stream_id: 1 };
             let frame = Frame { header, payload, rest: b"" };
             assert_eq!(frame.unpadded().ok(), want, "{payload:?}");
         }
     }
 
     #[test]
-    fn settings_read_and_written() {
+    fn settings_round_trip() {
         let mut wire = Vec::new();
         let want = [(setting::HEADER_TABLE_SIZE, 0), (setting::MAX_FRAME_SIZE, 0x00ff_ffff)];
         write_settings(&mut wire, &want);
         let frame = parse(&wire, 16_384).unwrap().unwrap();
         assert_eq!(frame.settings().unwrap().collect::<Vec<_>>(), want);
         let short = Frame { payload: &frame.payload[..7], ..frame };
-        assert_eq!(short.settings().err().unwrap().code, ErrorCode::FrameSize);
+        assert_eq!(short.settings().err().unwrap().code, ErrorCode::FRAME_SIZE_ERROR);
     }
 
     #[test]
-    fn goaway_says_why() {
+    fn goaway_has_its_reason_as_debug_data() {
         let mut wire = Vec::new();
-        write_goaway(&mut wire, 5, ConnectionError::new(ErrorCode::Protocol, "why"));
+        write_goaway(&mut wire, 5, ConnectionError::new(ErrorCode::PROTOCOL_ERROR, "why"));
         assert_eq!(wire, b"\0\0\x0b\x07\0\0\0\0\0\0\0\0\x05\0\0\0\x01why");
     }
 }

@@ -1,10 +1,10 @@
-//! Header blocks as frames carry them: put together from HEADERS and
+//! FrameHeader blocks as frames carry them: put together from HEADERS and
 //! CONTINUATION, and cut up again (RFC 9113, sections 4.3, 6.2 and 6.10); and
 //! what a request's fields must look like (section 8).
 
 use crate::net::authority::Authority;
 use crate::proxy::hop_by_hop::is_connection_specific;
-use crate::proxy::http2::frame::{ConnectionError, Frame, Header, flag, kind};
+use crate::proxy::http2::frame::{self, ConnectionError, Frame, flag, frame_type};
 use crate::proxy::http2::hpack::Field;
 use crate::proxy::syntax;
 use crate::proxy::syntax::{BLANK, RequestError, TEXT, TOKEN, is};
@@ -32,7 +32,7 @@ impl HeaderBlock {
 
     /// Begins with a HEADERS frame.
     pub fn begin(frame: &Frame<'_>) -> Result<HeaderBlock, ConnectionError> {
-        if frame.header.stream == 0 {
+        if frame.header.stream_id == 0 {
             return Err(ConnectionError::protocol("HEADERS on stream 0"));
         }
         let mut fragment = frame.unpadded()?;
@@ -43,7 +43,7 @@ impl HeaderBlock {
             (priority, fragment) = (Some(*fields), rest);
         }
         Ok(HeaderBlock {
-            stream: frame.header.stream,
+            stream: frame.header.stream_id,
             end_stream: frame.header.has(flag::END_STREAM),
             priority,
             fragment: fragment.to_vec(),
@@ -54,7 +54,7 @@ impl HeaderBlock {
 
     /// Goes on with the next frame, which must be its CONTINUATION.
     pub fn extend(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
-        if frame.header.kind != kind::CONTINUATION || frame.header.stream != self.stream {
+        if frame.header.frame_type != frame_type::CONTINUATION || frame.header.stream_id != self.stream {
             let reason = "another frame where CONTINUATION was expected";
             return Err(ConnectionError::protocol(reason));
         }
@@ -62,7 +62,7 @@ impl HeaderBlock {
         // end as well.
         self.wire += frame.len();
         if self.wire > MAX_BLOCK_WIRE {
-            return Err(ConnectionError::too_much("a header block over 1 MiB"));
+            return Err(ConnectionError::calm("a header block over 1 MiB"));
         }
         self.fragment.extend_from_slice(frame.payload);
         self.whole = frame.header.has(flag::END_HEADERS);
@@ -86,14 +86,13 @@ pub fn write(out: &mut Vec<u8>, head: Head, block: &[u8], max_frame: usize) {
         }
     }
     let len = priority.len() + first.len();
-    Header { len, kind: kind::HEADERS, flags, stream: head.stream }.write(out);
+    frame::write_header(out, len, frame_type::HEADERS, flags, head.stream);
     out.extend_from_slice(priority);
     out.extend_from_slice(first);
     while !rest.is_empty() {
         let (next, after) = rest.split_at(rest.len().min(max_frame));
         let flags = if after.is_empty() { flag::END_HEADERS } else { 0 };
-        let header = Header { len: next.len(), kind: kind::CONTINUATION, flags, stream: head.stream };
-        header.write(out);
+        frame::write_header(out, next.len(), frame_type::CONTINUATION, flags, head.stream);
         out.extend_from_slice(next);
         rest = after;
     }
@@ -219,7 +218,6 @@ const MAX_BLOCK_WIRE: usize = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::http2::frame;
     use crate::proxy::http2::frame::ErrorCode;
 
     fn frame(bytes: &[u8]) -> Frame<'_> {
@@ -240,7 +238,7 @@ mod tests {
         assert!(block.end_stream && block.whole);
         let mut short = wire[..9 + 3].to_vec();
         short[2] = 3;
-        assert_eq!(HeaderBlock::begin(&frame(&short)).unwrap_err().code, ErrorCode::Protocol);
+        assert_eq!(HeaderBlock::begin(&frame(&short)).unwrap_err().code, ErrorCode::PROTOCOL_ERROR);
     }
 
     #[test]
@@ -278,14 +276,14 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert_eq!((error.code, frames), (ErrorCode::EnhanceYourCalm, MAX_BLOCK_WIRE / 9));
+        assert_eq!((error.code, frames), (ErrorCode::ENHANCE_YOUR_CALM, MAX_BLOCK_WIRE / 9));
     }
 
     #[test]
     fn only_its_continuation_may_follow() {
         for next in [[0, 0, 0, 9, 4, 0, 0, 0, 3], [0, 0, 0, 0, 0, 0, 0, 0, 1]] {
             let mut block = HeaderBlock::begin(&frame(&[0, 0, 0, 1, 0, 0, 0, 0, 1])).unwrap();
-            assert_eq!(block.extend(&frame(&next)).unwrap_err().code, ErrorCode::Protocol);
+            assert_eq!(block.extend(&frame(&next)).unwrap_err().code, ErrorCode::PROTOCOL_ERROR);
         }
     }
 

@@ -1,40 +1,42 @@
-//! Header compression (RFC 7541): a decoder for what the client sends, one that
-//! looks on at what the upstream sends it, and an encoder towards the upstream.
+//! HPACK, the header compression of HTTP/2 (RFC 7541): a decoder for the client's header blocks, a passive one for
+//! those of the upstream, and an encoder for those that runsd sends to the upstream.
 //!
-//! Each has a table of its own, because what goes up is not what came
-//! in: the authority is another and a token is added. The encoder indexes
-//! what the client indexed, and the token too. The specification suggests
-//! never-indexed for credentials because of guesses by others on the same
-//! connection (section 7.1.3); here nobody else is on it, both ends are TLS or
-//! this container, and a token of 1 KB for each call is one octet instead.
+//! Each has its own dynamic table, because runsd changes the fields between decoder and encoder: the authority is
+//! another one, and a token is added. The encoder indexes what the client indexed, and the token as well. RFC 7541
+//! section 7.1.3 suggests never-indexed literals for credentials, against guesses by others on the same connection;
+//! here nobody else is on the connection, both ends are TLS or this container, and an indexed token is one octet in
+//! each call instead of 1 KB.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use table::{Table, static_find};
+use table::{Table, find_static};
 
 pub mod huffman;
 mod table;
 
-/// A line of a header section.
+/// A field line.
 ///
 /// `Debug` leaves the value out, since it may be a credential.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Field {
+    /// The name, in lower case where the sender obeys RFC 9113 section 8.2.1.
     pub name: Vec<u8>,
+    /// The value.
     pub value: Vec<u8>,
+    /// How the sender had it indexed.
     pub indexing: Indexing,
 }
 
 impl Field {
-    /// A field that is likely to come again.
+    /// A field with incremental indexing.
     pub fn new(name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Field {
-        Field { name: name.into(), value: value.into(), indexing: Indexing::Add }
+        Field { name: name.into(), value: value.into(), indexing: Indexing::Incremental }
     }
 
-    /// Its size as tables and limits count it (section 4.1).
+    /// Octets that the field counts in tables and limits (RFC 7541 section 4.1).
     fn size(&self) -> usize {
-        self.name.len() + self.value.len() + ENTRY
+        self.name.len() + self.value.len() + ENTRY_OVERHEAD
     }
 
     fn is(&self, name: &[u8], value: &[u8]) -> bool {
@@ -48,73 +50,82 @@ impl fmt::Debug for Field {
     }
 }
 
-/// What a sender wants of the tables on the way.
+/// Returns the value of the first field of that name.
+pub fn find<'a>(fields: &'a [Field], name: &str) -> Option<&'a [u8]> {
+    fields.iter().find(|field| field.name == name.as_bytes()).map(|field| &field.value[..])
+}
+
+/// The three literal representations (RFC 7541 section 6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Indexing {
-    /// Put it there: it will come again.
-    Add,
-    /// Not worth an entry.
-    Skip,
-    /// Never, on any hop.
+    /// The receiver adds the field to its dynamic table.
+    Incremental,
+    /// The receiver does not; another hop may.
+    Without,
+    /// No hop may.
     Never,
 }
 
-/// Why a block cannot be read; the connection ends with COMPRESSION_ERROR.
+/// Why a header block cannot be decoded. The connection ends with COMPRESSION_ERROR (RFC 9113 section 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecodeError {
-    /// It ends inside a field.
-    Cut,
+    /// The block ends inside a field.
+    Truncated,
     /// An index of 0, or past the end of the tables.
-    NoSuchIndex,
-    /// A number no honest sender needs.
-    Number,
-    /// A string that is no Huffman code.
-    Huffman(huffman::BadHuffman),
-    /// A table size above what was allowed, or not at the beginning.
-    TableSize,
+    InvalidIndex,
+    /// An integer of more than five octets.
+    IntegerOverflow,
+    /// A string that is not valid Huffman code.
+    Huffman(huffman::HuffmanError),
+    /// A table size above the limit, or behind a field.
+    InvalidTableSize,
 }
 
-/// What a block says.
+/// A decoded header block.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
+    /// The fields, in order.
     pub fields: Vec<Field>,
-    /// The fields are more than was asked for, and some left out.
+    /// The fields were more than the limit, and some are left out.
     pub too_large: bool,
 }
 
-/// Reads header blocks, one after the other.
+/// Decodes the header blocks of one direction of a connection, in order.
 pub struct Decoder {
     table: Table,
-    /// The largest table the other side may use.
-    allowed: usize,
+    /// The largest table size that the peer may select, in octets.
+    max_table_size: usize,
 }
 
 impl Decoder {
-    /// For a sender that was told `allowed` as SETTINGS_HEADER_TABLE_SIZE.
-    pub fn new(allowed: usize) -> Decoder {
-        Decoder { table: Table::new(allowed), allowed }
+    /// For a peer that was sent `max_table_size` as SETTINGS_HEADER_TABLE_SIZE.
+    pub fn new(max_table_size: usize) -> Decoder {
+        Decoder { table: Table::new(max_table_size), max_table_size }
     }
 
-    /// Looks on at what an upstream sends a client, as long as it keeps to
-    /// tables of a usual size.
-    pub fn onlooker() -> Decoder {
-        Decoder { table: Table::new(DEFAULT_TABLE_SIZE), allowed: LARGEST_LOOKED_ON }
+    /// For blocks that an upstream sends to a client. The table size is negotiated between those two, so any up to
+    /// [`MAX_PASSIVE_TABLE_SIZE`] is accepted.
+    pub fn passive() -> Decoder {
+        Decoder { table: Table::new(DEFAULT_TABLE_SIZE), max_table_size: MAX_PASSIVE_TABLE_SIZE }
     }
 
-    /// How often its table has changed: as long as it has not, the same block
-    /// says the same.
-    pub fn changes(&self) -> u64 {
-        self.table.changes
+    /// Counts the changes of the dynamic table. While the count is the same, the same block decodes to the same fields.
+    pub fn table_version(&self) -> u64 {
+        self.table.version
     }
 
-    /// Reads one whole block. A field that would make it more than `max` octets
-    /// (counted as tables do) is left out; reading goes on, so that the table
-    /// stays in step, and short fields behind it still say what the request is.
+    /// Decodes one complete block.
+    ///
+    /// A field that would exceed `max` octets in total (counted as tables do) is left out. Decoding goes on, so that the
+    /// table stays in step, and short fields behind the long one still say what the request is.
+    ///
+    /// # Errors
+    /// A [`DecodeError`]; the decoder is of no use after it.
     pub fn decode(&mut self, block: &[u8], max: usize) -> Result<Decoded, DecodeError> {
         let mut decoded = Decoded { fields: Vec::with_capacity(16), too_large: false };
         let mut size = 0;
-        self.read(block, |name, value, indexing| {
-            let len = name.len() + value.len() + ENTRY;
+        self.visit(block, |name, value, indexing| {
+            let len = name.len() + value.len() + ENTRY_OVERHEAD;
             if size + len > max {
                 decoded.too_large = true;
             } else {
@@ -126,57 +137,56 @@ impl Decoder {
         Ok(decoded)
     }
 
-    /// Reads one whole block and shows its fields; nothing is copied but what
-    /// goes into the table.
-    pub fn read(&mut self, block: &[u8], mut see: impl FnMut(&[u8], &[u8], Indexing)) -> Result<(), DecodeError> {
-        let mut rest = self.size_updates(block)?;
-        while !rest.is_empty() {
-            rest = self.field(rest, &mut see)?;
-        }
-        Ok(())
-    }
-
-    /// The table-size updates a block may begin with (section 6.3).
-    fn size_updates<'a>(&mut self, mut rest: &'a [u8]) -> Result<&'a [u8], DecodeError> {
+    /// Decodes one complete block and shows each field to `visitor`, without copies but for the table's.
+    ///
+    /// # Errors
+    /// As for [`Decoder::decode`].
+    pub fn visit(&mut self, block: &[u8], mut visitor: impl FnMut(&[u8], &[u8], Indexing)) -> Result<(), DecodeError> {
+        let mut rest = block;
+        // Size updates come before all fields (RFC 7541 section 4.2).
         while let Some(0x20..0x40) = rest.first() {
-            let (size, after) = number(rest, 5)?;
-            if size > self.allowed {
-                return Err(DecodeError::TableSize);
+            let (size, after) = decode_int(rest, 5)?;
+            if size > self.max_table_size {
+                return Err(DecodeError::InvalidTableSize);
             }
             self.table.resize(size);
             rest = after;
         }
-        Ok(rest)
+        while !rest.is_empty() {
+            rest = self.visit_field(rest, &mut visitor)?;
+        }
+        Ok(())
     }
 
-    fn field<'a>(
+    /// Decodes one field representation (RFC 7541 section 6), and returns the rest.
+    fn visit_field<'a>(
         &mut self,
         input: &'a [u8],
-        see: &mut impl FnMut(&[u8], &[u8], Indexing),
+        visitor: &mut impl FnMut(&[u8], &[u8], Indexing),
     ) -> Result<&'a [u8], DecodeError> {
-        let first = input.first().copied().ok_or(DecodeError::Cut)?;
+        let first = input.first().copied().ok_or(DecodeError::Truncated)?;
         let (prefix, indexing) = match first {
             0x80.. => {
-                let (index, rest) = number(input, 7)?;
-                let (name, value) = self.table.get(index).ok_or(DecodeError::NoSuchIndex)?;
-                see(name, value, Indexing::Add);
+                let (index, rest) = decode_int(input, 7)?;
+                let (name, value) = self.table.get(index).ok_or(DecodeError::InvalidIndex)?;
+                visitor(name, value, Indexing::Incremental);
                 return Ok(rest);
             }
-            0x40.. => (6, Indexing::Add),
-            0x20.. => return Err(DecodeError::TableSize),
+            0x40.. => (6, Indexing::Incremental),
+            0x20.. => return Err(DecodeError::InvalidTableSize),
             0x10.. => (4, Indexing::Never),
-            _ => (4, Indexing::Skip),
+            _ => (4, Indexing::Without),
         };
-        let (index, rest) = number(input, prefix)?;
+        let (index, rest) = decode_int(input, prefix)?;
         let (name, rest) = if index == 0 {
-            string(rest)?
+            decode_string(rest)?
         } else {
-            let (name, _) = self.table.get(index).ok_or(DecodeError::NoSuchIndex)?;
+            let (name, _) = self.table.get(index).ok_or(DecodeError::InvalidIndex)?;
             (Cow::Borrowed(name), rest)
         };
-        let (value, rest) = string(rest)?;
-        see(&name, &value, indexing);
-        if indexing == Indexing::Add {
+        let (value, rest) = decode_string(rest)?;
+        visitor(&name, &value, indexing);
+        if indexing == Indexing::Incremental {
             let field = Field::new(name, value);
             self.table.insert(field);
         }
@@ -184,148 +194,146 @@ impl Decoder {
     }
 }
 
-/// Writes header blocks, one after the other.
+/// Encodes the header blocks of one direction of a connection, in order.
 pub struct Encoder {
     table: Table,
-    /// The smallest limit since the last block, which must be told first.
-    lowered: Option<usize>,
+    /// The smallest table size selected since the last block, in octets: the next block starts with it.
+    pending_size: Option<usize>,
 }
 
 impl Encoder {
-    /// For a reader that has not said yet how large a table it allows.
+    /// For a peer whose SETTINGS have not come yet.
     pub fn new() -> Encoder {
-        Encoder { table: Table::new(DEFAULT_TABLE_SIZE), lowered: None }
+        Encoder { table: Table::new(DEFAULT_TABLE_SIZE), pending_size: None }
     }
 
-    /// How often its table has changed: as long as it has not, the same fields
-    /// are the same block.
-    pub fn changes(&self) -> u64 {
-        self.table.changes
+    /// Counts the changes of the dynamic table. While the count is the same, the same fields encode to the same block.
+    pub fn table_version(&self) -> u64 {
+        self.table.version
     }
 
-    /// What the reader allows from now on: its SETTINGS_HEADER_TABLE_SIZE.
-    pub fn allow(&mut self, size: u32) {
-        let size = usize::try_from(size).unwrap_or(usize::MAX).min(LARGEST_TABLE_SIZE);
-        if size != self.table.max || self.lowered.is_some() {
-            self.lowered = Some(self.lowered.unwrap_or(size).min(size));
+    /// Applies the peer's SETTINGS_HEADER_TABLE_SIZE.
+    pub fn set_max_table_size(&mut self, size: u32) {
+        let size = usize::try_from(size).unwrap_or(usize::MAX).min(MAX_ENCODER_TABLE_SIZE);
+        if size != self.table.max_size || self.pending_size.is_some() {
+            self.pending_size = Some(self.pending_size.unwrap_or(size).min(size));
             self.table.resize(size);
         }
     }
 
     /// Appends the block of `fields` to `out`.
     pub fn encode(&mut self, fields: &[Field], out: &mut Vec<u8>) {
-        if let Some(lowest) = self.lowered.take() {
-            // Said once: the next block of these fields is another one.
-            self.table.changes += 1;
-            if lowest < self.table.max {
-                write_number(out, 0x20, 5, lowest);
+        // The smallest size first, then the last (RFC 7541 section 4.2).
+        if let Some(smallest) = self.pending_size.take() {
+            // The next block of these fields has no size update, so it is another block.
+            self.table.version += 1;
+            if smallest < self.table.max_size {
+                encode_size_update(out, smallest);
             }
-            write_number(out, 0x20, 5, self.table.max);
+            encode_size_update(out, self.table.max_size);
         }
         for field in fields {
-            self.field(field, out);
+            self.encode_field(field, out);
         }
     }
 
-    fn field(&mut self, field: &Field, out: &mut Vec<u8>) {
+    fn encode_field(&mut self, field: &Field, out: &mut Vec<u8>) {
         let (name_index, index) = self.table.find(&field.name, &field.value);
-        let too_large = field.size() > self.table.max;
-        let (first, prefix) = match (field.indexing, index) {
+        let too_large = field.size() > self.table.max_size;
+        let (pattern, prefix) = match (field.indexing, index) {
             (Indexing::Never, _) => (0x10, 4),
-            (_, Some(index)) => return write_number(out, 0x80, 7, index),
-            (Indexing::Add, None) if !too_large => (0x40, 6),
-            (Indexing::Add | Indexing::Skip, None) => (0x00, 4),
+            (_, Some(index)) => return encode_int(out, 0x80, 7, index),
+            (Indexing::Incremental, None) if !too_large => (0x40, 6),
+            (Indexing::Incremental | Indexing::Without, None) => (0x00, 4),
         };
-        write_number(out, first, prefix, name_index.unwrap_or(0));
+        encode_int(out, pattern, prefix, name_index.unwrap_or(0));
         if name_index.is_none() {
-            write_string(out, &field.name);
+            encode_string(out, &field.name);
         }
-        write_string(out, &field.value);
-        if first == 0x40 {
+        encode_string(out, &field.value);
+        if pattern == 0x40 {
             self.table.insert(field.clone());
         }
     }
 }
 
-/// Appends a field that touches no table: the only kind runsd may put between
-/// the blocks of an upstream, whose encoder knows nothing of it.
-pub fn write_literal(out: &mut Vec<u8>, name: &str, value: &str) {
+/// Appends a field that refers to the static table only, and changes no table: the only kind that runsd may put between
+/// the blocks of an upstream, whose encoder does not know of it.
+pub fn encode_static(out: &mut Vec<u8>, name: &str, value: &str) {
     let (name, value) = (name.as_bytes(), value.as_bytes());
-    match static_find(name, value) {
-        (_, Some(index)) => write_number(out, 0x80, 7, index),
-        (Some(index), None) => {
-            write_number(out, 0x00, 4, index);
-            write_string(out, value);
-        }
-        (None, None) => {
-            out.push(0x00);
-            write_string(out, name);
-            write_string(out, value);
-        }
+    let (name_index, index) = find_static(name, value);
+    if let Some(index) = index {
+        return encode_int(out, 0x80, 7, index);
     }
+    encode_int(out, 0x00, 4, name_index.unwrap_or(0));
+    if name_index.is_none() {
+        encode_string(out, name);
+    }
+    encode_string(out, value);
 }
 
-/// Appends a change of the table's size, which must come before any field.
-pub fn write_table_size(out: &mut Vec<u8>, size: usize) {
-    write_number(out, 0x20, 5, size);
+/// Appends a dynamic table size update (RFC 7541 section 6.3), which must come before all fields.
+pub fn encode_size_update(out: &mut Vec<u8>, size: usize) {
+    encode_int(out, 0x20, 5, size);
 }
 
-/// Reads an integer with a prefix of `bits` (section 5.1), and the rest.
-fn number(input: &[u8], bits: u32) -> Result<(usize, &[u8]), DecodeError> {
-    let (&first, mut rest) = input.split_first().ok_or(DecodeError::Cut)?;
-    let most = (1_usize << bits) - 1;
-    let mut value = usize::from(first) & most;
-    if value < most {
+/// Decodes an integer with a prefix of `bits` bits (RFC 7541 section 5.1), and returns the rest.
+fn decode_int(input: &[u8], bits: u32) -> Result<(usize, &[u8]), DecodeError> {
+    let (&first, mut rest) = input.split_first().ok_or(DecodeError::Truncated)?;
+    let mask = (1_usize << bits) - 1;
+    let mut value = usize::from(first) & mask;
+    if value < mask {
         return Ok((value, rest));
     }
-    // Four more octets say more than any block here is long.
+    // Four more octets hold more than the length of any block.
     for shift in [0, 7, 14, 21] {
-        let (&octet, after) = rest.split_first().ok_or(DecodeError::Cut)?;
+        let (&octet, after) = rest.split_first().ok_or(DecodeError::Truncated)?;
         rest = after;
         value += usize::from(octet & 0x7f) << shift;
         if octet & 0x80 == 0 {
             return Ok((value, rest));
         }
     }
-    Err(DecodeError::Number)
+    Err(DecodeError::IntegerOverflow)
 }
 
-/// Reads a string (section 5.2), and the rest.
-fn string(input: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), DecodeError> {
-    let huffman = input.first().is_some_and(|first| first & 0x80 != 0);
-    let (len, rest) = number(input, 7)?;
-    let (text, rest) = rest.split_at_checked(len).ok_or(DecodeError::Cut)?;
-    if !huffman {
+/// Decodes a string literal (RFC 7541 section 5.2), and returns the rest.
+fn decode_string(input: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), DecodeError> {
+    let is_huffman = input.first().is_some_and(|first| first & 0x80 != 0);
+    let (len, rest) = decode_int(input, 7)?;
+    let (text, rest) = rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
+    if !is_huffman {
         return Ok((text.into(), rest));
     }
-    // No code is shorter than five bits.
-    let mut decoded = Vec::with_capacity(text.len() * 8 / 5);
+    let mut decoded = Vec::new();
     huffman::decode(text, &mut decoded).map_err(DecodeError::Huffman)?;
     Ok((decoded.into(), rest))
 }
 
-fn write_number(out: &mut Vec<u8>, first: u8, bits: u32, value: usize) {
-    let most = (1_usize << bits) - 1;
-    if value < most {
-        out.push(first | low_octet(value));
+/// Appends `pattern`, whose low `bits` bits are 0, and an integer with a prefix of `bits` bits (RFC 7541 section 5.1).
+fn encode_int(out: &mut Vec<u8>, pattern: u8, bits: u32, value: usize) {
+    let mask = (1_usize << bits) - 1;
+    if value < mask {
+        out.push(pattern | low_octet(value));
         return;
     }
-    out.push(first | low_octet(most));
-    let mut left = value - most;
-    while left >= 0x80 {
-        out.push(low_octet(left) | 0x80);
-        left >>= 7;
+    out.push(pattern | low_octet(mask));
+    let mut rest = value - mask;
+    while rest >= 0x80 {
+        out.push(low_octet(rest) | 0x80);
+        rest >>= 7;
     }
-    out.push(low_octet(left));
+    out.push(low_octet(rest));
 }
 
-fn write_string(out: &mut Vec<u8>, text: &[u8]) {
+/// Appends a string literal (RFC 7541 section 5.2), as Huffman code where that is shorter.
+fn encode_string(out: &mut Vec<u8>, text: &[u8]) {
     let len = huffman::encoded_len(text);
     if len < text.len() {
-        write_number(out, 0x80, 7, len);
+        encode_int(out, 0x80, 7, len);
         huffman::encode(text, out);
     } else {
-        write_number(out, 0x00, 7, text.len());
+        encode_int(out, 0x00, 7, text.len());
         out.extend_from_slice(text);
     }
 }
@@ -334,17 +342,19 @@ fn low_octet(value: usize) -> u8 {
     value.to_le_bytes()[0]
 }
 
-/// The size of a table nobody has said anything about.
+/// Octets of SETTINGS_HEADER_TABLE_SIZE until a peer says otherwise (RFC 9113 section 6.5.2).
 pub const DEFAULT_TABLE_SIZE: usize = 4096;
 
-/// What tables and limits count for a field beside its text (section 4.1).
-const ENTRY: usize = 32;
+/// Octets that tables and limits count for a field beside its name and value (RFC 7541 section 4.1).
+const ENTRY_OVERHEAD: usize = 32;
 
-/// The largest table of an upstream that is looked on at; the client has it too.
-const LARGEST_LOOKED_ON: usize = 65_536;
+/// Octets of the largest table that the passive decoder follows. It bounds runsd's memory for one connection; common
+/// clients allow 4 KiB to 64 KiB.
+const MAX_PASSIVE_TABLE_SIZE: usize = 65_536;
 
-/// The largest table the encoder keeps, whatever the reader allows.
-const LARGEST_TABLE_SIZE: usize = 16_384;
+/// Octets of the largest table that the encoder uses, whatever the peer allows. It bounds runsd's memory for one
+/// connection; the fields of a gRPC call with its token take about 2 KiB.
+const MAX_ENCODER_TABLE_SIZE: usize = 16_384;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 use crate::proxy::error::{ProxyError, wants_json};
 use crate::proxy::http2::early_frames::EarlyFrames;
 use crate::proxy::http2::frame;
-use crate::proxy::http2::frame::{Header, flag, kind};
+use crate::proxy::http2::frame::{flag, frame_type};
 use crate::proxy::http2::header_block;
 use crate::proxy::http2::header_block::Head;
 use crate::proxy::http2::hpack;
@@ -33,27 +33,26 @@ pub fn write(
         && held.is_some_and(|held| held.pay(text.len()));
     let mut block = Vec::new();
     if let Some(size) = streams.client_table.take() {
-        hpack::write_table_size(&mut block, size);
+        hpack::encode_size_update(&mut block, size);
     }
     if asked.grpc {
-        hpack::write_literal(&mut block, ":status", "200");
-        hpack::write_literal(&mut block, "content-type", "application/grpc");
+        hpack::encode_static(&mut block, ":status", "200");
+        hpack::encode_static(&mut block, "content-type", "application/grpc");
         let code = refusal.grpc_status().to_string();
-        hpack::write_literal(&mut block, "grpc-status", &code);
-        hpack::write_literal(&mut block, "grpc-message", &refusal.grpc_message());
+        hpack::encode_static(&mut block, "grpc-status", &code);
+        hpack::encode_static(&mut block, "grpc-message", &refusal.grpc_message());
     } else {
-        hpack::write_literal(&mut block, ":status", &refusal.status().to_string());
+        hpack::encode_static(&mut block, ":status", &refusal.status().to_string());
         if body {
-            hpack::write_literal(&mut block, "content-type", content_type);
-            hpack::write_literal(&mut block, "content-length", &text.len().to_string());
+            hpack::encode_static(&mut block, "content-type", content_type);
+            hpack::encode_static(&mut block, "content-length", &text.len().to_string());
         }
     }
-    hpack::write_literal(&mut block, "proxy-status", &refusal.proxy_status());
+    hpack::encode_static(&mut block, "proxy-status", &refusal.proxy_status());
     let head = Head { stream, end_stream: !body, priority: None };
     header_block::write(out, head, &block, frame::DEFAULT_MAX_FRAME_SIZE);
     if body {
-        let flags = flag::END_STREAM;
-        Header { len: text.len(), kind: kind::DATA, flags, stream }.write(out);
+        frame::write_header(out, text.len(), frame_type::DATA, flag::END_STREAM, stream);
         out.extend_from_slice(text.as_bytes());
     }
 }
@@ -63,25 +62,21 @@ pub fn write(
 pub fn write_trailers(out: &mut Vec<u8>, streams: &mut StreamTable, stream: u32, refusal: &ProxyError) {
     let mut block = Vec::new();
     if let Some(size) = streams.client_table.take() {
-        hpack::write_table_size(&mut block, size);
+        hpack::encode_size_update(&mut block, size);
     }
     let code = refusal.grpc_status().to_string();
-    hpack::write_literal(&mut block, "grpc-status", &code);
-    hpack::write_literal(&mut block, "grpc-message", &refusal.grpc_message());
+    hpack::encode_static(&mut block, "grpc-status", &code);
+    hpack::encode_static(&mut block, "grpc-message", &refusal.grpc_message());
     let head = Head { stream, end_stream: true, priority: None };
     header_block::write(out, head, &block, frame::DEFAULT_MAX_FRAME_SIZE);
 }
 
 /// What is to be known of a request for that.
 pub fn asked(fields: &[Field]) -> RequestTraits {
-    let find = |name: &[u8]| {
-        let field = fields.iter().find(|field| field.name == name);
-        field.map(|field| &field.value[..])
-    };
-    let accept = find(b"accept").and_then(|value| std::str::from_utf8(value).ok());
+    let accept = hpack::find(fields, "accept").and_then(|value| std::str::from_utf8(value).ok());
     RequestTraits {
-        grpc: find(b"content-type").is_some_and(is_grpc),
-        head: find(b":method") == Some(b"HEAD"),
+        grpc: hpack::find(fields, "content-type").is_some_and(is_grpc),
+        head: hpack::find(fields, ":method") == Some(b"HEAD"),
         json: accept.is_some_and(wants_json),
     }
 }

@@ -1,7 +1,7 @@
 //! A request as it came, and one before it as it came and as it went.
 
 use crate::proxy::http2::header_block::Head;
-use crate::proxy::http2::hpack::Field;
+use crate::proxy::http2::hpack::{self, Field};
 use crate::proxy::http2::stream_table::RequestTraits;
 use crate::secret::Secret;
 
@@ -67,9 +67,8 @@ pub type Tables = (u64, u64);
 impl Request {
     /// Whom it is for, as far as it says.
     pub fn authority(&self) -> Option<Vec<u8>> {
-        let named = |name: &[u8]| self.fields.iter().find(|field| field.name == name);
-        let field = named(b":authority").or_else(|| named(b"host"));
-        field.map(|field| field.value.clone())
+        let value = hpack::find(&self.fields, ":authority").or_else(|| hpack::find(&self.fields, "host"));
+        value.map(<[u8]>::to_vec)
     }
 }
 

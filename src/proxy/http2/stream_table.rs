@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Instant;
 
-use crate::proxy::http2::frame::{DEFAULT_MAX_FRAME_SIZE, octets, setting};
+use crate::proxy::http2::frame::{DEFAULT_MAX_FRAME_SIZE, DEFAULT_WINDOW_SIZE, setting, to_usize};
 use crate::proxy::http2::hpack;
 use crate::proxy::http2::rate_limit::TokenBucket;
 use crate::proxy::http2::request::RequestMeta;
@@ -147,7 +147,7 @@ impl StreamTable {
             over: false,
             draining: false,
             upstream_greeted: false,
-            upstream_stream_window: 65_535,
+            upstream_stream_window: DEFAULT_WINDOW_SIZE,
             upstream_max_streams: usize::MAX,
             client_max_frame: DEFAULT_MAX_FRAME_SIZE,
             upstream_max_frame: DEFAULT_MAX_FRAME_SIZE,
@@ -155,7 +155,7 @@ impl StreamTable {
             upstream_tables: VecDeque::new(),
             client_settings: VecDeque::new(),
             client_table: None,
-            client_stream_window: 65_535,
+            client_stream_window: to_usize(DEFAULT_WINDOW_SIZE),
             early_resets: TokenBucket::new(EARLY_RESETS, EARLY_RESETS_PER_SECOND, now),
             too_many_resets: false,
         }
@@ -420,9 +420,9 @@ impl StreamTable {
         for (id, value) in settings {
             match id {
                 setting::HEADER_TABLE_SIZE => table = Some(value),
-                setting::INITIAL_WINDOW_SIZE => self.client_stream_window = octets(value),
+                setting::INITIAL_WINDOW_SIZE => self.client_stream_window = to_usize(value),
                 setting::MAX_FRAME_SIZE => {
-                    self.client_max_frame = self.client_max_frame.max(octets(value));
+                    self.client_max_frame = self.client_max_frame.max(to_usize(value));
                 }
                 _ => {}
             }
@@ -450,8 +450,8 @@ impl StreamTable {
     /// 4.2), by the upstream's next block or by ours, whichever comes first.
     fn client_table_is(&mut self, table: Option<u32>) {
         if let Some(size) = table {
-            let lowered = octets(size) < hpack::DEFAULT_TABLE_SIZE;
-            self.client_table = lowered.then_some(octets(size));
+            let lowered = to_usize(size) < hpack::DEFAULT_TABLE_SIZE;
+            self.client_table = lowered.then_some(to_usize(size));
         }
     }
 
@@ -462,12 +462,12 @@ impl StreamTable {
             match id {
                 setting::HEADER_TABLE_SIZE => table = Some(value),
                 setting::MAX_FRAME_SIZE => {
-                    self.upstream_max_frame = octets(value).max(DEFAULT_MAX_FRAME_SIZE);
-                    let ever = self.upstream_max_frame_ever.max(octets(value));
+                    self.upstream_max_frame = to_usize(value).max(DEFAULT_MAX_FRAME_SIZE);
+                    let ever = self.upstream_max_frame_ever.max(to_usize(value));
                     self.upstream_max_frame_ever = ever;
                 }
                 setting::INITIAL_WINDOW_SIZE => self.upstream_stream_window = value,
-                setting::MAX_CONCURRENT_STREAMS => self.upstream_max_streams = octets(value),
+                setting::MAX_CONCURRENT_STREAMS => self.upstream_max_streams = to_usize(value),
                 _ => {}
             }
         }

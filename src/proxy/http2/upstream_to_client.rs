@@ -1,4 +1,4 @@
-//! From the upstream to the client, frame by frame. Header blocks pass as they
+//! From the upstream to the client, frame by frame. FrameHeader blocks pass as they
 //! are, so the client's table is the upstream's; runsd looks on, to see how
 //! answers begin. Only SETTINGS are changed. Bytes in, bytes out; `mod.rs` has
 //! the sockets.
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::proxy::http2::client_to_upstream::STREAMS;
 use crate::proxy::http2::frame;
-use crate::proxy::http2::frame::{ConnectionError, ErrorCode, Frame, flag, kind, setting};
+use crate::proxy::http2::frame::{ConnectionError, ErrorCode, Frame, flag, frame_type, setting};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
 use crate::proxy::http2::hpack::Decoder;
 use crate::proxy::http2::request::{RequestMeta, ResponseHead};
@@ -36,7 +36,7 @@ pub enum Event<'a> {
 
 impl<'a> Responses<'a> {
     pub fn new(streams: &'a Mutex<StreamTable>) -> Responses<'a> {
-        Responses { streams, decoder: Some(Decoder::onlooker()), refusing: None }
+        Responses { streams, decoder: Some(Decoder::passive()), refusing: None }
     }
 
     /// Walks through `batch` to its last whole frame, or to the last one
@@ -53,12 +53,12 @@ impl<'a> Responses<'a> {
             (streams.client_max_frame, streams.upstream_greeted)
         };
         if !greeted && batch.rest().starts_with(b"HTTP/1.") {
-            return Err(ConnectionError::new(ErrorCode::Http11Required, "HTTP/1.1"));
+            return Err(ConnectionError::new(ErrorCode::HTTP_1_1_REQUIRED, "HTTP/1.1"));
         }
         while let Some(frame) = frame::parse(batch.rest(), max)? {
-            match frame.header.kind {
-                kind::DATA => self.data(&frame, tell),
-                kind::HEADERS | kind::PUSH_PROMISE => {
+            match frame.header.frame_type {
+                frame_type::DATA => self.data(&frame, tell),
+                frame_type::HEADERS | frame_type::PUSH_PROMISE => {
                     let Some(block) = Block::whole(frame, max)? else {
                         return Ok(());
                     };
@@ -66,15 +66,15 @@ impl<'a> Responses<'a> {
                     batch.pass(block.wire);
                     continue;
                 }
-                kind::RST_STREAM => {
+                frame_type::RST_STREAM => {
                     self.reset(&frame, batch)?;
                     continue;
                 }
-                kind::SETTINGS => {
+                frame_type::SETTINGS => {
                     settings(&frame, batch, self.streams)?;
                     continue;
                 }
-                kind::GOAWAY => {
+                frame_type::GOAWAY => {
                     self.goaway(&frame, batch);
                     continue;
                 }
@@ -86,7 +86,7 @@ impl<'a> Responses<'a> {
     }
 
     fn data(&mut self, frame: &Frame<'_>, tell: &mut dyn FnMut(Event<'_>)) {
-        let stream = frame.header.stream;
+        let stream = frame.header.stream_id;
         let its_body =
             |refusing: &mut (u32, RequestMeta, ResponseHead)| refusing.0 == stream && !frame.payload.is_empty();
         let refusing = self.refusing.take_if(its_body);
@@ -99,15 +99,15 @@ impl<'a> Responses<'a> {
     fn reset(&self, frame: &Frame<'_>, batch: &mut FrameSplicer<'_>) -> Result<(), ConnectionError> {
         // What an upstream says of a client that breaks the protocol.
         let clients_faults = [
-            ErrorCode::Protocol,
-            ErrorCode::FlowControl,
-            ErrorCode::StreamClosed,
-            ErrorCode::FrameSize,
-            ErrorCode::EnhanceYourCalm,
+            ErrorCode::PROTOCOL_ERROR,
+            ErrorCode::FLOW_CONTROL_ERROR,
+            ErrorCode::STREAM_CLOSED,
+            ErrorCode::FRAME_SIZE_ERROR,
+            ErrorCode::ENHANCE_YOUR_CALM,
         ];
-        let (code, id) = (frame.number()?, frame.header.stream);
+        let (code, id) = (frame.read_u32()?, frame.header.stream_id);
         let mut streams = lock(self.streams);
-        if code == ErrorCode::NoError.number() && streams.answered_early(id) {
+        if code == ErrorCode::NO_ERROR.code() && streams.answered_early(id) {
             // The answer is whole, and the rest of the request is not wanted
             // (RFC 9113 section 8.1). curl 7.88, for one, throws the answer
             // away when it reads both at once; so the client may send on for a
@@ -116,7 +116,7 @@ impl<'a> Responses<'a> {
             frame::write_window_update(batch.out(), id, EARLY_WINDOW);
             return Ok(());
         }
-        let is_clients_fault = clients_faults.map(ErrorCode::number).contains(&code);
+        let is_clients_fault = clients_faults.map(ErrorCode::code).contains(&code);
         streams.reset_by_upstream(id, is_clients_fault, Instant::now());
         batch.pass(frame.len());
         Ok(())
@@ -146,7 +146,7 @@ impl<'a> Responses<'a> {
         }
         let answer = answer.and_then(Result::ok).flatten();
         let frame = &block.first;
-        let stream = frame.header.stream;
+        let stream = frame.header.stream_id;
         let note = {
             let mut streams = lock(self.streams);
             // The block itself tells the client about its table.
@@ -155,7 +155,7 @@ impl<'a> Responses<'a> {
                 streams.promised(id);
             }
             let interim = answer.as_ref().is_some_and(|answer| answer.status < 200);
-            if frame.header.kind == kind::PUSH_PROMISE || interim {
+            if frame.header.frame_type == frame_type::PUSH_PROMISE || interim {
                 return;
             }
             streams.answer_began(stream)
@@ -172,7 +172,7 @@ impl<'a> Responses<'a> {
 
     fn end_of_stream(&self, frame: &Frame<'_>) {
         if frame.header.has(flag::END_STREAM) {
-            lock(self.streams).ended(frame.header.stream, Side::Upstream);
+            lock(self.streams).ended(frame.header.stream_id, Side::Upstream);
         }
     }
 }
@@ -191,17 +191,17 @@ struct Block<'a> {
 impl<'a> Block<'a> {
     /// Puts one together; `None` when more has to come.
     fn whole(first: Frame<'a>, max: usize) -> Result<Option<Block<'a>>, ConnectionError> {
-        let broken = |reason| ConnectionError::new(ErrorCode::Internal, reason);
+        let broken = |reason| ConnectionError::new(ErrorCode::INTERNAL_ERROR, reason);
         let fragment = first.unpadded()?;
-        let before = match first.header.kind {
-            kind::PUSH_PROMISE => 4, // the promised stream
+        let before = match first.header.frame_type {
+            frame_type::PUSH_PROMISE => 4, // the promised stream
             _ if first.header.has(flag::PRIORITY) => 5,
             _ => 0,
         };
         let torn = broken("the upstream's header block is torn");
         let (fields, fragment) = fragment.split_at_checked(before).ok_or(torn)?;
-        let promised = match first.header.kind {
-            kind::PUSH_PROMISE => fields.try_into().ok().map(u32::from_be_bytes),
+        let promised = match first.header.frame_type {
+            frame_type::PUSH_PROMISE => fields.try_into().ok().map(u32::from_be_bytes),
             _ => None,
         };
         let mut fragment = Cow::Borrowed(fragment);
@@ -214,7 +214,7 @@ impl<'a> Block<'a> {
             let Some(next) = frame::parse(frame.rest, max)? else {
                 return Ok(None);
             };
-            if next.header.kind != kind::CONTINUATION || next.header.stream != first.header.stream {
+            if next.header.frame_type != frame_type::CONTINUATION || next.header.stream_id != first.header.stream_id {
                 return Err(torn);
             }
             wire += next.len();
@@ -231,7 +231,7 @@ fn answer(
     block: &Block<'_>,
 ) -> Result<Option<ResponseHead>, crate::proxy::http2::hpack::DecodeError> {
     let (mut status, mut challenge) = (None, None);
-    decoder.read(&block.fragment, |name, value, _| {
+    decoder.visit(&block.fragment, |name, value, _| {
         if name == b":status" {
             status = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
         } else if status == Some(401) && name == b"www-authenticate" {

@@ -39,7 +39,7 @@ impl Requests<'_> {
         let decoded = self.decoder.decode(&request.fragment, MAX_BLOCK);
         let decoded = decoded.map_err(|_| {
             let reason = "a header block cannot be decompressed";
-            ConnectionError::new(ErrorCode::Compression, reason)
+            ConnectionError::new(ErrorCode::COMPRESSION_ERROR, reason)
         })?;
         request.fields = decoded.fields;
         if !is_new {
@@ -112,7 +112,7 @@ impl Requests<'_> {
         }
         drop(streams);
         if !is_accepted && !self.floods.late.take(now) {
-            return Err(ConnectionError::too_much("too many requests after GOAWAY"));
+            return Err(ConnectionError::calm("too many requests after GOAWAY"));
         }
         Ok(is_accepted)
     }
@@ -135,7 +135,7 @@ impl Requests<'_> {
         let mut streams = lock(self.streams);
         if too_large || !end_stream || !header_block::is_trailer(&request.fields) {
             drop(streams);
-            self.stream_error(id, ErrorCode::Protocol, batch, now);
+            self.stream_error(id, ErrorCode::PROTOCOL_ERROR, batch, now);
             return Ok(());
         }
         if !streams.received(id, 0, true) {

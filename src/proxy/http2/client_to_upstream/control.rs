@@ -13,7 +13,7 @@ use crate::proxy::http2::stream_table::State;
 impl Requests<'_> {
     /// Whether they are for the upstream, too.
     pub(super) fn settings(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, ConnectionError> {
-        if frame.header.stream != 0 {
+        if frame.header.stream_id != 0 {
             return Err(ConnectionError::protocol("SETTINGS on a stream"));
         }
         let settings = frame.settings()?;
@@ -21,10 +21,10 @@ impl Requests<'_> {
             return Ok(self.settings_ack());
         }
         if !self.floods.settings.take(now) {
-            return Err(ConnectionError::too_much("too many SETTINGS"));
+            return Err(ConnectionError::calm("too many SETTINGS"));
         }
         for (id, value) in settings {
-            frame::check_setting(id, value)?;
+            frame::validate_setting(id, value)?;
         }
         self.greeted = true;
         let mut streams = lock(self.streams);
@@ -46,20 +46,20 @@ impl Requests<'_> {
         // From here on the encoder is bound by what was acknowledged.
         let table = lock(self.streams).upstream_tables.pop_front();
         if let Some(Some(size)) = table {
-            self.encoder.allow(size);
+            self.encoder.set_max_table_size(size);
         }
         self.held.is_none()
     }
 
     pub(super) fn ping(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, ConnectionError> {
-        if frame.header.stream != 0 {
+        if frame.header.stream_id != 0 {
             return Err(ConnectionError::protocol("PING on a stream"));
         }
         if frame.header.len != 8 {
-            return Err(ConnectionError::new(ErrorCode::FrameSize, "PING of a wrong length"));
+            return Err(ConnectionError::new(ErrorCode::FRAME_SIZE_ERROR, "PING of a wrong length"));
         }
         if !self.floods.pings.take(now) {
-            return Err(ConnectionError::too_much("too many PINGs"));
+            return Err(ConnectionError::calm("too many PINGs"));
         }
         if self.held.is_some() && !frame.header.has(flag::ACK) {
             frame::write_ping_ack(&mut self.down, frame.payload);
@@ -68,8 +68,8 @@ impl Requests<'_> {
     }
 
     pub(super) fn window_update(&mut self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
-        let increment = frame.number()? & 0x7fff_ffff;
-        if frame.header.stream != 0 {
+        let increment = frame.read_u32()? & 0x7fff_ffff;
+        if frame.header.stream_id != 0 {
             return self.is_theirs(frame);
         }
         if increment == 0 {
@@ -83,16 +83,16 @@ impl Requests<'_> {
     }
 
     pub(super) fn reset(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, ConnectionError> {
-        frame.number()?;
+        frame.read_u32()?;
         let passes = self.is_theirs(frame)?;
         let mut streams = lock(self.streams);
         if !passes {
-            streams.discarded_ended(frame.header.stream);
+            streams.discarded_ended(frame.header.stream_id);
             return Ok(false);
         }
-        let has_gone_up = !streams.is_waiting(frame.header.stream);
-        streams.reset_by_client(frame.header.stream, now);
-        self.swallowed += self.waiting.remove(frame.header.stream);
+        let has_gone_up = !streams.is_waiting(frame.header.stream_id);
+        streams.reset_by_client(frame.header.stream_id, now);
+        self.swallowed += self.waiting.remove(frame.header.stream_id);
         Ok(has_gone_up)
     }
 
@@ -103,13 +103,13 @@ impl Requests<'_> {
         batch: &mut FrameSplicer<'_>,
         now: Instant,
     ) -> Result<(), ConnectionError> {
-        let stream = frame.header.stream;
+        let stream = frame.header.stream_id;
         if stream == 0 {
             return Err(ConnectionError::protocol("PRIORITY on stream 0"));
         }
         let code = match frame.payload {
             [a, b, c, d, _] if u32::from_be_bytes([a & 0x7f, *b, *c, *d]) == stream => {
-                ErrorCode::Protocol // RFC 7540 section 5.3.1
+                ErrorCode::PROTOCOL_ERROR // RFC 7540 section 5.3.1
             }
             [_, _, _, _, _] => {
                 if let Some(held) = &mut self.held {
@@ -118,7 +118,7 @@ impl Requests<'_> {
                 pass_or_skip(self.held.is_none(), frame, batch);
                 return Ok(());
             }
-            _ => ErrorCode::FrameSize, // RFC 9113 section 6.3
+            _ => ErrorCode::FRAME_SIZE_ERROR, // RFC 9113 section 6.3
         };
         batch.skip(frame.len());
         if self.state(stream) == State::Idle {
@@ -131,7 +131,7 @@ impl Requests<'_> {
 
     /// Whether RST_STREAM or WINDOW_UPDATE of a stream is for the upstream.
     fn is_theirs(&self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
-        match (frame.header.stream, self.state(frame.header.stream)) {
+        match (frame.header.stream_id, self.state(frame.header.stream_id)) {
             (0, _) => Err(ConnectionError::protocol("a frame of a stream on stream 0")),
             (_, State::Idle) => Err(never_began()),
             (_, State::Open | State::HalfClosed) => Ok(true),

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::proxy::http2::client_to_upstream::Requests;
-use crate::proxy::http2::frame::{Frame, kind};
+use crate::proxy::http2::frame::{Frame, frame_type};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
 use crate::proxy::http2::header_block;
 use crate::proxy::http2::header_block::Head;
@@ -43,7 +43,7 @@ impl Waiting {
 
     /// A frame of one of them; `false` when it cannot wait.
     pub fn frame(&mut self, frame: &Frame<'_>) -> bool {
-        let id = frame.header.stream;
+        let id = frame.header.stream_id;
         let Some(held) = self.requests.iter_mut().find(|held| held.head.stream == id) else {
             return false;
         };
@@ -51,7 +51,7 @@ impl Waiting {
             return false;
         }
         self.frames += frame.len();
-        if frame.header.kind == kind::DATA {
+        if frame.header.frame_type == frame_type::DATA {
             held.data += frame.header.len;
         }
         frame.header.write(&mut held.frames);

@@ -1,80 +1,82 @@
-//! The Huffman code of HPACK (RFC 7541, appendix B), both ways.
+//! The Huffman code of HPACK (RFC 7541 section 5.2 and appendix B): decodes and encodes strings.
 //!
-//! The code is canonical: among codes of one length the values follow the
-//! symbols, and a longer code is greater than every shorter one. So the 257
-//! lengths say everything, and the tables below are derived from them when
-//! the program is compiled; they take less than 2 KB of it.
+//! The code is canonical: the codes of one length are in the order of their symbols, and a longer code is greater than
+//! each shorter one. So the 257 lengths define the code, and the compiler derives the tables below from them; they take
+//! less than 2 KB of the binary.
 
-/// Why a string cannot be read.
+/// Why a string cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BadHuffman {
-    /// The symbol that ends a string stands inside it.
-    EndSymbol,
+pub enum HuffmanError {
+    /// The string contains the end-of-string symbol.
+    Eos,
     /// More than seven bits of padding, or padding that is not all ones.
     Padding,
 }
 
-/// Appends what `input` stands for to `out`.
-pub fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), BadHuffman> {
-    // The shortest code has five bits.
+/// Appends the decoded `input` to `out`.
+///
+/// # Errors
+/// A [`HuffmanError`], with part of the string appended.
+pub fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), HuffmanError> {
+    // No code is shorter than five bits.
     out.reserve(input.len() * 8 / 5);
-    // The next bits, at the top of the word; those after `have` are zero.
+    // The next `bit_count` bits of the input, from the top bit on; zeros follow.
     let mut bits: u64 = 0;
-    let mut have: u32 = 0;
+    let mut bit_count: u32 = 0;
     let mut rest = input.iter();
     loop {
-        while have <= 56 {
+        while bit_count <= 56 {
             let Some(&octet) = rest.next() else { break };
-            bits |= u64::from(octet) << (56 - have);
-            have += 8;
+            bits |= u64::from(octet) << (56 - bit_count);
+            bit_count += 8;
         }
-        // Ones after the end, so that what padding there is reads as the
-        // beginning of the end symbol, whose code is all ones.
-        let window = if have < 64 { bits | (u64::MAX >> have) } else { bits };
+        // Behind the input follow ones, so that padding reads as the first bits of the end-of-string symbol, whose code
+        // is all ones.
+        let window = if bit_count < 64 { bits | (u64::MAX >> bit_count) } else { bits };
         let window = window >> 32;
-        let mut length = SHORTEST;
+        let mut length = MIN_CODE_LEN;
         while window >= TABLES.limit[length] {
             length += 1;
         }
         let length_bits = u32::try_from(length).unwrap_or(u32::MAX);
-        if length_bits > have {
-            // Only the end symbol's beginning may be left.
-            let ones = have < 8 && window == 0xffff_ffff;
-            return if ones { Ok(()) } else { Err(BadHuffman::Padding) };
+        if length_bits > bit_count {
+            let is_padding = bit_count < 8 && window == 0xffff_ffff;
+            return if is_padding { Ok(()) } else { Err(HuffmanError::Padding) };
         }
-        let past = (window - TABLES.base[length]) >> (32 - length_bits);
-        let place = TABLES.first[length] + usize::try_from(past).unwrap_or(usize::MAX);
-        match u8::try_from(TABLES.symbols[place]) {
+        let offset = (window - TABLES.base[length]) >> (32 - length_bits);
+        let index = TABLES.first[length] + usize::try_from(offset).unwrap_or(usize::MAX);
+        match u8::try_from(TABLES.symbols[index]) {
             Ok(symbol) => out.push(symbol),
-            Err(_) => return Err(BadHuffman::EndSymbol),
+            Err(_) => return Err(HuffmanError::Eos),
         }
         bits <<= length_bits;
-        have -= length_bits;
+        bit_count -= length_bits;
     }
 }
 
-/// How many octets [`encode`] makes of `text`.
+/// Returns the octets that [`encode`] appends for `text`.
 pub fn encoded_len(text: &[u8]) -> usize {
-    let bits: usize = text.iter().map(|&octet| usize::from(LENGTHS[usize::from(octet)])).sum();
+    let bits: usize = text.iter().map(|&octet| usize::from(CODE_LENGTHS[usize::from(octet)])).sum();
     bits.div_ceil(8)
 }
 
-/// Appends the code of `text` to `out`, padded with ones.
+/// Appends the code of `text` to `out`, padded with ones to a whole octet.
 pub fn encode(text: &[u8], out: &mut Vec<u8>) {
+    // The last `bit_count` bits are not appended yet.
     let mut bits: u64 = 0;
-    let mut have: u32 = 0;
+    let mut bit_count: u32 = 0;
     for &octet in text {
         let symbol = usize::from(octet);
-        let length = u32::from(LENGTHS[symbol]);
+        let length = u32::from(CODE_LENGTHS[symbol]);
         bits = bits << length | u64::from(TABLES.codes[symbol]);
-        have += length;
-        while have >= 8 {
-            have -= 8;
-            out.push(low_octet(bits >> have));
+        bit_count += length;
+        while bit_count >= 8 {
+            bit_count -= 8;
+            out.push(low_octet(bits >> bit_count));
         }
     }
-    if have > 0 {
-        let padding = 8 - have;
+    if bit_count > 0 {
+        let padding = 8 - bit_count;
         out.push(low_octet(bits << padding | ((1 << padding) - 1)));
     }
 }
@@ -83,44 +85,43 @@ fn low_octet(bits: u64) -> u8 {
     bits.to_be_bytes()[7]
 }
 
-/// What follows from the lengths.
+/// What the compiler derives from [`CODE_LENGTHS`].
 struct Tables {
     /// The code of each symbol.
-    codes: [u32; SYMBOLS],
+    codes: [u32; SYMBOL_COUNT],
     /// The symbols in the order of their codes.
-    symbols: [u16; SYMBOLS],
-    /// By length: the place in `symbols` of the first code of that length.
-    first: [usize; LONGEST + 1],
-    /// By length: that first code, at the top of 32 bits.
-    base: [u64; LONGEST + 1],
-    /// By length: what 32 bits must be under to begin with a code that is
-    /// not longer.
-    limit: [u64; LONGEST + 1],
+    symbols: [u16; SYMBOL_COUNT],
+    /// By length: the index in `symbols` of the first code of that length.
+    first: [usize; MAX_CODE_LEN + 1],
+    /// By length: that first code, in the top bits of 32.
+    base: [u64; MAX_CODE_LEN + 1],
+    /// By length: 32 bits below this start with a code of at most that length.
+    limit: [u64; MAX_CODE_LEN + 1],
 }
 
 static TABLES: Tables = tables();
 
 const fn tables() -> Tables {
     let mut tables = Tables {
-        codes: [0; SYMBOLS],
-        symbols: [0; SYMBOLS],
-        first: [0; LONGEST + 1],
-        base: [0; LONGEST + 1],
-        limit: [0; LONGEST + 1],
+        codes: [0; SYMBOL_COUNT],
+        symbols: [0; SYMBOL_COUNT],
+        first: [0; MAX_CODE_LEN + 1],
+        base: [0; MAX_CODE_LEN + 1],
+        limit: [0; MAX_CODE_LEN + 1],
     };
     let mut code: u64 = 0;
-    let mut place = 0;
-    let mut length = SHORTEST;
-    while length <= LONGEST {
-        tables.first[length] = place;
+    let mut index = 0;
+    let mut length = MIN_CODE_LEN;
+    while length <= MAX_CODE_LEN {
+        tables.first[length] = index;
         tables.base[length] = code << (32 - length);
         let mut symbol: u16 = 0;
-        while (symbol as usize) < SYMBOLS {
-            if LENGTHS[symbol as usize] as usize == length {
+        while (symbol as usize) < SYMBOL_COUNT {
+            if CODE_LENGTHS[symbol as usize] as usize == length {
                 let [_, _, _, _, a, b, c, d] = code.to_be_bytes();
                 tables.codes[symbol as usize] = u32::from_be_bytes([a, b, c, d]);
-                tables.symbols[place] = symbol;
-                place += 1;
+                tables.symbols[index] = symbol;
+                index += 1;
                 code += 1;
             }
             symbol += 1;
@@ -132,13 +133,16 @@ const fn tables() -> Tables {
     tables
 }
 
-const SYMBOLS: usize = 257;
-const SHORTEST: usize = 5;
-const LONGEST: usize = 30;
+/// The 256 octets and the end-of-string symbol.
+const SYMBOL_COUNT: usize = 257;
+/// Bits of the shortest code.
+const MIN_CODE_LEN: usize = 5;
+/// Bits of the longest code, which is that of the end-of-string symbol.
+const MAX_CODE_LEN: usize = 30;
 
-/// How many bits the code of each octet has; the last is the end symbol.
+/// Bits of the code of each octet, and at last of the end-of-string symbol (RFC 7541 appendix B).
 #[rustfmt::skip]
-const LENGTHS: [u8; SYMBOLS] = [
+const CODE_LENGTHS: [u8; SYMBOL_COUNT] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28,
     28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 28,
     6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6,
@@ -167,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_of_the_rfc() {
+    fn strings_of_rfc_7541() {
         for (code, text) in [
             ("f1e3c2e5f23a6ba0ab90f4ff", "www.example.com"),
             ("a8eb10649cbf", "no-cache"),
@@ -190,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_of_octets_comes_back() {
+    fn all_pairs_of_octets_round_trip() {
         for first in 0..=255 {
             for second in 0..=255 {
                 let text = [first, second, first];
@@ -203,16 +207,16 @@ mod tests {
     }
 
     #[test]
-    fn bad_strings() {
+    fn invalid_strings_are_rejected() {
         for (code, want) in [
             ("", Ok(())),
-            ("1f", Ok(())),                     // "a", three bits of padding
-            ("1fff", Err(BadHuffman::Padding)), // eleven bits
-            ("ff", Err(BadHuffman::Padding)),   // eight bits, and nothing else
-            ("18", Err(BadHuffman::Padding)),   // padding of zeros
-            ("fffffffc", Err(BadHuffman::EndSymbol)),
-            ("ffffffff", Err(BadHuffman::EndSymbol)),
-            ("ffffff", Err(BadHuffman::Padding)), // a code that was cut
+            ("1f", Ok(())),                       // "a", three bits of padding
+            ("1fff", Err(HuffmanError::Padding)), // eleven bits
+            ("ff", Err(HuffmanError::Padding)),   // eight bits, and nothing else
+            ("18", Err(HuffmanError::Padding)),   // padding of zeros
+            ("fffffffc", Err(HuffmanError::Eos)),
+            ("ffffffff", Err(HuffmanError::Eos)),
+            ("ffffff", Err(HuffmanError::Padding)), // a truncated code
         ] {
             assert_eq!(decode(&hex(code), &mut Vec::new()), want, "{code}");
         }

@@ -1,28 +1,30 @@
-//! The tables of header compression: the one everybody has, and the one that
-//! grows as a connection goes on (RFC 7541, section 2.3).
+//! The static and the dynamic table of HPACK (RFC 7541 section 2.3).
 
 use std::collections::VecDeque;
 
 use super::Field;
 
-/// The dynamic table (section 2.3.2), the newest entry first.
+/// One index space over both tables (RFC 7541 section 2.3.3); this holds the dynamic one.
 pub struct Table {
+    /// The newest first.
     pub entries: VecDeque<Field>,
+    /// Octets of all entries (RFC 7541 section 4.1).
     pub size: usize,
-    /// The most it may hold, counted as section 4.1 says.
-    pub max: usize,
-    /// How often it has changed.
-    pub changes: u64,
+    /// The limit of `size`.
+    pub max_size: usize,
+    /// Counts the changes of entries or limit.
+    pub version: u64,
 }
 
 impl Table {
-    pub fn new(max: usize) -> Table {
-        Table { entries: VecDeque::new(), size: 0, max, changes: 0 }
+    /// An empty table.
+    pub fn new(max_size: usize) -> Table {
+        Table { entries: VecDeque::new(), size: 0, max_size, version: 0 }
     }
 
-    /// An entry of the static table, or after it of this one.
+    /// Returns the name and the value at `index`.
     pub fn get(&self, index: usize) -> Option<(&[u8], &[u8])> {
-        match static_get(index) {
+        match STATIC.get(index.checked_sub(1)?) {
             Some((name, value)) => Some((name.as_bytes(), value.as_bytes())),
             None => {
                 let entry = self.entries.get(index.checked_sub(STATIC.len() + 1)?)?;
@@ -31,36 +33,38 @@ impl Table {
         }
     }
 
-    /// The index of the name, and the index of the whole field.
+    /// Returns an index of the name, and the index of the whole field. The index of the name may be missing where that
+    /// of the field is there.
     pub fn find(&self, name: &[u8], value: &[u8]) -> (Option<usize>, Option<usize>) {
         // The dynamic table first: most fields of a second request are there.
-        if let Some(place) = self.entries.iter().position(|entry| entry.is(name, value)) {
-            return (None, Some(place + STATIC.len() + 1));
+        if let Some(index) = self.entries.iter().position(|entry| entry.is(name, value)) {
+            return (None, Some(index + STATIC.len() + 1));
         }
-        let (name_index, index) = static_find(name, value);
+        let (name_index, index) = find_static(name, value);
         let name_index = name_index.or_else(|| {
-            let place = self.entries.iter().position(|entry| entry.name == name)?;
-            Some(place + STATIC.len() + 1)
+            let index = self.entries.iter().position(|entry| entry.name == name)?;
+            Some(index + STATIC.len() + 1)
         });
         (name_index, index)
     }
 
+    /// Adds an entry; one larger than the table only empties it (RFC 7541 section 4.4).
     pub fn insert(&mut self, field: Field) {
-        // An entry larger than the table empties it (section 4.4).
-        self.changes += 1;
+        self.version += 1;
         self.size += field.size();
         self.entries.push_front(field);
         self.evict();
     }
 
-    pub fn resize(&mut self, max: usize) {
-        self.changes += 1;
-        self.max = max;
+    /// Changes the limit of the size (RFC 7541 section 4.3).
+    pub fn resize(&mut self, max_size: usize) {
+        self.version += 1;
+        self.max_size = max_size;
         self.evict();
     }
 
     fn evict(&mut self) {
-        while self.size > self.max {
+        while self.size > self.max_size {
             let Some(entry) = self.entries.pop_back() else {
                 break;
             };
@@ -69,23 +73,19 @@ impl Table {
     }
 }
 
-fn static_get(index: usize) -> Option<(&'static str, &'static str)> {
-    STATIC.get(index.checked_sub(1)?).copied()
-}
-
-/// The index of the name in the static table, and of the whole field.
-pub fn static_find(name: &[u8], value: &[u8]) -> (Option<usize>, Option<usize>) {
+/// Returns the index of the name in the static table, and the index of the whole field.
+pub fn find_static(name: &[u8], value: &[u8]) -> (Option<usize>, Option<usize>) {
     let same = |entry: &(&str, &str)| entry.0.as_bytes() == name;
     let Some(first) = STATIC.iter().position(same) else {
         return (None, None);
     };
-    // Entries of one name stand together.
+    // Entries of one name are adjacent.
     let values = STATIC[first..].iter().take_while(|entry| same(entry));
     let exact = values.map(|entry| entry.1.as_bytes()).position(|other| other == value);
-    (Some(first + 1), exact.map(|place| first + place + 1))
+    (Some(first + 1), exact.map(|index| first + index + 1))
 }
 
-/// Appendix A.
+/// The static table (RFC 7541 appendix A).
 pub const STATIC: [(&str, &str); 61] = [
     (":authority", ""),
     (":method", "GET"),

@@ -141,7 +141,7 @@ fn pairs(fields: &[Field]) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn appendix_c_is_read() {
+fn appendix_c_decodes() {
     for (max, steps) in APPENDIX {
         let mut decoder = Decoder::new(max);
         for (block, want, table, size) in steps {
@@ -154,11 +154,11 @@ fn appendix_c_is_read() {
 }
 
 #[test]
-fn appendix_c_is_written() {
-    // Of the sections in Huffman code; the encoder prefers it as they do.
+fn appendix_c_encodes() {
+    // The sections with Huffman code, which the encoder prefers.
     for (max, steps) in [APPENDIX[5], APPENDIX[7]] {
         let mut encoder = Encoder::new();
-        encoder.table.max = max;
+        encoder.table.max_size = max;
         for (block, fields, table, size) in steps {
             let mut got = Vec::new();
             let fields: Vec<Field> = fields.iter().map(|&(name, value)| Field::new(name, value)).collect();
@@ -172,7 +172,7 @@ fn appendix_c_is_written() {
 }
 
 #[test]
-fn integers_of_the_rfc() {
+fn integers_of_rfc_7541() {
     for (value, bits, wire) in [
         (10, 5, &[0x0a][..]),
         (1337, 5, &[0x1f, 0x9a, 0x0a]),
@@ -182,40 +182,40 @@ fn integers_of_the_rfc() {
         (128, 7, &[0x7f, 0x01]),
     ] {
         let mut out = Vec::new();
-        write_number(&mut out, 0, bits, value);
+        encode_int(&mut out, 0, bits, value);
         assert_eq!(out, wire, "{value}");
-        assert_eq!(number(wire, bits), Ok((value, &[][..])), "{value}");
+        assert_eq!(decode_int(wire, bits), Ok((value, &[][..])), "{value}");
         for cut in 0..wire.len() {
-            assert_eq!(number(&wire[..cut], bits), Err(DecodeError::Cut), "{value} cut at {cut}");
+            assert_eq!(decode_int(&wire[..cut], bits), Err(DecodeError::Truncated), "{value} cut at {cut}");
         }
     }
     let endless = [0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f];
-    assert_eq!(number(&endless, 5), Err(DecodeError::Number));
+    assert_eq!(decode_int(&endless, 5), Err(DecodeError::IntegerOverflow));
     let zeros = [0x1f, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00];
-    assert_eq!(number(&zeros, 5), Err(DecodeError::Number));
+    assert_eq!(decode_int(&zeros, 5), Err(DecodeError::IntegerOverflow));
 }
 
 #[test]
-fn bad_blocks() {
+fn invalid_blocks_are_rejected() {
     for (block, want) in [
-        ("80", DecodeError::NoSuchIndex),     // index 0
-        ("be", DecodeError::NoSuchIndex),     // 62, and the table is empty
-        ("7f0000", DecodeError::NoSuchIndex), // a name of 63
-        ("ffffffffff7f", DecodeError::Number),
-        ("3fe21f", DecodeError::TableSize), // 4097
-        ("8220", DecodeError::TableSize),   // after a field
-        ("400161", DecodeError::Cut),
-        ("40", DecodeError::Cut),
-        ("4001617f", DecodeError::Cut),
-        ("00016181ff", DecodeError::Huffman(huffman::BadHuffman::Padding)),
-        ("00016184ffffffff", DecodeError::Huffman(huffman::BadHuffman::EndSymbol)),
+        ("80", DecodeError::InvalidIndex),     // index 0
+        ("be", DecodeError::InvalidIndex),     // 62, and the table is empty
+        ("7f0000", DecodeError::InvalidIndex), // a name of 63
+        ("ffffffffff7f", DecodeError::IntegerOverflow),
+        ("3fe21f", DecodeError::InvalidTableSize), // 4097
+        ("8220", DecodeError::InvalidTableSize),   // after a field
+        ("400161", DecodeError::Truncated),
+        ("40", DecodeError::Truncated),
+        ("4001617f", DecodeError::Truncated),
+        ("00016181ff", DecodeError::Huffman(huffman::HuffmanError::Padding)),
+        ("00016184ffffffff", DecodeError::Huffman(huffman::HuffmanError::Eos)),
     ] {
         assert_eq!(Decoder::new(4096).decode(&hex(block), 65_536), Err(want), "{block}");
     }
 }
 
 #[test]
-fn every_cut_of_a_block_is_shorter_or_wrong() {
+fn truncated_blocks_decode_to_fewer_fields_or_an_error() {
     for (max, steps) in APPENDIX {
         for step in steps {
             let block = hex(step.0);
@@ -229,7 +229,7 @@ fn every_cut_of_a_block_is_shorter_or_wrong() {
 }
 
 #[test]
-fn a_bomb_is_read_but_not_kept() {
+fn a_block_over_the_limit_keeps_the_table_in_step() {
     let mut decoder = Decoder::new(4096);
     let mut block = Vec::new();
     Encoder::new().encode(&[Field::new("x", "y".repeat(3000))], &mut block);
@@ -241,7 +241,7 @@ fn a_bomb_is_read_but_not_kept() {
 }
 
 #[test]
-fn a_lowered_table_is_told_first() {
+fn a_block_starts_with_pending_size_updates() {
     let mut encoder = Encoder::new();
     let mut decoder = Decoder::new(4096);
     let fields = [Field::new("x", "y"), Field::new("z", "1".repeat(200))];
@@ -249,7 +249,7 @@ fn a_lowered_table_is_told_first() {
         [(&[][..], &[][..]), (&[100], &[0x3f, 0x45][..]), (&[0, 4096], &[0x20, 0x3f, 0xe1, 0x1f]), (&[4096], &[])]
     {
         let mut block = Vec::new();
-        allow.iter().for_each(|&size| encoder.allow(size));
+        allow.iter().for_each(|&size| encoder.set_max_table_size(size));
         encoder.encode(&fields, &mut block);
         assert!(block.starts_with(begins), "{allow:?}: {block:?}");
         assert_eq!(decoder.decode(&block, 65_536).unwrap().fields[1].value, fields[1].value);
@@ -258,7 +258,7 @@ fn a_lowered_table_is_told_first() {
 }
 
 #[test]
-fn never_indexed_stays_so() {
+fn never_indexed_fields_stay_never_indexed() {
     let block = hex("100870617373776f726406736563726574");
     let fields = Decoder::new(4096).decode(&block, 65_536).unwrap().fields;
     let mut encoder = Encoder::new();
@@ -295,8 +295,8 @@ fn a_token_costs_one_octet_from_the_second_call_on() {
 }
 
 #[test]
-fn an_onlooker_sees_what_the_reader_sees() {
-    let mut onlooker = Decoder::onlooker();
+fn the_passive_decoder_sees_the_same_fields() {
+    let mut passive = Decoder::passive();
     for (block, want) in [
         ("88", ":status: 200"),
         ("4803343031", ":status: 401"), // to be indexed
@@ -305,25 +305,25 @@ fn an_onlooker_sees_what_the_reader_sees() {
         ("0f0d0132", "content-length: 2"),
     ] {
         let mut seen = String::new();
-        let read = onlooker.read(&hex(block), |name, value, _| {
+        let read = passive.visit(&hex(block), |name, value, _| {
             let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
             seen = format!("{}: {}", text(name), text(value));
         });
         assert_eq!((read, seen.as_str()), (Ok(()), want), "{block}");
     }
     // A table of 65,537.
-    let read = onlooker.read(&hex("3fe2ff03"), |_, _, _| {});
-    assert_eq!(read, Err(DecodeError::TableSize));
+    let read = passive.visit(&hex("3fe2ff03"), |_, _, _| {});
+    assert_eq!(read, Err(DecodeError::InvalidTableSize));
 }
 
 #[test]
-fn no_octets_make_it_panic() {
+fn random_blocks_do_not_panic() {
     let mut random = Random(2);
     let mut decoder = Decoder::new(4096);
     for _ in 0..100_000 {
         let block: Vec<u8> = (0..random.below(40)).map(|_| random.octet()).collect();
         let _ = decoder.decode(&block, 65_536);
-        let _ = Decoder::onlooker().read(&block, |_, _, _| {});
+        let _ = Decoder::passive().visit(&block, |_, _, _| {});
         assert!(decoder.table.size <= 4096);
     }
 }
@@ -356,9 +356,9 @@ impl Random {
             _ => format!("value {}", self.below(20)).into_bytes(),
         };
         let indexing = match self.below(4) {
-            0 => Indexing::Skip,
+            0 => Indexing::Without,
             1 => Indexing::Never,
-            _ => Indexing::Add,
+            _ => Indexing::Incremental,
         };
         Field { name: name.into_bytes(), value, indexing }
     }

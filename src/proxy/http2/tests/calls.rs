@@ -1,6 +1,6 @@
 //! Calls from one end to the other, as frames.
 
-use super::super::frame::{flag, kind, setting};
+use super::super::frame::{flag, frame_type, setting};
 use std::sync::atomic::Ordering;
 
 use super::super::*;
@@ -13,44 +13,44 @@ fn a_call_from_preface_to_trailers() {
     t.client.settings(&[(setting::HEADER_TABLE_SIZE, 100), (setting::INITIAL_WINDOW_SIZE, 9)]);
     t.client.window_update(0, 10_000);
     // Ours comes at once, and so does the acknowledgement, before any request.
-    assert_eq!(t.client.frame(), (kind::SETTINGS, 0, 0, OURS.to_vec()));
-    assert_eq!(t.client.frame(), (kind::SETTINGS, flag::ACK, 0, vec![]));
-    t.client.send_frame(kind::SETTINGS, flag::ACK, 0, b"");
+    assert_eq!(t.client.frame(), (frame_type::SETTINGS, 0, 0, OURS.to_vec()));
+    assert_eq!(t.client.frame(), (frame_type::SETTINGS, flag::ACK, 0, vec![]));
+    t.client.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
     t.client.request(1, "hello", &[("content-type", "application/grpc")], false);
-    t.client.send_frame(kind::DATA, 0, 1, b"up");
+    t.client.send_frame(frame_type::DATA, 0, 1, b"up");
 
     t.upstream.preface();
     let settings = [0, 1, 0, 0, 0, 100, 0, 4, 0, 0, 0, 9].to_vec();
-    assert_eq!(t.upstream.frame(), (kind::SETTINGS, 0, 0, settings));
-    assert_eq!(t.upstream.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x27, 0x10]));
+    assert_eq!(t.upstream.frame(), (frame_type::SETTINGS, 0, 0, settings));
+    assert_eq!(t.upstream.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x27, 0x10]));
     let (stream, flags, fields) = t.upstream.headers();
     assert_eq!((stream, flags), (1, flag::END_HEADERS));
     assert_eq!(fields[3], (":authority".into(), "hello.example".into()));
     assert_eq!(fields.last().unwrap(), &("authorization".into(), "Bearer x".into()));
-    assert_eq!(t.upstream.frame(), (kind::DATA, 0, 1, b"up".to_vec()));
+    assert_eq!(t.upstream.frame(), (frame_type::DATA, 0, 1, b"up".to_vec()));
 
     t.upstream.settings(&[(setting::HEADER_TABLE_SIZE, 0), (setting::MAX_FRAME_SIZE, 20_000)]);
-    t.upstream.send_frame(kind::SETTINGS, flag::ACK, 0, b"");
-    t.upstream.send_frame(kind::HEADERS, flag::END_HEADERS, 1, &[0x88]);
-    t.upstream.send_frame(kind::DATA, 0, 1, b"down");
+    t.upstream.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
+    t.upstream.send_frame(frame_type::HEADERS, flag::END_HEADERS, 1, &[0x88]);
+    t.upstream.send_frame(frame_type::DATA, 0, 1, b"down");
     // Without the table size, without the acknowledgement we gave, and without
     // the limit of streams we began with.
     let settings = [0, 5, 0, 0, 0x4e, 0x20, 0, 3, 0xff, 0xff, 0xff, 0xff].to_vec();
-    assert_eq!(t.client.frame(), (kind::SETTINGS, 0, 0, settings));
-    assert_eq!(t.client.frame(), (kind::HEADERS, flag::END_HEADERS, 1, vec![0x88]));
-    assert_eq!(t.client.frame(), (kind::DATA, 0, 1, b"down".to_vec()));
+    assert_eq!(t.client.frame(), (frame_type::SETTINGS, 0, 0, settings));
+    assert_eq!(t.client.frame(), (frame_type::HEADERS, flag::END_HEADERS, 1, vec![0x88]));
+    assert_eq!(t.client.frame(), (frame_type::DATA, 0, 1, b"down".to_vec()));
 
     // The client's acknowledgement goes up; a longer frame and trailers too.
-    t.client.send_frame(kind::SETTINGS, flag::ACK, 0, b"");
-    t.client.send_frame(kind::DATA, flag::PADDED, 1, &[3; 20_000]);
+    t.client.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
+    t.client.send_frame(frame_type::DATA, flag::PADDED, 1, &[3; 20_000]);
     t.client.trailers(1, &[("x-sum", "1")]);
-    assert_eq!(t.upstream.frame(), (kind::SETTINGS, flag::ACK, 0, vec![]));
-    assert_eq!(t.upstream.frame(), (kind::DATA, flag::PADDED, 1, vec![3; 20_000]));
+    assert_eq!(t.upstream.frame(), (frame_type::SETTINGS, flag::ACK, 0, vec![]));
+    assert_eq!(t.upstream.frame(), (frame_type::DATA, flag::PADDED, 1, vec![3; 20_000]));
     let (_, block) = t.upstream.headers_block();
     assert_eq!(block[0], 0x20, "the smaller table is told first");
     assert_eq!(t.upstream.decode(&block), [("x-sum".to_owned(), "1".to_owned())]);
 
-    t.upstream.send_frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &[0x88]);
+    t.upstream.send_frame(frame_type::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &[0x88]);
     assert_eq!(t.client.frame().1, flag::END_HEADERS | flag::END_STREAM);
     // The end of the client is the end of the upstream.
     t.client.close();
@@ -62,15 +62,15 @@ fn a_call_from_preface_to_trailers() {
 fn pings_are_answered_here_first_and_pass_later() {
     let mut t = Pair::start();
     t.client.greet();
-    t.client.send_frame(kind::PING, 0, 0, b"11111111");
-    assert_eq!(t.client.frame(), (kind::PING, flag::ACK, 0, b"11111111".to_vec()));
+    t.client.send_frame(frame_type::PING, 0, 0, b"11111111");
+    assert_eq!(t.client.frame(), (frame_type::PING, flag::ACK, 0, b"11111111".to_vec()));
     t.client.request(1, "hello", &[], true);
-    t.client.send_frame(kind::PING, 0, 0, b"22222222");
+    t.client.send_frame(frame_type::PING, 0, 0, b"22222222");
     t.upstream.greeted();
     t.upstream.headers();
-    assert_eq!(t.upstream.frame(), (kind::PING, 0, 0, b"22222222".to_vec()));
-    t.upstream.send_frame(kind::PING, flag::ACK, 0, b"22222222");
-    assert_eq!(t.client.frame(), (kind::PING, flag::ACK, 0, b"22222222".to_vec()));
+    assert_eq!(t.upstream.frame(), (frame_type::PING, 0, 0, b"22222222".to_vec()));
+    t.upstream.send_frame(frame_type::PING, flag::ACK, 0, b"22222222");
+    assert_eq!(t.client.frame(), (frame_type::PING, flag::ACK, 0, b"22222222".to_vec()));
     t.client.send_frame(0xfe, 0xff, 1, b"unknown");
     assert_eq!(t.upstream.frame(), (0xfe, 0xff, 1, b"unknown".to_vec()));
     t.client.close();
@@ -112,10 +112,10 @@ fn what_comes_again_goes_up_as_before() {
     assert_eq!(again(&mut t, 15, &more, true), (first.clone(), 4));
     // A table that the upstream takes away takes it along.
     t.upstream.settings(&[(setting::HEADER_TABLE_SIZE, 0)]);
-    t.upstream.send_frame(kind::SETTINGS, flag::ACK, 0, b"");
-    assert_eq!(t.client.frame().0, kind::SETTINGS);
-    t.client.send_frame(kind::SETTINGS, flag::ACK, 0, b"");
-    assert_eq!(t.upstream.frame(), (kind::SETTINGS, flag::ACK, 0, vec![]));
+    t.upstream.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
+    assert_eq!(t.client.frame().0, frame_type::SETTINGS);
+    t.client.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
+    assert_eq!(t.upstream.frame(), (frame_type::SETTINGS, flag::ACK, 0, vec![]));
     assert_eq!(again(&mut t, 17, &more, true), (first.clone(), 4));
     assert_eq!(again(&mut t, 19, &more, true), (first.clone(), 4));
     assert_eq!(again(&mut t, 21, &more, true), (first.clone(), 5));
@@ -130,10 +130,10 @@ fn a_long_request_goes_up_in_several_frames() {
     let long = "~".repeat(40_000);
     let mut block = t.client.encode_request("hello", &[("x-long", &long)]);
     let rest = block.split_off(16_384);
-    t.client.send_frame(kind::HEADERS, flag::END_STREAM, 1, &block);
+    t.client.send_frame(frame_type::HEADERS, flag::END_STREAM, 1, &block);
     for (at, piece) in rest.chunks(16_384).enumerate() {
         let last = (at + 1) * 16_384 >= rest.len();
-        t.client.send_frame(kind::CONTINUATION, if last { 4 } else { 0 }, 1, piece);
+        t.client.send_frame(frame_type::CONTINUATION, if last { 4 } else { 0 }, 1, piece);
     }
     t.upstream.greeted();
     let (stream, flags, fields) = t.upstream.headers();
@@ -155,21 +155,21 @@ fn both_directions_full_at_once() {
     let mut writer = t.client.another();
     let up = thread::spawn(move || {
         for _ in 0..FRAMES {
-            writer.send_frame(kind::DATA, 0, 1, &[1; 16_000]);
+            writer.send_frame(frame_type::DATA, 0, 1, &[1; 16_000]);
         }
     });
     // ... and 9 MB come down at the same time.
     let mut writer = t.upstream.another();
     let down = thread::spawn(move || {
         for _ in 0..FRAMES {
-            writer.send_frame(kind::DATA, 0, 1, &[2; 16_000]);
+            writer.send_frame(frame_type::DATA, 0, 1, &[2; 16_000]);
         }
     });
     for _ in 0..FRAMES {
-        assert_eq!(t.client.frame(), (kind::DATA, 0, 1, vec![2; 16_000]));
+        assert_eq!(t.client.frame(), (frame_type::DATA, 0, 1, vec![2; 16_000]));
     }
     for _ in 0..FRAMES {
-        assert_eq!(t.upstream.frame(), (kind::DATA, 0, 1, vec![1; 16_000]));
+        assert_eq!(t.upstream.frame(), (frame_type::DATA, 0, 1, vec![1; 16_000]));
     }
     up.join().unwrap();
     down.join().unwrap();
@@ -186,7 +186,7 @@ fn a_client_that_does_not_read_can_still_go() {
     t.upstream.headers();
     let mut writer = t.upstream.another();
     // More than any buffer on the way holds; ends when the connection does.
-    let down = thread::spawn(move || while writer.try_send_frame(kind::DATA, 1, &[0; 16_000]) {});
+    let down = thread::spawn(move || while writer.try_send_frame(frame_type::DATA, 1, &[0; 16_000]) {});
     t.client.close();
     t.end();
     down.join().unwrap();

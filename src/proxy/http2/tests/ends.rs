@@ -1,6 +1,6 @@
 //! How the end of an upstream reaches the client.
 
-use super::super::frame::{flag, kind};
+use super::super::frame::{flag, frame_type};
 use super::super::*;
 use super::peer::{Pair, Peer, raw, refusal};
 
@@ -17,19 +17,19 @@ fn a_dying_upstream_is_never_silence() {
     for stream in [1, 3, 5, 7] {
         assert_eq!(t.upstream.headers().0, stream);
     }
-    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]); // done
-    t.upstream.send_frame(kind::HEADERS, 0x04, 5, &[0x88]); // begun
+    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]); // done
+    t.upstream.send_frame(frame_type::HEADERS, 0x04, 5, &[0x88]); // begun
     t.upstream.close();
     t.client.frame();
     t.client.frame();
     let (stream, _, fields) = t.client.headers();
     assert_eq!(stream, 3);
     assert!(fields.contains(&("grpc-status".into(), "14".into())));
-    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 5, vec![0, 0, 0, 2]));
+    assert_eq!(t.client.frame(), (frame_type::RST_STREAM, 0, 5, vec![0, 0, 0, 2]));
     let (stream, _, fields) = t.client.headers();
     assert_eq!((stream, fields[0].1.as_str()), (7, "502"));
     let (kind, _, _, payload) = t.client.frame();
-    assert_eq!((kind, &payload[..8]), (kind::GOAWAY, &[0, 0, 0, 7, 0, 0, 0, 2][..]));
+    assert_eq!((kind, &payload[..8]), (frame_type::GOAWAY, &[0, 0, 0, 7, 0, 0, 0, 2][..]));
     assert_eq!(t.client.end(), b"");
     t.client.close();
     t.end();
@@ -45,15 +45,15 @@ fn a_graceful_goaway_passes() {
     t.upstream.headers();
     t.upstream.headers();
     let goaway = [0, 0, 0, 1, 0, 0, 0, 0];
-    t.upstream.send_frame(kind::GOAWAY, 0, 0, &goaway);
-    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
+    t.upstream.send_frame(frame_type::GOAWAY, 0, 0, &goaway);
+    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]);
     t.upstream.close();
-    assert_eq!(t.client.frame(), (kind::GOAWAY, 0, 0, goaway.to_vec()));
-    assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
+    assert_eq!(t.client.frame(), (frame_type::GOAWAY, 0, 0, goaway.to_vec()));
+    assert_eq!(t.client.frame(), (frame_type::HEADERS, 0x05, 1, vec![0x88]));
     // Stream 3 was given up by the GOAWAY; nobody waits. And what may be tried
     // again stays so: the last stream is never above the one before.
     let (kind, _, _, payload) = t.client.frame();
-    assert_eq!((kind, &payload[..8]), (kind::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..]));
+    assert_eq!((kind, &payload[..8]), (frame_type::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..]));
     t.client.close();
     t.end();
 }
@@ -61,10 +61,11 @@ fn a_graceful_goaway_passes() {
 #[test]
 fn an_upstream_that_breaks_the_protocol_is_gone() {
     for frame in [
-        raw(kind::DATA, 0, 1, &[0; 16_385]),
-        raw(kind::SETTINGS, 0, 0, &[0; 5]),
-        [raw(kind::HEADERS, 0, 1, &[0x88]), raw(kind::PING, 0, 0, &[0; 8])].concat(),
-        [raw(kind::HEADERS, 0, 1, &[0; 9]), raw(kind::CONTINUATION, 0, 1, &[0; 16_384]).repeat(70)].concat(),
+        raw(frame_type::DATA, 0, 1, &[0; 16_385]),
+        raw(frame_type::SETTINGS, 0, 0, &[0; 5]),
+        [raw(frame_type::HEADERS, 0, 1, &[0x88]), raw(frame_type::PING, 0, 0, &[0; 8])].concat(),
+        [raw(frame_type::HEADERS, 0, 1, &[0; 9]), raw(frame_type::CONTINUATION, 0, 1, &[0; 16_384]).repeat(70)]
+            .concat(),
     ] {
         let mut t = Pair::start();
         t.client.greet();
@@ -73,7 +74,7 @@ fn an_upstream_that_breaks_the_protocol_is_gone() {
         let written = thread::spawn(move || drop(writer.stream.write_all(&frame)));
         let (stream, _, fields) = t.client.headers();
         assert_eq!((stream, fields[0].1.as_str()), (1, "502"));
-        assert_eq!(t.client.frame().0, kind::GOAWAY);
+        assert_eq!(t.client.frame().0, frame_type::GOAWAY);
         written.join().unwrap();
         t.client.close();
         t.end();
@@ -88,13 +89,13 @@ fn a_call_whose_answer_had_begun_is_unavailable() {
     t.client.request(1, "hello", &grpc, true);
     t.upstream.greeted();
     t.upstream.headers();
-    t.upstream.send_frame(kind::HEADERS, 0x04, 1, b"\x88");
+    t.upstream.send_frame(frame_type::HEADERS, 0x04, 1, b"\x88");
     t.client.frame();
     t.upstream.close();
     let (stream, flags, fields) = t.client.headers();
     assert_eq!((stream, flags), (1, flag::END_HEADERS | flag::END_STREAM));
     assert_eq!(fields[0], ("grpc-status".into(), "14".into()));
-    assert_eq!(t.client.frame().0, kind::GOAWAY);
+    assert_eq!(t.client.frame().0, frame_type::GOAWAY);
     t.client.close();
     t.end();
 }
@@ -107,12 +108,12 @@ fn who_was_answered_only_hears_that_the_rest_is_not_wanted() {
     t.upstream.greeted();
     t.upstream.headers();
     // The whole answer, while the client has more to say.
-    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
-    assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
+    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]);
+    assert_eq!(t.client.frame(), (frame_type::HEADERS, 0x05, 1, vec![0x88]));
     t.upstream.close();
-    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 1, vec![0; 4]));
+    assert_eq!(t.client.frame(), (frame_type::RST_STREAM, 0, 1, vec![0; 4]));
     let (kind, _, _, payload) = t.client.frame();
-    assert_eq!((kind, &payload[..8]), (kind::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..]));
+    assert_eq!((kind, &payload[..8]), (frame_type::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..]));
     t.client.close();
     t.end();
 }
@@ -123,21 +124,21 @@ fn who_comes_after_a_goaway_is_nobodys() {
     t.client.greet();
     t.upstream_of(&[1]);
     let goaway = |last| [0, 0, 0, last, 0, 0, 0, 0].to_vec();
-    t.upstream.send_frame(kind::GOAWAY, 0, 0, &goaway(1));
-    assert_eq!(t.client.frame(), (kind::GOAWAY, 0, 0, goaway(1)));
+    t.upstream.send_frame(frame_type::GOAWAY, 0, 0, &goaway(1));
+    assert_eq!(t.client.frame(), (frame_type::GOAWAY, 0, 0, goaway(1)));
     // Under way before the client heard of it: the client tries it elsewhere,
     // so the upstream must not see it here.
     t.client.request(3, "hello", &[], false);
-    t.client.send_frame(kind::DATA, flag::END_STREAM, 3, b"12");
-    assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 2]));
+    t.client.send_frame(frame_type::DATA, flag::END_STREAM, 3, b"12");
+    assert_eq!(t.client.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 2]));
     // An upstream that changes its mind is put right.
-    t.upstream.send_frame(kind::GOAWAY, 0, 0, &goaway(5));
-    assert_eq!(t.client.frame(), (kind::GOAWAY, 0, 0, goaway(1)));
-    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
-    assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
+    t.upstream.send_frame(frame_type::GOAWAY, 0, 0, &goaway(5));
+    assert_eq!(t.client.frame(), (frame_type::GOAWAY, 0, 0, goaway(1)));
+    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]);
+    assert_eq!(t.client.frame(), (frame_type::HEADERS, 0x05, 1, vec![0x88]));
     t.upstream.close();
     let (kind, _, _, payload) = t.client.frame();
-    assert_eq!((kind, &payload[..8]), (kind::GOAWAY, &goaway(1)[..]));
+    assert_eq!((kind, &payload[..8]), (frame_type::GOAWAY, &goaway(1)[..]));
     assert_eq!(t.client.end(), b"");
     assert_eq!(t.upstream.end(), b"");
     t.client.close();
@@ -155,7 +156,7 @@ fn an_upstream_of_http1_only_is_called_so() {
     let want = "the upstream speaks HTTP/1.1 only, not HTTP/2";
     let (_, said) = fields.last().unwrap();
     assert!(said.contains(want) && said.contains("http_protocol_error"), "{said}");
-    assert_eq!(t.client.frame().0, kind::GOAWAY);
+    assert_eq!(t.client.frame().0, frame_type::GOAWAY);
     let lost = format!("{want}; use HTTP/1.1 for this name");
     assert_eq!(*lock(&t.policy.lost), [lost]);
     t.client.close();
@@ -169,16 +170,16 @@ fn an_early_answer_is_whole_before_anyone_stops_the_request() {
     t.client.request(1, "hello", &[], false);
     t.upstream.greeted();
     t.upstream.headers();
-    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
-    t.upstream.send_frame(kind::RST_STREAM, 0, 1, &[0; 4]);
-    assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
+    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]);
+    t.upstream.send_frame(frame_type::RST_STREAM, 0, 1, &[0; 4]);
+    assert_eq!(t.client.frame(), (frame_type::HEADERS, 0x05, 1, vec![0x88]));
     // No reset, but credit, so that who was stuck can say the rest.
-    let credit = |stream, octets| (kind::WINDOW_UPDATE, 0, stream, octets);
+    let credit = |stream, octets| (frame_type::WINDOW_UPDATE, 0, stream, octets);
     assert_eq!(t.client.frame(), credit(1, vec![0, 0, 0xff, 0xff]));
-    t.client.send_frame(kind::DATA, 0, 1, b"12345");
+    t.client.send_frame(frame_type::DATA, 0, 1, b"12345");
     assert_eq!(t.client.frame(), credit(1, vec![0, 0, 0, 5]));
     assert_eq!(t.client.frame(), credit(0, vec![0, 0, 0, 5]));
-    t.client.send_frame(kind::DATA, flag::END_STREAM, 1, b"6");
+    t.client.send_frame(frame_type::DATA, flag::END_STREAM, 1, b"6");
     assert_eq!(t.client.frame(), credit(0, vec![0, 0, 0, 1]));
     // The upstream hears none of it.
     t.client.request(3, "hello", &[], true);
@@ -194,9 +195,12 @@ fn a_goaway_while_a_request_is_decided_about_ends_no_other_call() {
         let now = Instant::now();
         let streams = Mutex::new(StreamTable::new(now));
         let mut requests = Requests::new(&streams, now);
-        let said =
-            [raw(kind::SETTINGS, 0, 0, b""), Peer::raw_request(1, 0x04), raw(kind::DATA, flag::END_STREAM, 1, b"12")]
-                .concat();
+        let said = [
+            raw(frame_type::SETTINGS, 0, 0, b""),
+            Peer::raw_request(1, 0x04),
+            raw(frame_type::DATA, flag::END_STREAM, 1, b"12"),
+        ]
+        .concat();
         let mut batch = FrameSplicer::new(&said);
         let Ok(Next::Request(request)) = requests.next(&mut batch, now) else {
             panic!("no request");
@@ -210,7 +214,7 @@ fn a_goaway_while_a_request_is_decided_about_ends_no_other_call() {
         let next = requests.next(&mut batch, now);
         assert!(matches!(next, Ok(Next::More)), "{is_refused}");
         let down = requests.take_down();
-        let credit = raw(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 2]);
+        let credit = raw(frame_type::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 2]);
         assert!(down.ends_with(&credit), "{is_refused}");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::super::frame::{flag, kind};
+use super::super::frame::{flag, frame_type};
 use super::super::*;
 use super::peer::{Pair, Peer, raw};
 
@@ -11,7 +11,7 @@ use super::peer::{Pair, Peer, raw};
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
-        hpack::write_literal(&mut block, name, value);
+        hpack::encode_static(&mut block, name, value);
     }
     block
 }
@@ -35,17 +35,17 @@ fn is_malformed(what: &str, frames: &[u8], goes_up: &[(u8, u32)]) {
     t.client.send(&Peer::raw_request(1, 0x05));
     t.upstream.greeted();
     t.upstream.settings(&[]);
-    assert_eq!(t.client.frame().0, kind::SETTINGS, "{what}");
+    assert_eq!(t.client.frame().0, frame_type::SETTINGS, "{what}");
     assert_eq!(t.upstream.headers_block().0, (1, 0x05), "{what}");
     t.client.send(frames);
     t.client.send(&Peer::raw_request(5, 0x05));
     loop {
         let (kind, _, stream, payload) = t.client.frame();
-        if kind == kind::RST_STREAM {
+        if kind == frame_type::RST_STREAM {
             assert_eq!((stream, payload), (3, vec![0, 0, 0, 1]), "{what}");
             break;
         }
-        assert_eq!(kind, kind::WINDOW_UPDATE, "{what}");
+        assert_eq!(kind, frame_type::WINDOW_UPDATE, "{what}");
     }
     let mut seen = Vec::new();
     loop {
@@ -98,29 +98,29 @@ fn a_malformed_request_is_never_seen_by_the_upstream() {
         &[(":method", "CONNECT")],
     ] {
         let head = block(&request(changes));
-        let frames = raw(kind::HEADERS, 0x05, 3, &head);
+        let frames = raw(frame_type::HEADERS, 0x05, 3, &head);
         is_malformed(&format!("{changes:?}"), &frames, &[]);
     }
     for missing in [":method", ":scheme", ":path"] {
         let mut fields = request(&[]);
         fields.retain(|field| field.0 != missing);
-        let frames = raw(kind::HEADERS, 0x05, 3, &block(&fields));
+        let frames = raw(frame_type::HEADERS, 0x05, 3, &block(&fields));
         is_malformed(missing, &frames, &[]);
     }
     let twice = [request(&[]), vec![(":path", "/")]].concat();
-    let frames = raw(kind::HEADERS, 0x05, 3, &block(&twice));
+    let frames = raw(frame_type::HEADERS, 0x05, 3, &block(&twice));
     is_malformed("a path twice", &frames, &[]);
 }
 
 #[test]
 fn a_body_is_as_long_as_its_request_says() {
     let head = block(&request(&[("content-length", "5")]));
-    let begin = raw(kind::HEADERS, 0x04, 3, &head);
-    let data = |flags, text: &[u8]| raw(kind::DATA, flags, 3, text);
-    let trailers = raw(kind::HEADERS, 0x05, 3, &block(&[("x", "y")]));
-    let bad = raw(kind::HEADERS, 0x05, 3, &block(&[(":path", "/")]));
-    let none = raw(kind::HEADERS, 0x05, 3, &head);
-    let (headers, body, reset) = ((kind::HEADERS, 3), (kind::DATA, 3), (kind::RST_STREAM, 3));
+    let begin = raw(frame_type::HEADERS, 0x04, 3, &head);
+    let data = |flags, text: &[u8]| raw(frame_type::DATA, flags, 3, text);
+    let trailers = raw(frame_type::HEADERS, 0x05, 3, &block(&[("x", "y")]));
+    let bad = raw(frame_type::HEADERS, 0x05, 3, &block(&[(":path", "/")]));
+    let none = raw(frame_type::HEADERS, 0x05, 3, &head);
+    let (headers, body, reset) = ((frame_type::HEADERS, 3), (frame_type::DATA, 3), (frame_type::RST_STREAM, 3));
     for (what, rest, goes_up) in [
         ("too long", vec![data(1, b"123456")], vec![headers, reset]),
         ("too long in two", vec![data(0, b"123"), data(0, b"456")], vec![headers, body, reset]),
@@ -149,14 +149,14 @@ fn a_request_that_is_known_has_the_length_it_says() {
         for stream in [1, 3, 5] {
             let is_last = stream == 5;
             let (flags, body) = if is_last { (flags, body) } else { (4, &b"12345"[..]) };
-            t.client.send_frame(kind::HEADERS, flags, stream, &head);
+            t.client.send_frame(frame_type::HEADERS, flags, stream, &head);
             if flags == 0x04 {
-                t.client.send_frame(kind::DATA, flag::END_STREAM, stream, body);
+                t.client.send_frame(frame_type::DATA, flag::END_STREAM, stream, body);
             }
             if stream == 1 {
                 t.upstream.greeted();
                 t.upstream.settings(&[]);
-                assert_eq!(t.client.frame().0, kind::SETTINGS);
+                assert_eq!(t.client.frame().0, frame_type::SETTINGS);
             }
             if !is_last || !resets {
                 assert_eq!(t.upstream.headers_block().0, (stream, 4));
@@ -164,7 +164,7 @@ fn a_request_that_is_known_has_the_length_it_says() {
             }
         }
         if resets {
-            let reset = (kind::RST_STREAM, 0, 5, vec![0, 0, 0, 1]);
+            let reset = (frame_type::RST_STREAM, 0, 5, vec![0, 0, 0, 1]);
             assert_eq!(t.client.frame(), reset, "{body:?}");
         }
         let known = t.policy.repeated.load(Ordering::Relaxed);

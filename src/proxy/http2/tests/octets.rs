@@ -1,6 +1,6 @@
 //! Octets in any pieces, and octets that mean nothing.
 
-use super::super::frame::kind;
+use super::super::frame::frame_type;
 use super::super::hpack::Encoder;
 use super::super::*;
 use super::peer::{Pair, Peer, raw, refusal};
@@ -8,10 +8,10 @@ use super::peer::{Pair, Peer, raw, refusal};
 #[test]
 fn octet_by_octet_comes_out_the_same() {
     let mut client = Peer { encoder: Encoder::new(), ..Pair::start().client };
-    let mut input = raw(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 9]);
-    input.extend(raw(kind::HEADERS, 4, 1, &client.encode_request("hello", &[("a", "b")])));
-    input.extend(raw(kind::DATA, 1, 1, b"data"));
-    input.extend(raw(kind::HEADERS, 0, 3, &client.encode_request("hello", &[])[..2]));
+    let mut input = raw(frame_type::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 9]);
+    input.extend(raw(frame_type::HEADERS, 4, 1, &client.encode_request("hello", &[("a", "b")])));
+    input.extend(raw(frame_type::DATA, 1, 1, b"data"));
+    input.extend(raw(frame_type::HEADERS, 0, 3, &client.encode_request("hello", &[])[..2]));
     let whole = passed(&[&input]);
     assert!(whole.len() > PREFACE.len() + 50);
     for cut in 0..input.len() {
@@ -29,7 +29,7 @@ fn no_frames_make_it_panic() {
         (seed >> 33) % limit
     };
     for round in 0..3000 {
-        let mut input = raw(kind::SETTINGS, 0, 0, &[]);
+        let mut input = raw(frame_type::SETTINGS, 0, 0, &[]);
         for _ in 0..below(20) {
             let kind = below(11).to_le_bytes()[0];
             let flags = (below(256) & below(256)).to_le_bytes()[0];

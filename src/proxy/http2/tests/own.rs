@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::super::frame::{flag, kind};
+use super::super::frame::{flag, frame_type};
 use super::peer::{Pair, Peer};
 
 #[test]
@@ -16,8 +16,8 @@ fn an_upstream_out_of_reach_is_an_answer_and_is_tried_again() {
     assert_eq!((stream, flags), (1, flag::END_HEADERS | flag::END_STREAM));
     assert!(fields.contains(&("grpc-status".into(), "14".into())));
     // What was under way is given back.
-    t.client.send_frame(kind::DATA, flag::END_STREAM, 1, b"12345");
-    assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 5]));
+    t.client.send_frame(frame_type::DATA, flag::END_STREAM, 1, b"12345");
+    assert_eq!(t.client.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 5]));
 
     t.client.request(3, "hello", &[], true);
     let (stream, flags, fields) = t.client.headers();
@@ -25,15 +25,20 @@ fn an_upstream_out_of_reach_is_an_answer_and_is_tried_again() {
     assert_eq!(fields[0], (":status".into(), "502".into()));
     assert_eq!(
         t.client.frame(),
-        (kind::DATA, flag::END_STREAM, 3, b"runsd: it is not there; check the egress and firewall settings\n".to_vec())
+        (
+            frame_type::DATA,
+            flag::END_STREAM,
+            3,
+            b"runsd: it is not there; check the egress and firewall settings\n".to_vec()
+        )
     );
 
     t.policy.unreachable.store(false, Ordering::Relaxed);
     t.client.request(5, "hello", &[], true);
     t.upstream.preface();
-    assert_eq!(t.upstream.frame().0, kind::SETTINGS);
+    assert_eq!(t.upstream.frame().0, frame_type::SETTINGS);
     // 10,000 without the 63 octets of our body.
-    assert_eq!(t.upstream.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x26, 0xd1]));
+    assert_eq!(t.upstream.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x26, 0xd1]));
     assert_eq!(t.upstream.headers().0, 5);
     t.client.close();
     t.end();
@@ -45,20 +50,20 @@ fn another_authority_gets_421_and_disturbs_nobody() {
     t.client.greet();
     t.client.request(1, "hello", &[], false);
     t.client.request(3, "other", &[], false);
-    t.client.send_frame(kind::DATA, 0, 3, b"not for you");
+    t.client.send_frame(frame_type::DATA, 0, 3, b"not for you");
     t.client.window_update(3, 5);
-    t.client.send_frame(kind::RST_STREAM, 0, 3, &[0; 4]);
-    t.client.send_frame(kind::DATA, flag::END_STREAM, 1, b"for you");
+    t.client.send_frame(frame_type::RST_STREAM, 0, 3, &[0; 4]);
+    t.client.send_frame(frame_type::DATA, flag::END_STREAM, 1, b"for you");
     t.upstream.greeted();
     assert_eq!(t.upstream.headers().0, 1);
-    assert_eq!(t.upstream.frame(), (kind::DATA, flag::END_STREAM, 1, b"for you".to_vec()));
+    assert_eq!(t.upstream.frame(), (frame_type::DATA, flag::END_STREAM, 1, b"for you".to_vec()));
     let (stream, flags, fields) = t.client.headers();
     assert_eq!((stream, flags), (3, flag::END_HEADERS | flag::END_STREAM));
     assert_eq!(fields[0], (":status".into(), "421".into()));
-    assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 3, vec![0, 0, 0, 11]));
-    assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 11]));
-    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
-    assert_eq!(t.client.frame(), (kind::HEADERS, 0x05, 1, vec![0x88]));
+    assert_eq!(t.client.frame(), (frame_type::WINDOW_UPDATE, 0, 3, vec![0, 0, 0, 11]));
+    assert_eq!(t.client.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 11]));
+    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]);
+    assert_eq!(t.client.frame(), (frame_type::HEADERS, 0x05, 1, vec![0x88]));
     t.client.close();
     t.end();
 }
@@ -72,16 +77,16 @@ fn a_body_nobody_wants_is_read_for_a_while() {
     assert_eq!(t.client.headers().0, 1);
     // 1 MiB is given back on both windows, then only on the connection's.
     for _ in 0..64 {
-        t.client.send_frame(kind::DATA, 0, 1, &[0; 16_384]);
+        t.client.send_frame(frame_type::DATA, 0, 1, &[0; 16_384]);
         let given = vec![0, 0, 0x40, 0];
-        assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 1, given.clone()));
-        assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, given));
+        assert_eq!(t.client.frame(), (frame_type::WINDOW_UPDATE, 0, 1, given.clone()));
+        assert_eq!(t.client.frame(), (frame_type::WINDOW_UPDATE, 0, 0, given));
     }
-    t.client.send_frame(kind::DATA, 0, 1, b"x");
-    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 1, vec![0; 4]));
-    assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1]));
-    t.client.send_frame(kind::DATA, 0, 1, b"x");
-    assert_eq!(t.client.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1]));
+    t.client.send_frame(frame_type::DATA, 0, 1, b"x");
+    assert_eq!(t.client.frame(), (frame_type::RST_STREAM, 0, 1, vec![0; 4]));
+    assert_eq!(t.client.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1]));
+    t.client.send_frame(frame_type::DATA, 0, 1, b"x");
+    assert_eq!(t.client.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1]));
     t.client.close();
     t.end();
 }
@@ -91,12 +96,12 @@ fn a_bad_request_ends_its_stream_only() {
     let mut t = Pair::start();
     t.client.greet();
     let block = t.client.encode_request("hello", &[("connection", "close")]);
-    t.client.send_frame(kind::HEADERS, 0x05, 1, &block);
-    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 1, vec![0, 0, 0, 1]));
+    t.client.send_frame(frame_type::HEADERS, 0x05, 1, &block);
+    assert_eq!(t.client.frame(), (frame_type::RST_STREAM, 0, 1, vec![0, 0, 0, 1]));
     // Many fields in few octets: too many to pass on.
     let mut block = t.client.encode_request("hello", &[("x", &"y".repeat(3000))]);
     block.extend_from_slice(&[0xbe; 100]);
-    t.client.send_frame(kind::HEADERS, 0x05, 3, &block);
+    t.client.send_frame(frame_type::HEADERS, 0x05, 3, &block);
     let (stream, _, fields) = t.client.headers();
     assert_eq!((stream, fields[0].1.as_str()), (3, "431"));
     t.client.request(5, "hello", &[], true);
@@ -114,9 +119,9 @@ fn the_window_is_the_upstreams_to_the_last_octet() {
     t.upstream.greeted();
     t.upstream.headers();
     t.upstream.settings(&[]);
-    assert_eq!(t.client.frame().0, kind::SETTINGS);
+    assert_eq!(t.client.frame().0, frame_type::SETTINGS);
     t.client.window_update(0, 1);
-    assert_eq!(t.upstream.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1]));
+    assert_eq!(t.upstream.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1]));
     // What runsd says takes nothing of it: the sentence is in a header.
     t.client.request(3, "other", &[], true);
     let (stream, flags, fields) = t.client.headers();
@@ -126,7 +131,7 @@ fn the_window_is_the_upstreams_to_the_last_octet() {
     assert_eq!(name, "proxy-status");
     assert!(value.contains("another connection"), "{value}");
     t.client.window_update(0, 8192);
-    assert_eq!(t.upstream.frame(), (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x20, 0]));
+    assert_eq!(t.upstream.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x20, 0]));
     t.client.close();
     t.end();
 }

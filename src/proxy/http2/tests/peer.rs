@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use super::super::frame::{Header, flag, kind};
+use super::super::frame::{FrameHeader, flag, frame_type};
 use super::super::hpack::{Decoder, Encoder};
 use super::super::*;
 
@@ -169,22 +169,22 @@ impl Peer {
     }
 
     pub fn window_update(&mut self, stream: u32, increment: u32) {
-        self.send_frame(kind::WINDOW_UPDATE, 0, stream, &increment.to_be_bytes());
+        self.send_frame(frame_type::WINDOW_UPDATE, 0, stream, &increment.to_be_bytes());
     }
 
     /// Preface and SETTINGS, and what runsd says to them.
     pub fn greet(&mut self) {
         self.send(PREFACE);
         self.settings(&[]);
-        assert_eq!(self.frame(), (kind::SETTINGS, 0, 0, OURS.to_vec()));
-        assert_eq!(self.frame(), (kind::SETTINGS, flag::ACK, 0, vec![]));
-        self.send_frame(kind::SETTINGS, flag::ACK, 0, b"");
+        assert_eq!(self.frame(), (frame_type::SETTINGS, 0, 0, OURS.to_vec()));
+        assert_eq!(self.frame(), (frame_type::SETTINGS, flag::ACK, 0, vec![]));
+        self.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
     }
 
     /// The other end of [`Peer::greet`].
     pub fn greeted(&mut self) {
         self.preface();
-        assert_eq!(self.frame(), (kind::SETTINGS, 0, 0, vec![]));
+        assert_eq!(self.frame(), (frame_type::SETTINGS, 0, 0, vec![]));
     }
 
     pub fn preface(&mut self) {
@@ -203,30 +203,30 @@ impl Peer {
 
     pub fn request(&mut self, stream: u32, authority: &str, more: &[(&str, &str)], end: bool) {
         let block = self.encode_request(authority, more);
-        self.send_frame(kind::HEADERS, if end { 0x05 } else { 0x04 }, stream, &block);
+        self.send_frame(frame_type::HEADERS, if end { 0x05 } else { 0x04 }, stream, &block);
     }
 
     /// A request for "hello" that touches no table.
     pub fn raw_request(stream: u32, flags: u8) -> Vec<u8> {
         let block = b"\x82\x86\x84\x01\x05hello";
-        raw(kind::HEADERS, flags, stream, block)
+        raw(frame_type::HEADERS, flags, stream, block)
     }
 
     pub fn trailers(&mut self, stream: u32, fields: &[(&str, &str)]) {
         let fields = fields.iter().map(|&(name, value)| Field::new(name, value));
         let mut block = Vec::new();
         self.encoder.encode(&fields.collect::<Vec<_>>(), &mut block);
-        self.send_frame(kind::HEADERS, 0x05, stream, &block);
+        self.send_frame(frame_type::HEADERS, 0x05, stream, &block);
     }
 
     /// Type, flags, stream and payload of the next frame.
     pub fn frame(&mut self) -> (u8, u8, u32, Vec<u8>) {
         let mut header = [0; 9];
         self.stream.read_exact(&mut header).unwrap();
-        let header = Header::parse(header);
+        let header = FrameHeader::parse(header);
         let mut payload = vec![0; header.len];
         self.stream.read_exact(&mut payload).unwrap();
-        (header.kind, header.flags, header.stream, payload)
+        (header.frame_type, header.flags, header.stream_id, payload)
     }
 
     /// Stream, flags and fields of the HEADERS that must come next.
@@ -237,11 +237,11 @@ impl Peer {
 
     pub fn headers_block(&mut self) -> ((u32, u8), Vec<u8>) {
         let (kind, flags, stream, mut block) = self.frame();
-        assert_eq!(kind, kind::HEADERS);
+        assert_eq!(kind, frame_type::HEADERS);
         let mut last = flags;
         while last & flag::END_HEADERS == 0 {
             let (kind, flags, _, payload) = self.frame();
-            assert_eq!(kind, kind::CONTINUATION);
+            assert_eq!(kind, frame_type::CONTINUATION);
             block.extend(payload);
             last = flags;
         }
@@ -266,9 +266,9 @@ impl Peer {
     }
 }
 
-pub fn raw(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn raw(frame_type: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    Header { len: payload.len(), kind, flags, stream }.write(&mut out);
+    frame::write_header(&mut out, payload.len(), frame_type, flags, stream);
     out.extend_from_slice(payload);
     out
 }

@@ -2,7 +2,7 @@
 //! Rapid Reset (CVE-2023-44487), and resets that others are made to send
 //! (CVE-2025-8671).
 
-use super::super::frame::kind;
+use super::super::frame::frame_type;
 use super::super::*;
 use super::peer::{Pair, Peer, raw};
 
@@ -17,7 +17,7 @@ fn until_goaway(round: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Option<(u8, 
     t.client.send(&Peer::raw_request(1, 0x04));
     t.upstream.greeted();
     t.upstream.settings(&[]);
-    assert_eq!(t.client.frame().0, kind::SETTINGS);
+    assert_eq!(t.client.frame().0, frame_type::SETTINGS);
     assert_eq!(t.upstream.headers().0, 1);
     let mut upstream = t.upstream.another();
     let reader = thread::spawn(move || {
@@ -25,10 +25,10 @@ fn until_goaway(round: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Option<(u8, 
         loop {
             let (kind, _, stream, _) = upstream.frame();
             if stream == 1 {
-                upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
+                upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]);
                 return seen;
             }
-            seen += usize::from(kind == kind::HEADERS);
+            seen += usize::from(kind == frame_type::HEADERS);
         }
     });
     let mut writer = t.client.another();
@@ -37,15 +37,15 @@ fn until_goaway(round: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Option<(u8, 
             writer.send(&round(3 + 2 * i));
         }
         // The open call ends when all else was said.
-        writer.send_frame(kind::DATA, 1, 1, b"end");
+        writer.send_frame(frame_type::DATA, 1, 1, b"end");
     });
     let mut code = None;
     loop {
         let (kind, _, stream, payload) = t.client.frame();
-        if kind == kind::GOAWAY {
+        if kind == frame_type::GOAWAY {
             code = Some(payload[7]);
         }
-        if kind == kind::HEADERS && stream == 1 {
+        if kind == frame_type::HEADERS && stream == 1 {
             break;
         }
     }
@@ -62,19 +62,19 @@ fn until_goaway(round: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Option<(u8, 
 
 #[test]
 fn who_takes_back_most_requests_is_sent_elsewhere_and_no_call_dies() {
-    let reset = |id, code| raw(kind::RST_STREAM, 0, id, &[0, 0, 0, code]);
-    let trailers = |id| raw(kind::HEADERS, 0x05, id, b"\x84");
+    let reset = |id, code| raw(frame_type::RST_STREAM, 0, id, &[0, 0, 0, code]);
+    let trailers = |id| raw(frame_type::HEADERS, 0x05, id, b"\x84");
     for (what, last) in [
         ("by the client", reset(0, 8)),
         ("by bad trailers", trailers(0)),
-        ("by a length", raw(kind::DATA, 1, 0, b"more")),
-        ("by PRIORITY", raw(kind::PRIORITY, 0, 0, &[0; 4])),
+        ("by a length", raw(frame_type::DATA, 1, 0, b"more")),
+        ("by PRIORITY", raw(frame_type::PRIORITY, 0, 0, &[0; 4])),
     ] {
         let round = move |id: u32| {
             let mut frame = last.clone();
             frame[5..9].copy_from_slice(&id.to_be_bytes());
             let block = b"\x82\x86\x84\x01\x05hello\x0f\x0d\x013";
-            [raw(kind::HEADERS, 0x04, id, block), frame].concat()
+            [raw(frame_type::HEADERS, 0x04, id, block), frame].concat()
         };
         let (code, seen) = until_goaway(round).expect(what);
         assert_eq!(code, 11, "{what}");
@@ -84,7 +84,7 @@ fn who_takes_back_most_requests_is_sent_elsewhere_and_no_call_dies() {
 
 #[test]
 fn malformed_requests_alone_end_it_too() {
-    let round = |id| raw(kind::HEADERS, 0x05, id, b"\x82\x86\x84\x01\x05hello\x0f\x0d\x013");
+    let round = |id| raw(frame_type::HEADERS, 0x05, id, b"\x82\x86\x84\x01\x05hello\x0f\x0d\x013");
     assert_eq!(until_goaway(round), Some((11, 0)));
 }
 
@@ -96,8 +96,8 @@ fn a_flood_after_goaway_ends_the_connection() {
     t.upstream.greeted();
     assert_eq!(t.upstream.headers().0, 1);
     let goaway = [0, 0, 0, 1, 0, 0, 0, 0];
-    t.upstream.send_frame(kind::GOAWAY, 0, 0, &goaway);
-    assert_eq!(t.client.frame().0, kind::GOAWAY);
+    t.upstream.send_frame(frame_type::GOAWAY, 0, 0, &goaway);
+    assert_eq!(t.client.frame().0, frame_type::GOAWAY);
     let mut writer = t.client.another();
     let written = thread::spawn(move || {
         for stream in 1..5000 {
@@ -108,7 +108,7 @@ fn a_flood_after_goaway_ends_the_connection() {
         }
     });
     let (kind, _, _, payload) = t.client.frame();
-    assert_eq!((kind, payload[7]), (kind::GOAWAY, 11));
+    assert_eq!((kind, payload[7]), (frame_type::GOAWAY, 11));
     written.join().unwrap();
     t.client.close();
     t.end();
@@ -124,17 +124,17 @@ fn deadlines_may_end_many_calls_as_long_as_others_are_answered() {
         if i == 0 {
             t.upstream.greeted();
             t.upstream.settings(&[]);
-            assert_eq!(t.client.frame().0, kind::SETTINGS);
+            assert_eq!(t.client.frame().0, frame_type::SETTINGS);
         }
         t.client.send(&Peer::raw_request(late, 0x05));
         for stream in [answered, late] {
             assert_eq!(t.upstream.headers().0, stream);
         }
-        let answer = (kind::HEADERS, 0x05, answered, vec![0x88]);
+        let answer = (frame_type::HEADERS, 0x05, answered, vec![0x88]);
         t.upstream.send_frame(answer.0, answer.1, answer.2, &answer.3);
         assert_eq!(t.client.frame(), answer);
-        t.client.send_frame(kind::RST_STREAM, 0, late, &[0, 0, 0, 8]);
-        assert_eq!(t.upstream.frame().0, kind::RST_STREAM);
+        t.client.send_frame(frame_type::RST_STREAM, 0, late, &[0, 0, 0, 8]);
+        assert_eq!(t.upstream.frame().0, frame_type::RST_STREAM);
     }
     t.client.close();
     t.end();

@@ -1,6 +1,6 @@
 //! What is seen of answers on their way.
 
-use super::super::frame::{flag, kind};
+use super::super::frame::{flag, frame_type};
 use super::super::*;
 use super::peer::Pair;
 
@@ -10,12 +10,12 @@ fn how_a_refusal_begins_is_seen_once() {
     t.client.greet();
     t.upstream_of(&[1, 3]);
     for (kind, flags, stream, octets) in [
-        (kind::HEADERS, 0x04, 1, &b"\x48\x03403"[..]),
-        (kind::HEADERS, 0x04, 3, b"\x88"),
-        (kind::DATA, 0x00, 3, b"its own"),
-        (kind::DATA, 0x00, 1, b""),
-        (kind::DATA, 0x08, 1, b"\x02page\0\0"),
-        (kind::DATA, 0x01, 1, b"more"),
+        (frame_type::HEADERS, 0x04, 1, &b"\x48\x03403"[..]),
+        (frame_type::HEADERS, 0x04, 3, b"\x88"),
+        (frame_type::DATA, 0x00, 3, b"its own"),
+        (frame_type::DATA, 0x00, 1, b""),
+        (frame_type::DATA, 0x08, 1, b"\x02page\0\0"),
+        (frame_type::DATA, 0x01, 1, b"more"),
     ] {
         t.upstream.send_frame(kind, flags, stream, octets);
         assert_eq!(t.client.frame(), (kind, flags, stream, octets.to_vec()));
@@ -37,9 +37,9 @@ fn statuses_are_seen_once_an_answer() {
         (3, 0x0d, b"\x02\x8d\0\0"),         // 404, padded
         (5, 0x00, b"\x88"),
     ] {
-        t.upstream.send_frame(kind::HEADERS, flags, stream, block);
+        t.upstream.send_frame(frame_type::HEADERS, flags, stream, block);
         if flags & flag::END_HEADERS != 0 {
-            let passed = (kind::HEADERS, flags, stream, block.to_vec());
+            let passed = (frame_type::HEADERS, flags, stream, block.to_vec());
             assert_eq!(t.client.frame(), passed);
         }
     }
@@ -47,9 +47,9 @@ fn statuses_are_seen_once_an_answer() {
     // of ours comes between.
     t.client.request(7, "other", &[], true);
     assert_eq!(t.client.headers().0, 7);
-    t.upstream.send_frame(kind::CONTINUATION, 0x04, 5, b"");
-    assert_eq!(t.client.frame(), (kind::HEADERS, 0, 5, vec![0x88]));
-    assert_eq!(t.client.frame(), (kind::CONTINUATION, 4, 5, vec![]));
+    t.upstream.send_frame(frame_type::CONTINUATION, 0x04, 5, b"");
+    assert_eq!(t.client.frame(), (frame_type::HEADERS, 0, 5, vec![0x88]));
+    assert_eq!(t.client.frame(), (frame_type::CONTINUATION, 4, 5, vec![]));
     let seen = [(401, Some("a".to_owned())), (404, None), (200, None)];
     assert_eq!(*lock(&t.policy.statuses), seen);
     t.client.close();
@@ -67,14 +67,14 @@ fn an_answer_out_of_the_table_is_seen() {
         let mut block = Vec::new();
         t.upstream.encoder.encode(&fields, &mut block);
         assert_eq!(block.len() == 2, stream == 3, "all of it in the table");
-        t.upstream.send_frame(kind::HEADERS, 0x05, stream, &block);
+        t.upstream.send_frame(frame_type::HEADERS, 0x05, stream, &block);
         assert_eq!(t.client.frame().3, block);
     }
     let seen = (401, Some(challenge.to_owned()));
     assert_eq!(*lock(&t.policy.statuses), [seen.clone(), seen]);
     // A block that is none to us passes all the same, and ends the looking on.
     for (stream, block) in [(5, b"\xff\xff\xff\xff\xff\x7f"), (7, b"\x88\x00\x01a\x01b")] {
-        t.upstream.send_frame(kind::HEADERS, 0x05, stream, block);
+        t.upstream.send_frame(frame_type::HEADERS, 0x05, stream, block);
         assert_eq!(t.client.frame().3, block);
     }
     assert_eq!(lock(&t.policy.statuses).len(), 2);

@@ -1,7 +1,7 @@
 //! What a frame does by the state of its stream (RFC 9113 sections 5.1 and
 //! 5.1.1), and how many streams there may be.
 
-use super::super::frame::{flag, kind, setting};
+use super::super::frame::{flag, frame_type, setting};
 use super::peer::{OURS, Pair, Peer, raw};
 
 /// What the client sees.
@@ -27,30 +27,30 @@ fn with_streams() -> Pair {
         if stream == 1 {
             t.upstream.greeted();
             t.upstream.settings(&[]);
-            assert_eq!(t.client.frame().0, kind::SETTINGS);
+            assert_eq!(t.client.frame().0, frame_type::SETTINGS);
         }
         assert_eq!(t.upstream.headers_block().0, (stream, flags));
     }
-    t.client.send_frame(kind::RST_STREAM, 0, 13, &[0; 4]);
-    assert_eq!(t.upstream.frame().0, kind::RST_STREAM);
-    t.upstream.send_frame(kind::HEADERS, 0x05, 1, &[0x88]);
+    t.client.send_frame(frame_type::RST_STREAM, 0, 13, &[0; 4]);
+    assert_eq!(t.upstream.frame().0, frame_type::RST_STREAM);
+    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]);
     assert_eq!(t.client.frame().2, 1);
-    t.upstream.send_frame(kind::RST_STREAM, 0, 11, &[0, 0, 0, 8]);
+    t.upstream.send_frame(frame_type::RST_STREAM, 0, 11, &[0, 0, 0, 8]);
     assert_eq!(t.client.frame().2, 11);
     t
 }
 
 #[test]
 fn a_frame_is_judged_by_the_state_of_its_stream() {
-    let data = |stream| raw(kind::DATA, 0, stream, b"x");
-    let update = |stream| raw(kind::WINDOW_UPDATE, 0, stream, &[0, 0, 0, 1]);
-    let reset = |stream| raw(kind::RST_STREAM, 0, stream, &[0, 0, 0, 8]);
-    let priority = |stream| raw(kind::PRIORITY, 0, stream, &[0, 0, 0, 0, 1]);
-    let itself = |stream: u8| raw(kind::PRIORITY, 0, stream.into(), &[0, 0, 0, stream, 1]);
-    let short = |stream| raw(kind::PRIORITY, 0, stream, &[0; 4]);
+    let data = |stream| raw(frame_type::DATA, 0, stream, b"x");
+    let update = |stream| raw(frame_type::WINDOW_UPDATE, 0, stream, &[0, 0, 0, 1]);
+    let reset = |stream| raw(frame_type::RST_STREAM, 0, stream, &[0, 0, 0, 8]);
+    let priority = |stream| raw(frame_type::PRIORITY, 0, stream, &[0, 0, 0, 0, 1]);
+    let itself = |stream: u8| raw(frame_type::PRIORITY, 0, stream.into(), &[0, 0, 0, stream, 1]);
+    let short = |stream| raw(frame_type::PRIORITY, 0, stream, &[0; 4]);
     let unknown = |stream| raw(0xee, 0, stream, b"x");
     let dependent = [&[0, 0, 0, 15, 1][..], b"\x82\x86\x84\x01\x05hello"].concat();
-    let dependent = raw(kind::HEADERS, 0x25, 15, &dependent);
+    let dependent = raw(frame_type::HEADERS, 0x25, 15, &dependent);
     for (what, frames, want) in [
         // Idle, above and below.
         ("DATA, idle", data(15), Want::GoAway(1)),
@@ -99,13 +99,13 @@ fn a_frame_is_judged_by_the_state_of_its_stream() {
         t.client.send(&frames);
         t.client.send(&request(17, 5));
         let (kind, _, stream, payload) = match want {
-            Want::Nothing => (kind::HEADERS, 0, 0, vec![]),
+            Want::Nothing => (frame_type::HEADERS, 0, 0, vec![]),
             _ => t.client.frame(),
         };
         match want {
-            Want::GoAway(code) => assert_eq!((kind, payload[7]), (kind::GOAWAY, code), "{what}"),
+            Want::GoAway(code) => assert_eq!((kind, payload[7]), (frame_type::GOAWAY, code), "{what}"),
             Want::Reset(id, code) => {
-                assert_eq!((kind, stream, payload), (kind::RST_STREAM, id, vec![0, 0, 0, code]), "{what}")
+                assert_eq!((kind, stream, payload), (frame_type::RST_STREAM, id, vec![0, 0, 0, code]), "{what}")
             }
             Want::Nothing => {}
         }
@@ -113,11 +113,11 @@ fn a_frame_is_judged_by_the_state_of_its_stream() {
             // What goes up is about streams that it knows, or may.
             let mut frame = t.upstream.frame();
             while frame.2 != 17 {
-                let is_request = matches!(frame.0, kind::HEADERS | kind::DATA);
+                let is_request = matches!(frame.0, frame_type::HEADERS | frame_type::DATA);
                 assert!(!is_request, "{what}: {frame:?}");
                 frame = t.upstream.frame();
             }
-            assert_eq!(frame.0, kind::HEADERS, "{what}");
+            assert_eq!(frame.0, frame_type::HEADERS, "{what}");
         }
         t.client.close();
         t.end();
@@ -130,16 +130,16 @@ fn what_is_over_the_upstreams_limit_waits_for_room() {
     t.client.greet();
     // All at once, before the client can know of a limit.
     let head = |stream| request(stream, 0x04);
-    let data = |stream, text: &[u8]| raw(kind::DATA, 0, stream, text);
+    let data = |stream, text: &[u8]| raw(frame_type::DATA, 0, stream, text);
     let said = [
         request(1, 0x05),
         head(3),
         head(5),
         data(5, b"five"),
-        raw(kind::WINDOW_UPDATE, 0, 5, &[0, 0, 0, 9]),
-        raw(kind::HEADERS, 0x05, 5, b"\x00\x01t\x011"),
+        raw(frame_type::WINDOW_UPDATE, 0, 5, &[0, 0, 0, 9]),
+        raw(frame_type::HEADERS, 0x05, 5, b"\x00\x01t\x011"),
         head(7),
-        raw(kind::RST_STREAM, 0, 7, &[0, 0, 0, 8]),
+        raw(frame_type::RST_STREAM, 0, 7, &[0, 0, 0, 8]),
         request(9, 0x05),
         data(3, b"three"),
     ];
@@ -148,22 +148,22 @@ fn what_is_over_the_upstreams_limit_waits_for_room() {
     assert_eq!(t.upstream.headers().0, 1);
     t.upstream.settings(&[(setting::MAX_CONCURRENT_STREAMS, 2)]);
     // What the client was told first stays true.
-    assert_eq!(t.client.frame(), (kind::SETTINGS, 0, 0, OURS.to_vec()));
+    assert_eq!(t.client.frame(), (frame_type::SETTINGS, 0, 0, OURS.to_vec()));
     assert_eq!(t.upstream.headers().0, 3);
     // What is there already is not held up.
-    assert_eq!(t.upstream.frame(), (kind::DATA, 0, 3, b"three".to_vec()));
+    assert_eq!(t.upstream.frame(), (frame_type::DATA, 0, 3, b"three".to_vec()));
     // One ends, and there is room for another, whole; what the client took
     // back meanwhile was never there.
     let answer = |t: &mut Pair, stream| {
-        t.upstream.send_frame(kind::HEADERS, 0x05, stream, &[0x88]);
+        t.upstream.send_frame(frame_type::HEADERS, 0x05, stream, &[0x88]);
         assert_eq!(t.client.frame().2, stream);
     };
     answer(&mut t, 1);
     let (stream, flags, fields) = t.upstream.headers();
     assert_eq!((stream, flags), (5, 0x04));
     assert!(fields.contains(&(":authority".into(), "hello.example".into())));
-    assert_eq!(t.upstream.frame(), (kind::DATA, 0, 5, b"five".to_vec()));
-    assert_eq!(t.upstream.frame().0, kind::WINDOW_UPDATE);
+    assert_eq!(t.upstream.frame(), (frame_type::DATA, 0, 5, b"five".to_vec()));
+    assert_eq!(t.upstream.frame().0, frame_type::WINDOW_UPDATE);
     let (stream, flags, fields) = t.upstream.headers();
     assert_eq!((stream, flags), (5, 0x05));
     assert_eq!(fields, [("t".to_owned(), "1".to_owned())]);
@@ -171,8 +171,8 @@ fn what_is_over_the_upstreams_limit_waits_for_room() {
     assert_eq!(t.upstream.headers().0, 9);
     // An upstream that goes answers for those that wait, too.
     t.client.send(&request(11, 0x05));
-    t.client.send(&raw(kind::PING, 0, 0, &[0; 8]));
-    assert_eq!(t.upstream.frame().0, kind::PING);
+    t.client.send(&raw(frame_type::PING, 0, 0, &[0; 8]));
+    assert_eq!(t.upstream.frame().0, frame_type::PING);
     t.upstream.close();
     for stream in [3, 9, 11] {
         let (got, _, fields) = t.client.headers();
@@ -190,33 +190,33 @@ fn what_cannot_wait_may_be_sent_again() {
     t.upstream.greeted();
     t.upstream.headers();
     t.upstream.settings(&[(setting::MAX_CONCURRENT_STREAMS, 1)]);
-    assert_eq!(t.client.frame().0, kind::SETTINGS);
-    let refused = |stream| (kind::RST_STREAM, 0, stream, vec![0, 0, 0, 7]);
+    assert_eq!(t.client.frame().0, frame_type::SETTINGS);
+    let refused = |stream| (frame_type::RST_STREAM, 0, stream, vec![0, 0, 0, 7]);
     // More of a body than is kept.
     t.client.send(&request(3, 0x04));
     for _ in 0..66 {
-        t.client.send_frame(kind::DATA, 0, 3, &[0; 16_000]);
+        t.client.send_frame(frame_type::DATA, 0, 3, &[0; 16_000]);
     }
     assert_eq!(t.client.frame(), refused(3));
     // All of it is given back: the upstream never had any.
-    let credit = |octets: u32| (kind::WINDOW_UPDATE, 0, 0, octets.to_be_bytes().to_vec());
+    let credit = |octets: u32| (frame_type::WINDOW_UPDATE, 0, 0, octets.to_be_bytes().to_vec());
     assert_eq!(t.client.frame(), credit(66 * 16_000));
     // More requests than the client was told of; who is taken back makes room.
     let many: Vec<u8> = (2..=100).flat_map(|i| request(2 * i + 1, 0x05)).collect();
     t.client.send(&many);
-    t.client.send(&raw(kind::RST_STREAM, 0, 7, &[0, 0, 0, 8]));
+    t.client.send(&raw(frame_type::RST_STREAM, 0, 7, &[0, 0, 0, 8]));
     t.client.send(&[request(203, 0x05), request(205, 0x05)].concat());
     assert_eq!(t.client.frame(), refused(205));
     // What is taken back while it waits, or ends as malformed, the same.
-    t.client.send(&raw(kind::RST_STREAM, 0, 9, &[0, 0, 0, 8]));
+    t.client.send(&raw(frame_type::RST_STREAM, 0, 9, &[0, 0, 0, 8]));
     t.client.send(&request(207, 0x04));
-    t.client.send_frame(kind::DATA, flag::PADDED, 207, &[3; 70]);
-    t.client.send(&raw(kind::RST_STREAM, 0, 207, &[0, 0, 0, 8]));
+    t.client.send_frame(frame_type::DATA, flag::PADDED, 207, &[3; 70]);
+    t.client.send(&raw(frame_type::RST_STREAM, 0, 207, &[0, 0, 0, 8]));
     assert_eq!(t.client.frame(), credit(70));
     t.client.send(&request(209, 0x04));
-    t.client.send_frame(kind::DATA, 0, 209, &[0; 80]);
-    t.client.send(&raw(kind::HEADERS, 0x05, 209, b"\x00\x01 \x011"));
-    assert_eq!(t.client.frame(), (kind::RST_STREAM, 0, 209, vec![0, 0, 0, 1]));
+    t.client.send_frame(frame_type::DATA, 0, 209, &[0; 80]);
+    t.client.send(&raw(frame_type::HEADERS, 0x05, 209, b"\x00\x01 \x011"));
+    assert_eq!(t.client.frame(), (frame_type::RST_STREAM, 0, 209, vec![0, 0, 0, 1]));
     assert_eq!(t.client.frame(), credit(80));
     t.client.close();
     t.end();
@@ -232,10 +232,10 @@ fn a_header_section_that_is_too_large_ends_its_request_only() {
         let block = t.client.encode_request("hello", fields);
         let mut pieces = block.chunks(16_384).peekable();
         let first = pieces.next().unwrap();
-        t.client.send_frame(kind::HEADERS, flag::END_STREAM, stream, first);
+        t.client.send_frame(frame_type::HEADERS, flag::END_STREAM, stream, first);
         while let Some(piece) = pieces.next() {
             let flags = if pieces.peek().is_none() { 4 } else { 0 };
-            t.client.send_frame(kind::CONTINUATION, flags, stream, piece);
+            t.client.send_frame(frame_type::CONTINUATION, flags, stream, piece);
         }
         let (got, _, fields) = t.client.headers();
         assert_eq!((got, fields[0].1.as_str()), (stream, status));
