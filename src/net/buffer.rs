@@ -1,35 +1,37 @@
-//! Buffers that are filled at their end and used from their start.
+//! The one receive buffer of connections: of clients (HTTP/1 and HTTP/2), of upstreams, and of TLS.
+//!
+//! It knows nothing of what is in it. Limits of heads and frames are those of their parsers.
 
 use std::io;
 
-/// A buffer that is filled at its end and used from its start.
+/// Bytes that are appended at the end and consumed from the start.
 #[derive(Default)]
 pub struct Buffer {
-    /// `start..end` holds what was not used yet; behind `end` is room.
+    /// `start..end` is the content. What follows was initialized and is free.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// The last read filled it: what comes is more than it has room for.
+    /// The last read filled the free space, so the next one gets more.
     was_full: bool,
 }
 
 impl Buffer {
-    /// One with bytes that were read already.
+    /// A buffer that contains `first`, which was read already.
     pub fn new(first: Vec<u8>) -> Buffer {
         Buffer { end: first.len(), buffer: first, ..Buffer::default() }
     }
 
-    /// All that is there.
+    /// The content.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// The same, to be decrypted in its place.
+    /// The content, to be decrypted in place.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start..self.end]
     }
 
-    /// The first `n` bytes are used.
+    /// Removes the first `n` bytes.
     pub fn consume(&mut self, n: usize) {
         self.start += n;
         if self.start == self.end {
@@ -38,26 +40,34 @@ impl Buffer {
         }
     }
 
-    /// All of it is used.
+    /// Removes all bytes.
     pub fn clear(&mut self) {
         self.consume(self.end - self.start);
     }
 
-    /// One read, for as much as there is room; the room grows as it is used.
-    pub fn fill_by(&mut self, mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+    /// Calls `read` once for the free space, and again after EINTR; returns the number of bytes read, 0 at the end.
+    ///
+    /// The buffer grows from [`MIN_LEN`] to [`MAX_LEN`] while reads fill it, and further only where the content itself
+    /// is as long.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn fill_with(&mut self, mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
         if self.end == self.buffer.len() || self.was_full || self.buffer.len() < MIN_LEN {
-            let larger = (2 * self.buffer.len()).clamp(MIN_LEN, MAX_LEN);
-            lengthen(&mut self.buffer, larger.max(self.end + 1));
+            let target = (2 * self.buffer.len()).clamp(MIN_LEN, MAX_LEN);
+            // For a frame of HTTP/2 that is longer than MAX_LEN: room for as much again.
+            let target = if target < self.end + MIN_LEN { 2 * self.end } else { target };
+            grow_zeroed(&mut self.buffer, target);
         }
         let n = loop {
             match read(&mut self.buffer[self.end..]) {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                done => break done?,
+                result => break result?,
             }
         };
         self.end += n;
@@ -65,34 +75,37 @@ impl Buffer {
         Ok(n)
     }
 
-    /// Has `write` put bytes at the end, into `room` bytes at least; it says
-    /// how many they are.
-    pub fn append_by<E>(&mut self, room: usize, write: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<(), E> {
-        lengthen(&mut self.buffer, self.end + room);
+    /// Has `write` append bytes: it gets at least `room` bytes of free space, and returns how many it wrote.
+    ///
+    /// # Errors
+    /// Those of `write`; then nothing is appended.
+    pub fn append_with<E>(&mut self, room: usize, write: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<(), E> {
+        grow_zeroed(&mut self.buffer, self.end + room);
         self.end += write(&mut self.buffer[self.end..])?;
         Ok(())
     }
 
-    /// Puts a copy of `bytes` at the end.
+    /// Appends a copy of `bytes`.
     pub fn append(&mut self, bytes: &[u8]) {
-        lengthen(&mut self.buffer, self.end + bytes.len());
+        grow_zeroed(&mut self.buffer, self.end + bytes.len());
         self.buffer[self.end..][..bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
     }
 
-    /// Frees the memory while nothing is in it.
-    pub fn rest(&mut self) {
+    /// Frees the memory of an empty buffer, for a connection that becomes idle.
+    pub fn release(&mut self) {
         if self.start == self.end {
             *self = Buffer::default();
         }
     }
 }
 
-/// Makes `buffer` at least so long. What is new is zeros.
+/// Extends `buffer` with zeros to at least `len` bytes.
 ///
-/// `Vec::resize` does the same a byte at a time where the compiler optimizes
-/// for size, and then takes longer than the decryption of what is read into it.
-pub fn lengthen(buffer: &mut Vec<u8>, len: usize) {
+/// `Vec::resize` does so byte by byte where the compiler optimizes for size, which takes longer than the decryption of
+/// what is read into the buffer.
+fn grow_zeroed(buffer: &mut Vec<u8>, len: usize) {
+    static ZEROS: [u8; 512] = [0; 512];
     buffer.reserve(len.saturating_sub(buffer.len()));
     while buffer.len() < len {
         let missing = len - buffer.len();
@@ -100,12 +113,11 @@ pub fn lengthen(buffer: &mut Vec<u8>, len: usize) {
     }
 }
 
-static ZEROS: [u8; 512] = [0; 512];
-
-/// Bytes of a buffer that is read into, at first.
+/// Bytes of the first read: a head of HTTP/1 or a call of gRPC fits, and an idle connection takes little memory.
 const MIN_LEN: usize = 4 * 1024;
-/// Bytes it grows to while reads fill it: four TLS records of full size; also
-/// more than an HTTP/1 head may have, so that "too large" is seen.
+
+/// Bytes that the buffer grows to while reads fill it: four TLS records of full size, and more than the 64 KiB that an
+/// HTTP/1 head may have, so that a longer one is seen as such.
 pub const MAX_LEN: usize = 68 * 1024;
 
 #[cfg(test)]
@@ -113,12 +125,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_new_is_zeros() {
+    fn growth_is_zeroed() {
         for (before, len, want) in [(0, 0, 0), (3, 3, 3), (3, 1, 3), (1, 4097, 4097), (7, 20_000, 20_000)] {
             let mut buffer = vec![9; before];
-            lengthen(&mut buffer, len);
+            grow_zeroed(&mut buffer, len);
             let new = &buffer[before..];
             assert!(buffer.len() == want && new.iter().all(|&b| b == 0), "{before} to {len}");
         }
+    }
+
+    #[test]
+    fn reads_grow_to_the_maximum_and_further_only_with_the_content() {
+        let mut buffer = Buffer::default();
+        let fill = |buffer: &mut Buffer| buffer.fill_with(|room| Ok(room.len())).unwrap();
+        for want in [4096, 8192, 16_384, 32_768, 65_536, MAX_LEN, MAX_LEN] {
+            assert_eq!(fill(&mut buffer), want);
+            buffer.clear();
+        }
+        assert_eq!(fill(&mut buffer), MAX_LEN);
+        assert_eq!(fill(&mut buffer), MAX_LEN);
+        assert_eq!(buffer.bytes().len(), 2 * MAX_LEN);
+        buffer.consume(MAX_LEN + 1);
+        assert_eq!(fill(&mut buffer), MAX_LEN + 1);
     }
 }

@@ -29,7 +29,6 @@ pub mod header_block;
 pub mod hpack;
 mod local_response;
 mod rate_limit;
-mod recv_buffer;
 mod replay;
 pub mod request;
 mod shared_writer;
@@ -51,7 +50,6 @@ use log::debug;
 use crate::proxy::http2::client_to_upstream::{Next, Requests};
 use crate::proxy::http2::close_streams::{End, farewell};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
-use crate::proxy::http2::recv_buffer::RecvBuffer;
 use crate::proxy::http2::replay::Request;
 use crate::proxy::http2::request::{RequestMeta, ResponseHead};
 use crate::proxy::http2::shared_writer::SharedWriter;
@@ -61,6 +59,7 @@ pub use frame::PREFACE;
 use frame::{ConnectionError, ErrorCode};
 pub use hpack::Field;
 
+use crate::net::buffer::Buffer;
 use crate::proxy::error::{ErrorType, ProxyError};
 use crate::secret::Secret;
 use crate::sync::lock;
@@ -136,7 +135,7 @@ struct UpstreamHandle<'scope> {
 
 impl Connection<'_> {
     fn serve<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, buffered: Vec<u8>) -> io::Result<()> {
-        let mut input = RecvBuffer::new(self.client, buffered);
+        let mut input = Buffer::new(buffered);
         let mut way = UpstreamState::Untried;
         let ended = self.requests(scope, &mut input, &mut way);
         if let Ok(Some(fatal)) = &ended {
@@ -175,13 +174,13 @@ impl Connection<'_> {
     fn requests<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        input: &mut RecvBuffer<&TcpStream>,
+        input: &mut Buffer,
         way: &mut UpstreamState<'scope>,
     ) -> io::Result<Option<ConnectionError>> {
         let mut requests = Requests::new(self.streams, Instant::now());
         self.outlet.post(&requests.take_down())?;
         while input.bytes().len() < PREFACE.len() {
-            if !PREFACE.starts_with(input.bytes()) || !input.fill()? {
+            if !PREFACE.starts_with(input.bytes()) || !self.read_client(input)? {
                 break;
             }
         }
@@ -236,17 +235,22 @@ impl Connection<'_> {
 
     /// Reads the client; `false` at its end. While requests wait for room, not
     /// for long: an answer may have made some.
-    fn fill(&self, input: &mut RecvBuffer<&TcpStream>, has_waiting: bool) -> io::Result<bool> {
+    fn fill(&self, input: &mut Buffer, has_waiting: bool) -> io::Result<bool> {
         if !has_waiting {
-            return input.fill();
+            return self.read_client(input);
         }
         self.client.set_read_timeout(Some(ROOM_INTERVAL))?;
-        let filled = input.fill();
+        let filled = self.read_client(input);
         self.client.set_read_timeout(None)?;
         match filled {
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(true),
             filled => filled,
         }
+    }
+
+    fn read_client(&self, input: &mut Buffer) -> io::Result<bool> {
+        let mut client = self.client;
+        Ok(input.fill_with(|room| client.read(room))? > 0)
     }
 
     /// Waits a moment for the upstream's first SETTINGS, which say how many
@@ -333,20 +337,20 @@ impl Connection<'_> {
     }
 
     /// Reads the upstream to its end, and tells the client of it.
-    fn responses(&self, reader: Box<dyn Read + Send>, close: &(dyn Fn() + Send + Sync)) {
+    fn responses(&self, mut reader: Box<dyn Read + Send>, close: &(dyn Fn() + Send + Sync)) {
         let _end = AtEnd(|| {
             close();
             // The client hears of the end, and its own end wakes the other
             // thread.
             let _ = self.client.shutdown(Shutdown::Write);
         });
-        let mut input = RecvBuffer::new(reader, Vec::new());
+        let mut input = Buffer::default();
         let mut responses = Responses::new(self.streams);
         let mut greeted = false;
         let end = loop {
-            match input.fill() {
-                Ok(true) => {}
-                Ok(false) => break End::closed("the upstream closed the connection"),
+            match input.fill_with(|room| reader.read(room)) {
+                Ok(1..) => {}
+                Ok(0) => break End::closed("the upstream closed the connection"),
                 Err(error) => {
                     break End::closed(&format!("the connection to the upstream broke: {error}"));
                 }

@@ -63,7 +63,7 @@ pub fn handshake(
         if !context.wait_for(PollFd::readable(&tcp), left)? {
             return Err(io::Error::from(io::ErrorKind::TimedOut).into());
         }
-        if received.fill_by(|room| tcp.read(room))? == 0 {
+        if received.fill_with(|room| tcp.read(room))? == 0 {
             return Err(ended());
         }
     };

@@ -202,7 +202,7 @@ fn put<E: Missing>(
     mut room: usize,
     mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
 ) -> Result<(), Error> {
-    while let Err(err) = out.append_by(room, &mut write) {
+    while let Err(err) = out.append_with(room, &mut write) {
         room = err.missing().ok_or(Error::EncryptError)?;
     }
     Ok(())

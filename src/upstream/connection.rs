@@ -132,7 +132,7 @@ impl Reader {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut tcp = &self.shared.tcp;
-        self.received.fill_by(|room| tcp.read(room))
+        self.received.fill_with(|room| tcp.read(room))
     }
 
     /// Decrypts all records that are here. What was decrypted before an error
@@ -200,9 +200,9 @@ impl Reader {
 
     /// Gives buffers back, for a connection that will be idle.
     pub fn rest(&mut self) {
-        self.received.rest();
-        self.plain.rest();
-        lock(&self.shared.outgoing).rest();
+        self.received.release();
+        self.plain.release();
+        lock(&self.shared.outgoing).release();
     }
 
     /// Ends the connection under both halves, whatever they are doing.

@@ -31,12 +31,12 @@ impl Input {
 
     /// One read; `Ok(0)`: the client will send nothing more.
     pub fn fill(&mut self, mut tcp: &TcpStream) -> io::Result<usize> {
-        self.0.fill_by(|room| tcp.read(room))
+        self.0.fill_with(|room| tcp.read(room))
     }
 
     /// Gives the room back while nothing is in it.
     pub fn rest(&mut self) {
-        self.0.rest();
+        self.0.release();
     }
 
     /// The body of the request whose head ends at `head_end`.
@@ -107,7 +107,7 @@ impl RequestBody {
     /// One read that does not wait; errors and `Ok(0)` as those of
     /// [`Input::fill`].
     pub fn fill_now(&mut self, tcp: &TcpStream) -> io::Result<usize> {
-        self.buffer.fill_by(|room| recv_nonblocking(tcp.as_fd(), room))
+        self.buffer.fill_with(|room| recv_nonblocking(tcp.as_fd(), room))
     }
 
     /// Where the next request begins.

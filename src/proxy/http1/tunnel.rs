@@ -44,7 +44,7 @@ fn up(mut tcp: &TcpStream, mut input: Buffer, writer: &mut Writer, aborter: &Shu
                 let n = bytes.len();
                 input.consume(n);
             }
-            match input.fill_by(|room| tcp.read(room)) {
+            match input.fill_with(|room| tcp.read(room)) {
                 Ok(0) => {
                     // It may wait for the rest, or be gone altogether: that
                     // shows only when it is asked.
