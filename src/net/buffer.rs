@@ -53,11 +53,7 @@ impl Buffer {
     /// # Errors
     /// Those of `read`.
     pub fn fill_with(&mut self, mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
+        self.compact();
         if self.end == self.buffer.len() || self.was_full || self.buffer.len() < MIN_LEN {
             let target = (2 * self.buffer.len()).clamp(MIN_LEN, MAX_LEN);
             // For a frame of HTTP/2 that is longer than MAX_LEN: room for as much again.
@@ -85,8 +81,18 @@ impl Buffer {
         Ok(())
     }
 
+    /// Moves the content to the start of the memory, so that the memory grows no further than the content.
+    fn compact(&mut self) {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+    }
+
     /// Appends a copy of `bytes`.
     pub fn append(&mut self, bytes: &[u8]) {
+        self.compact();
         grow_zeroed(&mut self.buffer, self.end + bytes.len());
         self.buffer[self.end..][..bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
@@ -123,6 +129,19 @@ pub const MAX_LEN: usize = 68 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_of_consumed_bytes_is_used_again() {
+        let mut buffer = Buffer::default();
+        for _ in 0..1000 {
+            buffer.append(&[7; 100]);
+            buffer.consume(99);
+            buffer.append(&[7; 99]);
+            buffer.consume(99);
+        }
+        assert_eq!(buffer.bytes(), [7; 1000]);
+        assert!(buffer.buffer.len() <= 1200, "{}", buffer.buffer.len());
+    }
 
     #[test]
     fn growth_is_zeroed() {

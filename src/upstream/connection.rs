@@ -96,7 +96,17 @@ impl Reader {
     /// Waits until [`Reader::unread`] has something, unless it is the end;
     /// errors as those of [`Reader::read`].
     pub fn fill(&mut self) -> io::Result<()> {
-        while self.unread().is_empty() && self.state != State::Ended {
+        if self.unread().is_empty() {
+            self.fill_more()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for more behind what [`Reader::unread`] has; returns how many bytes came, or 0 at the end. Errors as those
+    /// of [`Reader::read`].
+    pub fn fill_more(&mut self) -> io::Result<usize> {
+        let before = self.unread().len();
+        while self.unread().len() == before && self.state != State::Ended {
             if self.receive()? == 0 {
                 match self.shared.tls {
                     Some(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -105,7 +115,7 @@ impl Reader {
             }
             self.decrypt();
         }
-        Ok(())
+        Ok(self.unread().len() - before)
     }
 
     /// What has come and was not used.
