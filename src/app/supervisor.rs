@@ -54,7 +54,7 @@ pub fn become_app(launch: &SpawnOptions<'_>) -> SpawnError {
 impl<'a> SpawnOptions<'a> {
     /// What is the same on Cloud Run and off it.
     fn command(&self) -> sys::Command<'a> {
-        let mut command = sys::Command { words: self.command, ..sys::Command::default() };
+        let mut command = sys::Command { argv: self.command, ..sys::Command::default() };
         let told = self.env.iter().cloned();
         command.env.extend(told.map(|(name, value)| (name, Some(value))));
         if let Some(user) = self.user {
@@ -92,10 +92,10 @@ impl AppProcess {
     /// `serve` is called, to return at once, with the first of `questions`, or
     /// after a moment.
     pub fn wait(mut self, questions: Vec<PollFd>, serve: impl FnOnce()) -> i32 {
-        let signals = Signals::of_children();
+        let signals = Signals::handle_sigchld();
         let ended = self.first_moment(&signals, questions).unwrap_or_else(|| {
             serve();
-            let outcome = signals.and_then(Signals::of_all);
+            let outcome = signals.and_then(Signals::handle_all);
             let outcome = outcome.and_then(|signals| self.serve(signals));
             outcome.unwrap_or_else(|err| self.only_reap(&err))
         });
@@ -164,12 +164,12 @@ impl AppProcess {
 
     /// Before the log: a signal waits for nobody who reads it.
     fn pass_on(&mut self, signal: Signal) {
-        let Signal { number, from } = signal;
+        let Signal { number, origin } = signal;
         match number {
             libc::SIGCONT => self.resume(),
             // A key reaches us instead of the application where that has not
             // got the terminal: it is for all of its processes.
-            _ if from == SignalOrigin::Kernel && KEYS.contains(&number) => {
+            _ if origin == SignalOrigin::Kernel && KEYS.contains(&number) => {
                 sys::kill_group(self.pid, number);
             }
             _ => {

@@ -1,81 +1,104 @@
-//! The memory limit of the control group that runsd and the application share.
+//! The memory limit of the control group that runsd and the application are in.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-/// A limit, and where the usage is read.
+/// The limit of a control group, and the files with its usage.
 pub struct CgroupMemory {
+    /// Bytes.
     limit: u64,
     usage: File,
     stat: PathBuf,
-    /// The line of `stat` that counts what the kernel drops first when memory runs short.
-    cache: &'static str,
+    cache_key: &'static str,
 }
 
-/// Where the limit is found, by version of control groups: mount point, controller, files, line of memory.stat.
-const VERSIONS: [(&str, &str, [&str; 2], &str); 2] = [
-    ("/sys/fs/cgroup", "", ["memory.max", "memory.current"], "inactive_file "),
-    ("/sys/fs/cgroup/memory", "memory", ["memory.limit_in_bytes", "memory.usage_in_bytes"], "total_inactive_file "),
+/// Where a version of control groups has its files.
+struct Version {
+    mount: &'static str,
+    /// The controller's name in /proc/self/cgroup.
+    controller: &'static str,
+    limit: &'static str,
+    usage: &'static str,
+    /// The line of memory.stat that counts the page cache which the kernel drops first when memory runs short.
+    cache_key: &'static str,
+}
+
+/// cgroups(7): version 2, then version 1.
+const VERSIONS: [Version; 2] = [
+    Version {
+        mount: "/sys/fs/cgroup",
+        controller: "",
+        limit: "memory.max",
+        usage: "memory.current",
+        cache_key: "inactive_file ",
+    },
+    Version {
+        mount: "/sys/fs/cgroup/memory",
+        controller: "memory",
+        limit: "memory.limit_in_bytes",
+        usage: "memory.usage_in_bytes",
+        cache_key: "total_inactive_file ",
+    },
 ];
 
 impl CgroupMemory {
-    /// Reads this process's limit. `None` where there is none, or the files are not mounted.
+    /// Reads the limit of this process's group; `None` where it has none, or the files are not mounted.
     pub fn of_process() -> Option<CgroupMemory> {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        VERSIONS.into_iter().find_map(|(mount, controller, files, cache)| {
-            let group = groups.lines().find_map(|line| group(line, controller));
-            // In a container the mount often shows the container's own group, and `group` is the host's path.
-            let own = group.map(|group| Path::new(mount).join(group.trim_start_matches('/')));
-            let directories = own.into_iter().chain([PathBuf::from(mount)]);
-            directories.into_iter().find_map(|directory| CgroupMemory::of(&directory, files, cache))
+        VERSIONS.iter().find_map(|version| {
+            let path = groups.lines().find_map(|line| group_path(line, version.controller));
+            // In a container the mount often shows the container's own group, and the path is the host's.
+            let group = path.map(|path| Path::new(version.mount).join(path.trim_start_matches('/')));
+            let directories = group.into_iter().chain([PathBuf::from(version.mount)]);
+            directories.into_iter().find_map(|directory| CgroupMemory::open(&directory, version))
         })
     }
 
-    fn of(directory: &Path, [limit, usage]: [&str; 2], cache: &'static str) -> Option<CgroupMemory> {
-        let limit = fs::read_to_string(directory.join(limit)).ok()?;
+    fn open(directory: &Path, version: &Version) -> Option<CgroupMemory> {
+        let limit = fs::read_to_string(directory.join(version.limit)).ok()?;
         Some(CgroupMemory {
             limit: limit.trim_ascii().parse().ok()?, // "max" is not a limit
-            usage: File::open(directory.join(usage)).ok()?,
+            usage: File::open(directory.join(version.usage)).ok()?,
             stat: directory.join("memory.stat"),
-            cache,
+            cache_key: version.cache_key,
         })
     }
 
     /// For tests: reads files of version 2 in any directory.
     #[cfg(test)]
     pub fn of_directory(directory: &Path) -> Option<CgroupMemory> {
-        CgroupMemory::of(directory, VERSIONS[0].2, VERSIONS[0].3)
+        CgroupMemory::open(directory, &VERSIONS[0])
     }
 
-    /// The limit in bytes.
+    /// Returns the limit in bytes.
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Whether so many bytes more stay within the limit. What cannot be read does not limit.
+    /// Returns whether `bytes` more stay within the limit; true where the usage cannot be read.
     pub fn has(&self, bytes: u64) -> bool {
-        let mut text = [0; 32];
-        let Ok(length) = self.usage.read_at(&mut text, 0) else {
+        let mut text = [0; 32]; // a number of 64 bits has 20 digits
+        let Ok(len) = self.usage.read_at(&mut text, 0) else {
             return true;
         };
-        let used = str::from_utf8(&text[..length]).ok().and_then(|text| text.trim_ascii().parse().ok());
-        let used: u64 = used.unwrap_or(0);
-        let free = self.limit.saturating_sub(used);
-        free >= bytes || free + self.cached() >= bytes
+        let used = str::from_utf8(&text[..len]).ok().and_then(|text| text.trim_ascii().parse().ok());
+        let free = self.limit.saturating_sub(used.unwrap_or(0));
+        // Read only where it decides: the kernel collects memory.stat anew for each read.
+        free >= bytes || free + self.droppable_cache() >= bytes
     }
 
-    fn cached(&self) -> u64 {
+    fn droppable_cache(&self) -> u64 {
         let stat = fs::read_to_string(&self.stat).unwrap_or_default();
-        let mut lines = stat.lines().filter_map(|line| line.strip_prefix(self.cache));
-        lines.next().and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+        let mut values = stat.lines().filter_map(|line| line.strip_prefix(self.cache_key));
+        values.next().and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
     }
 }
 
-/// The path in one line of /proc/self/cgroup, `ID:CONTROLLERS:PATH`, if it is this controller's.
-fn group<'a>(line: &'a str, controller: &str) -> Option<&'a str> {
-    let mut parts = line.splitn(3, ':').skip(1);
-    let (controllers, path) = (parts.next()?, parts.next()?);
+/// Returns the path in one line of /proc/self/cgroup, `ID:CONTROLLERS:PATH`, if `controller` is in it.
+fn group_path<'a>(line: &'a str, controller: &str) -> Option<&'a str> {
+    let mut fields = line.splitn(3, ':').skip(1);
+    let (controllers, path) = (fields.next()?, fields.next()?);
     controllers.split(',').any(|name| name == controller).then_some(path)
 }
 
@@ -84,11 +107,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_is_read_where_there_is_one() {
+    fn limit_and_usage_of_both_versions() {
         let directory = std::env::temp_dir().join(format!("runsd-memory-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory");
         let put = |name: &str, text: &str| fs::write(directory.join(name), text).expect("a file");
-        let of = |version: usize| CgroupMemory::of(&directory, VERSIONS[version].2, VERSIONS[version].3);
+        let of = |version: usize| CgroupMemory::open(&directory, &VERSIONS[version]);
         assert!(of(0).is_none() && of(1).is_none());
 
         put("memory.current", "60000\n");
@@ -98,7 +121,7 @@ mod tests {
         put("memory.stat", "anon 50000\ninactive_file 10000\nactive_file 5\n");
         let memory = of(0).expect("a limit");
         assert_eq!(memory.limit(), 100_000);
-        // What the kernel would drop for it counts as free.
+        // Page cache that the kernel would drop counts as free.
         assert!(memory.has(40_000) && memory.has(50_000) && !memory.has(50_001));
         put("memory.current", "120000\n");
         assert!(!memory.has(10_001));
@@ -110,12 +133,12 @@ mod tests {
     }
 
     #[test]
-    fn the_group_of_a_controller() {
+    fn path_of_a_controllers_group() {
         let v1 = "5:devices:/a\n4:cpu,memory:/b/c:d\n0::/\n";
         for (text, controller, want) in
             [(v1, "memory", Some("/b/c:d")), (v1, "", Some("/")), ("5:devices:/a", "memory", None), ("0", "", None)]
         {
-            let found = text.lines().find_map(|line| group(line, controller));
+            let found = text.lines().find_map(|line| group_path(line, controller));
             assert_eq!(found, want, "{text:?}");
         }
     }

@@ -1,9 +1,8 @@
-//! What became of the client at the other end of a loopback connection.
+//! Whether the client at the other end of a loopback connection is still there.
 //!
-//! A FIN alone does not tell whether a client closed its socket or only ended
-//! its sending direction (`shutdown(SHUT_WR)`, `nc -N`) and waits for its
-//! answer. But here both ends are sockets of one kernel, which can be asked
-//! (sock_diag(7)) whether anyone still holds the client's.
+//! A FIN alone does not tell a client that closed its socket from one that only ended its sending direction
+//! (`shutdown(SHUT_WR)`, `nc -N`) and waits for its response. On loopback both sockets are the same kernel's, which
+//! sock_diag(7) asks whether a process still has the client's open.
 
 // Numbers of the kernel and lengths of its structures: all of them are small.
 #![allow(clippy::cast_possible_truncation)]
@@ -17,56 +16,53 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, netlink};
 
 use super::net::{PollFd, poll, recv_nonblocking};
 
-/// What became of the client.
+/// The state of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerState {
-    /// It may still send, or sends nothing more and is there to read.
+    /// Its socket is open: it sent no FIN, or still reads after one.
     Alive,
-    /// It sends nothing more; whether it reads, the kernel does not say.
+    /// It sent FIN; the kernel does not say whether its socket is open.
     FinReceived,
-    /// It closed its socket, or the connection is broken.
+    /// It closed its socket, or the connection failed.
     Closed,
 }
 
-/// Looks, waits for nothing, and takes nothing from the socket.
+/// Returns the state of the client of `tcp`. Reads nothing from the socket.
 pub fn peer_state(tcp: &TcpStream) -> PeerState {
-    let mut wait = [PollFd::read_closed(tcp)];
-    let _ = poll(&mut wait, Some(Duration::ZERO));
-    if wait[0].has_failed() {
+    let mut fds = [PollFd::read_closed(tcp)];
+    let _ = poll(&mut fds, Some(Duration::ZERO));
+    if fds[0].has_failed() {
         return PeerState::Closed;
     }
-    if !wait[0].is_ready() {
+    if !fds[0].is_ready() {
         return PeerState::Alive;
     }
-    let ends = tcp.peer_addr().and_then(|peer| Ok((peer, tcp.local_addr()?)));
-    match ends.and_then(|(peer, local)| is_held(peer, local)) {
+    let addresses = tcp.peer_addr().and_then(|peer| Ok((peer, tcp.local_addr()?)));
+    match addresses.and_then(|(peer, local)| is_open(peer, local)) {
         Ok(true) => PeerState::Alive,
         Ok(false) => PeerState::Closed,
-        // A sandbox without this way to ask.
+        // A sandbox without sock_diag.
         Err(_) => PeerState::FinReceived,
     }
 }
 
-/// Whether a process holds the socket of this kernel that is bound to `local`
-/// and connected to `remote`.
-fn is_held(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
-    let request = request(local, remote);
+/// Asks the kernel whether a process has the socket open that is bound to `local` and connected to `remote`.
+fn is_open(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
         SocketFlags::CLOEXEC,
         Some(netlink::SOCK_DIAG),
     )?;
-    rustix::net::send(&socket, &request, SendFlags::empty())?;
-    let mut wait = [PollFd::readable(&socket)];
-    poll(&mut wait, Some(ANSWERED_WITHIN))?;
-    let mut answer = [0; 512];
-    let n = recv_nonblocking(socket.as_fd(), &mut answer)?;
-    read_answer(&answer[..n])
+    rustix::net::send(&socket, &request(local, remote), SendFlags::empty())?;
+    poll(&mut [PollFd::readable(&socket)], Some(RESPONSE_TIMEOUT))?;
+    let mut response = [0; 512];
+    let len = recv_nonblocking(socket.as_fd(), &mut response)?;
+    parse_response(&response[..len])
 }
 
-/// A question about one socket: nlmsghdr (netlink(7)) and inet_diag_req_v2
-/// (sock_diag(7)). Numbers are the machine's; ports and addresses the network's.
+/// Writes a request about one socket: nlmsghdr (netlink(7)) and inet_diag_req_v2 (sock_diag(7)). Numbers are in the
+/// machine's byte order; ports and addresses in the network's.
 fn request(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     let family = match local {
         SocketAddr::V4(_) => libc::AF_INET,
@@ -76,9 +72,9 @@ fn request(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     request.extend((REQUEST_LEN as u32).to_ne_bytes());
     request.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     request.extend((libc::NLM_F_REQUEST as u16).to_ne_bytes());
-    request.extend([0; 8]); // sequence and sender: one question, one answer
+    request.extend([0; 8]); // nlmsg_seq and nlmsg_pid: one request on each socket
     request.extend([family as u8, libc::IPPROTO_TCP as u8, 0, 0]);
-    request.extend([0xff; 4]); // in any state
+    request.extend([0xff; 4]); // idiag_states: any
     request.extend(local.port().to_be_bytes());
     request.extend(remote.port().to_be_bytes());
     for ip in [local.ip(), remote.ip()] {
@@ -90,20 +86,20 @@ fn request(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
             IpAddr::V6(ip) => request.extend(ip.octets()),
         }
     }
-    request.extend([0; 4]); // on any interface
-    request.extend([0xff; 8]); // whatever its cookie is
+    request.extend([0; 4]); // idiag_if: any
+    request.extend([0xff; 8]); // idiag_cookie: any
     request
 }
 
-/// inet_diag_msg, or an error.
-fn read_answer(answer: &[u8]) -> io::Result<bool> {
-    let u16_at = |at| Some(u16::from_ne_bytes(answer.get(at..at + 2)?.try_into().ok()?));
-    let u32_at = |at| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
-    match (u16_at(4), u32_at(HEADER_LEN), u32_at(INODE_AT)) {
+/// Reads inet_diag_msg, whose inode is 0 once no process has the socket open, or nlmsgerr.
+fn parse_response(response: &[u8]) -> io::Result<bool> {
+    let u16_at = |offset| Some(u16::from_ne_bytes(response.get(offset..offset + 2)?.try_into().ok()?));
+    let u32_at = |offset| Some(u32::from_ne_bytes(response.get(offset..offset + 4)?.try_into().ok()?));
+    match (u16_at(TYPE_OFFSET), u32_at(HEADER_LEN), u32_at(INODE_OFFSET)) {
         (Some(SOCK_DIAG_BY_FAMILY), _, Some(inode)) => Ok(inode != 0),
         (Some(NLMSG_ERROR), Some(code), _) => {
             match io::Error::from_raw_os_error(code.cast_signed().wrapping_neg()) {
-                // Its last trace is gone, too.
+                // The kernel has forgotten the socket.
                 err if err.raw_os_error() == Some(libc::ENOENT) => Ok(false),
                 err => Err(err),
             }
@@ -112,15 +108,17 @@ fn read_answer(answer: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// The kernel answers before the question's call returns.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(10);
-/// Types of messages.
+/// The kernel responds before send returns; a sandbox's may not at all.
+const RESPONSE_TIMEOUT: Duration = Duration::from_millis(10);
+/// Message types, of linux/sock_diag.h and linux/netlink.h.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLMSG_ERROR: u16 = 2;
-/// Lengths and places, in bytes.
+/// Bytes of nlmsghdr, and of it with inet_diag_req_v2.
 const HEADER_LEN: usize = 16;
 const REQUEST_LEN: usize = HEADER_LEN + 56;
-const INODE_AT: usize = HEADER_LEN + 68;
+/// Offsets of nlmsg_type and idiag_inode, in bytes.
+const TYPE_OFFSET: usize = 4;
+const INODE_OFFSET: usize = HEADER_LEN + 68;
 
 #[cfg(test)]
 mod tests {
@@ -130,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_that_closed_is_told_from_one_that_only_stopped_sending() {
+    fn client_that_closed_differs_from_one_that_half_closed() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(address).expect("a port");
             let to = listener.local_addr().expect("its address");
@@ -141,7 +139,7 @@ mod tests {
             };
             let (mut client, server) = connect();
             assert_eq!(peer_state(&server), PeerState::Alive);
-            // What it sent and nobody read hides nothing.
+            // Unread bytes do not hide the FIN.
             client.write_all(b"GET").expect("sent");
             client.shutdown(Shutdown::Write).expect("half closed");
             assert_eq!(peer_state(&server), PeerState::Alive);
@@ -156,22 +154,22 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_says_of_a_socket() {
+    fn responses_of_the_kernel() {
         let mut message = vec![0; 88];
-        message[4] = 20;
-        assert_eq!(read_answer(&message).ok(), Some(false));
-        message[84] = 1;
-        assert_eq!(read_answer(&message).ok(), Some(true));
+        message[TYPE_OFFSET] = 20; // SOCK_DIAG_BY_FAMILY
+        assert_eq!(parse_response(&message).ok(), Some(false));
+        message[INODE_OFFSET] = 1;
+        assert_eq!(parse_response(&message).ok(), Some(true));
         for cut in 0..message.len() {
-            assert!(read_answer(&message[..cut]).is_err(), "cut at {cut}");
+            assert!(parse_response(&message[..cut]).is_err(), "cut at {cut}");
         }
         let error = |code: i32| {
             let mut message = vec![0; 36];
-            message[4] = 2;
-            message[16..20].copy_from_slice(&code.to_ne_bytes());
+            message[TYPE_OFFSET] = 2; // NLMSG_ERROR
+            message[HEADER_LEN..][..4].copy_from_slice(&code.to_ne_bytes());
             message
         };
-        assert_eq!(read_answer(&error(-libc::ENOENT)).ok(), Some(false));
-        assert!(read_answer(&error(-libc::EPERM)).is_err());
+        assert_eq!(parse_response(&error(-libc::ENOENT)).ok(), Some(false));
+        assert!(parse_response(&error(-libc::EPERM)).is_err());
     }
 }

@@ -1,8 +1,7 @@
-//! The controlling terminal, and the process groups that take turns in its
-//! foreground.
+//! The controlling terminal, and which process group is in its foreground.
 //!
-//! SIGTTOU is blocked whenever these are called: a process that is not in the
-//! foreground may change it without being stopped.
+//! SIGTTOU is blocked whenever these functions are called, so that a process in the background may change the
+//! foreground group without being stopped (tcsetpgrp(3)).
 
 #![allow(unsafe_code)]
 
@@ -20,28 +19,26 @@ use super::signal;
 pub struct Terminal(BorrowedFd<'static>);
 
 impl Terminal {
-    /// Finds the controlling terminal on the descriptors 0 to 2: a pager reads
-    /// a pipe on 0 and its keys from the terminal behind 1.
+    /// Finds the controlling terminal on any of the descriptors 0 to 2: a pager reads a pipe on 0, and its keys from
+    /// the terminal on 1.
     pub fn find() -> Option<Terminal> {
-        let standard = [stdin(), stdout(), stderr()];
-        let mut terminals = standard.into_iter().map(Terminal);
-        terminals.find(|terminal| terminal.foreground_group().is_some())
+        let mut standard = [stdin(), stdout(), stderr()].into_iter().map(Terminal);
+        standard.find(|terminal| terminal.foreground_group().is_some())
     }
 
-    /// The process group that keys are sent to, and that may read; 0 where it
-    /// is of another PID namespace. `None` where this is not the controlling
-    /// terminal, or no more.
+    /// Returns the process group that may read, and that the terminal's keys signal; 0 where it is in another PID
+    /// namespace, `None` where this is not, or no longer, the controlling terminal.
     pub fn foreground_group(self) -> Option<i32> {
         match tcgetpgrp(self.0) {
             Ok(group) => Some(group.as_raw_pid()),
-            // rustix's word for 0.
+            // What rustix makes of 0.
             Err(Errno::OPNOTSUPP) => Some(0),
             Err(_) => None,
         }
     }
 
-    /// Puts a process group in the foreground. A terminal that is gone is no
-    /// reason to give up, nor is a group of another PID namespace.
+    /// Puts a process group in the foreground. Best effort: the terminal may be gone, or the group in another PID
+    /// namespace.
     pub fn set_foreground_group(self, group: i32) {
         if let Some(group) = Pid::from_raw(group) {
             let _ = tcsetpgrp(self.0, group);
@@ -49,18 +46,17 @@ impl Terminal {
     }
 }
 
-/// The process group of runsd; 0 where it is of another PID namespace.
+/// Returns the process group of runsd; 0 where it is in another PID namespace.
 pub fn own_group() -> i32 {
-    // rustix's getpgrp takes it for never 0.
+    // rustix's getpgrp takes 0 for impossible.
     // SAFETY: takes no memory, and cannot fail.
     unsafe { libc::getpgrp() }
 }
 
-/// Stops the process group of runsd with `signal`, as the terminal would have
-/// done if the application were a part of it, and returns when SIGCONT has come.
+/// Stops the process group of runsd with `signal`, as the terminal would have done if the application were in it.
 ///
-/// Returns at once where nobody is there to send SIGCONT, for the kernel then
-/// stops nobody: PID 1, and groups without a shell above them.
+/// Blocks: until SIGCONT comes. Returns at once where no process could send SIGCONT, as the kernel does not stop
+/// PID 1, or an orphaned process group (one without a shell above it).
 pub fn stop_own_group(signal: i32) {
     // Where it cannot be stopped, it goes on.
     let _ = signal::stop_own_group(signal);

@@ -1,9 +1,7 @@
-//! The allocator: libc's, with a shelf for the buffers that TLS records are
-//! sealed in.
+//! The allocator: libc's, with a cache of the blocks that TLS records are encrypted in.
 //!
-//! rustls allocates a buffer for each record. musl gives a block of that size
-//! back to the kernel as it is freed, by a system call, and gets it again by
-//! another: for an upload that is one of each per 16 kB.
+//! rustls allocates a buffer for each record. musl unmaps a block of that size when it is freed and maps it when it
+//! is allocated: for an upload that would be two system calls per 16 kB.
 
 #![allow(unsafe_code)]
 
@@ -11,108 +9,103 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// libc's allocator behind a shelf of a few blocks of one size.
-struct Shelved;
+/// libc's allocator behind [`CACHE`].
+struct CachingAllocator;
 
 #[global_allocator]
-static ALLOCATOR: Shelved = Shelved;
+static ALLOCATOR: CachingAllocator = CachingAllocator;
 
-static SHELF: [AtomicPtr<u8>; BLOCKS] = [const { AtomicPtr::new(ptr::null_mut()) }; BLOCKS];
+/// Free blocks of [`BLOCK_LEN`] bytes, or null. Any thread takes or puts one, in one atomic step.
+static CACHE: [AtomicPtr<u8>; CACHE_LEN] = [const { AtomicPtr::new(ptr::null_mut()) }; CACHE_LEN];
 
-// SAFETY: all blocks come from the system's allocator and go back to it with the
-// layout they came with: those of the one size that is shelved all have been
-// allocated with `block()`, and a block is either on the shelf or in use, for it
-// is put there and taken in one atomic step.
-unsafe impl GlobalAlloc for Shelved {
+// SAFETY: each block comes from the system's allocator and goes back with the layout it came with: a block that
+// `is_cached` was allocated with `block_layout()`. It is either in the cache or in use, as it is put there and taken
+// in one atomic step.
+unsafe impl GlobalAlloc for CachingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !is_shelved(layout) {
-            // SAFETY: as the caller promised.
+        if !is_cached(layout) {
+            // SAFETY: the caller's promise.
             return unsafe { System.alloc(layout) };
         }
-        for place in &SHELF {
-            let taken = place.swap(ptr::null_mut(), Ordering::Acquire);
-            if !taken.is_null() {
-                return taken;
+        for entry in &CACHE {
+            let block = entry.swap(ptr::null_mut(), Ordering::Acquire);
+            if !block.is_null() {
+                return block;
             }
         }
         // SAFETY: its size is not zero.
-        unsafe { System.alloc(block()) }
+        unsafe { System.alloc(block_layout()) }
     }
 
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        if !is_shelved(layout) {
-            // SAFETY: as the caller promised.
-            return unsafe { System.dealloc(pointer, layout) };
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if !is_cached(layout) {
+            // SAFETY: the caller's promise.
+            return unsafe { System.dealloc(block, layout) };
         }
-        for place in &SHELF {
-            let empty = ptr::null_mut();
-            let put = place.compare_exchange(empty, pointer, Ordering::Release, Ordering::Relaxed);
-            if put.is_ok() {
+        for entry in &CACHE {
+            if entry.compare_exchange(ptr::null_mut(), block, Ordering::Release, Ordering::Relaxed).is_ok() {
                 return;
             }
         }
-        // SAFETY: it was allocated as a block.
-        unsafe { System.dealloc(pointer, block()) }
+        // SAFETY: it was allocated with this layout.
+        unsafe { System.dealloc(block, block_layout()) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if is_shelved(layout) {
-            // SAFETY: its size is not zero; a block of its own, never shelved before.
-            return unsafe { System.alloc_zeroed(block()) };
-        }
-        // SAFETY: as the caller promised.
+        let layout = if is_cached(layout) { block_layout() } else { layout };
+        // SAFETY: the caller's promise, or a size that is not zero.
         unsafe { System.alloc_zeroed(layout) }
     }
 
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller promised that the new size is good for the alignment.
-        let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
-        if !is_shelved(layout) && !is_shelved(new) {
-            // SAFETY: as the caller promised.
-            return unsafe { System.realloc(pointer, layout, new_size) };
+        let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+        if !is_cached(layout) && !is_cached(new_layout) {
+            // SAFETY: the caller's promise.
+            return unsafe { System.realloc(block, layout, new_size) };
         }
         // SAFETY: both are blocks of this allocator, and the shorter length is in both.
         unsafe {
-            let moved = self.alloc(new);
-            if !moved.is_null() {
-                ptr::copy_nonoverlapping(pointer, moved, layout.size().min(new_size));
-                self.dealloc(pointer, layout);
+            let new_block = self.alloc(new_layout);
+            if !new_block.is_null() {
+                ptr::copy_nonoverlapping(block, new_block, layout.size().min(new_size));
+                self.dealloc(block, layout);
             }
-            moved
+            new_block
         }
     }
 }
 
-/// Whether it is the size of a full record's text, or of the record: header,
-/// text, type and tag.
-fn is_shelved(layout: Layout) -> bool {
-    let beyond = layout.size().wrapping_sub(SMALLEST);
-    beyond <= BLOCK - SMALLEST && layout.align() <= ALIGN
+/// Returns whether it is the size of a full record's plaintext, or of the record with header, type and tag.
+fn is_cached(layout: Layout) -> bool {
+    (MIN_BLOCK_LEN..=BLOCK_LEN).contains(&layout.size()) && layout.align() <= BLOCK_ALIGN
 }
 
-const fn block() -> Layout {
+const fn block_layout() -> Layout {
     // SAFETY: the alignment is a power of two, and the size is small.
-    unsafe { Layout::from_size_align_unchecked(BLOCK, ALIGN) }
+    unsafe { Layout::from_size_align_unchecked(BLOCK_LEN, BLOCK_ALIGN) }
 }
 
-/// Blocks are of this size, and serve what is not much smaller.
-const BLOCK: usize = 16 * 1024 + 64;
-const SMALLEST: usize = 16 * 1024;
-const ALIGN: usize = 16;
-/// How many are kept: the records of two large writes.
-const BLOCKS: usize = 8;
+/// Bytes: the largest plaintext of a TLS record (RFC 8446, section 5.1).
+const MIN_BLOCK_LEN: usize = 16 * 1024;
+/// Bytes of each block: that, and more than a record adds to it.
+const BLOCK_LEN: usize = MIN_BLOCK_LEN + 64;
+/// Bytes: what malloc aligns to on 64-bit machines.
+const BLOCK_ALIGN: usize = 16;
+/// Blocks: the records of two large writes, 132 kB for the process.
+const CACHE_LEN: usize = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_stays_through_every_size() {
+    fn reallocation_keeps_the_bytes_at_every_size() {
         for sizes in [
-            [100, SMALLEST, BLOCK],
-            [SMALLEST, BLOCK, BLOCK + 1],
-            [BLOCK, 100, SMALLEST],
-            [SMALLEST - 1, SMALLEST, SMALLEST - 1],
+            [100, MIN_BLOCK_LEN, BLOCK_LEN],
+            [MIN_BLOCK_LEN, BLOCK_LEN, BLOCK_LEN + 1],
+            [BLOCK_LEN, 100, MIN_BLOCK_LEN],
+            [MIN_BLOCK_LEN - 1, MIN_BLOCK_LEN, MIN_BLOCK_LEN - 1],
         ] {
             let mut text: Vec<u8> = Vec::new();
             for size in sizes {
@@ -120,12 +113,12 @@ mod tests {
                 text.truncate(size);
                 text.reserve_exact(size - text.len());
                 let from = text.len();
-                text.extend((from..size).map(|at| at.to_le_bytes()[0]));
-                let whole = text.iter().enumerate().all(|(at, &b)| at.to_le_bytes()[0] == b);
+                text.extend((from..size).map(|index| index.to_le_bytes()[0]));
+                let whole = text.iter().enumerate().all(|(index, &b)| index.to_le_bytes()[0] == b);
                 assert!(whole && text.len() == size, "{sizes:?} at {size}");
             }
         }
-        for size in [SMALLEST, BLOCK] {
+        for size in [MIN_BLOCK_LEN, BLOCK_LEN] {
             drop(vec![7; size]);
             assert!(vec![0; size].iter().all(|&b| b == 0), "{size}");
         }
@@ -135,7 +128,7 @@ mod tests {
     fn threads_never_share_a_block() {
         let work = |mark: u8| {
             for _ in 0..50 {
-                let blocks: Vec<Vec<u8>> = (0..6).map(|_| vec![mark; SMALLEST]).collect();
+                let blocks: Vec<Vec<u8>> = (0..6).map(|_| vec![mark; MIN_BLOCK_LEN]).collect();
                 std::thread::yield_now();
                 let all = blocks.iter().flatten().all(|&b| b == mark);
                 assert!(all, "{mark}");
