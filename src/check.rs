@@ -7,10 +7,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::{Config, Platform, Way};
+use crate::config::{Config, Platform, ServeMode};
 use crate::dns::nameservers::Nameservers;
 use crate::dns::resolver::{ResolveError, Resolver};
-use crate::listeners::{because, because_unbound};
+use crate::listeners::{bind_error_clause, error_clause};
 use crate::names::destination::{LocationNeeds, UrlFormat};
 use crate::net::context::Background;
 use crate::proxy::error::ProxyError;
@@ -33,9 +33,9 @@ pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
         None => {
             check_place(&mut report, config, platform, &proxy);
             check_nameservers(&mut report, config, &nameservers);
-            match platform.way(&config.args) {
-                Way::HttpProxy => report.note("ports", THROUGH),
-                Way::Dns | Way::Port => check_ports(&mut report, config),
+            match platform.serve_mode(&config.args) {
+                ServeMode::HttpProxy => report.note("ports", THROUGH),
+                ServeMode::Dns | ServeMode::Port => check_ports(&mut report, config),
             }
             report.line("TLS roots", proxy.upstream.trusted());
         }
@@ -90,7 +90,7 @@ fn check_ports(report: &mut Report, config: &Config) {
     // Opened and closed; nothing is written.
     match File::options().write(true).open(path) {
         Ok(_) => report.line("resolv.conf", ok(format!("{shown} can be written"))),
-        Err(err) => report.note("resolv.conf", &format!("{shown} cannot be written{}; {INSTEAD}", because(&err))),
+        Err(err) => report.note("resolv.conf", &format!("{shown} cannot be written{}; {INSTEAD}", error_clause(&err))),
     }
 }
 
@@ -186,9 +186,8 @@ impl Report {
                 let text = format!("{port} is in use: by runsd, where it runs here already");
                 self.line("port", ok(text));
             }
-            Err(err) => {
-                self.note("port", &format!("{port} cannot be bound for {protocol}{}; {INSTEAD}", because_unbound(&err)))
-            }
+            Err(err) => self
+                .note("port", &format!("{port} cannot be bound for {protocol}{}; {INSTEAD}", bind_error_clause(&err))),
         }
     }
 }

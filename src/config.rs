@@ -107,7 +107,7 @@ pub const METADATA_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254
 
 /// How the application's requests come to runsd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum ServeMode {
     /// Names of services lead to it, by DNS.
     Dns,
     /// On its port; resolv.conf stays as it is.
@@ -119,12 +119,12 @@ pub enum Way {
 impl Platform {
     /// On a machine that is somebody's own resolv.conf and the usual ports are
     /// taken only where that was said.
-    pub fn way(&self, args: &Args) -> Way {
+    pub fn serve_mode(&self, args: &Args) -> ServeMode {
         match (args.skip_dns_hijack, self) {
-            (Some(false), _) => Way::Dns,
-            (_, Platform::Remote) => Way::HttpProxy,
-            (Some(true), _) => Way::Port,
-            (None, _) => Way::Dns,
+            (Some(false), _) => ServeMode::Dns,
+            (_, Platform::Remote) => ServeMode::HttpProxy,
+            (Some(true), _) => ServeMode::Port,
+            (None, _) => ServeMode::Dns,
         }
     }
 }

@@ -1,13 +1,10 @@
-//! runsd: put before an application on Cloud Run, it lets `http://NAME` reach
-//! every service of the project, authenticated.
+//! runsd stands in front of an application on Cloud Run, and lets `http://NAME` reach every service of the project,
+//! authenticated.
 //!
-//! `run` and `run_app` are the life of the process, in order. The rooms it leads to:
-//! `cli`, `config` and `logger` are the front; `supervisor`, `user` and `sys`
-//! look after the application; `dns` answers for our names and passes on the
-//! others; `proxy` takes the requests to where `service` and `destination`
-//! say, with what `tokens` has from `metadata`.
+//! This file is the life of the process, in order, and the one place that puts its parts together. src/README.md has
+//! the map.
 
-#![cfg_attr(not(test), no_main)] // it is in sys::start
+#![cfg_attr(not(test), no_main)] // sys::entry has it
 
 mod app;
 mod auth;
@@ -32,50 +29,55 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::thread;
 
-use log::{error, info, warn};
+use log::{debug, error, info, warn};
 
 use crate::app::supervisor::{self, SpawnError, SpawnOptions};
 use crate::app::user::User;
 use crate::cli::{Args, Cli};
 use crate::config::{Config, Platform};
-use crate::listeners::Listeners;
+use crate::dns::nameservers::{Nameservers, Patience};
+use crate::listeners::{Listeners, restore_resolv_conf};
 use crate::logger::Format;
 use crate::proxy::Proxy;
 use crate::resolv_conf::RewriteGuard;
 use crate::upstream::check_ca_file;
 
-/// From the words of the command line to an exit status.
-fn run(words: Vec<OsString>) -> i32 {
-    // First, so that a SIGTERM in our first millisecond still reaches the app.
+sys::entry::entry_point!(run);
+
+/// Runs the command line `argv`, and returns the exit code.
+fn run(argv: Vec<OsString>) -> i32 {
+    // First, so that a SIGTERM in the first millisecond still reaches the application.
     let blocked = sys::block_signals();
     logger::log_panics();
     let variables = cli::variables(env::vars_os());
-    let args = match cli::parse(words.into_iter().skip(1), &variables) {
+    let args = match cli::parse(argv.into_iter().skip(1), &variables) {
         Ok(Cli::Run(args)) => args,
         Ok(Cli::Check(args, name)) => {
-            begin_log(&args);
+            init_logger(&args);
             let config = Config::new(args, |name| env::var_os(name));
             let platform = config::platform(&config.args, |name| env::var_os(name));
             return check::run(&config, &platform, name.as_deref());
         }
         Ok(Cli::Print(text)) => return printed(print(&text), Format::Text, 0),
-        Err(bad) => return fail(2, bad.log_format, &bad.sentence),
+        Err(err) => return fail(2, err.log_format, &err.sentence),
     };
-    begin_log(&args);
+    init_logger(&args);
     let code = run_app(args, blocked);
     log::logger().flush();
     code
 }
 
-fn begin_log(args: &Args) {
+fn init_logger(args: &Args) {
     logger::init(args.verbosity, args.log_format);
     for warning in &args.warnings {
         warn!("{warning}");
     }
 }
 
-/// From the flags to an exit status.
+/// Starts the application, serves it until it ends, and returns the exit code. `blocked` is whether signals could be
+/// blocked.
 fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
     let format = args.log_format;
     let command = &args.command;
@@ -83,17 +85,17 @@ fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
         Ok(user) => user,
         Err(sentence) => return fail(2, format, &sentence),
     };
-    let mut launch = SpawnOptions { command, user: user.as_ref(), env: &[] };
+    let mut options = SpawnOptions { argv: command, user: user.as_ref(), env: &[] };
     let platform = config::platform(&args, |name| env::var_os(name));
     match platform {
         Platform::CloudRun(sign) => info!("on Cloud Run, by {sign}"),
         Platform::Remote => info!("not on Cloud Run; services are wanted, by -gcp_region"),
         Platform::Elsewhere(why) => {
             info!("not on Cloud Run ({why}): becoming {:?}", command[0]);
-            return not_started(format, &supervisor::become_app(&launch));
+            return fail_to_start(format, &supervisor::exec(&options));
         }
     }
-    // Trust is never wider than was asked for, so this is more than a warning.
+    // Not a warning: otherwise runsd would trust more than the user asked for.
     if let Err(sentence) = args.ca_file.as_deref().map_or(Ok(()), check_ca_file) {
         return fail(2, format, &sentence);
     }
@@ -101,56 +103,92 @@ fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
         return fail(1, format, &format!("cannot block signals: {err}"));
     }
 
-    // All sockets are bound before the application starts, so that it never
-    // meets a closed port; nothing is asked of the network before.
-    let (ports, rewritten) = listeners::bind(&args, platform.way(&args));
-    launch.env = ports.environment();
-    let app = match supervisor::spawn(&launch) {
+    // All sockets are bound before the application starts, so that it never meets a closed port.
+    let listeners = listeners::bind(&args, platform.serve_mode(&args));
+    let rewritten = listeners.rewritten.clone();
+    options.env = &listeners.app_env;
+    let app = match supervisor::spawn(&options) {
         Ok(app) => app,
         Err(err) => {
-            listeners::give_back(rewritten.as_ref());
-            return not_started(format, &err);
+            restore_resolv_conf(rewritten.as_deref());
+            return fail_to_start(format, &err);
         }
     };
 
-    // From here on we only log: if we exit, the container does. Served is from
-    // threads of its own; until they are there, the sockets keep who comes.
-    let questions = ports.waits();
-    let rewritten = rewritten.map(Arc::new);
-    let serve = || {
-        let of_thread = rewritten.clone();
-        let serve = move || serve(args, ports, of_thread.as_deref());
-        if let Err(err) = listeners::spawn("serve", serve) {
-            not_served(&err, rewritten.as_deref());
-        }
+    // From here on runsd only logs: if it exits, the container does. Threads serve, started by the main one once the
+    // application had its first moment; until then the kernel queues connections and datagrams.
+    let poll_fds = listeners.poll_fds();
+    let guard = rewritten.clone();
+    let serve = move || serve(args, listeners).unwrap_or_else(|err| stop_serving(&err, guard.as_deref()));
+    let start_serving = || {
+        spawn_thread("serve", serve).unwrap_or_else(|err| stop_serving(&err, rewritten.as_deref()));
     };
-    let code = app.wait(questions, serve);
-    listeners::give_back(rewritten.as_deref());
+    let code = app.wait(poll_fds, start_serving);
+    restore_resolv_conf(rewritten.as_deref());
     code
 }
 
-/// Serves from this thread and those that it starts.
-fn serve(args: Args, ports: Listeners, rewritten: Option<&RewriteGuard>) {
+/// Builds what the threads share, and serves from the calling one and those it starts.
+///
+/// Blocks: for as long as the process runs.
+///
+/// # Errors
+/// Where a thread cannot be started; then all sockets are closed.
+fn serve(args: Args, listeners: Listeners) -> io::Result<()> {
     let config = Config::new(args, |name| env::var_os(name));
-    let served = ports.serve(&config, |nameservers, port, open| Proxy::new(&config, nameservers, port, open));
-    if let Err(err) = served {
-        not_served(&err, rewritten);
+    let own = listeners.dns.as_ref().map(dns::Sockets::own).unwrap_or_default();
+    let dns_config = config.dns(&listeners.resolv_conf, &own);
+    let nameservers = Arc::new(Nameservers::new(&dns_config.nameservers, &own));
+    let dns_context = dns::ServerContext {
+        names: config.names(),
+        patience: Patience::within(dns_config.timeout),
+        config: Arc::new(dns_config),
+        ipv6: listeners.proxy.as_ref().is_some_and(proxy::Sockets::ipv6),
+        nameservers: Arc::clone(&nameservers),
+    };
+    let serve_dns = listeners.dns.map(|sockets| move || sockets.serve(dns_context));
+    let Some(sockets) = listeners.proxy else {
+        serve_dns.into_iter().for_each(|serve| serve());
+        return Ok(());
+    };
+    if let Some(serve) = serve_dns {
+        spawn_thread("dns", serve)?;
     }
+    let proxy = Arc::new(Proxy::new(&config, nameservers, sockets.port(), listeners.is_forward_proxy));
+    let shared = Arc::clone(&proxy);
+    let prefetch = move || {
+        shared.warm();
+        // After what the first request waits for.
+        shared.limit_memory();
+    };
+    if let Err(err) = spawn_thread("prefetch", prefetch) {
+        // The first request waits for it, then.
+        debug!("no thread to prefetch: {err}");
+        proxy.limit_memory();
+    }
+    sockets.serve(proxy);
+    Ok(())
 }
 
-/// Without threads nothing is served: names lead where they led before.
-fn not_served(err: &io::Error, rewritten: Option<&RewriteGuard>) {
-    listeners::give_back(rewritten);
+/// Has names lead where they led before, as there is no thread to serve them.
+fn stop_serving(err: &io::Error, rewritten: Option<&RewriteGuard>) {
+    restore_resolv_conf(rewritten);
     error!("cannot start a thread: {err}; services are not reached by name; raise the limit of processes");
 }
 
-fn not_started(format: Format, err: &SpawnError) -> i32 {
+/// Starts a thread that serves. Its stack is one for connections, as any of them may have to serve one.
+fn spawn_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let builder = thread::Builder::new().name(name.to_owned()).stack_size(proxy::STACK);
+    builder.spawn(work).map(drop)
+}
+
+fn fail_to_start(format: Format, err: &SpawnError) -> i32 {
     fail(err.code, format, &err.to_string())
 }
 
-/// Writes to stdout. A reader that has left, as behind `| head`, is not an error.
+/// Writes to stdout. A reader that closed it, as behind `| head`, is not an error.
 fn print(text: &str) -> io::Result<()> {
-    // Not print!, which panics where it cannot.
+    // print! would panic on an error.
     let mut out = io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -158,7 +196,7 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// What to exit with where `code` is what there was to print.
+/// Returns `code`, unless printing failed.
 fn printed(outcome: io::Result<()>, format: Format, code: i32) -> i32 {
     match outcome {
         Ok(()) => code,

@@ -1,8 +1,13 @@
-//! The application as a child: start it, pass signals on, reap, and end as it ended.
+//! Starts the application, forwards signals to it, reaps processes, and ends as the application ended.
 //!
-//! All signals are blocked from the first line of `main` on, in every thread.
-//! Handlers are put in when the application was started, and run in the main
-//! thread while it waits: the kernel keeps what comes before that.
+//! ```text
+//! spawn ─▶ startup grace ─▶ serve + handle all signals ─▶ forward and reap ─▶ the application ended ─▶ exit code
+//!          (1 ms, or the first query or request)          ▲              │
+//!                                                         └──────────────┘ each signal; SIGCHLD reaps
+//! ```
+//!
+//! All signals are blocked from the first line of `main` on, in every thread. The main thread handles them here, once
+//! the application was started; the kernel queues those that come before.
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
@@ -20,51 +25,50 @@ use crate::sys::terminal;
 use crate::sys::terminal::Terminal;
 use crate::sys::{ChildState, ExitStatus, Signal, SignalOrigin, Signals};
 
-/// What to start, and how.
+/// The application to start, and how it differs from runsd.
 #[derive(Debug, Clone)]
 pub struct SpawnOptions<'a> {
     /// The program, looked for in `PATH`, and its arguments; not empty.
-    pub command: &'a [OsString],
-    /// As whom; `None` is as whom runsd runs.
+    pub argv: &'a [OsString],
+    /// The user to run as; `None` is that of runsd.
     pub user: Option<&'a User>,
-    /// Variables beyond those of runsd's own environment.
+    /// Variables to set beside those of runsd's own environment.
     pub env: &'a [(OsString, OsString)],
 }
 
-/// Starts the application. Signals must have been [blocked](sys::block_signals) before,
-/// and no thread been started.
-pub fn spawn(launch: &SpawnOptions<'_>) -> Result<AppProcess, SpawnError> {
+/// Starts the application as a child. To be called with signals [blocked](sys::block_signals), and before there is
+/// another thread.
+///
+/// # Errors
+/// Why it was not started, as a sentence and an exit code.
+pub fn spawn(options: &SpawnOptions<'_>) -> Result<AppProcess, SpawnError> {
     sys::set_child_subreaper();
     let terminal = Terminal::find();
     let command = sys::Command {
         terminal: terminal.filter(|it| it.foreground_group() == Some(terminal::own_group())),
-        ..launch.command()
+        ..options.command()
     };
-    let pid = sys::spawn(&command).map_err(|err| SpawnError::new(launch, &err))?;
-    info!("started {:?} as process {pid}", launch.command[0]);
-    Ok(AppProcess { pid, terminal, in_foreground: command.terminal.is_some(), was_told_to_stop: false })
+    let pid = sys::spawn(&command).map_err(|err| SpawnError::new(options, &err))?;
+    info!("started {:?} as process {pid}", options.argv[0]);
+    Ok(AppProcess { pid, terminal, in_foreground: command.terminal.is_some(), stop_forwarded: false })
 }
 
-/// Off Cloud Run: this process becomes the application, which but for its user
-/// finds everything as runsd found it. Returns only when that cannot be.
-pub fn become_app(launch: &SpawnOptions<'_>) -> SpawnError {
-    SpawnError::new(launch, &sys::exec(&launch.command()))
+/// Replaces runsd with the application, off Cloud Run. Returns only why that failed.
+pub fn exec(options: &SpawnOptions<'_>) -> SpawnError {
+    SpawnError::new(options, &sys::exec(&options.command()))
 }
 
 impl<'a> SpawnOptions<'a> {
-    /// What is the same on Cloud Run and off it.
     fn command(&self) -> sys::Command<'a> {
-        let mut command = sys::Command { argv: self.command, ..sys::Command::default() };
-        let told = self.env.iter().cloned();
-        command.env.extend(told.map(|(name, value)| (name, Some(value))));
+        let mut command = sys::Command { argv: self.argv, ..sys::Command::default() };
+        let changes = self.env.iter().cloned();
+        command.env.extend(changes.map(|(name, value)| (name, Some(value))));
         if let Some(user) = self.user {
-            let home = user.home.clone().into();
-            command.env.push(("HOME".into(), Some(home)));
-            for variable in ["USER", "LOGNAME"] {
-                let name = user.name.clone().map(OsString::from);
-                command.env.push((variable.into(), name));
-            }
-            // An ordinary user may name itself.
+            let name = user.name.as_ref().map(OsString::from);
+            command.env.push(("HOME".into(), Some((&user.home).into())));
+            command.env.push(("USER".into(), name.clone()));
+            command.env.push(("LOGNAME".into(), name));
+            // An ordinary user may give its own name.
             if sys::effective_ids() != (user.uid, user.gid) || user.uid == 0 {
                 command.credentials = Some(user.credentials());
             }
@@ -76,35 +80,36 @@ impl<'a> SpawnOptions<'a> {
 /// The running application.
 #[derive(Debug)]
 pub struct AppProcess {
-    /// Its process, and the process group that it leads.
+    /// Its process id, and that of the process group it leads.
     pid: i32,
     terminal: Option<Terminal>,
-    /// Whether the terminal was given to it.
+    /// Whether its process group was put in the foreground of the terminal.
     in_foreground: bool,
-    /// Whether a stop signal was passed on, and no SIGCONT after it.
-    was_told_to_stop: bool,
+    /// Whether a signal that stops it was forwarded, and no SIGCONT after it.
+    stop_forwarded: bool,
 }
 
 impl AppProcess {
-    /// Passes signals on and reaps, until the application is gone; the answer
-    /// is what runsd is to exit with.
+    /// Forwards signals and reaps until the application ends, and returns the exit code for runsd.
     ///
-    /// `serve` is called, to return at once, with the first of `questions`, or
-    /// after a moment.
-    pub fn wait(mut self, questions: Vec<PollFd>, serve: impl FnOnce()) -> i32 {
+    /// `serve` is called once, when one of `listeners` is readable or after [`STARTUP_GRACE`]; it starts threads and
+    /// returns at once.
+    ///
+    /// Blocks: until the application ends.
+    pub fn wait(mut self, listeners: Vec<PollFd>, serve: impl FnOnce()) -> i32 {
         let signals = Signals::handle_sigchld();
-        let ended = self.first_moment(&signals, questions).unwrap_or_else(|| {
+        let status = self.startup_grace(&signals, listeners).unwrap_or_else(|| {
             serve();
-            let outcome = signals.and_then(Signals::handle_all);
-            let outcome = outcome.and_then(|signals| self.serve(signals));
-            outcome.unwrap_or_else(|err| self.only_reap(&err))
+            let signals = signals.and_then(Signals::handle_all);
+            let status = signals.and_then(|signals| self.supervise(&signals));
+            status.unwrap_or_else(|err| self.reap_until_exit(&err))
         });
         if let Some(terminal) = self.terminal.filter(|_| self.in_foreground) {
-            // A script that called us goes on reading its terminal.
+            // A script that started runsd goes on reading its terminal.
             terminal.set_foreground_group(terminal::own_group());
         }
-        let code = exit_code(ended);
-        match ended {
+        let code = exit_code(status);
+        match status {
             ExitStatus::Exited(_) => info!("the application ended with exit code {code}"),
             ExitStatus::Killed(signal) => {
                 info!("the application was ended by signal {signal}; exit code {code}");
@@ -113,47 +118,46 @@ impl AppProcess {
         code
     }
 
-    /// The application, which has just begun, has this one for itself: on one
-    /// CPU it would wait for all that serves it. How it ended, if it did.
-    fn first_moment(&mut self, signals: &io::Result<Signals>, mut waits: Vec<PollFd>) -> Option<ExitStatus> {
-        // Where it cannot be waited for all of them, there is no moment.
+    /// Leaves the CPU to the application while it starts: with one CPU it would wait for all that is set up to serve
+    /// it. Returns how it ended, if it did.
+    fn startup_grace(&mut self, signals: &io::Result<Signals>, mut listeners: Vec<PollFd>) -> Option<ExitStatus> {
         let signals = signals.as_ref().ok()?;
-        signals.wait(&mut waits, Some(MOMENT)).ok()?;
+        signals.wait(&mut listeners, Some(STARTUP_GRACE)).ok()?;
         self.reap()
     }
 
-    fn serve(&mut self, signals: Signals) -> io::Result<ExitStatus> {
+    fn supervise(&mut self, signals: &Signals) -> io::Result<ExitStatus> {
         loop {
             while let Some(signal) = signals.next() {
                 if signal.number != libc::SIGCHLD {
-                    self.pass_on(signal);
-                } else if let Some(ended) = self.reap() {
-                    return Ok(ended);
+                    self.forward(signal);
+                } else if let Some(status) = self.reap() {
+                    return Ok(status);
                 }
             }
             signals.wait(&mut [], None)?;
         }
     }
 
-    /// Where no signal can be had, the application's end still is.
-    fn only_reap(&self, err: &io::Error) -> ExitStatus {
+    /// Waits for the application's end, where signals cannot be handled.
+    fn reap_until_exit(&self, err: &io::Error) -> ExitStatus {
         warn!("cannot wait for signals: {err}; none is passed on");
         loop {
             match sys::reap(true) {
-                Some((pid, ChildState::Ended(ended))) if pid == self.pid => return ended,
+                Some((pid, ChildState::Ended(status))) if pid == self.pid => return status,
                 Some(_) => {}
-                // Not even that: its exit status will never be known.
+                // wait(2) failed: the exit status will never be known.
                 None => return ExitStatus::Exited(1),
             }
         }
     }
 
-    /// Reaps all who have ended, for one SIGCHLD may stand for many, up to the
-    /// application; and says so if it is among them.
+    /// Reaps all children that have ended, as one SIGCHLD may stand for many, up to the application; returns how the
+    /// application ended, if it did.
     fn reap(&mut self) -> Option<ExitStatus> {
         while let Some((pid, state)) = sys::reap(false) {
             match state {
-                ChildState::Ended(ended) if pid == self.pid => return Some(ended),
+                ChildState::Ended(status) if pid == self.pid => return Some(status),
                 ChildState::Stopped(signal) if pid == self.pid => self.on_stop(signal),
                 ChildState::Ended(_) => trace!("orphan {pid} reaped"),
                 ChildState::Stopped(_) => {}
@@ -162,60 +166,61 @@ impl AppProcess {
         None
     }
 
-    /// Before the log: a signal waits for nobody who reads it.
-    fn pass_on(&mut self, signal: Signal) {
+    /// Forwards a signal; logs after it, so that the signal never waits for a reader of stderr.
+    fn forward(&mut self, signal: Signal) {
         let Signal { number, origin } = signal;
         match number {
             libc::SIGCONT => self.resume(),
-            // A key reaches us instead of the application where that has not
-            // got the terminal: it is for all of its processes.
-            _ if origin == SignalOrigin::Kernel && KEYS.contains(&number) => {
+            // A key signals runsd where the application is not in the foreground. It is meant for all processes of
+            // the application.
+            _ if origin == SignalOrigin::Kernel && TTY_SIGNALS.contains(&number) => {
                 sys::kill_group(self.pid, number);
             }
             _ => {
-                self.was_told_to_stop |= STOPS.contains(&number);
+                self.stop_forwarded |= STOP_SIGNALS.contains(&number);
                 sys::kill(self.pid, number);
             }
         }
         debug!("signal {number} passed on");
     }
 
-    /// The application has stopped. By SIGSTOP, or where runsd passed the
-    /// signal on, it was meant to, until SIGCONT. Otherwise it was the
-    /// terminal: a shell above runsd finds its job stopped; without one nobody
-    /// would ever send SIGCONT, and the application goes on at once.
+    /// Handles a stop of the application.
+    ///
+    /// A stop by SIGSTOP, or by a signal that runsd forwarded, is meant to last until SIGCONT. Any other comes from
+    /// the terminal: runsd stops itself, too, so that the shell above it sees its job stopped. Without such a shell
+    /// no process would ever send SIGCONT, and the application is resumed at once.
     fn on_stop(&mut self, signal: i32) {
-        if self.was_told_to_stop || !STOPS.contains(&signal) {
+        if self.stop_forwarded || !STOP_SIGNALS.contains(&signal) {
             return;
         }
-        self.take_terminal();
+        self.update_foreground();
         if self.in_foreground && signal != libc::SIGTSTP {
-            // A shell put all of a pipeline there, another part of it after us.
+            // A shell put the whole pipeline in the foreground after another process of it had started.
             self.resume();
             return;
         }
         debug!("the terminal stopped the application, by signal {signal}");
         terminal::stop_own_group(signal);
-        self.take_terminal();
-        // In the background it would at once be stopped for the same reason.
+        self.update_foreground();
+        // In the background it would be stopped again for the same reason.
         if self.in_foreground || signal == libc::SIGTSTP {
             self.resume();
         }
     }
 
-    /// Has the application go on, in the foreground where runsd was put there.
+    /// Sends SIGCONT to the application, in the foreground where runsd is.
     fn resume(&mut self) {
-        self.was_told_to_stop = false;
-        self.take_terminal();
+        self.stop_forwarded = false;
+        self.update_foreground();
         match self.terminal {
-            // All processes of the group were stopped with it.
+            // The terminal stopped all processes of the group.
             Some(_) => sys::kill_group(self.pid, libc::SIGCONT),
             None => sys::kill(self.pid, libc::SIGCONT),
         }
     }
 
-    /// Gives the application what a shell gave to runsd.
-    fn take_terminal(&mut self) {
+    /// Puts the application in the foreground of the terminal, if a shell put runsd there.
+    fn update_foreground(&mut self) {
         if let Some(terminal) = self.terminal {
             let group = terminal.foreground_group();
             self.in_foreground = [self.pid, terminal::own_group()].map(Some).contains(&group);
@@ -226,36 +231,37 @@ impl AppProcess {
     }
 }
 
-/// Less than most programs take to begin.
-const MOMENT: Duration = Duration::from_millis(1);
+/// How long the application has the CPU to itself: less than most programs take to start, and nothing that a first
+/// request would feel.
+const STARTUP_GRACE: Duration = Duration::from_millis(1);
 
-/// What the terminal sends to the process group in its foreground.
-const KEYS: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH];
+/// Signals that the terminal sends to its foreground process group.
+const TTY_SIGNALS: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH];
 
-/// What stops a process unless it, or its place, says otherwise.
-const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+/// Signals that stop a process, unless it handles or ignores them.
+const STOP_SIGNALS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
-/// As shells have it.
-fn exit_code(ended: ExitStatus) -> i32 {
-    match ended {
+/// Returns the exit code that shells give for a status.
+fn exit_code(status: ExitStatus) -> i32 {
+    match status {
         ExitStatus::Exited(code) => code,
         ExitStatus::Killed(signal) => 128 + signal,
     }
 }
 
-/// Why there is no application.
+/// Why the application was not started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpawnError {
-    /// What runsd is to exit with, as shells do: 127 not found, 126 not executable.
+    /// The exit code for runsd, as shells have it: 127 not found, 126 not executable.
     pub code: i32,
     message: String,
 }
 
 impl SpawnError {
-    fn new(launch: &SpawnOptions<'_>, err: &io::Error) -> SpawnError {
-        let program: &OsStr = &launch.command[0];
+    fn new(options: &SpawnOptions<'_>, err: &io::Error) -> SpawnError {
+        let program: &OsStr = &options.argv[0];
         let is_path = program.as_encoded_bytes().contains(&b'/');
-        let (code, reason) = match (err.raw_os_error(), launch.user) {
+        let (code, reason) = match (err.raw_os_error(), options.user) {
             (Some(libc::ENOENT), _) if is_path && Path::new(program).exists() => {
                 (127, "the file is there, but not the interpreter or dynamic loader it names".to_owned())
             }
@@ -264,8 +270,8 @@ impl SpawnError {
             (Some(libc::ENOTDIR), _) => (127, "a part of its path is no directory".to_owned()),
             (Some(libc::EPERM), Some(user)) => {
                 let (uid, gid) = sys::effective_ids();
-                let User { uid: to, gid: with, .. } = user;
-                let reason = format!("runsd, as uid {uid} and gid {gid}, may not become uid {to} and gid {with}");
+                let (to_uid, to_gid) = (user.uid, user.gid);
+                let reason = format!("runsd, as uid {uid} and gid {gid}, may not become uid {to_uid} and gid {to_gid}");
                 (126, reason)
             }
             (Some(libc::EACCES), _) => (126, "it is not executable".to_owned()),
@@ -291,20 +297,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_as_shells_have_them() {
-        for (ended, want) in [
+    fn exit_codes_are_those_of_shells() {
+        for (status, want) in [
             (ExitStatus::Exited(0), 0),
             (ExitStatus::Exited(255), 255),
             (ExitStatus::Killed(libc::SIGTERM), 143),
             (ExitStatus::Killed(libc::SIGKILL), 137),
             (ExitStatus::Killed(64), 192),
         ] {
-            assert_eq!(exit_code(ended), want, "{ended:?}");
+            assert_eq!(exit_code(status), want, "{status:?}");
         }
     }
 
     #[test]
-    fn why_there_is_no_application() {
+    fn spawn_errors_name_the_cause() {
         for (program, errno, code, want) in [
             ("app", libc::ENOENT, 127, "cannot run \"app\": not found in PATH"),
             ("/no/app", libc::ENOENT, 127, "cannot run \"/no/app\": no such file"),
@@ -319,8 +325,8 @@ mod tests {
             ),
         ] {
             let err = io::Error::from_raw_os_error(errno);
-            let launch = SpawnOptions { command: &[program.into()], user: None, env: &[] };
-            let got = SpawnError::new(&launch, &err);
+            let options = SpawnOptions { argv: &[program.into()], user: None, env: &[] };
+            let got = SpawnError::new(&options, &err);
             assert_eq!((got.code, got.to_string()), (code, want.to_owned()));
         }
     }

@@ -196,9 +196,8 @@ fn set_credentials(credentials: &Credentials) -> io::Result<()> {
 fn environment(changes: &[(OsString, Option<OsString>)]) -> io::Result<Vec<CString>> {
     let unchanged = env::vars_os().filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
     let changed = changes.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-    let strings = unchanged
-        .chain(changed)
-        .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
+    let strings =
+        unchanged.chain(changed).map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
     Ok(strings.collect::<Result<Vec<CString>, _>>()?)
 }
 
