@@ -137,7 +137,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     report.line("TLS", ok(format!("{version}, {}", ms(started))));
     let started = Instant::now();
     let _ = connection.reader.patience(Some(ANSWER));
-    let asked = http1::ask(&mut connection, &goal.authority, bearer.as_ref());
+    let asked = http1::probe(&mut connection, &goal.authority, bearer.as_ref());
     let took = ms(started);
     report.line(
         "status",

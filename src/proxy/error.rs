@@ -85,20 +85,16 @@ impl ProxyError {
     }
 
     /// The whole answer, for HTTP/1.
-    pub fn to_http1(&self, accept: Option<&str>, head_request: bool, close: bool) -> Vec<u8> {
+    pub fn to_http1(&self, accept: Option<&str>, head_request: bool, connection: &str) -> Vec<u8> {
         let (kind, body) = self.body(accept);
         let status = self.status();
         let mut answer = format!(
             "HTTP/1.1 {status} {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
-             Proxy-Status: {}\r\n",
+             Proxy-Status: {}\r\n{connection}\r\n",
             reason(status),
             body.len(),
             self.proxy_status(),
         );
-        if close {
-            answer.push_str("Connection: close\r\n");
-        }
-        answer.push_str("\r\n");
         if !head_request {
             answer.push_str(&body);
         }

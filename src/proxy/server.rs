@@ -149,7 +149,7 @@ impl Server {
         }
         // From here on responses say that the connection is closed.
         let _wanting = self.proxy.limiter.switch_keep_alive_off();
-        let serve = || serve(permit, &self.proxy, Some(http1::PATIENCE));
+        let serve = || serve(permit, &self.proxy, Some(http1::READ_TIMEOUT));
         if panic::catch_unwind(AssertUnwindSafe(serve)).is_err() {
             error!("proxy: a bug: a connection ended");
         }
@@ -182,12 +182,12 @@ fn serve(permit: &Permit, proxy: &Proxy, silence: Option<Duration>) {
             return serve_http2(permit, bytes, proxy);
         }
         // Where it is not known, an idle client only keeps what it could lend.
-        let _ = tcp.set_read_timeout(Some(http1::PATIENCE));
+        let _ = tcp.set_read_timeout(Some(http1::READ_TIMEOUT));
         let Some(tunnel) = http1::serve(proxy, permit, bytes, tunnelled) else {
             return;
         };
         let _ = tcp.set_read_timeout(None);
-        first = tunnel.first;
+        first = tunnel.received;
         tunnelled = Some(tunnel.authority);
     }
 }

@@ -91,9 +91,9 @@ fn answers() {
                 Connection: close\r\n\
                 \r\n\
                 runsd: the head is over 64 KiB\n";
-    let got = String::from_utf8(refusal.to_http1(None, false, true)).unwrap();
+    let got = String::from_utf8(refusal.to_http1(None, false, "Connection: close\r\n")).unwrap();
     assert_eq!(got, want);
-    let head = String::from_utf8(refusal.to_http1(None, true, false)).unwrap();
+    let head = String::from_utf8(refusal.to_http1(None, true, "")).unwrap();
     let want = want.replace("Connection: close\r\n", "");
     assert_eq!(head, want.strip_suffix("runsd: the head is over 64 KiB\n").unwrap());
 }

@@ -1,176 +1,201 @@
-//! A request on its way to its destination: which connection it takes, how
-//! its body follows it, and when it is sent once more.
+//! A request on its way to its upstream: which connection it takes, who sends its body, and when it is sent again.
 
 use std::io;
-use std::mem;
 use std::net::Shutdown;
 use std::thread;
-use std::time::Duration;
 
 use log::debug;
 
 use super::body::ChunkError;
-use super::upload::{Upload, Uploaded};
-use super::{AttemptError, ClientConnection, Next, ROOM, rewrite};
-use crate::net::context::ClientContext;
+use super::client::{Client, ClientGone, NonBlocking};
+use super::connection::Buffers;
+use super::input::RequestBody;
+use super::request::RequestContext;
+use super::response::{Outcome, ResponseRelay};
+use super::rewrite;
+use super::route::Route;
+use super::upload::{Upload, UploadOutcome};
 use crate::proxy::STACK;
 use crate::proxy::error::{ErrorType, ProxyError};
-use crate::proxy::http1::request::RequestContext;
-use crate::proxy::http1::request_body::RequestBody;
-use crate::proxy::http1::response::{Answered, RequestCredentials};
-use crate::upstream::{Parts, Ready};
+use crate::secret::Secret;
+use crate::upstream::{DialError, DialErrorKind, Parts, Reader, Ready};
 
-impl ClientConnection<'_> {
-    /// Sends the request that stands in `request`, its body after it, and passes
-    /// the answer back.
-    pub fn forward(&mut self, asked: &mut RequestContext, body: &mut RequestBody) -> Result<Next, AttemptError> {
-        // What is wrong with the body already is nothing to trouble anyone with.
-        body.scan().map_err(bad_body)?;
-        let mut request = mem::take(&mut self.request);
-        let mut fresh = false;
-        let next = loop {
-            let mut connection = self.connection(asked, fresh)?;
-            self.answer.clear();
-            let done = self.attempt(asked, &request, body, &mut connection);
-            match done {
-                Err(AttemptError::StaleConnection) if asked.repeatable() && !fresh => {
-                    debug!("proxy: {}: connection was dead; a new one", asked.host);
-                    fresh = true;
-                }
-                Err(AttemptError::TokenRejected(bearer)) => {
-                    debug!("proxy: {}: another token after a 401", asked.host);
-                    if let Some(old) = asked.bearer.replace(bearer) {
-                        let new = asked.bearer.as_ref().unwrap_or(&old);
-                        request = rewrite::with_another(&request, &old, new);
-                    }
-                    asked.again = true;
-                }
-                Ok(Answered::Done { keep, again }) => {
-                    if again {
-                        self.upstream = Some(connection.rest());
-                    }
-                    break Ok(match keep {
-                        true => Next::Request,
-                        false => Next::Close,
-                    });
-                }
-                Ok(Answered::Switched) => break Ok(Next::Tunnel(connection)),
-                Err(failed) => break Err(failed),
-            }
-        };
-        // Kept, because its room serves the next request.
-        if request.capacity() <= ROOM {
-            self.request = request;
-        }
-        next
-    }
+/// Forwards one request, whose head is in [`Buffers::to_upstream`].
+pub struct Forwarder<'a, 'c> {
+    pub client: &'a mut Client<'c>,
+    pub route: &'a mut Route<'c>,
+    pub buffers: &'a mut Buffers,
+    pub request: &'a mut RequestContext,
+}
 
-    fn connection(&mut self, asked: &RequestContext, fresh: bool) -> Result<Ready, AttemptError> {
-        let to = &asked.goal.destination;
-        let mut client = ClientContext::new(self.tcp, HALF_CLOSED);
-        if fresh {
-            return Ok(self.proxy.upstream.fresh(to, &mut client)?);
-        }
-        let mut held = self.upstream.take();
-        if let Some(other) = held.take_if(|held| !held.leads_to(to)) {
-            self.proxy.upstream.put(other);
-        }
-        Ok(self.proxy.upstream.ready(to, held, &mut client)?)
-    }
+/// What became of a request that was forwarded.
+pub enum Forwarded {
+    /// The client has its response. `keep_client`: and was told that it may send another request.
+    Relayed { keep_client: bool },
+    /// 101: the connection speaks another protocol from here on. The client has not got the 101, which is in
+    /// [`Buffers::to_client`].
+    Upgraded(Ready),
+}
 
-    /// One try on one connection.
-    fn attempt(
-        &mut self,
-        asked: &RequestContext,
-        request: &[u8],
-        body: &mut RequestBody,
-        connection: &mut Ready,
-    ) -> Result<Answered, AttemptError> {
-        // Many clients write a head and then its body: mostly that is here by
-        // now, and needs no thread.
-        if !body.is_whole() && body.fill_now(self.tcp).is_ok() {
-            body.scan().map_err(bad_body)?;
-        }
-        if !body.is_whole() {
-            // An answer may come before the body is through, and then must
-            // not wait behind it (RFC 9112 section 9.5).
-            return self.attempt_upload(asked, request, body, connection);
-        }
-        // Not used up: what follows it is found by `RequestBody::finish`.
-        let sent = match body.bytes() {
-            [] => connection.writer.write_all(request),
-            bytes => connection.writer.write_all(&[request, bytes].concat()),
-        };
-        if sent.is_err() && connection.used && asked.repeatable() {
-            return Err(AttemptError::StaleConnection);
-        }
-        match self.answer(RequestCredentials { asked, reader: &mut connection.reader, upload: None }) {
-            // Whoever was told half a request cannot be told another.
-            Ok(Answered::Done { keep, again }) => Ok(Answered::Done { keep, again: again && sent.is_ok() }),
-            Err(AttemptError::StaleConnection) if !connection.used => Err(AttemptError::Proxy(closed(asked))),
-            answered => answered,
-        }
-    }
+/// Why an attempt brought no response. Nothing of one was sent to the client.
+pub enum AttemptError {
+    Proxy(ProxyError),
+    /// The upstream closed the connection before a byte of the response.
+    StaleConnection,
+    /// The upstream did not accept the token; here is another one.
+    TokenRejected(Secret),
+    /// The client is gone, or its connection has to be closed.
+    ClientGone,
+}
 
-    /// The same while a second thread sends the body.
-    fn attempt_upload(
-        &mut self,
-        asked: &RequestContext,
-        request: &[u8],
-        body: &mut RequestBody,
-        connection: &mut Ready,
-    ) -> Result<Answered, AttemptError> {
-        let Parts { reader, writer, .. } = &mut **connection;
-        let upload = Upload::new(self.tcp, asked.framing, reader.aborter());
-        let (answered, complete) = thread::scope(|scope| -> Result<_, AttemptError> {
-            let job = &upload;
-            thread::Builder::new()
-                .name("upload".to_owned())
-                .stack_size(STACK)
-                .spawn_scoped(scope, move || job.run(request, body, writer))
-                .map_err(|err| AttemptError::Proxy(no_thread("a large body", &err)))?;
-            let upload = Some(job);
-            let answered = self.answer(RequestCredentials { asked, reader, upload });
-            let complete = job.is_complete();
-            if !complete {
-                job.stop();
-                // The client that still sends gets to know that no more is wanted.
-                if answered.is_ok() {
-                    let _ = self.tcp.shutdown(Shutdown::Write);
-                }
-            }
-            Ok((answered, complete))
-        })?;
-        match (upload.outcome(), answered) {
-            (Some(Uploaded::ClientGone), _) => Err(AttemptError::ClientGone),
-            (Some(Uploaded::Bad(bad)), Err(AttemptError::StaleConnection | AttemptError::Proxy(_))) => {
-                Err(bad_body(bad))
-            }
-            (_, Ok(_)) if !complete => Ok(Answered::Done { keep: false, again: false }),
-            // A body is on its way, or gone: it cannot be sent again.
-            (_, Err(AttemptError::StaleConnection)) => Err(AttemptError::Proxy(closed(asked))),
-            (_, answered) => answered,
+impl From<DialError> for AttemptError {
+    fn from(err: DialError) -> AttemptError {
+        match err.kind {
+            DialErrorKind::Cancelled => AttemptError::ClientGone,
+            _ => AttemptError::Proxy(err.into()),
         }
     }
 }
 
-fn bad_body(bad: ChunkError) -> AttemptError {
-    let details = format!("the request has {bad}");
+impl From<ClientGone> for AttemptError {
+    fn from(_: ClientGone) -> AttemptError {
+        AttemptError::ClientGone
+    }
+}
+
+impl Forwarder<'_, '_> {
+    /// Sends the request, and relays its response.
+    ///
+    /// Blocks: until the response is relayed to its end.
+    ///
+    /// # Errors
+    /// Why there is no response.
+    pub fn run(mut self, body: &mut RequestBody) -> Result<Forwarded, AttemptError> {
+        // The upstream need not hear of a body that is malformed already.
+        body.scan().map_err(malformed)?;
+        let mut is_new = false;
+        loop {
+            let mut upstream = self.route.connect(&self.request.target, self.client.tcp, is_new)?;
+            match self.attempt(body, &mut upstream) {
+                Ok(Outcome::Relayed { keep_client, keep_upstream }) => {
+                    if keep_upstream {
+                        self.route.keep(upstream);
+                    }
+                    return Ok(Forwarded::Relayed { keep_client });
+                }
+                Ok(Outcome::Upgraded) => return Ok(Forwarded::Upgraded(upstream)),
+                Err(AttemptError::StaleConnection) if self.request.is_replayable() && !is_new => {
+                    debug!("proxy: {}: the connection was closed before a response; a new one", self.host());
+                    is_new = true;
+                }
+                Err(AttemptError::TokenRejected(token)) => {
+                    debug!("proxy: {}: 401; sent again with another token", self.host());
+                    self.replace_token(token);
+                }
+                Err(err) => return Err(err),
+            }
+        }
+    }
+
+    fn host(&self) -> &str {
+        &self.request.traits.host
+    }
+
+    fn replace_token(&mut self, new: Secret) {
+        if let Some(old) = &self.request.bearer {
+            rewrite::replace_token(&mut self.buffers.to_upstream, old, &new);
+        }
+        self.request.bearer = Some(new);
+        self.request.token_replaced = true;
+    }
+
+    /// Sends the request on one connection, and relays its response.
+    fn attempt(&mut self, body: &mut RequestBody, upstream: &mut Ready) -> Result<Outcome, AttemptError> {
+        // Many clients send a head and then its body: mostly the body has come by now, and needs no thread.
+        if !body.is_complete() && body.fill(NonBlocking(self.client.tcp)).is_ok() {
+            body.scan().map_err(malformed)?;
+        }
+        if !body.is_complete() {
+            return self.attempt_with_upload(body, upstream);
+        }
+        // The body stays where it is, for another attempt.
+        let sent = match body.bytes() {
+            [] => upstream.writer.write_all(&self.buffers.to_upstream),
+            body => upstream.writer.write_all(&[&self.buffers.to_upstream, body].concat()),
+        };
+        if sent.is_err() && upstream.used && self.request.is_replayable() {
+            return Err(AttemptError::StaleConnection);
+        }
+        match self.relay(&mut upstream.reader, None) {
+            // An upstream that has got half a request cannot get another one.
+            Ok(Outcome::Relayed { keep_client, keep_upstream }) => {
+                Ok(Outcome::Relayed { keep_client, keep_upstream: keep_upstream && sent.is_ok() })
+            }
+            Err(AttemptError::StaleConnection) if !upstream.used => Err(AttemptError::Proxy(closed(self.request))),
+            outcome => outcome,
+        }
+    }
+
+    /// The same while another thread sends the body.
+    fn attempt_with_upload(&mut self, body: &mut RequestBody, upstream: &mut Ready) -> Result<Outcome, AttemptError> {
+        let Parts { reader, writer, .. } = &mut **upstream;
+        let client = self.client.tcp;
+        let upload = &Upload::new(client, self.request.framing, reader.aborter());
+        let head_and_body = [&self.buffers.to_upstream, body.bytes()].concat();
+        let (outcome, is_complete) = thread::scope(|scope| {
+            let thread = thread::Builder::new().name("upload".to_owned()).stack_size(STACK);
+            thread
+                .spawn_scoped(scope, move || upload.run(&head_and_body, body, writer))
+                .map_err(|err| AttemptError::Proxy(no_thread("a large body", &err)))?;
+            let outcome = self.relay(reader, Some(upload));
+            let is_complete = upload.is_complete();
+            if !is_complete {
+                upload.stop();
+                // Tells a client that still sends to stop.
+                if outcome.is_ok() {
+                    let _ = client.shutdown(Shutdown::Write);
+                }
+            }
+            Ok::<_, AttemptError>((outcome, is_complete))
+        })?;
+        match (upload.outcome(), outcome) {
+            (Some(UploadOutcome::ClientGone), _) => Err(AttemptError::ClientGone),
+            (Some(UploadOutcome::Malformed(bad)), Err(AttemptError::StaleConnection | AttemptError::Proxy(_))) => {
+                Err(malformed(bad))
+            }
+            (_, Ok(_)) if !is_complete => Ok(Outcome::Relayed { keep_client: false, keep_upstream: false }),
+            // The body, or a part of it, was sent and dropped: it cannot be sent again.
+            (_, Err(AttemptError::StaleConnection)) => Err(AttemptError::Proxy(closed(self.request))),
+            (_, outcome) => outcome,
+        }
+    }
+
+    fn relay(&mut self, reader: &mut Reader, upload: Option<&Upload<'_>>) -> Result<Outcome, AttemptError> {
+        let relay = ResponseRelay {
+            proxy: self.route.proxy,
+            client: self.client,
+            request: self.request,
+            upload,
+            reader,
+            head: &mut self.buffers.response_head,
+            to_client: &mut self.buffers.to_client,
+        };
+        relay.run()
+    }
+}
+
+fn malformed(body: ChunkError) -> AttemptError {
+    let details = format!("the request has {body}");
     AttemptError::Proxy(ProxyError::new(ErrorType::HttpRequestError(400), details))
 }
 
+/// The error where a thread for `what` cannot be started.
 pub fn no_thread(what: &str, err: &io::Error) -> ProxyError {
     ProxyError::new(ErrorType::ConnectionLimitReached, format!("no thread for {what}: {err}"))
 }
 
-pub fn closed(asked: &RequestContext) -> ProxyError {
-    ProxyError::new(
-        ErrorType::ConnectionTerminated,
-        format!("{} closed the connection without an answer", asked.goal.destination.host),
-    )
+/// The error where the upstream got the request, and closed the connection before a byte of the response.
+pub fn closed(request: &RequestContext) -> ProxyError {
+    let host = &request.target.destination.host;
+    ProxyError::new(ErrorType::ConnectionTerminated, format!("{host} closed the connection without an answer"))
 }
-
-/// How long a client that sent FIN is waited with while its upstream is
-/// dialled, where the kernel does not say whether it is still there to read: a
-/// dial takes milliseconds, and most that send FIN have given up.
-const HALF_CLOSED: Duration = Duration::from_secs(1);

@@ -1,51 +1,42 @@
-//! One question on a new connection, for those who want to know how a service
-//! answers: `-check`.
+//! One request on a new connection, for `-check`, which reports how a service responds.
 
 use std::io;
 
-use super::head::{self, Head, Progress};
-use crate::proxy::http1::response::MAX_INTERIM;
+use super::head::{Head, Progress};
+use super::response::MAX_INTERIM;
 use crate::secret::Secret;
 use crate::upstream::Ready;
 
-/// Asks for `/` on a new connection: the status, and the start of the body.
-pub fn ask(connection: &mut Ready, authority: &str, bearer: Option<&Secret>) -> io::Result<(u16, Vec<u8>)> {
-    let mut request = format!("GET / HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n");
-    if let Some(bearer) = bearer {
-        request.push_str(&format!("Authorization: {}\r\n", bearer.expose()));
-    }
-    request.push_str("\r\n");
+/// Sends `GET /`; returns the status of the response and the start of its body.
+///
+/// Blocks: until the response's head has come.
+///
+/// # Errors
+/// The connection failed, or what came is not a response.
+pub fn probe(connection: &mut Ready, authority: &str, bearer: Option<&Secret>) -> io::Result<(u16, Vec<u8>)> {
+    let authorization = bearer.map(|bearer| format!("Authorization: {}\r\n", bearer.expose())).unwrap_or_default();
+    let request = format!("GET / HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{authorization}\r\n");
     connection.writer.write_all(request.as_bytes())?;
+    let reader = &mut connection.reader;
     let mut head = Head::default();
-    let mut answer = vec![0; head::MAX_HEAD_LEN];
-    let (mut held, mut interim) = (0, 0);
-    let mut progress = Progress::default();
-    loop {
-        let read = head.read_response(&answer[..held], &mut progress);
-        let Some(end) = read.map_err(|bad| io::Error::other(bad.to_string()))? else {
-            match connection.reader.read(&mut answer[held..])? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                n => held += n,
+    for _ in 0..=MAX_INTERIM {
+        let mut progress = Progress::default();
+        let end = loop {
+            let read = head.read_response(reader.unread(), &mut progress);
+            if let Some(end) = read.map_err(|bad| io::Error::other(bad.to_string()))? {
+                break end;
             }
-            continue;
+            if reader.fill_more()? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         };
-        let status = head.status(&answer);
+        let status = head.status(reader.unread());
+        reader.consume(end);
         if status >= 200 {
-            // The body mostly comes with it; who knows no front end's page
-            // takes the status for the service's own.
-            if held == end
-                && let Ok(n) = connection.reader.read(&mut answer[held..])
-            {
-                held += n;
-            }
-            return Ok((status, answer[end..held].to_vec()));
+            // The start of the body mostly comes with the head. Without it, a front end's page is not recognized.
+            let _ = reader.fill();
+            return Ok((status, reader.unread().to_vec()));
         }
-        interim += 1;
-        if interim > MAX_INTERIM {
-            return Err(io::Error::other("interim answers (1xx) without end"));
-        }
-        answer.copy_within(end..held, 0);
-        held -= end;
-        progress = Progress::default();
     }
+    Err(io::Error::other("interim answers (1xx) without end"))
 }

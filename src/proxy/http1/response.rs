@@ -1,373 +1,302 @@
-//! The answer on its way back: interim ones, the final one, and its body.
+//! Relays the response to one request: interim responses, the final one, and its body.
+//!
+//! ```text
+//!           1xx: relayed                    no body
+//!          ┌───────────┐                ┌─────────────────────────────▶ Relayed
+//!          ▼           │                │                                  ▲
+//! upstream ─▶ read_head ─▶ final head ──┴─▶ body: relayed as it comes ─────┘ end of the body
+//!               │    │           │                     │
+//!               │    └ 101       └ 401 invalid_token   └ cut: RST to the client ─▶ ClientGone
+//!               │      ▼           ▼
+//!               │   Upgraded     TokenRejected, if another token may help and nothing was relayed
+//!               └ closed before a byte of it ─▶ StaleConnection
+//! ```
+//!
+//! The response is parsed where it was received, in the buffer of the [`Reader`]: what is unread there behind the
+//! response belongs to no request, and there is no other place for it.
 
 use std::fmt;
-use std::io::{self, Write as _};
-use std::mem;
-use std::os::fd::AsFd as _;
-use std::time::{Duration, Instant};
+use std::io;
 
 use log::warn;
 
-use crate::proxy::Denial;
+use super::body::Body;
+use super::client::Client;
+use super::forward::{AttemptError, closed};
+use super::head::{Framing, Head, HeadError, Progress};
+use super::request::RequestContext;
+use super::rewrite::Response;
+use super::upload::{Upload, UploadOutcome};
 use crate::proxy::error::{ErrorType, ProxyError};
 use crate::proxy::header_policy::is_invalid_token;
-use crate::proxy::http1::body::Body;
-use crate::proxy::http1::forward::closed;
-use crate::proxy::http1::head::{Framing, Head, HeadError, Progress};
-use crate::proxy::http1::request::RequestContext;
-use crate::proxy::http1::rewrite::Response;
-use crate::proxy::http1::upload::{Upload, Uploaded};
-use crate::proxy::http1::{AttemptError, ClientConnection};
-use crate::sys;
-use crate::sys::peer::{PeerState, peer_state};
+use crate::proxy::{Denial, Proxy};
 use crate::upstream::Reader;
 
-/// What came of waiting for an answer.
-pub enum Answered {
-    /// It was passed on. `keep`: the client was told that it may ask again;
-    /// `again`: the upstream's connection can serve again.
-    Done { keep: bool, again: bool },
-    /// 101: what follows is no HTTP any more; its first bytes are in `answer`,
-    /// and the 101 itself, for the client, in `out`.
-    Switched,
+/// How a response ended.
+pub enum Outcome {
+    /// It was relayed. `keep_client`: the client was told that it may send another request; `keep_upstream`: the
+    /// upstream's connection can take another request.
+    Relayed { keep_client: bool, keep_upstream: bool },
+    /// 101: what is unread is of another protocol. The 101 is in `to_client`, and was not sent.
+    Upgraded,
 }
 
-/// A request that was sent, and where its answer comes from.
-pub struct RequestCredentials<'a> {
-    pub asked: &'a RequestContext,
-    pub reader: &'a mut Reader,
-    /// Its body may still be on its way.
+/// Relays the response to one request that was sent.
+pub struct ResponseRelay<'a, 'c> {
+    pub proxy: &'a Proxy,
+    pub client: &'a mut Client<'c>,
+    pub request: &'a RequestContext,
+    /// The thread that sends the request's body, if the body had not come when the request was sent.
     pub upload: Option<&'a Upload<'a>>,
+    pub reader: &'a mut Reader,
+    pub head: &'a mut Head,
+    pub to_client: &'a mut Vec<u8>,
 }
 
-impl ClientConnection<'_> {
-    /// Passes on interim answers and the final one.
+impl ResponseRelay<'_, '_> {
+    /// Relays interim responses and the final one.
     ///
-    /// As long as no byte of an answer has come, an end of the connection is
-    /// [`AttemptError::StaleConnection`]: only then may the request be sent once more.
-    pub fn answer(&mut self, mut sent: RequestCredentials<'_>) -> Result<Answered, AttemptError> {
-        let mut head = mem::take(&mut self.answer_head);
-        let answered = self.pass(&mut sent, &mut head);
-        self.answer_head = head;
-        answered
-    }
-
-    fn pass(&mut self, sent: &mut RequestCredentials<'_>, head: &mut Head) -> Result<Answered, AttemptError> {
-        let asked = sent.asked;
-        let host = &asked.goal.destination.host;
+    /// Blocks: until the end of the response, or until the client is gone.
+    ///
+    /// # Errors
+    /// [`AttemptError::StaleConnection`] if the connection ended before a byte of a response: only then may the request
+    /// be sent again.
+    pub fn run(mut self) -> Result<Outcome, AttemptError> {
+        let request = self.request;
         for interim in 0..=MAX_INTERIM {
-            let end = match self.read_answer(sent, head) {
-                Err(AttemptError::StaleConnection) if interim > 0 => {
-                    return Err(AttemptError::Proxy(closed(asked)));
-                }
+            let end = match self.read_head() {
+                Err(AttemptError::StaleConnection) if interim > 0 => return Err(AttemptError::Proxy(closed(request))),
                 end => end?,
             };
-            let status = head.status(&self.answer);
-            let switches = status == 101 && asked.upgrade;
-            if status == 101 && !asked.upgrade {
-                return Err(AttemptError::Proxy(ProxyError::new(
-                    ErrorType::HttpUpgradeFailed,
-                    format!("{host} switched protocols unasked"),
-                )));
-            }
+            let status = self.head.status(self.reader.unread());
             if status >= 200 {
-                let replay = interim == 0 && sent.upload.is_none();
-                return self.final_answer(sent, head, end, replay);
+                return self.relay_final(end, status, interim == 0);
+            }
+            if status == 101 && !request.upgrade {
+                return Err(self.error(ErrorType::HttpUpgradeFailed, "switched protocols unasked"));
             }
             if interim == MAX_INTERIM {
                 break;
             }
-            if asked.minor > 0 {
-                self.out.clear();
-                let response = Response {
-                    head,
-                    input: &self.answer,
-                    framing: Framing::None,
-                    minor: asked.minor,
-                    keep: true,
-                    renamed: None,
-                };
-                response.write(&mut self.out);
-                if !switches {
-                    self.send_down(sent.reader)?;
-                }
+            self.to_client.clear();
+            // HTTP/1.0 has no interim responses (RFC 9110 section 15.2).
+            if request.traits.minor_version > 0 {
+                self.write_head(Framing::None, true);
             }
-            self.answer.drain(..end);
-            if switches {
-                asked.log(101, self.proxy);
-                return Ok(Answered::Switched);
+            self.reader.consume(end);
+            if status == 101 {
+                request.log(status, self.proxy);
+                return Ok(Outcome::Upgraded);
             }
-            // One who gets nothing of them would not be missed otherwise.
-            self.look_around(sent.reader)?;
+            self.flush_to_client()?;
+            // Nothing may have been sent, and then nothing else shows that the client is gone.
+            self.client.check_alive()?;
         }
-        Err(AttemptError::Proxy(ProxyError::new(
-            ErrorType::HttpProtocolError,
-            format!("{host} sent more than {MAX_INTERIM} interim answers (1xx)"),
-        )))
+        let details = format!("sent more than {MAX_INTERIM} interim answers (1xx)");
+        Err(self.error(ErrorType::HttpProtocolError, &details))
     }
 
-    /// `replay`: nothing was passed on that a second answer could contradict.
-    fn final_answer(
-        &mut self,
-        sent: &mut RequestCredentials<'_>,
-        head: &Head,
-        end: usize,
-        replay: bool,
-    ) -> Result<Answered, AttemptError> {
-        let asked = sent.asked;
-        let status = head.status(&self.answer);
-        let challenge = head.get(&self.answer, "www-authenticate");
+    /// Reads until a whole head is unread; returns where the head ends.
+    fn read_head(&mut self) -> Result<usize, AttemptError> {
+        let mut progress = Progress::default();
+        loop {
+            match self.head.read_response(self.reader.unread(), &mut progress) {
+                Ok(Some(end)) => return Ok(end),
+                Ok(None) => {}
+                Err(bad) => return Err(self.malformed_head(bad)),
+            }
+            match self.reader.fill_more() {
+                Ok(1..) => {}
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.client.check_alive()?,
+                _ if self.reader.unread().is_empty() => return Err(AttemptError::StaleConnection),
+                _ => return Err(self.error(ErrorType::HttpResponseIncomplete, "broke off its answer")),
+            }
+        }
+    }
+
+    /// Relays the final response. `is_first`: no interim response was relayed before.
+    fn relay_final(&mut self, head_end: usize, status: u16, is_first: bool) -> Result<Outcome, AttemptError> {
+        let request = self.request;
+        let input = self.reader.unread();
+        let challenge = self.head.get(input, "www-authenticate");
         if status == 401 && challenge.is_some_and(is_invalid_token) {
-            self.denied(asked, replay)?;
+            self.invalidate_token(is_first)?;
         }
-        let framing = head
-            .response_framing(&self.answer, asked.head_only)
-            .map_err(|bad| AttemptError::Proxy(bad_answer(asked, bad)))?;
-        let through = sent.upload.is_none_or(Upload::is_complete_soon);
-        let unchunk = asked.minor == 0 && framing == Framing::Chunked;
-        let is_wanted = self.permit.is_wanted();
-        let keep = asked.keep && through && framing != Framing::UntilClose && !unchunk && !is_wanted;
-        self.out.clear();
-        let response = Response {
-            head,
-            input: &self.answer,
-            framing,
-            minor: asked.minor,
-            keep,
-            renamed: (!asked.goal.foreign).then_some((&asked.goal.destination, &asked.host)),
-        };
-        response.write(&mut self.out);
-        let reusable = through && framing != Framing::UntilClose && head.keeps_alive(&self.answer);
-        asked.log(status, self.proxy);
-        let no = (matches!(status, 401 | 403 | 404) && !asked.goal.foreign).then(|| No {
-            asked,
-            status,
-            challenge: challenge.map(<[u8]>::to_vec),
-        });
-        self.answer.drain(..end);
-        let Some(body) = Body::new(framing) else {
-            self.send_down(sent.reader)?;
-            // Bytes after an answer that has no body belong to nobody.
-            let clean = self.answer.is_empty() && sent.reader.unread().is_empty();
-            let again = reusable && clean;
-            return Ok(Answered::Done { keep, again });
-        };
-        let clean = self.pass_body(body, unchunk, no, sent)?;
-        let again = reusable && clean;
-        Ok(Answered::Done { keep, again })
+        let framing =
+            self.head.response_framing(input, request.traits.is_head).map_err(|bad| self.malformed_head(bad))?;
+        let is_sent = self.upload.is_none_or(Upload::is_complete_soon);
+        let has_end = framing != Framing::UntilClose;
+        // HTTP/1.0 has no chunks.
+        let unchunk = request.traits.minor_version == 0 && framing == Framing::Chunked;
+        let is_wanted = self.client.permit.is_wanted();
+        let keep_client = request.traits.keep_alive && is_sent && has_end && !unchunk && !is_wanted;
+        let keep_upstream = is_sent && has_end && self.head.keeps_alive(input);
+        let is_denial = matches!(status, 401 | 403 | 404) && !request.target.foreign;
+        let denial = is_denial.then(|| PendingDenial { status, challenge: challenge.map(<[u8]>::to_vec) });
+        self.to_client.clear();
+        self.write_head(framing, keep_client);
+        request.log(status, self.proxy);
+        self.reader.consume(head_end);
+        let ended_clean = self.relay_body(framing, unchunk, denial)?;
+        Ok(Outcome::Relayed { keep_client, keep_upstream: keep_upstream && ended_clean })
     }
 
-    /// A token was called invalid: [`AttemptError::TokenRejected`] where there is another one,
-    /// and the request can be sent with that.
-    fn denied(&self, asked: &RequestContext, replay: bool) -> Result<(), AttemptError> {
-        let Some(bearer) = &asked.bearer else {
+    /// Drops the token that the upstream called invalid.
+    ///
+    /// # Errors
+    /// [`AttemptError::TokenRejected`] if there is another token, and the request can be sent again. A request that was
+    /// not authenticated has had no effect, so its method does not matter.
+    fn invalidate_token(&self, is_first: bool) -> Result<(), AttemptError> {
+        let Some(bearer) = &self.request.bearer else {
             return Ok(());
         };
-        // Who was not let in has done nothing yet: any method may come again.
-        if asked.again || !replay || !asked.is_whole() {
-            self.proxy.forget(&asked.goal, bearer);
+        if !is_first || self.request.token_replaced || !self.request.framing.is_empty() {
+            self.proxy.forget(&self.request.target, bearer);
             return Ok(());
         }
-        match self.proxy.another(&asked.goal, bearer) {
-            Some(other) => Err(AttemptError::TokenRejected(other)),
+        match self.proxy.another(&self.request.target, bearer) {
+            Some(token) => Err(AttemptError::TokenRejected(token)),
             None => Ok(()),
         }
     }
 
-    /// Passes a body as it comes; whether nothing came after its end.
-    fn pass_body(
+    /// Sends `to_client`, which has the response's head, and relays the body. Returns whether the body ended, and
+    /// nothing came behind its end.
+    fn relay_body(
         &mut self,
-        mut body: Body,
+        framing: Framing,
         unchunk: bool,
-        mut no: Option<No<'_>>,
-        sent: &mut RequestCredentials<'_>,
+        mut denial: Option<PendingDenial>,
     ) -> Result<bool, AttemptError> {
-        loop {
-            // What it says may come with its head or after it.
-            if let Some(no) = no.take_if(|_| !self.answer.is_empty()) {
-                self.proxy.refused(&Denial {
-                    goal: &no.asked.goal,
-                    name: &no.asked.host,
-                    ours: no.asked.bearer.is_some(),
-                    status: no.status,
-                    challenge: no.challenge.as_deref(),
-                    body: &self.answer,
-                });
-            }
-            let mut carried = Vec::new();
-            let taken = body.decode(&self.answer, |data| {
-                if unchunk {
-                    carried.extend_from_slice(data);
-                }
-            });
-            let (n, ended) = taken.map_err(|bad| match self.out.is_empty() {
-                true => self.cut(sent, &bad),
-                false => {
-                    let host = &sent.asked.goal.destination.host;
-                    let details = format!("{host} answered with {bad}");
-                    AttemptError::Proxy(ProxyError::new(ErrorType::HttpProtocolError, details))
-                }
-            })?;
-            if self.out.is_empty() && !unchunk {
-                (&mut &*self.tcp).write_all(&self.answer[..n]).map_err(|_| gone(sent.reader))?;
-            } else {
-                match unchunk {
-                    true => self.out.extend_from_slice(&carried),
-                    false => self.out.extend_from_slice(&self.answer[..n]),
-                }
-                self.send_down(sent.reader)?;
-            }
-            if ended {
-                return Ok(self.answer.len() == n && sent.reader.unread().is_empty());
-            }
-            self.answer.clear();
-            if no.is_none() && !unchunk {
-                return self.pass_rest(body, sent);
-            }
-            if !self.receive_body(&body, sent)? {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// Waits for more of a body; `false` where the end of the connection is
-    /// the body's end.
-    fn receive_body(&mut self, body: &Body, sent: &mut RequestCredentials<'_>) -> Result<bool, AttemptError> {
-        loop {
-            match self.receive(sent.reader) {
-                Ok(0) if matches!(body, Body::UntilClose) => return Ok(false),
-                Ok(0) => return Err(self.cut(sent, &ENDED)),
-                Ok(_) => return Ok(true),
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    self.look_around(sent.reader)?;
-                }
-                Err(err) => return Err(self.cut(sent, &err)),
-            }
-        }
-    }
-
-    /// The same for the rest of a body, straight from where TLS left it.
-    fn pass_rest(&mut self, mut body: Body, sent: &mut RequestCredentials<'_>) -> Result<bool, AttemptError> {
-        loop {
-            match sent.reader.fill() {
-                Ok(()) => {}
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    self.look_around(sent.reader)?;
-                    continue;
-                }
-                Err(err) => return Err(self.cut(sent, &err)),
-            }
-            let bytes = sent.reader.unread();
-            let (passed, ended) = body.decode(bytes, |_| {}).map_err(|bad| self.cut(sent, &bad))?;
-            (&mut &*self.tcp).write_all(&bytes[..passed]).map_err(|_| gone(sent.reader))?;
-            sent.reader.consume(passed);
-            match (ended, passed) {
-                (true, _) => return Ok(sent.reader.unread().is_empty()),
-                (false, 0) if matches!(body, Body::UntilClose) => return Ok(false),
-                (false, 0) => return Err(self.cut(sent, &ENDED)),
-                (false, _) => {}
-            }
-        }
-    }
-
-    fn read_answer(&mut self, sent: &mut RequestCredentials<'_>, head: &mut Head) -> Result<usize, AttemptError> {
-        let mut progress = Progress::default();
-        loop {
-            match head.read_response(&self.answer, &mut progress) {
-                Ok(Some(end)) => return Ok(end),
-                Ok(None) => {}
-                Err(bad) => return Err(AttemptError::Proxy(bad_answer(sent.asked, bad))),
-            }
-            match self.receive(sent.reader) {
-                Ok(n) if n > 0 => {}
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.look_around(sent.reader)?,
-                _ if self.answer.is_empty() => return Err(AttemptError::StaleConnection),
-                _ => {
-                    return Err(AttemptError::Proxy(ProxyError::new(
-                        ErrorType::HttpResponseIncomplete,
-                        format!("{} broke off its answer", sent.asked.goal.destination.host),
-                    )));
-                }
-            }
-        }
-    }
-
-    /// Reads more behind what `answer` holds, and no more than a head mostly
-    /// needs: what follows it can go without a stop here.
-    fn receive(&mut self, reader: &mut Reader) -> io::Result<usize> {
-        reader.fill()?;
-        let bytes = reader.unread();
-        let n = bytes.len().min(ONE_READ);
-        self.answer.extend_from_slice(&bytes[..n]);
-        reader.consume(n);
-        Ok(n)
-    }
-
-    fn send_down(&mut self, reader: &Reader) -> Result<(), AttemptError> {
-        let sent = (&mut &*self.tcp).write_all(&self.out);
-        self.out.clear();
-        sent.map_err(|_| gone(reader))
-    }
-
-    /// While the upstream is silent: is the client still there?
-    fn look_around(&mut self, reader: &Reader) -> Result<(), AttemptError> {
-        let gone_for_good = match peer_state(self.tcp) {
-            PeerState::Alive => false,
-            PeerState::FinReceived => {
-                let since = *self.ended.get_or_insert_with(Instant::now);
-                since.elapsed() > HALF_CLOSED
-            }
-            PeerState::Closed => true,
+        let Some(mut body) = Body::new(framing) else {
+            self.flush_to_client()?;
+            return Ok(self.reader.unread().is_empty());
         };
-        match gone_for_good {
-            true => Err(gone(reader)),
-            false => Ok(()),
+        let mut is_head_sent = false;
+        loop {
+            let unread = self.reader.unread();
+            // The start of the body may come with the head or after it.
+            if let Some(denial) = denial.take_if(|_| !unread.is_empty()) {
+                denial.report(self.proxy, self.request, unread);
+            }
+            // Copied behind the head, to go with it in one write, or straight to the client.
+            let copies = !is_head_sent || unchunk;
+            let limit = if copies { unread.len().min(MAX_COPY) } else { unread.len() };
+            let keep_content = |content: &[u8]| {
+                if unchunk {
+                    self.to_client.extend_from_slice(content);
+                }
+            };
+            let (n, is_end) = match body.decode(&unread[..limit], keep_content) {
+                Ok(decoded) => decoded,
+                Err(bad) if is_head_sent => return Err(self.abort_response(&bad)),
+                Err(bad) => return Err(self.error(ErrorType::HttpProtocolError, &format!("answered with {bad}"))),
+            };
+            if !copies {
+                self.client.send(&unread[..n])?;
+            } else {
+                if !unchunk {
+                    self.to_client.extend_from_slice(&unread[..n]);
+                }
+                self.flush_to_client()?;
+            }
+            is_head_sent = true;
+            self.reader.consume(n);
+            if is_end {
+                return Ok(self.reader.unread().is_empty());
+            }
+            if !self.wait_for_body()? {
+                return match framing {
+                    Framing::UntilClose => Ok(false),
+                    _ => Err(self.abort_response(&"the connection was closed in its middle")),
+                };
+            }
         }
     }
 
-    /// An answer broke off after its head was passed on: all that the client
-    /// can still be told is that it is not whole, by closing.
-    fn cut(&self, sent: &RequestCredentials<'_>, why: &dyn fmt::Display) -> AttemptError {
-        // Unless it was the client who left, and the upstream that was told.
-        if sent.upload.and_then(Upload::outcome) != Some(Uploaded::ClientGone) {
-            let asked = sent.asked;
-            warn!("proxy: {}: the answer of {} was cut: {why}", asked.host, asked.goal.destination.host);
+    /// Waits until something is unread; false at the end of the connection.
+    fn wait_for_body(&mut self) -> Result<bool, AttemptError> {
+        loop {
+            match self.reader.fill() {
+                Ok(()) => return Ok(!self.reader.unread().is_empty()),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.client.check_alive()?,
+                Err(err) => return Err(self.abort_response(&err)),
+            }
         }
-        sent.reader.abort();
-        sys::tcp::set_linger_zero(self.tcp.as_fd());
+    }
+
+    /// Appends the head for the client to `to_client`.
+    fn write_head(&mut self, framing: Framing, keep_alive: bool) {
+        let RequestContext { traits, target, .. } = self.request;
+        let input = self.reader.unread();
+        let is_final = self.head.status(input) >= 200;
+        let response = Response {
+            head: self.head,
+            input,
+            framing,
+            minor_version: traits.minor_version,
+            keep_alive,
+            renamed: (is_final && !target.foreign).then_some((&target.destination, &traits.host)),
+        };
+        response.write(self.to_client);
+    }
+
+    fn flush_to_client(&mut self) -> Result<(), AttemptError> {
+        self.client.send(self.to_client)?;
+        self.to_client.clear();
+        Ok(())
+    }
+
+    /// Has the client's connection closed: the client has the head of a response that is not whole, and cannot be told
+    /// otherwise.
+    fn abort_response(&self, why: &dyn fmt::Display) -> AttemptError {
+        // Unless the client left first, and the upload thread shut the upstream down for that.
+        if self.upload.and_then(Upload::outcome) != Some(UploadOutcome::ClientGone) {
+            let (host, upstream) = (&self.request.traits.host, &self.request.target.destination.host);
+            warn!("proxy: {host}: the answer of {upstream} was cut: {why}");
+        }
+        self.client.reset_on_close();
         AttemptError::ClientGone
+    }
+
+    fn malformed_head(&self, bad: HeadError) -> AttemptError {
+        let kind = match bad {
+            HeadError::TooLarge => ErrorType::HttpResponseHeaderSectionSize,
+            HeadError::NotChunkedLast | HeadError::UnsupportedCoding => ErrorType::HttpResponseTransferCoding,
+            _ => ErrorType::HttpProtocolError,
+        };
+        self.error(kind, &format!("answered with {bad}"))
+    }
+
+    /// An error about the upstream, of which nothing was relayed.
+    fn error(&self, kind: ErrorType, what: &str) -> AttemptError {
+        let host = &self.request.target.destination.host;
+        AttemptError::Proxy(ProxyError::new(kind, format!("{host} {what}")))
     }
 }
 
-/// An answer that says no, until it is seen who gave it.
-struct No<'a> {
-    asked: &'a RequestContext,
+/// A 401, 403 or 404, until the start of its body shows whether the front end sent it.
+struct PendingDenial {
     status: u16,
+    /// `WWW-Authenticate`.
     challenge: Option<Vec<u8>>,
 }
 
-/// The client is gone, and the service should know.
-fn gone(reader: &Reader) -> AttemptError {
-    reader.abort();
-    AttemptError::ClientGone
+impl PendingDenial {
+    fn report(self, proxy: &Proxy, request: &RequestContext, body: &[u8]) {
+        proxy.refused(&Denial {
+            goal: &request.target,
+            name: &request.traits.host,
+            ours: request.bearer.is_some(),
+            status: self.status,
+            challenge: self.challenge.as_deref(),
+            body,
+        });
+    }
 }
 
-fn bad_answer(asked: &RequestContext, bad: HeadError) -> ProxyError {
-    let host = &asked.goal.destination.host;
-    let kind = match bad {
-        HeadError::TooLarge => ErrorType::HttpResponseHeaderSectionSize,
-        HeadError::NotChunkedLast | HeadError::UnsupportedCoding => ErrorType::HttpResponseTransferCoding,
-        _ => ErrorType::HttpProtocolError,
-    };
-    ProxyError::new(kind, format!("{host} answered with {bad}"))
-}
-
-/// How many interim answers one request may have: one in less than four
-/// seconds for an hour, the longest that Cloud Run lets a request take.
+/// Bounds the interim responses to one request: one in less than four seconds for an hour, the longest that Cloud Run
+/// lets a request take.
 pub const MAX_INTERIM: usize = 1000;
-/// Bytes taken at once while a head is read, or looked at: those of a TLS record.
-const ONE_READ: usize = 16 * 1024;
-const ENDED: &str = "the connection was closed in its middle";
-/// How long a client that sends nothing more may wait for its answer, where
-/// nothing tells whether it is still there to read it.
-const HALF_CLOSED: Duration = Duration::from_secs(10);
+/// Bounds what is copied of a body to go with the head in one write, in bytes: a TLS record.
+const MAX_COPY: usize = 16 * 1024;

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::peers::{Client, Upstream};
-use super::{PATIENCE, serve};
+use super::{READ_TIMEOUT, serve};
 use crate::cli::{self, Cli};
 use crate::config::Config;
 use crate::dns::nameservers::Nameservers;
@@ -152,7 +152,7 @@ fn conversation(dice: &mut Dice) {
             let (served, _) = listener.accept().expect("its other end");
             let proxy = &proxy;
             let serving = scope.spawn(move || {
-                served.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+                served.set_read_timeout(Some(READ_TIMEOUT)).expect("a time-out");
                 let _ = served.set_nodelay(true);
                 let limiter = ConnLimiter::new(1_024, usize::MAX);
                 let permit = limiter.acquire(served, |_, _| ());

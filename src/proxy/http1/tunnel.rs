@@ -1,88 +1,84 @@
-//! After a 101: bytes both ways, until both sides are done.
+//! After a 101 (RFC 9110 section 7.8): relays bytes both ways until both sides have ended.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 use std::thread;
 
 use crate::net::buffer::Buffer;
+use crate::proxy::STACK;
 use crate::sys::tcp;
-use crate::upstream::{Parts, Reader, Ready, ShutdownHandle, Writer};
+use crate::upstream::{Parts, Reader, Ready, Writer};
 
-/// Passes bytes both ways, `sent` and `received` first.
+/// Relays bytes both ways: first `from_client`, which the client has sent already, and `to_client`.
 ///
-/// When one side is done the other hears of it and may go on (half-close).
+/// When one side ends its direction, the other side is told, and may go on (half-close).
+///
+/// Blocks: until both directions have ended, or one has failed.
 ///
 /// # Errors
-/// Where there is no second thread. The client has got nothing then, and the
-/// upstream is gone.
-pub fn run(tcp: &TcpStream, sent: Buffer, received: &[u8], connection: &mut Ready) -> io::Result<()> {
-    let Parts { reader, writer, .. } = &mut **connection;
-    let aborter = reader.aborter();
+/// There is no thread for the second direction. Then the client has got nothing, and the upstream is shut down.
+pub fn run(client: &TcpStream, from_client: Buffer, to_client: &[u8], upstream: &mut Ready) -> io::Result<()> {
+    let Parts { reader, writer, .. } = &mut **upstream;
+    let upstream = reader.aborter();
     reader.keep_alive();
-    thread::scope(|scope| {
-        let up = thread::Builder::new()
-            .name("tunnel".to_owned())
-            .stack_size(crate::proxy::STACK)
-            .spawn_scoped(scope, || up(tcp, sent, writer, &aborter));
-        if up.is_err() {
-            reader.abort();
-        } else if down(tcp, received, reader).is_err() {
-            reader.abort();
-            let _ = tcp.shutdown(Shutdown::Both);
+    let send = || {
+        let sent = relay_to_upstream(client, from_client, writer);
+        // A client that has ended its direction may wait for the rest, or be gone: only a probe shows that.
+        tcp::set_keepalive(client.as_fd(), KEEPALIVE_AFTER_FIN);
+        if sent.and_then(|()| writer.finish()).is_err() {
+            upstream.abort();
         }
-        up.map(drop)
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("tunnel".to_owned()).stack_size(STACK).spawn_scoped(scope, send);
+        if thread.is_err() {
+            reader.abort();
+        } else if relay_to_client(reader, client, to_client).is_err() {
+            reader.abort();
+            let _ = client.shutdown(Shutdown::Both);
+        }
+        thread.map(drop)
     })
 }
 
-fn up(mut tcp: &TcpStream, mut input: Buffer, writer: &mut Writer, aborter: &ShutdownHandle) {
-    let mut pass = || -> io::Result<()> {
-        loop {
-            let bytes = input.bytes();
-            if !bytes.is_empty() {
-                writer.write_all(bytes)?;
-                let n = bytes.len();
-                input.consume(n);
-            }
-            match input.fill_with(|room| tcp.read(room)) {
-                Ok(0) => {
-                    // It may wait for the rest, or be gone altogether: that
-                    // shows only when it is asked.
-                    tcp::set_keepalive(tcp.as_fd(), ASKED_AFTER);
-                    return writer.finish();
-                }
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
-                got => drop(got?),
-            }
-        }
-    };
-    if pass().is_err() {
-        aborter.abort();
-    }
-}
-
-fn down(mut tcp: &TcpStream, received: &[u8], reader: &mut Reader) -> io::Result<()> {
-    tcp.write_all(received)?;
-    let mut buffer = vec![0; 16 * 1024];
+/// Sends `pending` and all that `client` sends, until its end.
+fn relay_to_upstream(mut client: impl Read, mut pending: Buffer, writer: &mut Writer) -> io::Result<()> {
     loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => return tcp.shutdown(Shutdown::Write),
-            Ok(n) => tcp.write_all(&buffer[..n])?,
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                if let Some(error) = tcp.take_error()? {
-                    return Err(error);
-                }
-            }
-            // Many servers close without saying so in TLS; after a 101 the
-            // protocol inside knows whether it was complete.
-            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
-                return tcp.shutdown(Shutdown::Write);
-            }
-            Err(err) => return Err(err),
+        if !pending.bytes().is_empty() {
+            writer.write_all(pending.bytes())?;
+            pending.clear();
+        }
+        match pending.fill_with(|room| client.read(room)) {
+            Ok(0) => return Ok(()),
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            received => drop(received?),
         }
     }
 }
 
-/// Seconds of silence after which a client that ended its direction is asked
-/// whether it is still there.
-const ASKED_AFTER: u32 = 2;
+/// Sends `pending` and all that the upstream sends, and the end behind it.
+fn relay_to_client(reader: &mut Reader, mut client: &TcpStream, pending: &[u8]) -> io::Result<()> {
+    client.write_all(pending)?;
+    loop {
+        match reader.fill() {
+            // Many servers close without a close_notify of TLS; the protocol inside knows whether it is complete.
+            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => match client.take_error()? {
+                Some(err) => return Err(err),
+                None => continue,
+            },
+            filled => filled?,
+        }
+        let unread = reader.unread();
+        if unread.is_empty() {
+            return client.shutdown(Shutdown::Write);
+        }
+        client.write_all(unread)?;
+        let n = unread.len();
+        reader.consume(n);
+    }
+}
+
+/// Seconds of silence after which a client that has ended its direction is probed: few such clients stay.
+const KEEPALIVE_AFTER_FIN: u32 = 2;

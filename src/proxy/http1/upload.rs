@@ -1,4 +1,24 @@
-//! A request's body on its way up, in a thread of its own.
+//! Sends the rest of a request's body from a thread of its own, while the connection's thread relays the response.
+//!
+//! A response may come before the body is sent, and then must not wait behind it (RFC 9112 section 9.5).
+//!
+//! ```text
+//!           end of the body found              sent
+//! Sending ──────────────────────▶ SendingLast ──────▶ Complete
+//!    │                                │
+//!    ├───────────────┬────────────────┴─┐
+//!    │ malformed     │ the client       │ a write failed, the upstream is
+//!    │ chunk         │ closed           │ shut down, or `stop` was called
+//!    ▼               ▼                  ▼
+//! Malformed      ClientGone       UpstreamClosed ──▶ drain: the body is read and dropped,
+//!    │               │                               until its end or `stop`
+//!    ▼               ▼
+//! shuts the upstream down, which wakes the thread
+//! that waits for a response
+//! ```
+//!
+//! The connection's thread calls `stop` once the response is relayed. A client that sends its whole body before it reads
+//! gets the response because of the drain.
 
 use std::io;
 use std::net::TcpStream;
@@ -7,176 +27,168 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::body::ChunkError;
+use super::client::NonBlocking;
 use super::head::Framing;
-use crate::proxy::http1::request_body::RequestBody;
+use super::input::RequestBody;
 use crate::sync::lock;
 use crate::sys::net::{PollFd, poll};
 use crate::upstream::{ShutdownHandle, Writer};
 
-/// What the thread that sends the body and the one that reads the answer know
-/// of each other.
+/// What the upload thread and the connection's thread share.
 pub struct Upload<'a> {
-    tcp: &'a TcpStream,
-    /// The body is a small one.
-    is_small: bool,
-    aborter: ShutdownHandle,
-    /// Written once, by the thread that sends.
-    outcome: Mutex<Option<Uploaded>>,
+    client: &'a TcpStream,
+    upstream: ShutdownHandle,
+    /// How long a response may wait for the rest of the body.
+    grace: Duration,
+    /// Written by the upload thread, read by the connection's thread.
+    progress: Mutex<Progress>,
+    /// Signalled when `progress` is [`Progress::Ended`].
     ended: Condvar,
-    /// The last bytes are being sent.
-    ending: AtomicBool,
-    /// Written by the thread that reads the answer: no more is to be sent.
+    /// Written by the connection's thread, read by the upload thread.
     stopped: AtomicBool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Sending,
+    /// The last bytes of the body are being sent.
+    SendingLast,
+    Ended(UploadOutcome),
 }
 
 /// How an upload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Uploaded {
-    /// All of it went up.
+pub enum UploadOutcome {
+    /// The whole body was sent.
     Complete,
-    /// The upstream took no more; its answer may be there all the same.
-    UpstreamStopped,
-    /// What the client sent was no body.
-    Bad(ChunkError),
+    /// The upstream takes no more; its response may have come all the same.
+    UpstreamClosed,
+    /// What the client sent is not a body.
+    Malformed(ChunkError),
+    /// The client closed or reset its connection before the end of the body.
     ClientGone,
 }
 
 impl<'a> Upload<'a> {
-    /// `framing` is that of the request.
-    pub fn new(tcp: &'a TcpStream, framing: Framing, aborter: ShutdownHandle) -> Upload<'a> {
+    /// An upload that [`Upload::run`] starts. `framing` is that of the request.
+    pub fn new(client: &'a TcpStream, framing: Framing, upstream: ShutdownHandle) -> Upload<'a> {
+        let is_small = matches!(framing, Framing::Length(..=MAX_SMALL_BODY));
         Upload {
-            tcp,
-            is_small: matches!(framing, Framing::Length(..=SMALL)),
-            aborter,
-            outcome: Mutex::new(None),
+            client,
+            upstream,
+            grace: if is_small { SMALL_BODY_GRACE } else { Duration::ZERO },
+            progress: Mutex::new(Progress::Sending),
             ended: Condvar::new(),
-            ending: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         }
     }
 
-    /// Sends the head and the body after it.
+    /// Sends `head_and_body`, whose end is what `body` has received, and then the rest of the body. For the upload
+    /// thread.
     ///
     /// Blocks: until the body's end, an error, or [`Upload::stop`].
-    pub fn run(&self, head: &[u8], body: &mut RequestBody, writer: &mut Writer) {
-        let outcome = match self.send(head, body, writer) {
-            Ok(()) => Uploaded::Complete,
-            Err(why) => why,
-        };
-        *lock(&self.outcome) = Some(outcome);
+    pub fn run(&self, head_and_body: &[u8], body: &mut RequestBody, writer: &mut Writer) {
+        let outcome = self.send(head_and_body, body, writer).err().unwrap_or(UploadOutcome::Complete);
+        *lock(&self.progress) = Progress::Ended(outcome);
         self.ended.notify_all();
-        if matches!(outcome, Uploaded::Bad(_) | Uploaded::ClientGone) {
-            // Wakes the thread that waits for an answer none will give; it
-            // finds the reason.
-            self.aborter.abort();
-        }
-        if outcome == Uploaded::UpstreamStopped {
-            self.discard(body);
+        match outcome {
+            UploadOutcome::Complete => {}
+            UploadOutcome::UpstreamClosed => self.drain(body),
+            // Wakes the connection's thread, which waits for a response that will not come.
+            UploadOutcome::Malformed(_) | UploadOutcome::ClientGone => self.upstream.abort(),
         }
     }
 
-    fn send(&self, head: &[u8], body: &mut RequestBody, writer: &mut Writer) -> Result<(), Uploaded> {
-        writer.write_all(&[head, body.bytes()].concat()).map_err(|_| Uploaded::UpstreamStopped)?;
+    fn send(&self, head_and_body: &[u8], body: &mut RequestBody, writer: &mut Writer) -> Result<(), UploadOutcome> {
+        writer.write_all(head_and_body).map_err(|_| UploadOutcome::UpstreamClosed)?;
         body.advance();
-        while !body.is_whole() {
-            self.receive(body)?;
-            body.scan().map_err(Uploaded::Bad)?;
-            if body.is_whole() {
-                self.ending.store(true, Ordering::Relaxed);
+        while !body.is_complete() {
+            self.receive(body, true)?;
+            body.scan().map_err(UploadOutcome::Malformed)?;
+            if body.is_complete() {
+                *lock(&self.progress) = Progress::SendingLast;
             }
             let sent = writer.write_all(body.bytes());
             body.advance();
-            sent.map_err(|_| Uploaded::UpstreamStopped)?;
+            sent.map_err(|_| UploadOutcome::UpstreamClosed)?;
         }
         Ok(())
     }
 
-    /// Waits for more of the body, unless the upstream is gone.
-    fn receive(&self, body: &mut RequestBody) -> Result<(), Uploaded> {
+    /// Waits for more of the body; no longer than the upstream is open if `watch_upstream`.
+    fn receive(&self, body: &mut RequestBody, watch_upstream: bool) -> Result<(), UploadOutcome> {
         while !self.stopped.load(Ordering::Relaxed) {
-            match body.fill_now(self.tcp) {
-                Ok(0) => return Err(Uploaded::ClientGone),
-                Ok(_) => return Ok(()),
+            match body.fill(NonBlocking(self.client)) {
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Uploaded::ClientGone),
+                Ok(1..) => return Ok(()),
+                Ok(0) | Err(_) => return Err(UploadOutcome::ClientGone),
             }
-            let mut waits = [PollFd::readable(self.tcp), self.aborter.wait()];
-            let _ = poll(&mut waits, Some(PAUSE));
-            if waits[1].is_ready() {
+            let mut fds = vec![PollFd::readable(self.client)];
+            if watch_upstream {
+                fds.push(self.upstream.wait());
+            }
+            let _ = poll(&mut fds, Some(STOP_INTERVAL));
+            if fds.get(1).is_some_and(PollFd::is_ready) {
                 break;
             }
         }
-        Err(Uploaded::UpstreamStopped)
+        Err(UploadOutcome::UpstreamClosed)
     }
 
-    /// Reads what nobody wants any more until the answer is through: some
-    /// clients read it only when they are done sending.
-    fn discard(&self, body: &mut RequestBody) {
-        while !self.stopped.load(Ordering::Relaxed) {
-            match body.fill_now(self.tcp) {
-                Ok(0) => return,
-                Ok(_) if body.scan().is_err() || body.is_whole() => return,
-                Ok(_) => body.advance(),
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    let _ = poll(&mut [PollFd::readable(self.tcp)], Some(PAUSE));
-                }
-                Err(_) => return,
-            }
+    /// Reads and drops the body: some clients read a response only when they have sent all of it.
+    fn drain(&self, body: &mut RequestBody) {
+        while !body.is_complete() && self.receive(body, false).is_ok() && body.scan().is_ok() {
+            body.advance();
         }
     }
 
-    /// How it ended, if it has.
-    pub fn outcome(&self) -> Option<Uploaded> {
-        *lock(&self.outcome)
+    /// How the upload ended; `None` if it has not.
+    pub fn outcome(&self) -> Option<UploadOutcome> {
+        match *lock(&self.progress) {
+            Progress::Ended(outcome) => Some(outcome),
+            Progress::Sending | Progress::SendingLast => None,
+        }
     }
 
-    /// Whether all of it went up.
+    /// Whether the whole body was sent.
     ///
-    /// An answer to the last bytes may be here before their sender is back
-    /// from sending them; that is worth a moment, as it decides whether both
-    /// connections live on.
+    /// Blocks: for [`LAST_BYTES_GRACE`] at most, if the last bytes are being sent. The response to them may be here
+    /// before their thread is back from the system call, and both connections are reused only if the body was sent.
     pub fn is_complete(&self) -> bool {
         self.is_complete_within(Duration::ZERO)
     }
 
-    /// The same at an answer's head, with which the client learns whether its
-    /// connection lives on.
+    /// The same when the response's head has come, which tells the client whether its connection is kept.
     ///
-    /// Many clients write a head and then its body, and many services answer
-    /// without reading one: the rest of a small body may be here at once.
+    /// Blocks: for [`SMALL_BODY_GRACE`] at most, if the body is small. Many clients send a head and then its body, and
+    /// many services respond without reading that: its rest may come at once.
     pub fn is_complete_soon(&self) -> bool {
-        self.is_complete_within(match self.is_small {
-            true => SOON,
-            false => Duration::ZERO,
-        })
+        self.is_complete_within(self.grace)
     }
 
-    fn is_complete_within(&self, wait: Duration) -> bool {
-        let outcome = lock(&self.outcome);
-        let wait = match self.ending.load(Ordering::Relaxed) {
-            true => MOMENT,
-            false => wait,
-        };
-        let waited = self.ended.wait_timeout_while(outcome, wait, |outcome| outcome.is_none());
-        let outcome = waited.unwrap_or_else(PoisonError::into_inner).0;
-        *outcome == Some(Uploaded::Complete)
+    fn is_complete_within(&self, grace: Duration) -> bool {
+        let progress = lock(&self.progress);
+        let grace = if *progress == Progress::SendingLast { LAST_BYTES_GRACE } else { grace };
+        let has_not_ended = |progress: &mut Progress| !matches!(progress, Progress::Ended(_));
+        let waited = self.ended.wait_timeout_while(progress, grace, has_not_ended);
+        let (progress, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *progress == Progress::Ended(UploadOutcome::Complete)
     }
 
-    /// The upstream has said what it had to say: no more is sent to it.
+    /// Ends the upload, and the upstream's connection: the response is over, and nothing more is sent.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
-        // Also wakes the thread that sends.
-        self.aborter.abort();
+        // Wakes the upload thread from a write.
+        self.upstream.abort();
     }
 }
 
-/// How long the last bytes of a body may take after their answer is there.
-const MOMENT: Duration = Duration::from_millis(100);
-/// How long an early answer may wait for the rest of a small body. A client
-/// that is still busy sending it takes far less; one that has paused loses no
-/// more than that.
-const SOON: Duration = Duration::from_millis(10);
-/// The largest body that is small, in bytes.
-const SMALL: u64 = 64 * 1024;
-/// How long it takes at most until a stop is noticed that wakes nobody.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long the last bytes of a body may take when their response is here: a system call on a busy machine.
+const LAST_BYTES_GRACE: Duration = Duration::from_millis(100);
+/// How long a response may wait for the rest of a small body. A client that is sending it takes far less; one that has
+/// paused loses no more than this.
+const SMALL_BODY_GRACE: Duration = Duration::from_millis(10);
+/// The largest small body, in bytes: what a client sends in one write or a few.
+const MAX_SMALL_BODY: u64 = 64 * 1024;
+/// Bounds the time until the upload thread sees a `stop` that does not wake it.
+const STOP_INTERVAL: Duration = Duration::from_millis(50);

@@ -1,0 +1,121 @@
+//! What a client has sent and was not used yet, and which part of it is a request.
+//!
+//! A request can only be read from an [`Input`]. A connection starts with one, and then each body that was read to its
+//! end gives one back. So what is left of a body is never read as a request (RFC 9112 sections 9.3 and 11.2).
+
+use std::io::{self, Read};
+
+use super::body::{Body, ChunkError};
+use super::head::Framing;
+use crate::net::buffer::Buffer;
+
+/// The client's bytes from the start of a request on.
+pub struct Input(Buffer);
+
+impl Input {
+    /// The start of a connection, of which these bytes were received already.
+    pub fn new(received: Vec<u8>) -> Input {
+        Input(Buffer::new(received))
+    }
+
+    /// All bytes that were received.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    /// Reads once; `Ok(0)` if the client will send nothing more.
+    ///
+    /// # Errors
+    /// Those of `client`.
+    pub fn fill(&mut self, mut client: impl Read) -> io::Result<usize> {
+        self.0.fill_with(|room| client.read(room))
+    }
+
+    /// Frees the memory if nothing is in it.
+    pub fn release_memory(&mut self) {
+        self.0.release();
+    }
+
+    /// The body of the request whose head ends at `head_end`.
+    pub fn into_body(mut self, head_end: usize, framing: Framing) -> RequestBody {
+        self.0.consume(head_end);
+        RequestBody { buffer: self.0, remaining: Body::new(framing), scanned: 0 }
+    }
+
+    /// The bytes, for a connection that does not speak HTTP/1 any more.
+    pub fn into_buffer(self) -> Buffer {
+        self.0
+    }
+}
+
+/// Reads the body of one request. The body of a request without one is complete at once.
+///
+/// It owns the client's input, and gives that back only behind the body's end.
+pub struct RequestBody {
+    buffer: Buffer,
+    /// What is still to come; `None` once the end was found.
+    remaining: Option<Body>,
+    /// How many bytes of the buffer belong to the body, as far as they were scanned.
+    scanned: usize,
+}
+
+impl RequestBody {
+    /// Looks for the body's end in what was received.
+    ///
+    /// # Errors
+    /// The body is malformed, and so never ends.
+    pub fn scan(&mut self) -> Result<(), ChunkError> {
+        let Some(remaining) = &mut self.remaining else {
+            return Ok(());
+        };
+        match remaining.decode(&self.buffer.bytes()[self.scanned..], |_| {}) {
+            Ok((n, is_end)) => {
+                self.scanned += n;
+                if is_end {
+                    self.remaining = None;
+                }
+                Ok(())
+            }
+            Err(bad) => {
+                self.remaining = Some(Body::UntilClose);
+                Err(bad)
+            }
+        }
+    }
+
+    /// The bytes of the body that were received and scanned.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer.bytes()[..self.scanned]
+    }
+
+    /// Drops what [`RequestBody::bytes`] returns.
+    pub fn advance(&mut self) {
+        self.buffer.consume(self.scanned);
+        self.scanned = 0;
+    }
+
+    /// Whether the body's end was found.
+    pub fn is_complete(&self) -> bool {
+        self.remaining.is_none()
+    }
+
+    /// Reads once; `Ok(0)` if the client will send nothing more. What comes is not scanned.
+    ///
+    /// # Errors
+    /// Those of `client`.
+    pub fn fill(&mut self, mut client: impl Read) -> io::Result<usize> {
+        self.buffer.fill_with(|room| client.read(room))
+    }
+
+    /// The client's input behind the body: the next request. `None` if the body's end has not come or the body is
+    /// malformed; then the connection can serve no other request.
+    pub fn finish(mut self) -> Option<Input> {
+        // The end may have come without being scanned.
+        let scanned = self.scan();
+        if scanned.is_err() || !self.is_complete() {
+            return None;
+        }
+        self.advance();
+        Some(Input(self.buffer))
+    }
+}
