@@ -3,6 +3,7 @@
 mod caller;
 mod check;
 mod containers;
+mod conversations;
 mod degrade;
 mod dns;
 mod dockerfiles;
