@@ -5,17 +5,26 @@
 Client and upstream cut their bytes anywhere, answer early, leave early, and put requests into
 bodies and responses behind responses. Two sentences are checked: what the upstream took for a
 request was one of the client's requests, and what the client took for a response was the response
-to the request whose turn it was."""
+to the request whose turn it was. Nor does the client wait for what never comes."""
 
+import fcntl
+import os
 import random
 import re
 import socket
 import struct
 import sys
+import termios
 import threading
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: echo\r\n\r\n"
 STRAY = b"HTTP/1.1 200 OK\r\nx-id: stray\r\ncontent-length: 5\r\n\r\nstray"
+
+
+# Seconds of silence, many times of what a busy machine needs.
+TIMEOUT = 30
+# The state of a connection that was reset, in TCP_INFO.
+TCP_CLOSE = 7
 
 
 class Closed(Exception):
@@ -31,6 +40,8 @@ class Stream:
     def more(self):
         try:
             got = self.sock.recv(65536)
+        except TimeoutError:
+            raise  # to wait for what never comes is a fault
         except OSError as err:
             raise Closed from err
         if not got:
@@ -88,14 +99,24 @@ class Stream:
         except OSError as err:
             raise Closed from err
 
+    def arrived(self):
+        """Waits until the other side's kernel has all that was sent: on a busy machine that is not at once."""
+        while int.from_bytes(fcntl.ioctl(self.sock, termios.TIOCOUTQ, b"\0" * 4), sys.byteorder):
+            if self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE:
+                raise Closed
+            os.sched_yield()
+
     def send(self, rng, data):
         """In pieces; between them the other side may run."""
         while data:
-            n = rng.choice([len(data), rng.randint(1, len(data)), min(len(data), rng.randint(1, 20))])
+            ways = [len(data), rng.randint(1, len(data)), min(len(data), rng.randint(1, 20))]
+            if (smuggled := data.find(SMUGGLED, 1)) > 0:
+                ways += [smuggled] * 3
+            n = rng.choice(ways)
             self.send_at_once(data[:n])
             data = data[n:]
             if data and rng.random() < 0.3:
-                threading.Event().wait(rng.choice([0, 0.0005, 0.002]))
+                threading.Event().wait(rng.choice([0, 0.0005, 0.003]))
 
 
 def reset(sock):
@@ -117,7 +138,9 @@ class Upstream:
     def __init__(self, port, seed):
         self.listener = socket.create_server(("127.0.0.1", port), backlog=100)
         self.seed, self.seen, self.faults = seed, {}, []
-        self.lock = threading.Lock()
+        # Requests to which nothing more will be sent.
+        self.answered = set()
+        self.lock = threading.Condition()
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -125,7 +148,7 @@ class Upstream:
         while True:
             sock, _ = self.listener.accept()
             number += 1
-            sock.settimeout(60)
+            sock.settimeout(TIMEOUT)
             rng = random.Random(f"{self.seed} upstream {number}")
             threading.Thread(target=self.serve, args=(sock, rng), daemon=True).start()
 
@@ -135,7 +158,7 @@ class Upstream:
             try:
                 while self.request(stream, rng):
                     pass
-            except Closed:
+            except (Closed, TimeoutError):
                 pass
             except Exception as err:
                 self.faults.append(f"upstream: {err!r}, then {stream.input[:100]!r}")
@@ -147,7 +170,7 @@ class Upstream:
         ident = target.decode()
         with self.lock:
             self.seen[ident] = self.seen.get(ident, 0) + 1
-        has_body = b"content-length" in fields or b"transfer-encoding" in fields
+        has_body = fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields
         early = has_body and rng.random() < 0.4
         if not early:
             if fields.get(b"expect") and rng.random() < 0.7:
@@ -158,19 +181,28 @@ class Upstream:
         if rng.random() < 0.1:
             stream.send(rng, b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n")
         wire, ends = self.response(rng, method, ident)
-        if rng.random() < 0.15:
-            # Behind the response, in one write with its end: nobody asked for it.
-            wire += STRAY
+        stray = b""
         if rng.random() < 0.05:
             wire = wire[: rng.randint(0, len(wire))]
             ends = True
-        if wire.endswith(STRAY):
-            cut = rng.randint(0, len(wire) - len(STRAY) - 1)
-            stream.send(rng, wire[:cut])
-            stream.send_at_once(wire[cut:])
-        else:
-            stream.send(rng, wire)
-        if ends or rng.random() < 0.1:
+        elif rng.random() < 0.2:
+            stray = STRAY
+        late = stray and fields.get(b"x-waits") and rng.random() < 0.5
+        try:
+            # Nobody asked for what comes behind the response: in one write with its end, or
+            # later, where the client waits for that. What comes together with the next request
+            # nobody could tell from its response.
+            tail = max(0, len(wire) - 1000)
+            stream.send(rng, wire[:tail])
+            stream.send_at_once(wire[tail:] + (b"" if late else stray))
+            if late:
+                stream.send(rng, stray)
+                stream.arrived()
+        finally:
+            with self.lock:
+                self.answered.add(ident)
+                self.lock.notify_all()
+        if ends or rng.random() < (0.5 if early else 0.1):
             if rng.random() < 0.3:
                 reset(stream.sock)
             return False
@@ -196,10 +228,12 @@ class Upstream:
         return head + b"\r\n" + (b"" if method == b"HEAD" else body), close
 
 
-def request(rng, ident):
-    """A request: its method, its bytes."""
+def request(rng, ident, waits):
+    """A request: its method, its bytes. `waits`: none follows before its response is over."""
     method = rng.choice([b"GET", b"GET", b"HEAD", b"POST", b"POST", b"PUT", b"DELETE"])
     head = method + f" {ident} HTTP/1.1\r\nHost: echo\r\n".encode()
+    if waits:
+        head += b"X-Waits: 1\r\n"
     body = b""
     if method in (b"POST", b"PUT") or rng.random() < 0.05:
         body = rng.choice([b"", SMUGGLED, b"x" * rng.randint(1, 300) + SMUGGLED, SMUGGLED * rng.choice([2, 500, 4000])])
@@ -217,23 +251,26 @@ def conversation(upstream, seed, number):
     """One client connection."""
     rng = random.Random(f"{seed} client {number}")
     idents = [f"/{number}-{i}" for i in range(rng.randint(1, 6))]
-    parts = [request(rng, ident) for ident in idents]
-    wire = b"".join(bytes for _, bytes in parts)
     leaves = rng.random() < 0.2
+    one_by_one = not leaves and rng.random() < 0.6
+    parts = [request(rng, ident, one_by_one) for ident in idents]
+    wire = b"".join(bytes for _, bytes in parts)
     if leaves:
         wire = wire[: rng.randint(0, len(wire))]
-    with socket.create_connection(("echo", 80), timeout=60) as sock:
+    with socket.create_connection(("echo", 80), timeout=TIMEOUT) as sock:
         stream = Stream(sock)
-        one_by_one = not leaves and rng.random() < 0.5
         responses, sender = [], None
         try:
             if one_by_one:
-                for method, bytes in parts:
+                for ident, (method, bytes) in zip(idents, parts):
                     # Beside: an early response may be larger than what the kernel keeps.
                     sender = threading.Thread(target=quietly, args=(stream, random.Random(rng.random()), bytes))
                     sender.start()
                     responses.append(response(stream, method))
                     sender.join()
+                    if responses[-1] == ident:
+                        with upstream.lock:
+                            assert upstream.lock.wait_for(lambda: ident in upstream.answered, TIMEOUT)
             else:
                 sender = threading.Thread(target=quietly, args=(stream, random.Random(rng.random()), wire, leaves))
                 sender.start()
@@ -271,7 +308,8 @@ def response(stream, method):
         if status >= 200:
             break
     ident = fields.get(b"x-id", b"runsd").decode()
-    assert ident != "runsd" or b"runsd" in fields.get(b"proxy-status", b""), (first, fields)
+    # Each request was in order: what is wrong is the upstream.
+    assert ident != "runsd" or status == 502 and b"runsd" in fields[b"proxy-status"], (first, fields)
     body = b""
     if method != b"HEAD" and status not in (204, 304):
         body = stream.body(fields, until_close=True)
