@@ -37,7 +37,7 @@ pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
                 ServeMode::HttpProxy => report.note("ports", THROUGH),
                 ServeMode::Dns | ServeMode::Port => check_ports(&mut report, config),
             }
-            report.line("TLS roots", proxy.upstream.trusted());
+            report.line("TLS roots", proxy.upstream.describe_roots());
         }
     }
     let code = i32::from(report.failed);
@@ -129,14 +129,14 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         None => {}
     }
     let started = Instant::now();
-    let mut connection = match proxy.upstream.fresh(to, &mut Background) {
+    let mut connection = match proxy.upstream.connect(to, &mut Background) {
         Ok(connection) => connection,
         Err(err) => return report.line("TLS", Err::<String, _>(ProxyError::from(err).reason())),
     };
-    let version = connection.reader.version().unwrap_or("none");
+    let version = connection.reader.tls_version().unwrap_or("none");
     report.line("TLS", ok(format!("{version}, {}", ms(started))));
     let started = Instant::now();
-    let _ = connection.reader.patience(Some(ANSWER));
+    let _ = connection.reader.set_read_timeout(Some(ANSWER));
     let asked = http1::probe(&mut connection, &goal.authority, bearer.as_ref());
     let took = ms(started);
     report.line(

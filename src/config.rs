@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use log::warn;
@@ -15,6 +14,7 @@ use crate::names::service;
 use crate::names::service::Service;
 use crate::resolv_conf::ResolvConf;
 use crate::secret::Secret;
+use crate::tls::TrustedRoots;
 
 /// All of it.
 #[derive(Debug)]
@@ -27,18 +27,7 @@ pub struct Config {
     pub fixed_token: Option<Secret>,
     pub on_cloud_run: bool,
     pub form: UrlFormat,
-    pub trust: Trust,
-}
-
-/// Whose certificates upstreams may show.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trust {
-    /// Those of Mozilla's roots.
-    BuiltIn,
-    /// Those of this file alone (`-ca_file`).
-    Only(PathBuf),
-    /// Those of this file, if it can be read (`SSL_CERT_FILE`).
-    Found(PathBuf),
+    pub roots: TrustedRoots,
 }
 
 /// Whether this is Cloud Run, and how that was seen.
@@ -66,10 +55,10 @@ impl Config {
                 Some(hash) => UrlFormat::Hash { hash, domain },
                 None => UrlFormat::Deterministic { domain },
             },
-            trust: match (args.ca_file.clone(), text("SSL_CERT_FILE")) {
-                (Some(path), _) => Trust::Only(path),
-                (None, Some(path)) => Trust::Found(path.into()),
-                (None, None) => Trust::BuiltIn,
+            roots: match (args.ca_file.clone(), text("SSL_CERT_FILE")) {
+                (Some(path), _) => TrustedRoots::File(path),
+                (None, Some(path)) => TrustedRoots::FileOrBuiltIn(path.into()),
+                (None, None) => TrustedRoots::BuiltIn,
             },
             args,
         }

@@ -42,7 +42,7 @@ use crate::listeners::{Listeners, restore_resolv_conf};
 use crate::logger::Format;
 use crate::proxy::Proxy;
 use crate::resolv_conf::RewriteGuard;
-use crate::upstream::check_ca_file;
+use crate::tls::check_ca_file;
 
 sys::entry::entry_point!(run);
 

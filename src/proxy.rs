@@ -34,7 +34,7 @@ use crate::proxy::header_policy::{RequestCredentials, Router, Target};
 use crate::secret::Secret;
 use crate::sys;
 use crate::sys::cgroup_memory::CgroupMemory;
-use crate::upstream::{Settings, Upstream};
+use crate::upstream::{Connector, Settings};
 
 /// What all connections share.
 pub struct Proxy {
@@ -44,7 +44,7 @@ pub struct Proxy {
     pub metadata: Arc<Metadata>,
     pub tokens: Tokens,
     on_cloud_run: bool,
-    pub upstream: Upstream,
+    pub upstream: Connector,
     /// For the connections of all listeners.
     limiter: Arc<ConnLimiter>,
     pub hints: DenialLog,
@@ -106,9 +106,9 @@ impl Proxy {
             metadata,
             tokens,
             on_cloud_run: config.on_cloud_run,
-            upstream: Upstream::new(
+            upstream: Connector::new(
                 Settings {
-                    trust: config.trust.clone(),
+                    roots: config.roots.clone(),
                     address: config.args.upstream_addr,
                     own_port: port,
                     limiter: limiter.clone(),
@@ -253,7 +253,7 @@ impl Proxy {
 
     /// What the first request would have to wait for.
     pub fn warm(&self) {
-        self.upstream.warm();
+        self.upstream.init_tls();
         if let Some(ended) = self.tokens.ended(SystemTime::now()) {
             warn!("{ended}");
         }

@@ -1,9 +1,29 @@
-//! Locks.
+//! Locks and counters that threads share.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks `mutex`, also where a thread that had it locked has panicked: what runsd's
-/// locks protect is written in one step, and so is never half done.
+/// Locks `mutex`, also where a thread panicked while it held the lock: each of runsd's critical sections leaves its data
+/// consistent at every step that can panic.
+///
+/// Blocks: until no other thread holds the lock.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Adds 1 to a counter until it is dropped.
+pub struct Counted<'a>(&'a AtomicUsize);
+
+impl Counted<'_> {
+    /// Adds 1 to `count`. Also returns what it was before.
+    pub fn new(count: &AtomicUsize) -> (Counted<'_>, usize) {
+        let before = count.fetch_add(1, Ordering::SeqCst);
+        (Counted(count), before)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }

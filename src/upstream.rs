@@ -1,302 +1,251 @@
-//! Connections to upstreams: dialled, verified, and kept while idle.
+//! Connections to upstreams: dialled, verified, and pooled while idle.
 //!
-//! `upstream/dial.rs` connects, to the addresses in the order of
-//! `addresses.rs`; the TLS handshake is in `handshake.rs`, with what it
-//! encrypts in `crypto.rs` and what it trusts in `trust.rs`; `failure.rs` says
-//! why one of these failed. What happens on a connection once it stands is in
-//! `stream.rs`, its records are rustls's, by `tls.rs`, and the idle ones are in
-//! `pool.rs`. No other room knows rustls.
+//! A dial looks up the host and races its addresses (`dialer.rs`, `race.rs`, `addresses.rs`), and does the TLS
+//! handshake (`crate::tls`); `dial_error.rs` says what failed. `connection.rs` sends and receives on the connection;
+//! `pool.rs` keeps those without a request. HTTP itself is in `crate::proxy`.
 
 mod addresses;
-pub mod connection;
+mod connection;
 mod dial_error;
 mod dialer;
 mod pool;
+mod race;
 
-use crate::tls::{handshake, trust};
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{debug, error};
+use log::debug;
 
-use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+pub use self::connection::{Reader, ShutdownHandle, Writer};
+pub use self::dial_error::{DialError, DialErrorKind};
+pub use crate::tls::Alpn;
 
-use crate::upstream::connection::Found;
-pub use crate::upstream::connection::{Reader, ShutdownHandle, Writer};
-pub use crate::upstream::dial_error::{DialError, DialErrorKind};
-
-use crate::config::Trust;
 use crate::dns::resolver::Resolver;
 use crate::names::destination::Destination;
 use crate::net::conn_limit::ConnLimiter;
 use crate::net::context::Context;
 use crate::sys;
+use crate::tls::{TlsConnector, TrustedRoots};
+use crate::upstream::connection::IdleState;
 use crate::upstream::dialer::Dialer;
-use crate::upstream::pool::{Pool, PoolKey};
+use crate::upstream::pool::{ConnectionPool, PoolKey};
 
-/// What dialling needs to know.
+/// What a [`Connector`] is configured with.
 pub struct Settings {
-    /// Whose certificates are trusted.
-    pub trust: Trust,
-    /// Every connection goes here instead (for tests).
+    /// The roots that may have signed an upstream's certificate.
+    pub roots: TrustedRoots,
+    /// Connects every host to this address instead of its own (for tests).
     pub address: Option<SocketAddr>,
-    /// The port of loopback where runsd itself serves.
+    /// The loopback port of runsd's own proxy listeners.
     pub own_port: u16,
-    /// For those we dial for: each may have one connection, beside the idle ones.
+    /// Counts the clients' connections. Each may have one upstream connection; idle ones take what is left.
     pub limiter: Arc<ConnLimiter>,
 }
 
-/// Dials upstreams, and keeps the connections that are idle.
-pub struct Upstream {
-    settings: Settings,
+/// Dials upstreams, and pools idle connections to them. All threads share it.
+pub struct Connector {
+    limiter: Arc<ConnLimiter>,
     dialer: Dialer,
-    tls: OnceLock<[Arc<ClientConfig>; 2]>,
-    idle: Pool<Connection>,
+    tls: TlsConnector,
+    pool: ConnectionPool<Connection>,
 }
 
-/// The protocol asked for by ALPN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Alpn {
-    Http1,
-    Http2,
-}
-
-/// A connection that stands: TLS is done and its certificate verified.
+/// An established connection; over TLS the upstream's certificate is verified.
 ///
-/// Whatever comes on it before a request was sent would be taken for the
-/// answer, so in HTTP/1 one has to look first: [`Upstream::ready`] and
-/// [`Upstream::fresh`] do, and there is no other way to a [`Ready`] one.
-pub struct Connection(Box<Parts>);
+/// In HTTP/1 bytes that come before a request is sent would be taken for its response. So a request needs a
+/// [`ReadyConnection`], which only [`Connector::get`] and [`Connector::connect`] return: after they checked that
+/// nothing has come.
+pub struct Connection(Box<ConnectionParts>);
 
-/// A connection that was looked at just now: what comes from here on is the
-/// answer to the request that is sent next.
-pub struct Ready(Box<Parts>);
+/// A connection that was checked just now: what comes next is the response to the request that is sent next.
+pub struct ReadyConnection(Box<ConnectionParts>);
 
-/// What a connection consists of. It stays where it was made: a request hands
-/// its connection on several times, and these are 240 bytes.
-pub struct Parts {
+/// What a connection consists of. Boxed, because a request moves its connection several times and this has 240 bytes.
+pub struct ConnectionParts {
+    /// The half that receives.
     pub reader: Reader,
+    /// The half that sends.
     pub writer: Writer,
-    /// Whether it has served a request before.
-    pub used: bool,
+    /// Whether the connection has served a request before.
+    pub is_reused: bool,
     key: PoolKey,
 }
 
-impl Upstream {
-    /// Reads nothing and asks nobody; the first dial or [`Upstream::warm`] does.
-    pub fn new(settings: Settings, resolver: Arc<Resolver>) -> Upstream {
-        Upstream {
-            dialer: Dialer::new(resolver, settings.limiter.clone(), settings.own_port),
-            settings,
-            tls: OnceLock::new(),
-            idle: Pool::new(),
+impl Connector {
+    /// Reads no file and asks no nameserver; [`Connector::init_tls`] or the first dial does.
+    pub fn new(settings: Settings, resolver: Arc<Resolver>) -> Connector {
+        let Settings { roots, address, own_port, limiter } = settings;
+        Connector {
+            dialer: Dialer::new(resolver, limiter.clone(), own_port, address),
+            limiter,
+            tls: TlsConnector::new(roots),
+            pool: ConnectionPool::new(),
         }
     }
 
-    /// Builds what the first dial would have to: trust and key exchange.
-    pub fn warm(&self) {
-        self.tls();
+    /// Builds what the first dial would have to wait for: the trusted roots and the cipher suites.
+    pub fn init_tls(&self) {
+        self.tls.init();
     }
 
-    /// A connection for one request to `to`: `held`, an idle one, or a new one.
-    pub fn ready(
+    /// Says how many roots are trusted and where they come from.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the file of `-ca_file`.
+    pub fn describe_roots(&self) -> Result<String, String> {
+        self.tls.describe_roots()
+    }
+
+    /// Returns a connection for one request over HTTP/1 to `to`: `current`, which the client's last request used, an
+    /// idle one from the pool, or a new one.
+    ///
+    /// Blocks and fails as [`Connector::dial`] does.
+    pub fn get(
         &self,
         to: &Destination,
-        held: Option<Connection>,
+        current: Option<Connection>,
         context: &mut dyn Context,
-    ) -> Result<Ready, DialError> {
-        let held = held.and_then(|held| held.look().ok());
-        match held.or_else(|| self.take(to)) {
+    ) -> Result<ReadyConnection, DialError> {
+        let current = current.and_then(|current| current.check_idle().ok());
+        match current.or_else(|| self.get_idle(to)) {
             Some(ready) => Ok(ready),
-            None => self.fresh(to, context),
+            None => self.connect(to, context),
         }
     }
 
-    /// The same, certainly a new one.
-    pub fn fresh(&self, to: &Destination, context: &mut dyn Context) -> Result<Ready, DialError> {
-        let connection = self.dial(to, Alpn::Http1, context)?;
-        connection.look().map_err(|found| {
-            let (kind, what) = match found {
-                Found::End => (DialErrorKind::Unavailable, "closed the connection"),
+    /// Returns a new connection for one request over HTTP/1 to `to`.
+    ///
+    /// Blocks and fails as [`Connector::dial`] does, and fails when the upstream sent or closed before the request.
+    pub fn connect(&self, to: &Destination, context: &mut dyn Context) -> Result<ReadyConnection, DialError> {
+        self.dial(to, Alpn::Http1, context)?.check_idle().map_err(|state| {
+            let (kind, what) = match state {
+                IdleState::Closed => (DialErrorKind::Unavailable, "closed the connection"),
                 _ => (DialErrorKind::UnsolicitedBytes, "spoke"),
             };
             DialError::new(kind, format!("{} {what} before it was asked anything", to.host))
         })
     }
 
-    /// An idle connection to `to` that is still alive, the youngest first.
-    fn take(&self, to: &Destination) -> Option<Ready> {
-        // By reference would need a borrowed key type; a request comes here
-        // only when its client has no connection in hand.
-        let key = key(to);
+    /// Returns the idle connection to `to` that was used last and is still open.
+    fn get_idle(&self, to: &Destination) -> Option<ReadyConnection> {
+        let key = pool_key(to);
         loop {
-            if let Ok(ready) = self.idle.take(&key, Instant::now())?.look() {
+            if let Ok(ready) = self.pool.get_idle(&key, Instant::now())?.check_idle() {
                 return Some(ready);
             }
             debug!("upstream: {}: an idle connection was closed", to.host);
         }
     }
 
-    /// Keeps a connection on which nothing is under way.
-    pub fn put(&self, mut connection: Connection) {
-        connection.0.reader.rest();
-        self.idle.put(connection.0.key.clone(), connection, Instant::now());
+    /// Adds a connection without a request to the pool.
+    pub fn put_idle(&self, mut connection: Connection) {
+        connection.0.reader.release_buffers();
+        self.pool.put_idle(connection.0.key.clone(), connection, Instant::now());
     }
 
-    /// Dials `to`: address, connection, TLS, in this order.
+    /// Dials `to`: lookup, TCP, TLS.
     ///
-    /// Blocks: until it is there, or `context` is cancelled.
+    /// Blocks: until the connection is established, or `context` is cancelled. Each of the three has its own timeout.
     ///
     /// # Errors
-    /// A [`DialError`] that says which of them failed; nothing of the request was
-    /// sent then.
+    /// A [`DialError`] that says which step failed; no byte of a request was sent.
     pub fn dial(&self, to: &Destination, alpn: Alpn, context: &mut dyn Context) -> Result<Connection, DialError> {
-        // Those in use and those still idle together are no more than there
-        // may be, and descriptors for them.
-        self.idle.shrink(self.settings.limiter.available());
-        let dialed = self.dial_now(to, alpn, context);
+        // Connections in use and idle ones together stay within the limit, and so within the descriptors.
+        self.pool.evict_idle(self.limiter.available());
+        let dialed = self.dial_steps(to, alpn, context);
         if dialed.as_ref().is_err_and(|err| err.kind == DialErrorKind::Cancelled) {
             debug!("upstream: {}: given up, because the client left", to.host);
         }
         dialed
     }
 
-    fn dial_now(&self, to: &Destination, alpn: Alpn, context: &mut dyn Context) -> Result<Connection, DialError> {
+    fn dial_steps(&self, to: &Destination, alpn: Alpn, context: &mut dyn Context) -> Result<Connection, DialError> {
         let started = Instant::now();
-        let tcp = match self.settings.address {
-            Some(address) => self.dialer.connect_to(&to.host, address, context)?,
-            None => self.dialer.connect(&to.host, to.port, context)?,
-        };
+        let tcp = self.dialer.connect(&to.host, to.port, context)?;
         let connected = started.elapsed();
-        // Small writes are gathered by us; Nagle would only hold them back.
+        // Small writes are gathered by runsd; Nagle's algorithm would delay them.
         let _ = tcp.set_nodelay(true);
         let (reader, writer) = match to.tls {
             true => {
-                let session = self.session(to, alpn)?;
-                let (reader, writer, got) = handshake::handshake(tcp, session, HANDSHAKE, context)
-                    .map_err(|err| DialError::from_handshake(to, alpn, err, HANDSHAKE))?;
-                if alpn == Alpn::Http2 && got.as_deref() != Some(b"h2") {
-                    return Err(DialError::http1_only(to));
-                }
-                (reader, writer)
+                let established = self.tls.handshake(tcp, &to.host, alpn, HANDSHAKE_TIMEOUT, context);
+                connection::from_tls(established.map_err(|err| DialError::from_handshake(&to.host, alpn, &err))?)
             }
-            false => connection::plain(tcp),
+            false => connection::from_tcp(tcp),
         };
         sys::tuning::release_unused_stack();
-        reader.patience(Some(PATIENCE)).map_err(|err| DialError::new(DialErrorKind::Internal, err.to_string()))?;
+        reader
+            .set_read_timeout(Some(READ_TIMEOUT))
+            .map_err(|err| DialError::new(DialErrorKind::Internal, err.to_string()))?;
         debug!("upstream: {}: connected in {connected:.1?}, ready in {:.1?}", to.host, started.elapsed());
-        Ok(Connection(Box::new(Parts { reader, writer, used: false, key: key(to) })))
+        Ok(Connection(Box::new(ConnectionParts { reader, writer, is_reused: false, key: pool_key(to) })))
     }
 
-    /// The addresses dialling would try first, in order.
+    /// Returns the addresses that a dial would try first, in order.
+    ///
+    /// Blocks: during the lookup.
+    ///
+    /// # Errors
+    /// The lookup failed, or the addresses are those of runsd's own listeners.
     pub fn addresses(&self, to: &Destination) -> Result<Vec<SocketAddr>, DialError> {
-        match self.settings.address {
-            Some(address) => Ok(vec![address]),
-            None => self.dialer.addresses(&to.host, to.port),
-        }
+        self.dialer.addresses(&to.host, to.port)
     }
-
-    fn session(&self, to: &Destination, alpn: Alpn) -> Result<UnbufferedClientConnection, DialError> {
-        let name = ServerName::try_from(to.host.clone()).map_err(|_| {
-            DialError::new(
-                DialErrorKind::TlsProtocol,
-                format!("{:?} is no name that a certificate could have", to.host),
-            )
-        })?;
-        let [http1, http2] = self.tls();
-        let config = match alpn {
-            Alpn::Http1 => http1,
-            Alpn::Http2 => http2,
-        };
-        UnbufferedClientConnection::new(config.clone(), name)
-            .map_err(|err| DialError::new(DialErrorKind::TlsProtocol, format!("{}: {err}", to.host)))
-    }
-
-    fn tls(&self) -> &[Arc<ClientConfig>; 2] {
-        self.tls.get_or_init(|| {
-            // It was looked at before the application started, and is gone now.
-            let roots = trust::roots(&self.settings.trust).unwrap_or_else(|sentence| {
-                error!("{sentence}; no certificate is trusted");
-                (RootCertStore::empty(), String::new())
-            });
-            trust::configs(roots.0)
-        })
-    }
-
-    /// How many roots are trusted, and whose they are.
-    pub fn trusted(&self) -> Result<String, String> {
-        let (roots, whose) = trust::roots(&self.settings.trust)?;
-        Ok(format!("{} {whose}", roots.len()))
-    }
-}
-
-/// Looks whether a file has certificates to trust, before anything depends on
-/// them.
-///
-/// # Errors
-/// A sentence that says what is wrong with it.
-pub fn check_ca_file(path: &Path) -> Result<(), String> {
-    trust::read(path).map(drop)
 }
 
 impl Connection {
-    /// Whether the far end has neither closed nor said anything. If it has,
-    /// the connection is closed (RFC 9112 section 9.2).
-    fn look(mut self) -> Result<Ready, Found> {
-        match self.0.reader.look() {
-            Found::Nothing => Ok(Ready(self.0)),
-            found => {
-                debug!("upstream: {}: {found:?} before a request", self.0.key.0);
-                Err(found)
+    /// Checks that the upstream has neither closed the connection nor sent anything. If it has, the connection is
+    /// closed (RFC 9112 section 9.2).
+    fn check_idle(mut self) -> Result<ReadyConnection, IdleState> {
+        match self.0.reader.check_idle() {
+            IdleState::Quiet => Ok(ReadyConnection(self.0)),
+            state => {
+                debug!("upstream: {}: {state:?} before a request", self.0.key.0);
+                Err(state)
             }
         }
     }
 
-    /// Its two directions, for HTTP/2, where either side may speak first.
-    pub fn halves(self) -> (Reader, Writer) {
+    /// Returns the two halves, for HTTP/2, where either side may send first.
+    pub fn into_halves(self) -> (Reader, Writer) {
         (self.0.reader, self.0.writer)
     }
 
-    /// Whether a request for `to` may go here.
-    pub fn leads_to(&self, to: &Destination) -> bool {
+    /// Whether a request for `to` may be sent on this connection.
+    pub fn is_for(&self, to: &Destination) -> bool {
         let (host, port, tls) = &self.0.key;
         (host, *port, *tls) == (&to.host, to.port, to.tls)
     }
 }
 
-impl Ready {
-    /// An answer came, and it was whole.
-    pub fn rest(mut self) -> Connection {
-        self.0.used = true;
+impl ReadyConnection {
+    /// Returns the connection for the next request: the response was read to its end.
+    pub fn into_idle(mut self) -> Connection {
+        self.0.is_reused = true;
         Connection(self.0)
     }
 }
 
-impl Deref for Ready {
-    type Target = Parts;
+impl Deref for ReadyConnection {
+    type Target = ConnectionParts;
 
-    fn deref(&self) -> &Parts {
+    fn deref(&self) -> &ConnectionParts {
         &self.0
     }
 }
 
-impl DerefMut for Ready {
-    fn deref_mut(&mut self) -> &mut Parts {
+impl DerefMut for ReadyConnection {
+    fn deref_mut(&mut self) -> &mut ConnectionParts {
         &mut self.0
     }
 }
 
-fn key(to: &Destination) -> PoolKey {
+fn pool_key(to: &Destination) -> PoolKey {
     (to.host.clone(), to.port, to.tls)
 }
 
-/// How long the whole TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(9);
-/// How long a read waits before the reader looks whether its client is
-/// still there.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the TLS handshake may take in all: with the 10 s to connect, a request fails within 20 s.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// How long a read from the upstream blocks before its thread checks that the client is still there.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,77 +1,62 @@
-//! The TLS handshake: rustls says what to send and when to wait.
+//! The handshake (RFC 8446 section 2): rustls says what to send and when to read; this file does it.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use rustls::client::UnbufferedClientConnection;
-
-use crate::net::buffer;
-use crate::net::buffer::Buffer;
-use crate::net::context::{Cancelled, Context};
+use crate::net::buffer::{self, Buffer};
+use crate::net::context::Context;
 use crate::sys::net::PollFd;
+use crate::tls::error::HandshakeError;
 use crate::tls::session::TlsSession;
-use crate::upstream::connection::{Reader, Writer, encrypted, tls_error};
 
-/// Why there is no TLS.
-#[derive(Debug)]
-pub enum HandshakeError {
-    Cancelled,
-    Io(io::Error),
+/// A connection whose handshake is done.
+pub struct Established {
+    /// The connection. Reads and writes on it block.
+    pub tcp: TcpStream,
+    /// What encrypts and decrypts.
+    pub session: TlsSession,
+    /// Bytes that were received behind the handshake and are not a whole record.
+    pub received: Buffer,
+    /// What the server sent together with the end of its handshake, decrypted; HTTP/2 servers send SETTINGS.
+    pub plaintext: Buffer,
+    /// The server sent close_notify.
+    pub is_closed: bool,
 }
 
-impl From<Cancelled> for HandshakeError {
-    fn from(_: Cancelled) -> HandshakeError {
-        HandshakeError::Cancelled
-    }
-}
-
-impl From<io::Error> for HandshakeError {
-    fn from(err: io::Error) -> HandshakeError {
-        HandshakeError::Io(err)
-    }
-}
-
-/// Goes through the handshake, and says which protocol was agreed on.
+/// Does the handshake of `session` on `tcp`.
 ///
-/// Blocks: for `limit` in all, or until `context` is cancelled.
+/// Blocks: until it is done, for `timeout` in all, or until `context` is cancelled.
+///
+/// # Errors
+/// [`HandshakeError`] says what failed. The server was sent the alert that says so.
 pub fn handshake(
     mut tcp: TcpStream,
-    connection: UnbufferedClientConnection,
-    limit: Duration,
+    mut session: TlsSession,
+    timeout: Duration,
     context: &mut dyn Context,
-) -> Result<(Reader, Writer, Option<Vec<u8>>), HandshakeError> {
-    let deadline = Instant::now() + limit;
-    let mut session = TlsSession::new(connection);
-    let mut received = Buffer::default();
-    // What came with the end of the handshake: HTTP/2 settings.
-    let mut plain = Buffer::default();
-    let closed = loop {
-        let decrypted = session.decrypt(&mut received, &mut plain);
-        // After an error it is the alert that tells the peer why.
+) -> Result<Established, HandshakeError> {
+    let deadline = Instant::now() + timeout;
+    let (mut received, mut plaintext) = (Buffer::default(), Buffer::default());
+    loop {
+        let decrypted = session.decrypt(&mut received, &mut plaintext);
+        // After an error these are the alert.
         let sent = tcp.write_all(session.queued.bytes());
         session.queued = Buffer::default();
-        let closed = decrypted.map_err(tls_error)?;
+        let is_closed = decrypted?;
         sent?;
         if !session.is_handshaking() {
-            break closed;
+            return Ok(Established { tcp, session, received, plaintext, is_closed });
         }
-        if closed || received.bytes().len() >= buffer::MAX_LEN {
-            return Err(ended());
+        if is_closed || received.bytes().len() >= buffer::MAX_LEN {
+            return Err(HandshakeError::Closed);
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if !context.wait_for(PollFd::readable(&tcp), left)? {
-            return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            return Err(HandshakeError::TimedOut(timeout));
         }
-        if received.fill_with(|room| tcp.read(room))? == 0 {
-            return Err(ended());
+        if received.fill_with(|space| tcp.read(space))? == 0 {
+            return Err(HandshakeError::Closed);
         }
-    };
-    let protocol = session.protocol().map(<[u8]>::to_vec);
-    let (reader, writer) = encrypted(tcp, session, received, plain, closed);
-    Ok((reader, writer, protocol))
-}
-
-fn ended() -> HandshakeError {
-    io::Error::from(io::ErrorKind::UnexpectedEof).into()
+    }
 }

@@ -1,22 +1,22 @@
-//! In which order the addresses of a host are tried: as RFC 8305 has it, but
-//! IPv4 first, which every network of Cloud Run has, and those last that did
-//! not answer of late.
+//! The order in which the addresses of a host are tried: that of RFC 8305 section 4, but IPv4 first, which every
+//! network of Cloud Run has, and addresses that failed recently last.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::sync::lock;
 
-/// The addresses that did not answer of late, of all hosts.
+/// The addresses of all hosts to which connecting failed recently, with the time of the failure. Written and read by
+/// the threads that dial.
 #[derive(Default)]
-pub struct Failures(Mutex<HashMap<SocketAddr, Instant>>);
+pub struct RecentFailures(Mutex<HashMap<SocketAddr, Instant>>);
 
-impl Failures {
-    /// Remembers that there was no connection to `address`.
+impl RecentFailures {
+    /// Remembers that connecting to `address` failed.
     pub fn add(&self, address: SocketAddr, now: Instant) {
-        let mut failures = self.lock();
+        let mut failures = lock(&self.0);
         if failures.len() >= MAX_FAILURES {
             failures.retain(|_, at| is_recent(*at, now));
         }
@@ -26,57 +26,39 @@ impl Failures {
         failures.insert(address, now);
     }
 
-    /// There is a connection to `address`.
+    /// Forgets the failure of `address`, which is connected.
     pub fn remove(&self, address: SocketAddr) {
-        self.lock().remove(&address);
+        lock(&self.0).remove(&address);
     }
 
-    /// Whether `address` did not answer of late.
+    /// Whether connecting to `address` failed within the last minute.
     pub fn contains(&self, address: SocketAddr, now: Instant) -> bool {
-        let failures = self.lock();
-        failures.get(&address).is_some_and(|at| is_recent(*at, now))
+        lock(&self.0).get(&address).is_some_and(|at| is_recent(*at, now))
     }
 
-    /// Puts these in the order to try them.
-    pub fn sort(&self, addresses: &mut Vec<SocketAddr>, first_ipv6: bool, now: Instant) {
-        let (mut v6, mut v4) = (Vec::new(), Vec::new());
-        for address in addresses.drain(..) {
-            match address.is_ipv6() {
-                true => v6.push(address),
-                false => v4.push(address),
-            }
-        }
-        let (first, second) = match first_ipv6 {
-            true => (v6, v4),
-            false => (v4, v6),
-        };
+    /// Sorts `addresses` into the order in which they are tried.
+    pub fn sort(&self, addresses: &mut Vec<SocketAddr>, ipv6_first: bool, now: Instant) {
+        let (first, second): (Vec<_>, Vec<_>) =
+            addresses.drain(..).partition(|address| address.is_ipv6() == ipv6_first);
         let (mut first, mut second) = (first.into_iter(), second.into_iter());
-        // RFC 8305, section 4: the families take turns.
-        loop {
-            let pair = (first.next(), second.next());
-            if pair == (None, None) {
-                break;
-            }
-            addresses.extend(pair.0.into_iter().chain(pair.1));
+        // RFC 8305 section 4: the families alternate.
+        while first.len() + second.len() > 0 {
+            addresses.extend(first.next().into_iter().chain(second.next()));
         }
-        // Stable: all else stays in its order.
+        // Stable: within both groups the order stays.
         addresses.sort_by_cached_key(|address| self.contains(*address, now));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Instant>> {
-        lock(&self.0)
     }
 }
 
 fn is_recent(at: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(at) < REMEMBERED
+    now.saturating_duration_since(at) < FAILURE_LIFETIME
 }
 
-/// For how long an address is tried last. To find out that it does not answer
-/// yet costs one request 250 ms then, because the next one is tried beside it.
-const REMEMBERED: Duration = Duration::from_secs(60);
+/// For how long an address that failed is tried last. When it fails again after that, the request waits 250 ms until
+/// the next address is tried beside it.
+const FAILURE_LIFETIME: Duration = Duration::from_secs(60);
 
-/// How many addresses are remembered; a container has little memory.
+/// How many addresses are remembered. A client of `http_proxy` can name any number of hosts.
 const MAX_FAILURES: usize = 1000;
 
 #[cfg(test)]
@@ -88,12 +70,12 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_addresses() {
-        let failures = Failures::default();
+    fn families_alternate_and_failed_addresses_come_last() {
+        let failures = RecentFailures::default();
         let now = Instant::now();
         failures.add(at("10.0.0.9"), now);
         failures.add(at("[::9]"), now);
-        for (addresses, first_ipv6, want) in [
+        for (addresses, ipv6_first, want) in [
             (&["10.0.0.1", "10.0.0.2"][..], false, "10.0.0.1 10.0.0.2"),
             (&["10.0.0.1", "10.0.0.2", "[::1]", "[::2]", "[::3]"], false, "10.0.0.1 [::1] 10.0.0.2 [::2] [::3]"),
             (&["10.0.0.1", "10.0.0.2", "[::1]"], true, "[::1] 10.0.0.1 10.0.0.2"),
@@ -101,7 +83,7 @@ mod tests {
             (&["10.0.0.9", "[::1]"], false, "[::1] 10.0.0.9"),
         ] {
             let mut got = addresses.iter().map(|text| at(text)).collect();
-            failures.sort(&mut got, first_ipv6, now);
+            failures.sort(&mut got, ipv6_first, now);
             let want: Vec<_> = want.split(' ').map(at).collect();
             assert_eq!(got, want, "{addresses:?}");
         }
@@ -109,16 +91,16 @@ mod tests {
 
     #[test]
     fn failures_are_forgotten_after_a_minute_and_at_a_thousand() {
-        let failures = Failures::default();
+        let failures = RecentFailures::default();
         let now = Instant::now();
         failures.add(at("10.0.0.1"), now);
-        assert!(failures.contains(at("10.0.0.1"), now + REMEMBERED / 2));
-        assert!(!failures.contains(at("10.0.0.1"), now + REMEMBERED));
+        assert!(failures.contains(at("10.0.0.1"), now + FAILURE_LIFETIME / 2));
+        assert!(!failures.contains(at("10.0.0.1"), now + FAILURE_LIFETIME));
         failures.remove(at("10.0.0.1"));
         assert!(!failures.contains(at("10.0.0.1"), now));
         for port in 1..=10_000 {
             failures.add(([10, 0, 0, 1], port).into(), now);
-            assert!(failures.lock().len() <= MAX_FAILURES);
+            assert!(lock(&failures.0).len() <= MAX_FAILURES);
             assert!(failures.contains(([10, 0, 0, 1], port).into(), now));
         }
     }

@@ -1,41 +1,39 @@
-//! Bytes to and from the far end, through TLS or without it.
+//! An established connection to an upstream, with TLS or without: a half that receives and a half that sends.
 //!
-//! The two halves may be used by two threads. Neither ever waits for the other's
-//! socket call: rustls's connection is locked only while it computes.
+//! Two threads may use the halves. Neither waits for the other's system calls: the TLS session is locked only while it
+//! encrypts or decrypts.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write};
 use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
-use crate::net::buffer;
-use crate::net::buffer::Buffer;
+use crate::net::buffer::{self, Buffer};
 use crate::sync::lock;
 use crate::sys::net::{PollFd, send_nonblocking};
 use crate::sys::tcp;
-use crate::tls::session::TlsSession;
+use crate::tls::{self, Established, TlsSession};
 
 /// The half that receives.
 pub struct Reader {
     shared: Arc<Shared>,
-    /// What was received and is not decrypted yet; without TLS there is no
-    /// more to be done with it.
+    /// Bytes from the socket. With TLS they are still encrypted; without it they are what is read.
     received: Buffer,
-    /// What is decrypted and was not read yet.
-    plain: Buffer,
+    /// With TLS: decrypted bytes that were not read yet.
+    plaintext: Buffer,
     state: State,
 }
 
-/// What the far end may still send.
+/// What the upstream may still send.
 #[derive(PartialEq)]
 enum State {
     Open,
-    /// The far end said that nothing more will come.
-    Ended,
-    /// What came was not TLS, or an alert; every later receive says so again.
-    Broken(rustls::Error),
+    /// The upstream sent close_notify, or FIN where there is no TLS.
+    Closed,
+    /// The upstream sent a fatal alert, or bytes that are not TLS. Every later read returns the error again.
+    Failed(tls::Error),
 }
 
 /// The half that sends.
@@ -43,48 +41,40 @@ pub struct Writer {
     shared: Arc<Shared>,
 }
 
-/// Where several are locked: `outgoing` first.
+/// What the halves share. A thread that locks both locks `outgoing` first.
 struct Shared {
     tcp: TcpStream,
+    /// Locked by either half while it encrypts or decrypts, and across no system call.
     tls: Option<Mutex<TlsSession>>,
-    /// Records of one write, empty between writes. The thread that sends has it locked, so
-    /// that records go in the order they were encrypted in.
+    /// The records of one write; empty between writes. The thread that sends holds the lock until they are sent, so
+    /// that records are sent in the order in which they were encrypted.
     outgoing: Mutex<Buffer>,
 }
 
-/// Halves of a connection without TLS.
-pub fn plain(tcp: TcpStream) -> (Reader, Writer) {
+/// Returns the halves of a connection without TLS.
+pub fn from_tcp(tcp: TcpStream) -> (Reader, Writer) {
     halves(tcp, None)
 }
 
-/// Halves of a connection whose handshake is done, and what came behind it;
-/// `closed`: its end did, too.
-pub fn encrypted(
-    tcp: TcpStream,
-    session: TlsSession,
-    received: Buffer,
-    plain: Buffer,
-    closed: bool,
-) -> (Reader, Writer) {
+/// Returns the halves of a connection whose handshake is done.
+pub fn from_tls(established: Established) -> (Reader, Writer) {
+    let Established { tcp, session, received, plaintext, is_closed } = established;
     let (reader, writer) = halves(tcp, Some(Mutex::new(session)));
-    let reader = Reader { received, plain, state: if closed { State::Ended } else { State::Open }, ..reader };
-    (reader, writer)
+    let state = if is_closed { State::Closed } else { State::Open };
+    (Reader { received, plaintext, state, ..reader }, writer)
 }
 
 fn halves(tcp: TcpStream, tls: Option<Mutex<TlsSession>>) -> (Reader, Writer) {
     let shared = Arc::new(Shared { tcp, tls, outgoing: Mutex::default() });
-    let reader =
-        Reader { shared: shared.clone(), received: Buffer::default(), plain: Buffer::default(), state: State::Open };
-    (reader, Writer { shared })
+    let (received, plaintext) = (Buffer::default(), Buffer::default());
+    (Reader { shared: shared.clone(), received, plaintext, state: State::Open }, Writer { shared })
 }
 
-impl Reader {
-    /// Reads what has come, waiting for at least a byte.
+impl Read for Reader {
+    /// Reads what has come. `Ok(0)` is the orderly end.
     ///
-    /// `Ok(0)` is an orderly end. `WouldBlock` says that nothing came within
-    /// [`Reader::patience`]; `UnexpectedEof`, that the far end went away
-    /// without saying so.
-    pub fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+    /// Blocks and fails as [`Reader::fill`] does.
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.fill()?;
         let bytes = self.unread();
         let n = bytes.len().min(out.len());
@@ -92,9 +82,12 @@ impl Reader {
         self.consume(n);
         Ok(n)
     }
+}
 
-    /// Waits until [`Reader::unread`] has something, unless it is the end;
-    /// errors as those of [`Reader::read`].
+impl Reader {
+    /// Receives until [`Reader::unread`] is not empty, or the upstream ended its direction in an orderly way.
+    ///
+    /// Blocks and fails as [`Reader::fill_more`] does.
     pub fn fill(&mut self) -> io::Result<()> {
         if self.unread().is_empty() {
             self.fill_more()?;
@@ -102,15 +95,20 @@ impl Reader {
         Ok(())
     }
 
-    /// Waits for more behind what [`Reader::unread`] has; returns how many bytes came, or 0 at the end. Errors as those
-    /// of [`Reader::read`].
+    /// Receives more behind the bytes of [`Reader::unread`]. Returns how many came; 0 is the orderly end.
+    ///
+    /// Blocks: until a byte was decrypted, for the time of [`Reader::set_read_timeout`] in each receive.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the timeout passed, `UnexpectedEof` when the upstream closed without close_notify,
+    /// `InvalidData` when it broke the TLS protocol or sent a fatal alert, and those of the socket.
     pub fn fill_more(&mut self) -> io::Result<usize> {
         let before = self.unread().len();
-        while self.unread().len() == before && self.state != State::Ended {
+        while self.unread().len() == before && self.state != State::Closed {
             if self.receive()? == 0 {
                 match self.shared.tls {
                     Some(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    None => self.state = State::Ended,
+                    None => self.state = State::Closed,
                 }
             }
             self.decrypt();
@@ -118,151 +116,192 @@ impl Reader {
         Ok(self.unread().len() - before)
     }
 
-    /// What has come and was not used.
+    /// The bytes that were received and not consumed.
     pub fn unread(&self) -> &[u8] {
         match self.shared.tls {
-            Some(_) => self.plain.bytes(),
+            Some(_) => self.plaintext.bytes(),
             None => self.received.bytes(),
         }
     }
 
-    /// The first `n` bytes of it are used.
+    /// Removes the first `n` bytes of [`Reader::unread`].
     pub fn consume(&mut self, n: usize) {
         match self.shared.tls {
-            Some(_) => self.plain.consume(n),
+            Some(_) => self.plaintext.consume(n),
             None => self.received.consume(n),
         }
     }
 
     fn receive(&mut self) -> io::Result<usize> {
-        if let State::Broken(err) = &self.state {
-            return Err(tls_error(err.clone()));
+        if let State::Failed(err) = &self.state {
+            return Err(tls::io_error(err.clone()));
         }
         if self.received.bytes().len() >= buffer::MAX_LEN {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut tcp = &self.shared.tcp;
-        self.received.fill_with(|room| tcp.read(room))
+        self.received.fill_with(|space| tcp.read(space))
     }
 
-    /// Decrypts all records that are here. What was decrypted before an error
-    /// is read before it, however the network cut them.
+    /// Decrypts all whole records. What precedes an error is read before the error is returned, however the network
+    /// splits the bytes.
     fn decrypt(&mut self) {
         let Some(tls) = &self.shared.tls else {
             return;
         };
-        let decrypted = lock(tls).decrypt(&mut self.received, &mut self.plain);
+        let decrypted = lock(tls).decrypt(&mut self.received, &mut self.plaintext);
         match decrypted {
             Ok(false) => {}
-            Ok(true) => self.state = State::Ended,
+            Ok(true) => self.state = State::Closed,
             Err(err) => {
-                self.state = State::Broken(err);
+                self.state = State::Failed(err);
                 self.shared.send_alert(tls);
             }
         }
     }
 
-    /// How long a read may wait before it answers `WouldBlock`; `None`: for ever.
-    pub fn patience(&self, limit: Option<Duration>) -> io::Result<()> {
-        self.shared.tcp.set_read_timeout(limit)
+    /// Bounds how long a read waits before it fails with `WouldBlock`; `None`: forever.
+    ///
+    /// # Errors
+    /// Those of `setsockopt`.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.shared.tcp.set_read_timeout(timeout)
     }
 
-    /// Notices a far end that is gone without a word, and keeps what is on the
-    /// way from forgetting a connection that is silent for long.
-    pub fn keep_alive(&self) {
-        tcp::set_keepalive(self.shared.tcp.as_fd(), KEPT_ALIVE);
+    /// Turns TCP keepalive on: it detects an upstream that vanished, and keeps NAT entries of a silent connection.
+    pub fn set_keepalive(&self) {
+        tcp::set_keepalive(self.shared.tcp.as_fd(), KEEPALIVE_SECS);
     }
 
-    /// Notices soon that what was sent reaches nobody. Only where the far end
-    /// never stops reading for long.
-    pub fn hurry(&self) {
-        tcp::set_user_timeout(self.shared.tcp.as_fd(), GIVEN_UP);
+    /// Has the connection fail soon when the upstream does not acknowledge what was sent. Only for upstreams that
+    /// never stop reading for long.
+    pub fn set_user_timeout(&self) {
+        tcp::set_user_timeout(self.shared.tcp.as_fd(), USER_TIMEOUT_SECS);
     }
 
-    /// The version of TLS that is spoken.
-    pub fn version(&self) -> Option<&'static str> {
+    /// The version of TLS, as `TLS 1.3`; `None` without TLS.
+    pub fn tls_version(&self) -> Option<&'static str> {
         lock(self.shared.tls.as_ref()?).version()
     }
 
-    /// Looks whether anything has come that nobody asked for. What TLS says
-    /// for itself is none of that: in TLS 1.3 tickets come when they like.
+    /// Checks whether the upstream sent anything on a connection without a request. Messages of TLS itself do not
+    /// count: a server may send session tickets at any time (RFC 8446 section 4.6.1).
     ///
-    /// One system call where nothing has come, which is nearly always; it takes
-    /// less than half a microsecond, a request some twenty. Blocks:
-    /// where half a record is here, for the rest of it.
-    pub fn look(&mut self) -> Found {
-        for _ in 0..LOOKS {
+    /// Mostly nothing has come, and then this is one system call of less than half a microsecond.
+    ///
+    /// Blocks: where a part of a record has come, until the rest of it has.
+    pub fn check_idle(&mut self) -> IdleState {
+        for _ in 0..MAX_IDLE_RECEIVES {
             match self.state {
-                _ if !self.unread().is_empty() => return Found::Bytes,
+                _ if !self.unread().is_empty() => return IdleState::Data,
                 State::Open => {}
-                State::Ended | State::Broken(_) => return Found::End,
+                State::Closed | State::Failed(_) => return IdleState::Closed,
             }
             if self.received.bytes().is_empty() && tcp::is_idle(self.shared.tcp.as_fd()) {
-                return Found::Nothing;
+                return IdleState::Quiet;
             }
             match self.receive() {
                 Ok(1..) => self.decrypt(),
-                _ => return Found::End,
+                _ => return IdleState::Closed,
             }
         }
-        Found::Bytes
+        IdleState::Data
     }
 
-    /// Gives buffers back, for a connection that will be idle.
-    pub fn rest(&mut self) {
+    /// Frees the buffers, for a connection that will be idle.
+    pub fn release_buffers(&mut self) {
         self.received.release();
-        self.plain.release();
+        self.plaintext.release();
         lock(&self.shared.outgoing).release();
     }
 
-    /// Ends the connection under both halves, whatever they are doing.
-    pub fn abort(&self) {
-        self.aborter().abort();
+    /// Shuts the connection down in both directions: reads and writes of both halves return.
+    pub fn shutdown(&self) {
+        self.shutdown_handle().shutdown();
     }
 
-    /// What ends it from another thread.
-    pub fn aborter(&self) -> ShutdownHandle {
+    /// Returns a handle that shuts the connection down from another thread.
+    pub fn shutdown_handle(&self) -> ShutdownHandle {
         ShutdownHandle(self.shared.clone())
     }
 }
 
-/// What a look at a silent connection found.
+/// What [`Reader::check_idle`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    Nothing,
-    /// The far end said something.
-    Bytes,
-    /// The far end closed it, or it broke.
-    End,
+pub enum IdleState {
+    /// Nothing has come: the next bytes belong to the next request.
+    Quiet,
+    /// The upstream sent data that no request asked for.
+    Data,
+    /// The upstream closed the connection, or it broke.
+    Closed,
 }
 
-/// Ends a connection from outside, whatever its halves are doing.
+/// Shuts a connection down while other threads use its halves.
 #[derive(Clone)]
 pub struct ShutdownHandle(Arc<Shared>);
 
 impl ShutdownHandle {
-    /// Ends it.
-    pub fn abort(&self) {
+    /// Shuts the connection down in both directions.
+    pub fn shutdown(&self) {
         let _ = self.0.tcp.shutdown(Shutdown::Both);
     }
 
-    /// Waits until it was ended, or is broken.
-    pub fn wait(&self) -> PollFd {
+    /// Returns what to poll for the connection's end: ready when it was shut down, or broke.
+    pub fn poll_fd(&self) -> PollFd {
         PollFd::errors(&self.0.tcp)
     }
 }
 
+impl Write for Writer {
+    /// Sends all of `data`.
+    ///
+    /// Blocks: until the kernel has taken it.
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let Some(tls) = &self.shared.tls else {
+            (&self.shared.tcp).write_all(data)?;
+            return Ok(data.len());
+        };
+        let mut outgoing = lock(&self.shared.outgoing);
+        // In chunks, so that a large write does not need a buffer of its size.
+        for chunk in data.chunks(buffer::MAX_LEN) {
+            let encrypted = lock(tls).encrypt(chunk, &mut outgoing);
+            self.shared.send(&mut outgoing, encrypted)?;
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Ends the direction to the upstream: close_notify (RFC 8446 section 6.1) and FIN. The other direction stays open.
+    ///
+    /// # Errors
+    /// Those of the socket and of the TLS session.
+    pub fn shutdown_write(&mut self) -> io::Result<()> {
+        if let Some(tls) = &self.shared.tls {
+            let mut outgoing = lock(&self.shared.outgoing);
+            let encrypted = lock(tls).close_notify(&mut outgoing);
+            self.shared.send(&mut outgoing, encrypted)?;
+        }
+        self.shared.tcp.shutdown(Shutdown::Write)
+    }
+}
+
 impl Shared {
-    /// Sends all of `outgoing`, after an error, too: then it tells the peer.
-    fn send(&self, outgoing: &mut Buffer, encrypted: Result<(), rustls::Error>) -> io::Result<()> {
+    /// Sends all of `outgoing`, also where `encrypted` is an error: then its last record is the alert.
+    fn send(&self, outgoing: &mut Buffer, encrypted: Result<(), tls::Error>) -> io::Result<()> {
         let sent = (&self.tcp).write_all(outgoing.bytes());
         outgoing.clear();
-        encrypted.map_err(tls_error)?;
+        encrypted.map_err(tls::io_error)?;
         sent
     }
 
-    /// Sends what rustls has to say about what came, as far as it goes at once;
-    /// unless the other thread is sending, whose next write has it with it.
+    /// Sends the alert that is queued in the session, as far as the socket takes it without blocking. While the other
+    /// thread writes, it does nothing: that thread's next write takes the alert along.
     fn send_alert(&self, tls: &Mutex<TlsSession>) {
         let _sending = match self.outgoing.try_lock() {
             Ok(outgoing) => outgoing,
@@ -274,42 +313,15 @@ impl Shared {
     }
 }
 
-impl Writer {
-    /// Sends all of `data`.
-    pub fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        let Some(tls) = &self.shared.tls else {
-            return (&self.shared.tcp).write_all(data);
-        };
-        let mut outgoing = lock(&self.shared.outgoing);
-        // A piece at a time, so that a large write does not need much memory.
-        for part in data.chunks(buffer::MAX_LEN) {
-            let encrypted = lock(tls).encrypt(part, &mut outgoing);
-            self.shared.send(&mut outgoing, encrypted)?;
-        }
-        Ok(())
-    }
+/// How often [`Reader::check_idle`] receives: far more often than the session tickets take that a server sends after
+/// the handshake.
+const MAX_IDLE_RECEIVES: usize = 16;
 
-    /// Says that nothing more will be sent; the other direction goes on.
-    pub fn finish(&mut self) -> io::Result<()> {
-        if let Some(tls) = &self.shared.tls {
-            let mut outgoing = lock(&self.shared.outgoing);
-            let encrypted = lock(tls).close_notify(&mut outgoing);
-            self.shared.send(&mut outgoing, encrypted)?;
-        }
-        self.shared.tcp.shutdown(Shutdown::Write)
-    }
-}
+/// Seconds of silence before a TCP keepalive probe. Networks forget idle connections after ten minutes.
+const KEEPALIVE_SECS: u32 = 60;
 
-/// rustls's own words, inside.
-pub fn tls_error(err: rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, err)
-}
+/// Seconds until unacknowledged data ends the connection (TCP_USER_TIMEOUT).
+const USER_TIMEOUT_SECS: u32 = 30;
 
-/// How often a look receives: far more than the few tickets that a server
-/// sends after the handshake take.
-const LOOKS: usize = 16;
-
-/// Seconds between two signs of life; networks forget after ten minutes.
-const KEPT_ALIVE: u32 = 60;
-/// Seconds until what was sent is known to be lost.
-const GIVEN_UP: u32 = 30;
+#[cfg(test)]
+mod tests;

@@ -7,14 +7,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustls::AlertDescription;
-
 use crate::dns::resolver::ResolveError;
-use crate::names::destination::Destination;
 use crate::net::context::Cancelled;
-use crate::tls::error_text;
-use crate::tls::handshake::HandshakeError;
-use crate::upstream::Alpn;
+use crate::tls::{Alpn, HandshakeError};
 
 /// Why a dial brought no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,15 +32,23 @@ pub enum DialErrorKind {
     DnsName,
     /// The host's only addresses are those of runsd's own listeners.
     Loop,
+    /// The upstream refused the connection, or reset it at once.
     ConnectionRefused,
+    /// The upstream did not answer in time.
     ConnectionTimeout,
+    /// There is no route to the upstream.
     Unroutable,
     /// Another error of `connect`, or a connection that the upstream closed before a request was sent.
     Unavailable,
+    /// The upstream ended the connection during the TLS handshake.
     HandshakeTerminated,
+    /// The upstream did not finish the TLS handshake in time.
     HandshakeTimeout,
+    /// The upstream broke the TLS protocol.
     TlsProtocol,
+    /// The upstream's certificate is not valid.
     TlsCertificate,
+    /// The upstream sent a fatal TLS alert.
     TlsAlert,
     /// The upstream did not agree to `h2` by ALPN.
     Http1Only,
@@ -56,6 +59,7 @@ pub enum DialErrorKind {
 }
 
 impl DialError {
+    /// `details` is a sentence for people that names the host.
     pub fn new(kind: DialErrorKind, details: impl Into<String>) -> DialError {
         DialError { kind, details: details.into() }
     }
@@ -86,42 +90,21 @@ impl DialError {
         DialError::new(kind, format!("{host} at {address} {what}"))
     }
 
-    /// The upstream did not agree to `h2` by ALPN (RFC 7301 section 3.2).
-    pub fn http1_only(to: &Destination) -> DialError {
-        DialError::new(DialErrorKind::Http1Only, format!("{} speaks HTTP/1.1 only, not HTTP/2", to.host))
-    }
-
-    /// The TLS handshake failed. rustls reports through `io::Error`, which holds a [`rustls::Error`].
-    pub fn from_handshake(to: &Destination, alpn: Alpn, err: HandshakeError, timeout: Duration) -> DialError {
-        let err = match err {
+    /// The TLS handshake with `host`, which offered `alpn`, failed.
+    pub fn from_handshake(host: &str, alpn: Alpn, err: &HandshakeError) -> DialError {
+        let kind = match err {
             HandshakeError::Cancelled => return Cancelled.into(),
-            HandshakeError::Io(err) => err,
+            HandshakeError::NoApplicationProtocol if alpn == Alpn::Http2 => {
+                let details = format!("{host} speaks HTTP/1.1 only, not HTTP/2");
+                return DialError::new(DialErrorKind::Http1Only, details);
+            }
+            HandshakeError::NoApplicationProtocol | HandshakeError::Alert(_) => DialErrorKind::TlsAlert,
+            HandshakeError::Certificate(_) => DialErrorKind::TlsCertificate,
+            HandshakeError::NotAServerName | HandshakeError::Protocol(_) => DialErrorKind::TlsProtocol,
+            HandshakeError::TimedOut(_) => DialErrorKind::HandshakeTimeout,
+            HandshakeError::Closed | HandshakeError::Io(_) => DialErrorKind::HandshakeTerminated,
         };
-        let inner = err.get_ref().and_then(|err| err.downcast_ref::<rustls::Error>());
-        let (kind, what) = match inner {
-            Some(rustls::Error::InvalidCertificate(why)) => (
-                DialErrorKind::TlsCertificate,
-                format!("its certificate is not valid: {}", error_text::certificate(why)),
-            ),
-            Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => match alpn {
-                Alpn::Http2 => return DialError::http1_only(to),
-                Alpn::Http1 => {
-                    (DialErrorKind::TlsAlert, "it does not offer the HTTP/1.1 that was asked for, by ALPN".to_owned())
-                }
-            },
-            Some(rustls::Error::AlertReceived(alert)) => {
-                (DialErrorKind::TlsAlert, format!("it ended the TLS handshake: {}", error_text::name(alert)))
-            }
-            Some(other) => (DialErrorKind::TlsProtocol, other.to_string()),
-            None if err.kind() == io::ErrorKind::TimedOut => {
-                (DialErrorKind::HandshakeTimeout, format!("silence in the TLS handshake for {} s", timeout.as_secs()))
-            }
-            None if err.kind() == io::ErrorKind::UnexpectedEof => {
-                (DialErrorKind::HandshakeTerminated, "it closed the connection in the TLS handshake".to_owned())
-            }
-            None => (DialErrorKind::HandshakeTerminated, format!("the TLS handshake broke off: {err}")),
-        };
-        DialError::new(kind, format!("{}: {what}", to.host))
+        DialError::new(kind, format!("{host}: {err}"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A request on its way to its upstream: which connection it takes, who sends its body, and when it is sent again.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::Shutdown;
 use std::thread;
 
@@ -18,7 +18,7 @@ use super::upload::{Upload, UploadOutcome};
 use crate::proxy::STACK;
 use crate::proxy::error::{ErrorType, ProxyError};
 use crate::secret::Secret;
-use crate::upstream::{DialError, DialErrorKind, Parts, Reader, Ready};
+use crate::upstream::{ConnectionParts, DialError, DialErrorKind, Reader, ReadyConnection};
 
 /// Forwards one request, whose head is in [`Buffers::to_upstream`].
 pub struct Forwarder<'a, 'c> {
@@ -34,7 +34,7 @@ pub enum Forwarded {
     Relayed { keep_client: bool },
     /// 101: the connection speaks another protocol from here on. The client has not got the 101, which is in
     /// [`Buffers::to_client`].
-    Upgraded(Ready),
+    Upgraded(ReadyConnection),
 }
 
 /// Why an attempt brought no response. Nothing of one was sent to the client.
@@ -110,7 +110,7 @@ impl Forwarder<'_, '_> {
     }
 
     /// Sends the request on one connection, and relays its response.
-    fn attempt(&mut self, body: &mut RequestBody, upstream: &mut Ready) -> Result<Outcome, AttemptError> {
+    fn attempt(&mut self, body: &mut RequestBody, upstream: &mut ReadyConnection) -> Result<Outcome, AttemptError> {
         // Many clients send a head and then its body: mostly the body has come by now, and needs no thread.
         if !body.is_complete() && body.fill(NonBlocking(self.client.tcp)).is_ok() {
             body.scan().map_err(malformed)?;
@@ -123,7 +123,7 @@ impl Forwarder<'_, '_> {
             [] => upstream.writer.write_all(&self.buffers.to_upstream),
             body => upstream.writer.write_all(&[&self.buffers.to_upstream, body].concat()),
         };
-        if sent.is_err() && upstream.used && self.request.is_replayable() {
+        if sent.is_err() && upstream.is_reused && self.request.is_replayable() {
             return Err(AttemptError::StaleConnection);
         }
         match self.relay(&mut upstream.reader, None) {
@@ -131,16 +131,20 @@ impl Forwarder<'_, '_> {
             Ok(Outcome::Relayed { keep_client, keep_upstream }) => {
                 Ok(Outcome::Relayed { keep_client, keep_upstream: keep_upstream && sent.is_ok() })
             }
-            Err(AttemptError::StaleConnection) if !upstream.used => Err(AttemptError::Proxy(closed(self.request))),
+            Err(AttemptError::StaleConnection) if !upstream.is_reused => Err(AttemptError::Proxy(closed(self.request))),
             outcome => outcome,
         }
     }
 
     /// The same while another thread sends the body.
-    fn attempt_with_upload(&mut self, body: &mut RequestBody, upstream: &mut Ready) -> Result<Outcome, AttemptError> {
-        let Parts { reader, writer, .. } = &mut **upstream;
+    fn attempt_with_upload(
+        &mut self,
+        body: &mut RequestBody,
+        upstream: &mut ReadyConnection,
+    ) -> Result<Outcome, AttemptError> {
+        let ConnectionParts { reader, writer, .. } = &mut **upstream;
         let client = self.client.tcp;
-        let upload = &Upload::new(client, self.request.framing, reader.aborter());
+        let upload = &Upload::new(client, self.request.framing, reader.shutdown_handle());
         let head_and_body = [&self.buffers.to_upstream, body.bytes()].concat();
         let (outcome, is_complete) = thread::scope(|scope| {
             let thread = thread::Builder::new().name("upload".to_owned()).stack_size(STACK);

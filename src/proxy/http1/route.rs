@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::net::context::ClientContext;
 use crate::proxy::error::{ErrorType, ProxyError};
 use crate::proxy::{Goal, Proxy, syntax};
-use crate::upstream::{Connection, DialError, Ready};
+use crate::upstream::{Connection, DialError, ReadyConnection};
 
 /// The route of the last request.
 pub struct Route<'a> {
@@ -54,28 +54,28 @@ impl<'a> Route<'a> {
     ///
     /// # Errors
     /// Why there is no connection.
-    pub fn connect(&mut self, target: &Goal, client: &TcpStream, is_new: bool) -> Result<Ready, DialError> {
+    pub fn connect(&mut self, target: &Goal, client: &TcpStream, is_new: bool) -> Result<ReadyConnection, DialError> {
         let mut context = ClientContext::new(client, MAX_HALF_CLOSED);
         let (pool, to) = (&self.proxy.upstream, &target.destination);
         if is_new {
-            return pool.fresh(to, &mut context);
+            return pool.connect(to, &mut context);
         }
-        if self.upstream.as_ref().is_some_and(|upstream| !upstream.leads_to(to)) {
+        if self.upstream.as_ref().is_some_and(|upstream| !upstream.is_for(to)) {
             self.release();
         }
-        pool.ready(to, self.upstream.take(), &mut context)
+        pool.get(to, self.upstream.take(), &mut context)
     }
 
     /// Keeps an upstream connection for the next request: the last one was sent whole, and its response was read to
     /// its end.
-    pub fn keep(&mut self, upstream: Ready) {
-        self.upstream = Some(upstream.rest());
+    pub fn keep(&mut self, upstream: ReadyConnection) {
+        self.upstream = Some(upstream.into_idle());
     }
 
     /// Lends the upstream connection to other clients.
     pub fn release(&mut self) {
         if let Some(upstream) = self.upstream.take() {
-            self.proxy.upstream.put(upstream);
+            self.proxy.upstream.put_idle(upstream);
         }
     }
 }

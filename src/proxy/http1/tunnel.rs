@@ -8,7 +8,7 @@ use std::thread;
 use crate::net::buffer::Buffer;
 use crate::proxy::STACK;
 use crate::sys::tcp;
-use crate::upstream::{Parts, Reader, Ready, Writer};
+use crate::upstream::{ConnectionParts, Reader, ReadyConnection, Writer};
 
 /// Relays bytes both ways: first `from_client`, which the client has sent already, and `to_client`.
 ///
@@ -18,24 +18,29 @@ use crate::upstream::{Parts, Reader, Ready, Writer};
 ///
 /// # Errors
 /// There is no thread for the second direction. Then the client has got nothing, and the upstream is shut down.
-pub fn run(client: &TcpStream, from_client: Buffer, to_client: &[u8], upstream: &mut Ready) -> io::Result<()> {
-    let Parts { reader, writer, .. } = &mut **upstream;
-    let upstream = reader.aborter();
-    reader.keep_alive();
+pub fn run(
+    client: &TcpStream,
+    from_client: Buffer,
+    to_client: &[u8],
+    upstream: &mut ReadyConnection,
+) -> io::Result<()> {
+    let ConnectionParts { reader, writer, .. } = &mut **upstream;
+    let upstream = reader.shutdown_handle();
+    reader.set_keepalive();
     let send = || {
         let sent = relay_to_upstream(client, from_client, writer);
         // A client that has ended its direction may wait for the rest, or be gone: only a probe shows that.
         tcp::set_keepalive(client.as_fd(), KEEPALIVE_AFTER_FIN);
-        if sent.and_then(|()| writer.finish()).is_err() {
-            upstream.abort();
+        if sent.and_then(|()| writer.shutdown_write()).is_err() {
+            upstream.shutdown();
         }
     };
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("tunnel".to_owned()).stack_size(STACK).spawn_scoped(scope, send);
         if thread.is_err() {
-            reader.abort();
+            reader.shutdown();
         } else if relay_to_client(reader, client, to_client).is_err() {
-            reader.abort();
+            reader.shutdown();
             let _ = client.shutdown(Shutdown::Both);
         }
         thread.map(drop)

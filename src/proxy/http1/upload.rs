@@ -20,7 +20,7 @@
 //! The connection's thread calls `stop` once the response is relayed. A client that sends its whole body before it reads
 //! gets the response because of the drain.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -95,7 +95,7 @@ impl<'a> Upload<'a> {
             UploadOutcome::Complete => {}
             UploadOutcome::UpstreamClosed => self.drain(body),
             // Wakes the connection's thread, which waits for a response that will not come.
-            UploadOutcome::Malformed(_) | UploadOutcome::ClientGone => self.upstream.abort(),
+            UploadOutcome::Malformed(_) | UploadOutcome::ClientGone => self.upstream.shutdown(),
         }
     }
 
@@ -125,7 +125,7 @@ impl<'a> Upload<'a> {
             }
             let mut fds = vec![PollFd::readable(self.client)];
             if watch_upstream {
-                fds.push(self.upstream.wait());
+                fds.push(self.upstream.poll_fd());
             }
             let _ = poll(&mut fds, Some(STOP_INTERVAL));
             if fds.get(1).is_some_and(PollFd::is_ready) {
@@ -179,7 +179,7 @@ impl<'a> Upload<'a> {
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
         // Wakes the upload thread from a write.
-        self.upstream.abort();
+        self.upstream.shutdown();
     }
 }
 

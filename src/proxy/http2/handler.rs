@@ -1,6 +1,5 @@
 //! What the proxy decides about requests, as HTTP/2 asks for it.
 
-use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
@@ -20,7 +19,7 @@ use crate::proxy::http2::request::{RequestMeta, ResponseHead};
 use crate::proxy::{Denial, Goal, Proxy, say};
 use crate::secret::Secret;
 use crate::sync::lock;
-use crate::upstream::{Alpn, DialErrorKind, Reader, Writer};
+use crate::upstream::{Alpn, DialErrorKind};
 
 /// The decisions for one connection.
 pub struct Handler<'a> {
@@ -139,18 +138,20 @@ impl http2::Handler for Handler<'_> {
             let connection = upstream.dial(&goal.destination, Alpn::Http2, &mut client).inspect_err(|err| {
                 left = err.kind == DialErrorKind::Cancelled;
             })?;
-            let (reader, writer) = connection.halves();
+            let (reader, writer) = connection.into_halves();
             // The thread that reads the client notices when it leaves.
-            reader.patience(None).map_err(|err| ProxyError::new(ErrorType::ProxyInternalError, err.to_string()))?;
+            reader
+                .set_read_timeout(None)
+                .map_err(|err| ProxyError::new(ErrorType::ProxyInternalError, err.to_string()))?;
             // One that was cut while nobody looked is not silence for long.
-            reader.keep_alive();
-            reader.hurry();
-            let aborter = reader.aborter();
+            reader.set_keepalive();
+            reader.set_user_timeout();
+            let upstream = reader.shutdown_handle();
             *self.opened() = Some(Opened { asked, goal });
             Ok(http2::UpstreamHalves {
                 reader: Box::new(reader),
                 writer: Box::new(writer),
-                close: Box::new(move || aborter.abort()),
+                close: Box::new(move || upstream.shutdown()),
             })
         };
         let opened = open();
@@ -251,21 +252,4 @@ fn no_tunnel() -> ProxyError {
 fn name(request: &[Field]) -> String {
     let field = field(request, ":authority").or_else(|| field(request, "host"));
     String::from_utf8_lossy(field.unwrap_or(b"a request")).into_owned()
-}
-
-impl Read for Reader {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        Reader::read(self, out)
-    }
-}
-
-impl Write for Writer {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        Writer::write_all(self, data)?;
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

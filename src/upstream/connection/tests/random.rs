@@ -1,5 +1,5 @@
 //! Whatever is sent, however the network cuts it, and whatever else is done in
-//! between: what the far end sent is read once, in order, to its last byte.
+//! between: what the server sent is read once, in order, to its last byte.
 
 use std::net::Shutdown;
 
@@ -36,25 +36,25 @@ impl Dice {
     }
 }
 
-/// A far end that makes records and sends none of them by itself.
+/// A server that makes records and sends none of them by itself.
 enum Peer {
     /// Changes its keys.
-    Rustls(Box<far::Far>),
+    Rustls(Box<test_peer::Server>),
     /// Cuts its messages as it likes.
-    Raw(Box<far::Raw>),
+    Raw(Box<test_peer::Raw>),
 }
 
 impl Peer {
-    fn new(far: far::Far, is_raw: bool) -> Peer {
+    fn new(server: test_peer::Server, is_raw: bool) -> Peer {
         match is_raw {
-            true => Peer::Raw(Box::new(far.into_raw())),
-            false => Peer::Rustls(Box::new(far)),
+            true => Peer::Raw(Box::new(server.into_raw())),
+            false => Peer::Rustls(Box::new(server)),
         }
     }
 
     fn tcp(&mut self) -> &mut TcpStream {
         match self {
-            Peer::Rustls(far) => &mut far.tcp,
+            Peer::Rustls(server) => &mut server.tcp,
             Peer::Raw(raw) => &mut raw.tcp,
         }
     }
@@ -65,19 +65,19 @@ impl Peer {
         let mut text = dice.bytes(len);
         let mut wire = Vec::new();
         match self {
-            Peer::Rustls(far) => {
+            Peer::Rustls(server) => {
                 if is_13 && dice.roll(3) == 0 {
-                    far.tls.refresh_traffic_keys().expect("another key");
+                    server.tls.refresh_traffic_keys().expect("another key");
                 }
-                far.tls.writer().write_all(&text).expect("room");
-                while far.tls.wants_write() {
-                    far.tls.write_tls(&mut wire).expect("a record");
+                server.tls.writer().write_all(&text).expect("room");
+                while server.tls.wants_write() {
+                    server.tls.write_tls(&mut wire).expect("a record");
                 }
             }
             Peer::Raw(raw) => match dice.roll(4) {
                 0 if is_13 => {
-                    let tickets = far::TICKET.repeat(1 + dice.roll(3));
-                    for piece in tickets.chunks(1 + dice.roll(2 * far::TICKET.len())) {
+                    let tickets = test_peer::TICKET.repeat(1 + dice.roll(3));
+                    for piece in tickets.chunks(1 + dice.roll(2 * test_peer::TICKET.len())) {
                         wire.extend(raw.record(ContentType::Handshake, piece));
                     }
                     text.clear();
@@ -99,7 +99,7 @@ impl Peer {
     /// Reads so many bytes of text.
     fn read(&mut self, len: usize) -> Vec<u8> {
         match self {
-            Peer::Rustls(far) => far.read(len),
+            Peer::Rustls(server) => server.read(len),
             Peer::Raw(raw) => {
                 let mut got = Vec::new();
                 while got.len() < len {
@@ -142,9 +142,9 @@ impl End {
         let mut wire = Vec::new();
         match (peer, self) {
             (Peer::Raw(raw), _) => wire = raw.record(ContentType::Alert, &[level, description]),
-            (Peer::Rustls(far), End::Announced) => {
-                far.tls.send_close_notify();
-                far.tls.write_tls(&mut wire).expect("a record");
+            (Peer::Rustls(server), End::Announced) => {
+                server.tls.send_close_notify();
+                server.tls.write_tls(&mut wire).expect("a record");
             }
             // Nothing that is encrypted with this key.
             (Peer::Rustls(_), _) => wire = [&b"\x17\x03\x03\x00\x20"[..], &[1; 32]].concat(),
@@ -200,15 +200,14 @@ fn is_silence(got: &io::Result<usize>) -> bool {
 }
 
 #[test]
-fn no_byte_is_lost_or_made_up_whatever_is_done_in_which_order() {
+fn random_reads_and_writes_lose_no_byte() {
     for seed in 0..150 {
         let mut dice = Dice::new(seed);
         let suite = SUITES[dice.roll(SUITES.len())];
         let tickets = dice.roll(3);
-        let (mut reader, mut writer, far) = far::connect(suite, tickets);
-        let patience = Duration::from_millis(1);
-        reader.patience(Some(patience)).expect("set");
-        let mut peer = Peer::new(far, dice.roll(2) == 0);
+        let (mut reader, mut writer, server) = connect(suite, tickets);
+        reader.set_read_timeout(Some(Duration::from_millis(1))).expect("set");
+        let mut peer = Peer::new(server, dice.roll(2) == 0);
         let end = ENDS[dice.roll(ENDS.len())];
         let what = format!("seed {seed}: {suite:?}, {end:?}");
         let (mut wire, mut want, mut got) = (Vec::new(), Vec::new(), Vec::new());
@@ -247,7 +246,7 @@ fn no_byte_is_lost_or_made_up_whatever_is_done_in_which_order() {
         assert!(end.is(&last), "{what}: {last:?}");
         assert!(got == want, "{what}: {} of {}", got.len(), want.len());
         for _ in 0..3 {
-            assert_eq!(reader.look(), Found::End, "{what}");
+            assert_eq!(reader.check_idle(), IdleState::Closed, "{what}");
             let n = take(&mut reader, &mut dice, &mut got);
             assert!(end.is(&n) && got.len() == want.len(), "{what}: {n:?}");
         }
@@ -256,8 +255,8 @@ fn no_byte_is_lost_or_made_up_whatever_is_done_in_which_order() {
 }
 
 /// Text, a ticket in two records, text, and an end.
-fn script(raw: &mut far::Raw, end: End) -> Vec<u8> {
-    let (start, rest) = far::TICKET.split_at(7);
+fn script(raw: &mut test_peer::Raw, end: End) -> Vec<u8> {
+    let (start, rest) = test_peer::TICKET.split_at(7);
     let mut wire = raw.record(ContentType::ApplicationData, b"first");
     wire.extend(raw.record(ContentType::Handshake, start));
     wire.extend(raw.record(ContentType::Handshake, rest));
@@ -271,13 +270,12 @@ fn script(raw: &mut far::Raw, end: End) -> Vec<u8> {
 }
 
 #[test]
-fn a_cut_anywhere_changes_nothing() {
+fn a_stream_split_anywhere_reads_the_same() {
     for end in ENDS {
         for cut in 0.. {
-            let (mut reader, mut writer, far) = far::connect(TLS13, 0);
-            let patience = Duration::from_millis(1);
-            reader.patience(Some(patience)).expect("set");
-            let mut raw = far.into_raw();
+            let (mut reader, mut writer, server) = connect(TLS13, 0);
+            reader.set_read_timeout(Some(Duration::from_millis(1))).expect("set");
+            let mut raw = server.into_raw();
             let wire = script(&mut raw, end);
             if cut > wire.len() {
                 break;
@@ -314,13 +312,12 @@ fn a_cut_anywhere_changes_nothing() {
 /// Before a request only whole tickets may wait; anything else would be taken
 /// for its answer, or be the start of something that would.
 #[test]
-fn text_that_nobody_asked_for_is_found_wherever_it_is_cut() {
+fn unsolicited_data_is_found_wherever_it_is_split() {
     for cut in 0.. {
-        let (mut reader, _writer, far) = far::connect(TLS13, 0);
-        let patience = Duration::from_millis(1);
-        reader.patience(Some(patience)).expect("set");
-        let mut raw = far.into_raw();
-        let (start, rest) = far::TICKET.split_at(7);
+        let (mut reader, _writer, server) = connect(TLS13, 0);
+        reader.set_read_timeout(Some(Duration::from_millis(1))).expect("set");
+        let mut raw = server.into_raw();
+        let (start, rest) = test_peer::TICKET.split_at(7);
         let mut wire = raw.record(ContentType::Handshake, start);
         wire.extend(raw.record(ContentType::Handshake, rest));
         let tickets = wire.len();
@@ -330,17 +327,17 @@ fn text_that_nobody_asked_for_is_found_wherever_it_is_cut() {
         }
         raw.tcp.write_all(&wire[..cut]).expect("a write");
         let want = match cut {
-            0 => Found::Nothing,
-            _ if cut == tickets => Found::Nothing,
-            _ if cut == wire.len() => Found::Bytes,
-            _ => Found::End,
+            0 => IdleState::Quiet,
+            _ if cut == tickets => IdleState::Quiet,
+            _ if cut == wire.len() => IdleState::Data,
+            _ => IdleState::Closed,
         };
-        assert_eq!(reader.look(), want, "cut at {cut}");
+        assert_eq!(reader.check_idle(), want, "cut at {cut}");
     }
 }
 
 /// Text in records of any size, with tickets in between that are cut anywhere.
-fn download(raw: &mut far::Raw, dice: &mut Dice, is_13: bool) -> (Vec<u8>, Vec<u8>) {
+fn download(raw: &mut test_peer::Raw, dice: &mut Dice, is_13: bool) -> (Vec<u8>, Vec<u8>) {
     let (mut wire, mut want) = (Vec::new(), Vec::new());
     while want.len() < 400_000 {
         let len = dice.len();
@@ -349,7 +346,7 @@ fn download(raw: &mut far::Raw, dice: &mut Dice, is_13: bool) -> (Vec<u8>, Vec<u
             want.extend(piece);
         }
         if is_13 {
-            for piece in far::TICKET.chunks(1 + dice.roll(far::TICKET.len())) {
+            for piece in test_peer::TICKET.chunks(1 + dice.roll(test_peer::TICKET.len())) {
                 wire.extend(raw.record(ContentType::Handshake, piece));
             }
         }
@@ -358,15 +355,15 @@ fn download(raw: &mut far::Raw, dice: &mut Dice, is_13: bool) -> (Vec<u8>, Vec<u
 }
 
 #[test]
-fn two_threads_lose_no_byte_and_a_third_one_may_end_them() {
+fn two_threads_lose_no_byte_and_a_third_may_shut_down() {
     for seed in 0..30 {
         let mut dice = Dice::new(seed);
         let suite = SUITES[dice.roll(SUITES.len())];
-        let (mut reader, mut writer, far) = far::connect(suite, 2);
-        let mut raw = far.into_raw();
+        let (mut reader, mut writer, server) = connect(suite, 2);
+        let mut raw = server.into_raw();
         let (wire, want) = download(&mut raw, &mut dice, suite.tls13().is_some());
         let large = dice.bytes(400_000);
-        let aborter = reader.aborter();
+        let handle = reader.shutdown_handle();
         let limit = match dice.roll(2) {
             0 => usize::MAX,
             _ => dice.roll(large.len()),
@@ -377,7 +374,7 @@ fn two_threads_lose_no_byte_and_a_third_one_may_end_them() {
             scope.spawn(|| wire.chunks(cut).try_for_each(|piece| tcp.write_all(piece)));
             let up = scope.spawn(|| {
                 let sent = large.chunks(piece).try_for_each(|p| writer.write_all(p));
-                sent.and_then(|()| writer.finish())
+                sent.and_then(|()| writer.shutdown_write())
             });
             let down = scope.spawn(|| {
                 let mut got = Vec::new();
@@ -396,8 +393,8 @@ fn two_threads_lose_no_byte_and_a_third_one_may_end_them() {
                 up_got.extend(payload);
             }
             if limit < large.len() {
-                aborter.abort();
-                // Whoever waits for a far end that reads no more.
+                handle.shutdown();
+                // Whoever waits for a server that reads no more.
                 let _ = raw.tcp.shutdown(Shutdown::Both);
             }
             assert!(large.starts_with(&up_got), "seed {seed}");

@@ -1,40 +1,75 @@
-//! The far end of a connection.
+//! For tests: the server at the other end of a TLS connection. It is rustls's, and where that would never send such a
+//! thing, records that are made by hand.
 
-use super::*;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-/// rustls.
-pub struct Far {
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::cipher::{
+    AeadKey, InboundOpaqueMessage, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundPlainMessage,
+};
+use rustls::crypto::ring::{self, cipher_suite};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{
+    CipherSuiteCommon, ClientConfig, ConnectionTrafficSecrets, ProtocolVersion, RootCertStore, ServerConfig,
+    ServerConnection, Tls12CipherSuite, Tls13CipherSuite,
+};
+
+pub use rustls::{ContentType, Stream, SupportedCipherSuite};
+
+use crate::net::context::Background;
+use crate::tls::handshake::{Established, handshake};
+use crate::tls::session::{MAX_FRAGMENT_LEN, TlsSession};
+
+/// All cipher suites that an ECDSA certificate can serve.
+pub const SUITES: [SupportedCipherSuite; 6] = [
+    cipher_suite::TLS13_AES_128_GCM_SHA256,
+    cipher_suite::TLS13_AES_256_GCM_SHA384,
+    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+pub const TLS13: SupportedCipherSuite = SUITES[0];
+pub const TLS12: SupportedCipherSuite = SUITES[3];
+
+/// Bytes of plaintext in a full record.
+pub const RECORD: usize = MAX_FRAGMENT_LEN;
+
+/// The server, as rustls has it.
+pub struct Server {
     pub tcp: TcpStream,
     pub tls: ServerConnection,
     suite: SupportedCipherSuite,
 }
 
-/// A connection whose handshake is done, and on which the far end has sent so
-/// many tickets (in TLS 1.3).
-pub fn connect(suite: SupportedCipherSuite, tickets: usize) -> (Reader, Writer, Far) {
+/// A connection whose handshake is done, and on which the server has sent so many session tickets (in TLS 1.3).
+pub fn connect(suite: SupportedCipherSuite, tickets: usize) -> (Established, Server) {
     let (client, mut server) = configs(suite);
     server.send_tls13_tickets = tickets;
     let name = ServerName::try_from("hello").expect("a name");
-    let near = UnbufferedClientConnection::new(Arc::new(client), name).expect("a client");
+    let session = TlsSession::new(Arc::new(client), name).expect("a client");
     let tls = ServerConnection::new(Arc::new(server)).expect("a server");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     let tcp = TcpStream::connect(address).expect("a connection");
     tcp.set_nodelay(true).expect("set");
-    let far = thread::spawn(move || {
+    let server_thread = thread::spawn(move || {
         let (tcp, _) = listener.accept().expect("its other end");
         tcp.set_nodelay(true).expect("set");
         let limit = Some(Duration::from_secs(60));
         tcp.set_read_timeout(limit).expect("set");
-        let mut far = Far { tcp, tls, suite };
-        while far.tls.is_handshaking() || far.tls.wants_write() {
-            far.tls.complete_io(&mut far.tcp).expect("a handshake");
+        let mut server = Server { tcp, tls, suite };
+        while server.tls.is_handshaking() || server.tls.wants_write() {
+            server.tls.complete_io(&mut server.tcp).expect("a handshake");
         }
-        far
+        server
     });
-    let done = handshake(tcp, near, Duration::from_secs(10), &mut Background);
-    let (reader, writer, _) = done.expect("a handshake");
-    (reader, writer, far.join().expect("the far end"))
+    let established = handshake(tcp, session, Duration::from_secs(10), &mut Background);
+    (established.expect("a handshake"), server_thread.join().expect("the server"))
 }
 
 fn configs(suite: SupportedCipherSuite) -> (ClientConfig, ServerConfig) {
@@ -58,23 +93,23 @@ fn configs(suite: SupportedCipherSuite) -> (ClientConfig, ServerConfig) {
     (client, server)
 }
 
-impl Far {
+impl Server {
     pub fn write(&mut self, text: &[u8]) {
-        let mut stream = rustls::Stream::new(&mut self.tls, &mut self.tcp);
+        let mut stream = Stream::new(&mut self.tls, &mut self.tcp);
         stream.write_all(text).expect("a write");
         stream.flush().expect("a write");
     }
 
     pub fn read(&mut self, len: usize) -> Vec<u8> {
         let mut got = vec![0; len];
-        let mut stream = rustls::Stream::new(&mut self.tls, &mut self.tcp);
+        let mut stream = Stream::new(&mut self.tls, &mut self.tcp);
         stream.read_exact(&mut got).expect("text");
         got
     }
 
     /// Whether nothing more comes, by close_notify.
     pub fn is_at_end(&mut self) -> bool {
-        let mut stream = rustls::Stream::new(&mut self.tls, &mut self.tcp);
+        let mut stream = Stream::new(&mut self.tls, &mut self.tcp);
         matches!(stream.read(&mut [0]), Ok(0))
     }
 
@@ -163,3 +198,18 @@ pub const TICKET: [u8; 22] = [
     0x00, 0x04, b't', b'i', b'c', b'k', // ticket
     0x00, 0x00, // no extensions
 ];
+
+/// The same suite with keys that may encrypt 5 records.
+pub fn limited(suite: SupportedCipherSuite) -> SupportedCipherSuite {
+    let common = |common: &CipherSuiteCommon| CipherSuiteCommon { confidentiality_limit: 5, ..*common };
+    match suite {
+        SupportedCipherSuite::Tls13(suite) => {
+            let limited = Tls13CipherSuite { common: common(&suite.common), ..*suite };
+            SupportedCipherSuite::Tls13(Box::leak(Box::new(limited)))
+        }
+        SupportedCipherSuite::Tls12(suite) => {
+            let limited = Tls12CipherSuite { common: common(&suite.common), ..*suite };
+            SupportedCipherSuite::Tls12(Box::leak(Box::new(limited)))
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! A far end that does what it should not. Nothing of it may be a panic, or
+//! A server that does what it should not. Nothing of it may be a panic, or
 //! keep a thread, or show what was sent.
 
 use super::*;
@@ -24,12 +24,12 @@ fn is_quiet_about(err: &io::Error, what: &str) {
 }
 
 #[test]
-fn messages_that_have_no_place_there_end_the_connection_with_an_alert() {
+fn unexpected_handshake_messages_end_the_connection_with_an_alert() {
     for suite in [TLS13, TLS12] {
         for (what, message) in MESSAGES {
             for pieces in [message.len(), 1] {
-                let (mut reader, mut writer, far) = far::connect(suite, 0);
-                let mut raw = far.into_raw();
+                let (mut reader, mut writer, server) = connect(suite, 0);
+                let mut raw = server.into_raw();
                 for piece in message.chunks(pieces) {
                     raw.send(ContentType::Handshake, piece);
                 }
@@ -38,14 +38,14 @@ fn messages_that_have_no_place_there_end_the_connection_with_an_alert() {
                 let err = read(&mut reader, 1).expect_err(what);
                 assert_eq!(err.kind(), ErrorKind::InvalidData, "{what}");
                 is_quiet_about(&err, what);
-                assert_eq!(reader.look(), Found::End, "{what}");
+                assert_eq!(reader.check_idle(), IdleState::Closed, "{what}");
                 assert!(reader.read(&mut [0]).is_err(), "{what}");
                 let _ = writer.write_all(b"up");
             }
         }
     }
-    let (mut reader, _writer, far) = far::connect(TLS13, 0);
-    let mut raw = far.into_raw();
+    let (mut reader, _writer, server) = connect(TLS13, 0);
+    let mut raw = server.into_raw();
     raw.send(ContentType::Handshake, MESSAGES[0].1);
     assert!(reader.read(&mut [0]).is_err());
     let decode_error = vec![2, 50];
@@ -53,7 +53,7 @@ fn messages_that_have_no_place_there_end_the_connection_with_an_alert() {
 }
 
 #[test]
-fn what_is_not_encrypted_as_agreed_is_refused() {
+fn records_that_are_not_encrypted_as_agreed_are_errors() {
     for suite in SUITES {
         for (what, input) in [
             ("no record at all", &b"HTTP/1.1 400 s3cret and so on"[..]),
@@ -65,22 +65,22 @@ fn what_is_not_encrypted_as_agreed_is_refused() {
             ("empty", b"\x17\x03\x03\x00\x00"),
             ("of an unknown kind", b"\x19\x03\x03\x00\x01\x00"),
         ] {
-            let (mut reader, mut writer, mut far) = far::connect(suite, 0);
+            let (mut reader, mut writer, mut server) = connect(suite, 0);
             // What is not encrypted is taken for an alert until something was.
-            far.write(b"x");
+            server.write(b"x");
             assert_eq!(read(&mut reader, 1).expect("text"), b"x");
-            far.tcp.write_all(input).expect("a write");
+            server.tcp.write_all(input).expect("a write");
             let err = reader.read(&mut [0]).expect_err(what);
             assert_eq!(err.kind(), ErrorKind::InvalidData, "{suite:?}: {what}");
             is_quiet_about(&err, what);
-            assert_eq!(reader.look(), Found::End, "{suite:?}: {what}");
+            assert_eq!(reader.check_idle(), IdleState::Closed, "{suite:?}: {what}");
             let _ = writer.write_all(b"up");
         }
     }
 }
 
 #[test]
-fn what_is_said_too_often_ends_the_connection() {
+fn too_many_alerts_or_empty_records_end_the_connection() {
     let warning = |description: u8| (ContentType::Alert, vec![1, description]);
     let hello_request = (ContentType::Handshake, vec![0, 0, 0, 0]);
     let user_canceled = warning(90);
@@ -97,8 +97,8 @@ fn what_is_said_too_often_ends_the_connection() {
         ("alerts of no known level", TLS12, (ContentType::Alert, vec![3, 40]), 0),
         ("alerts that are none", TLS12, (ContentType::Alert, vec![1]), 0),
     ] {
-        let (mut reader, mut writer, far) = far::connect(suite, 0);
-        let mut raw = far.into_raw();
+        let (mut reader, mut writer, server) = connect(suite, 0);
+        let mut raw = server.into_raw();
         for _ in 0..allowed {
             raw.send(typ, &payload);
         }
@@ -115,20 +115,20 @@ fn what_is_said_too_often_ends_the_connection() {
 }
 
 #[test]
-fn keys_that_change_without_end_end_the_connection() {
-    let (mut reader, _writer, mut far) = far::connect(TLS13, 0);
+fn endless_key_updates_end_the_connection() {
+    let (mut reader, _writer, mut server) = connect(TLS13, 0);
     for _ in 0..100 {
-        far.tls.refresh_traffic_keys().expect("another key");
-        far.tls.write_tls(&mut far.tcp).expect("a write");
+        server.tls.refresh_traffic_keys().expect("another key");
+        server.tls.write_tls(&mut server.tcp).expect("a write");
     }
     let err = reader.read(&mut [0]).expect_err("an end");
     assert_eq!(err.kind(), ErrorKind::InvalidData);
 }
 
 #[test]
-fn a_wish_for_another_handshake_is_turned_down_with_the_next_write() {
-    let (mut reader, mut writer, far) = far::connect(TLS12, 0);
-    let mut raw = far.into_raw();
+fn renegotiation_is_refused_with_the_next_write() {
+    let (mut reader, mut writer, server) = connect(TLS12, 0);
+    let mut raw = server.into_raw();
     raw.send(ContentType::Handshake, &[0, 0, 0, 0]);
     raw.send(ContentType::ApplicationData, b"x");
     assert_eq!(read(&mut reader, 1).expect("text"), b"x");
@@ -140,17 +140,17 @@ fn a_wish_for_another_handshake_is_turned_down_with_the_next_write() {
 }
 
 #[test]
-fn a_fault_is_known_at_once_while_a_write_waits() {
+fn an_alert_is_read_while_a_write_blocks() {
     let large = text(LARGE);
     for suite in [TLS13, TLS12] {
-        let (mut reader, mut writer, far) = far::connect(suite, 0);
-        let mut raw = far.into_raw();
+        let (mut reader, mut writer, server) = connect(suite, 0);
+        let mut raw = server.into_raw();
         thread::scope(|scope| {
             let up = scope.spawn(|| writer.write_all(&large));
             raw.send(ContentType::Alert, &[2, 40]);
             assert!(reader.read(&mut [0]).is_err());
             // As all do after an error.
-            reader.abort();
+            reader.shutdown();
             assert!(up.join().expect("no panic").is_err());
         });
     }
@@ -159,7 +159,7 @@ fn a_fault_is_known_at_once_while_a_write_waits() {
 /// Records of every kind with anything in them, in records of any size, and
 /// writes in between.
 #[test]
-fn nothing_that_comes_is_a_panic() {
+fn random_records_never_panic() {
     let mut dice = 88_172_645_463_325_252_u64;
     let mut roll = move |below: usize| {
         dice ^= dice << 13;
@@ -169,18 +169,18 @@ fn nothing_that_comes_is_a_panic() {
     };
     for round in 0..400 {
         let suite = [TLS13, TLS12][round % 2];
-        let (mut reader, mut writer, far) = far::connect(suite, 0);
-        reader.patience(Some(Duration::from_millis(1))).expect("set");
-        let mut raw = far.into_raw();
+        let (mut reader, mut writer, server) = connect(suite, 0);
+        reader.set_read_timeout(Some(Duration::from_millis(1))).expect("set");
+        let mut raw = server.into_raw();
         for _ in 0..20 {
             let (_, message) = MESSAGES[roll(MESSAGES.len())];
-            let mut message = [message, &far::TICKET].concat();
+            let mut message = [message, &test_peer::TICKET].concat();
             if roll(2) == 0 {
                 let at = roll(message.len());
                 message[at] = u8::try_from(roll(256)).expect("a byte");
             }
             if roll(4) > 0 {
-                message = far::TICKET[..1 + roll(far::TICKET.len())].to_vec();
+                message = test_peer::TICKET[..1 + roll(test_peer::TICKET.len())].to_vec();
             }
             let typ = match roll(8) {
                 0 => ContentType::Alert,
@@ -203,6 +203,6 @@ fn nothing_that_comes_is_a_panic() {
                 break;
             }
         }
-        let _ = writer.finish();
+        let _ = writer.shutdown_write();
     }
 }

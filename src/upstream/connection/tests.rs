@@ -1,46 +1,25 @@
-//! A whole connection over loopback; the far end is rustls, and where that
-//! would never send such a thing, records by hand.
+//! A whole connection over loopback, with all that a server may send on it, and much that it may not.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::cipher::{
-    AeadKey, InboundOpaqueMessage, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundPlainMessage,
-};
-use rustls::crypto::ring::{self, cipher_suite};
-use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{
-    CipherSuiteCommon, ClientConfig, ConnectionTrafficSecrets, ContentType, RootCertStore, ServerConfig,
-    ServerConnection, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite,
-};
-
 use super::*;
-use crate::net::context::Background;
-use crate::tls::handshake::handshake;
-use crate::upstream::connection::{Found, Reader, Writer};
+use crate::tls::test_peer::{self, ContentType, RECORD, SUITES, Stream, TLS12, TLS13, limited};
 
-mod far;
 mod hostile;
 mod random;
 
-/// Every suite a certificate of ours can serve.
-const SUITES: [SupportedCipherSuite; 6] = [
-    cipher_suite::TLS13_AES_128_GCM_SHA256,
-    cipher_suite::TLS13_AES_256_GCM_SHA384,
-    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-];
-const TLS13: SupportedCipherSuite = SUITES[0];
-const TLS12: SupportedCipherSuite = SUITES[3];
 /// More than the buffers of two sockets hold.
 const LARGE: usize = 24 << 20;
-const RECORD: usize = MAX_FRAGMENT_LEN;
+
+/// A connection on which the server has sent so many session tickets.
+fn connect(suite: test_peer::SupportedCipherSuite, tickets: usize) -> (Reader, Writer, test_peer::Server) {
+    let (established, server) = test_peer::connect(suite, tickets);
+    let (reader, writer) = from_tls(established);
+    (reader, writer, server)
+}
 
 /// Bytes that are not the same at any two places nearby.
 fn text(len: usize) -> Vec<u8> {
@@ -61,27 +40,27 @@ fn read(reader: &mut Reader, len: usize) -> io::Result<Vec<u8>> {
 }
 
 #[test]
-fn every_suite_in_both_directions() {
+fn every_cipher_suite_works_in_both_directions() {
     for suite in SUITES {
-        let (mut reader, mut writer, mut far) = far::connect(suite, 2);
+        let (mut reader, mut writer, mut server) = connect(suite, 2);
         for len in [1, 5, RECORD - 1, RECORD, RECORD + 1, 300_000] {
             let text = text(len);
             thread::scope(|scope| {
                 scope.spawn(|| writer.write_all(&text).expect("a write"));
-                assert!(far.read(len) == text, "{suite:?}, {len} up");
+                assert!(server.read(len) == text, "{suite:?}, {len} up");
             });
             thread::scope(|scope| {
-                scope.spawn(|| far.write(&text));
+                scope.spawn(|| server.write(&text));
                 let got = read(&mut reader, len).expect("text");
                 assert!(got == text, "{suite:?}, {len} down");
             });
         }
         // Each direction ends by itself.
-        writer.finish().expect("an end");
-        assert!(far.is_at_end(), "{suite:?}");
-        far.write(b"and on");
+        writer.shutdown_write().expect("an end");
+        assert!(server.is_at_end(), "{suite:?}");
+        server.write(b"and on");
         assert_eq!(read(&mut reader, 6).expect("text"), b"and on", "{suite:?}");
-        far.close();
+        server.close();
         for _ in 0..2 {
             assert_eq!(reader.read(&mut [0]).expect("an end"), 0, "{suite:?}");
         }
@@ -89,10 +68,10 @@ fn every_suite_in_both_directions() {
 }
 
 #[test]
-fn what_comes_after_the_end_is_nothing() {
+fn data_after_close_notify_is_ignored() {
     for suite in [TLS13, TLS12] {
-        let (mut reader, mut writer, far) = far::connect(suite, 0);
-        let mut raw = far.into_raw();
+        let (mut reader, mut writer, server) = connect(suite, 0);
+        let mut raw = server.into_raw();
         raw.send(ContentType::ApplicationData, b"whole");
         raw.send(ContentType::Alert, &[1, 0]);
         raw.send(ContentType::ApplicationData, b"more");
@@ -101,7 +80,7 @@ fn what_comes_after_the_end_is_nothing() {
         for _ in 0..3 {
             assert_eq!(reader.read(&mut [0; 9]).expect("an end"), 0);
         }
-        assert_eq!(reader.look(), Found::End);
+        assert_eq!(reader.check_idle(), IdleState::Closed);
         // The other direction goes on.
         writer.write_all(b"up").expect("a write");
         let record = raw.receive();
@@ -110,11 +89,11 @@ fn what_comes_after_the_end_is_nothing() {
 }
 
 #[test]
-fn an_end_that_was_not_announced_is_an_error() {
+fn an_end_without_close_notify_is_an_error() {
     for suite in [TLS13, TLS12] {
-        let (mut reader, _writer, mut far) = far::connect(suite, 0);
-        far.write(b"half");
-        drop(far);
+        let (mut reader, _writer, mut server) = connect(suite, 0);
+        server.write(b"half");
+        drop(server);
         assert_eq!(read(&mut reader, 4).expect("text"), b"half");
         let err = reader.read(&mut [0]).expect_err("no end");
         assert_eq!(err.kind(), ErrorKind::UnexpectedEof);
@@ -122,31 +101,31 @@ fn an_end_that_was_not_announced_is_an_error() {
 }
 
 #[test]
-fn keys_change_when_the_far_end_wants_it() {
+fn keys_are_updated_when_the_server_asks() {
     for suite in &SUITES[..3] {
-        let (mut reader, mut writer, mut far) = far::connect(*suite, 0);
+        let (mut reader, mut writer, mut server) = connect(*suite, 0);
         for round in 0..50 {
-            far.tls.refresh_traffic_keys().expect("another key");
-            far.write(b"down");
+            server.tls.refresh_traffic_keys().expect("another key");
+            server.write(b"down");
             assert_eq!(read(&mut reader, 4).expect("text"), b"down", "{round}");
             // Ours is said before the first record under it.
             writer.write_all(b"up").expect("a write");
-            assert_eq!(far.read(2), b"up", "{suite:?}, {round}");
+            assert_eq!(server.read(2), b"up", "{suite:?}, {round}");
         }
     }
 }
 
 #[test]
-fn a_key_encrypts_so_many_records_and_no_more() {
-    let (_reader, mut writer, mut far) = far::connect(limited(TLS13), 0);
+fn a_key_is_not_used_beyond_its_confidentiality_limit() {
+    let (_reader, mut writer, mut server) = connect(limited(TLS13), 0);
     for round in 0..20 {
         writer.write_all(b"up").expect("a write");
-        assert_eq!(far.read(2), b"up", "{round}");
+        assert_eq!(server.read(2), b"up", "{round}");
     }
     // In TLS 1.2 there is no other key: the connection is over.
-    let (mut reader, mut writer, mut far) = far::connect(limited(TLS12), 0);
+    let (mut reader, mut writer, mut server) = connect(limited(TLS12), 0);
     writer.write_all(b"up").expect("a write");
-    assert_eq!(far.read(2), b"up");
+    assert_eq!(server.read(2), b"up");
     let mut sent = 0;
     while writer.write_all(b"up").is_ok() {
         sent += 1;
@@ -155,18 +134,18 @@ fn a_key_encrypts_so_many_records_and_no_more() {
         let err = writer.write_all(b"up").expect_err("no key");
         assert_eq!(err.kind(), ErrorKind::InvalidData);
     }
-    // The far end knows that it has all there is, and may answer.
-    assert_eq!(far.read(2 * sent), b"up".repeat(sent));
-    assert!(far.is_at_end());
-    far.write(b"down");
+    // The server knows that it has all there is, and may answer.
+    assert_eq!(server.read(2 * sent), b"up".repeat(sent));
+    assert!(server.is_at_end());
+    server.write(b"down");
     assert_eq!(read(&mut reader, 4).expect("text"), b"down");
 }
 
 #[test]
-fn an_alert_that_no_reader_could_send_goes_after_the_write_that_was_under_way() {
+fn an_alert_of_the_reader_follows_the_write_in_progress() {
     let large = text(LARGE);
-    let (mut reader, mut writer, far) = far::connect(TLS13, 0);
-    let mut raw = far.into_raw();
+    let (mut reader, mut writer, server) = connect(TLS13, 0);
+    let mut raw = server.into_raw();
     thread::scope(|scope| {
         let up = scope.spawn(|| {
             writer.write_all(&large)?;
@@ -188,42 +167,27 @@ fn an_alert_that_no_reader_could_send_goes_after_the_write_that_was_under_way() 
     });
 }
 
-/// The same suite with keys that are used up soon.
-fn limited(suite: SupportedCipherSuite) -> SupportedCipherSuite {
-    let common = |common: &CipherSuiteCommon| CipherSuiteCommon { confidentiality_limit: 5, ..*common };
-    match suite {
-        SupportedCipherSuite::Tls13(suite) => {
-            let limited = Tls13CipherSuite { common: common(&suite.common), ..*suite };
-            SupportedCipherSuite::Tls13(Box::leak(Box::new(limited)))
-        }
-        SupportedCipherSuite::Tls12(suite) => {
-            let limited = Tls12CipherSuite { common: common(&suite.common), ..*suite };
-            SupportedCipherSuite::Tls12(Box::leak(Box::new(limited)))
-        }
-    }
-}
-
 #[test]
-fn while_a_write_waits_all_that_comes_is_read() {
+fn reads_go_on_while_a_write_blocks() {
     let large = text(LARGE);
     for suite in SUITES {
-        let (mut reader, mut writer, mut far) = far::connect(suite, 0);
+        let (mut reader, mut writer, mut server) = connect(suite, 0);
         thread::scope(|scope| {
             // The client does not read it yet.
             let up = scope.spawn(|| writer.write_all(&large));
             for round in 0..40 {
                 if suite.tls13().is_some() {
-                    far.tls.refresh_traffic_keys().expect("another key");
+                    server.tls.refresh_traffic_keys().expect("another key");
                 }
-                far.write(b"down");
+                server.write(b"down");
                 assert_eq!(read(&mut reader, 4).expect("text"), b"down", "{round}");
             }
             assert!(!up.is_finished(), "{suite:?}: {LARGE} bytes are too few");
-            assert!(far.read(LARGE) == large, "{suite:?}");
+            assert!(server.read(LARGE) == large, "{suite:?}");
             up.join().expect("no panic").expect("a write");
         });
         writer.write_all(b"and on").expect("a write");
-        assert_eq!(far.read(6), b"and on", "{suite:?}");
+        assert_eq!(server.read(6), b"and on", "{suite:?}");
     }
 }
 
@@ -231,9 +195,9 @@ fn while_a_write_waits_all_that_comes_is_read() {
 fn both_sides_may_write_at_once() {
     let large = text(LARGE / 4);
     for suite in [TLS13, TLS12] {
-        let (mut reader, mut writer, far) = far::connect(suite, 2);
-        let (mut from_far, mut to_far) = (far.tcp.try_clone().expect("another"), far.tcp);
-        let mut tls = far.tls;
+        let (mut reader, mut writer, server) = connect(suite, 2);
+        let (mut from_server, mut to_server) = (server.tcp.try_clone().expect("another"), server.tcp);
+        let mut tls = server.tls;
         tls.set_buffer_limit(None);
         thread::scope(|scope| {
             scope.spawn(|| writer.write_all(&large).expect("a write"));
@@ -241,64 +205,64 @@ fn both_sides_may_write_at_once() {
             // All of it first, before a byte is read.
             tls.writer().write_all(&large).expect("room");
             while tls.wants_write() {
-                tls.write_tls(&mut to_far).expect("a write");
+                tls.write_tls(&mut to_server).expect("a write");
             }
             assert!(down.join().expect("no panic") == large, "{suite:?}");
             let mut got = vec![0; large.len()];
-            rustls::Stream::new(&mut tls, &mut from_far).read_exact(&mut got).expect("text");
+            Stream::new(&mut tls, &mut from_server).read_exact(&mut got).expect("text");
             assert!(got == large, "{suite:?}");
         });
     }
 }
 
 #[test]
-fn tickets_that_wait_are_no_answer_and_all_else_is() {
+fn session_tickets_leave_a_connection_idle_and_data_does_not() {
     for suite in SUITES {
         for bytes in [true, false] {
-            let (mut reader, _writer, mut far) = far::connect(suite, 4);
+            let (mut reader, _writer, mut server) = connect(suite, 4);
             for _ in 0..2 {
-                assert_eq!(reader.look(), Found::Nothing, "{suite:?}");
+                assert_eq!(reader.check_idle(), IdleState::Quiet, "{suite:?}");
             }
             match bytes {
-                true => far.write(b"x"),
-                false => far.close(),
+                true => server.write(b"x"),
+                false => server.close(),
             }
-            let want = if bytes { Found::Bytes } else { Found::End };
+            let want = if bytes { IdleState::Data } else { IdleState::Closed };
             // All of it is here before the look: loopback keeps no one waiting.
             for _ in 0..2 {
-                assert_eq!(reader.look(), want, "{suite:?}");
+                assert_eq!(reader.check_idle(), want, "{suite:?}");
             }
         }
-        let (mut reader, _writer, far) = far::connect(suite, 4);
-        drop(far);
-        assert_eq!(reader.look(), Found::End, "{suite:?}");
+        let (mut reader, _writer, server) = connect(suite, 4);
+        drop(server);
+        assert_eq!(reader.check_idle(), IdleState::Closed, "{suite:?}");
     }
 }
 
 #[test]
-fn half_a_ticket_is_waited_for() {
-    let (mut reader, _writer, far) = far::connect(TLS13, 0);
-    let mut raw = far.into_raw();
-    let (start, rest) = far::TICKET.split_at(far::TICKET.len() / 2);
+fn the_idle_check_waits_for_the_rest_of_a_ticket() {
+    let (mut reader, _writer, server) = connect(TLS13, 0);
+    let mut raw = server.into_raw();
+    let (start, rest) = test_peer::TICKET.split_at(test_peer::TICKET.len() / 2);
     raw.send(ContentType::Handshake, start);
     thread::scope(|scope| {
-        let look = scope.spawn(|| reader.look());
+        let look = scope.spawn(|| reader.check_idle());
         raw.send(ContentType::Handshake, rest);
-        assert_eq!(look.join().expect("a look"), Found::Nothing);
+        assert_eq!(look.join().expect("a look"), IdleState::Quiet);
     });
 }
 
 /// rustls has places of its input in mind while a message is not whole; a write
 /// in between must not confuse them.
 #[test]
-fn a_ticket_in_records_of_a_byte_with_writes_in_between() {
-    let (mut reader, mut writer, far) = far::connect(TLS13, 0);
-    let mut raw = far.into_raw();
-    reader.patience(Some(Duration::from_millis(1))).expect("set");
+fn a_ticket_in_records_of_one_byte_survives_writes_in_between() {
+    let (mut reader, mut writer, server) = connect(TLS13, 0);
+    let mut raw = server.into_raw();
+    reader.set_read_timeout(Some(Duration::from_millis(1))).expect("set");
     for round in 0..3 {
-        for (at, byte) in far::TICKET.iter().enumerate() {
+        for (at, byte) in test_peer::TICKET.iter().enumerate() {
             raw.send(ContentType::Handshake, &[*byte]);
-            let last = at + 1 == far::TICKET.len();
+            let last = at + 1 == test_peer::TICKET.len();
             if last {
                 raw.send(ContentType::ApplicationData, b"down");
                 assert_eq!(read(&mut reader, 4).expect("text"), b"down", "{round}");
@@ -314,10 +278,10 @@ fn a_ticket_in_records_of_a_byte_with_writes_in_between() {
 }
 
 #[test]
-fn records_of_one_byte_and_of_none() {
+fn records_of_one_byte_and_of_none_are_read() {
     for suite in [TLS13, TLS12] {
-        let (mut reader, _writer, far) = far::connect(suite, 0);
-        let mut raw = far.into_raw();
+        let (mut reader, _writer, server) = connect(suite, 0);
+        let mut raw = server.into_raw();
         let text = text(1000);
         for byte in &text {
             raw.send(ContentType::ApplicationData, &[*byte]);
@@ -328,14 +292,14 @@ fn records_of_one_byte_and_of_none() {
 }
 
 #[test]
-fn a_connection_that_is_aborted_wakes_both_its_threads() {
-    let (mut reader, mut writer, _far) = far::connect(TLS13, 0);
-    let aborter = reader.aborter();
+fn a_shutdown_wakes_the_threads_of_both_halves() {
+    let (mut reader, mut writer, _server) = connect(TLS13, 0);
+    let handle = reader.shutdown_handle();
     let large = text(LARGE);
     thread::scope(|scope| {
         let up = scope.spawn(|| writer.write_all(&large));
         let down = scope.spawn(|| reader.read(&mut [0]));
-        aborter.abort();
+        handle.shutdown();
         assert!(up.join().expect("no panic").is_err());
         assert!(down.join().expect("no panic").is_err());
     });
