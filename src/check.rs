@@ -24,7 +24,7 @@ use crate::sys::file;
 pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
     let found = file::read_file(&config.args.resolv_conf_file);
     let parsed = ResolvConf::parse(found.as_deref().unwrap_or_default());
-    let nameservers = config.dns(&parsed, &[]).nameservers;
+    let nameservers = config.dns(&parsed, |_| false).nameservers;
     let asked = Arc::new(Nameservers::new(&nameservers, &[]));
     let proxy = Proxy::new(config, asked, config.args.http_proxy_port, false);
     let mut report = Report { failed: false, written: Ok(()) };
@@ -53,10 +53,10 @@ fn check_place(report: &mut Report, config: &Config, platform: &Platform, proxy:
             Platform::Elsewhere(why) => Err(format!("not Cloud Run: {why}; runsd would become the application")),
         },
     );
-    let needs = LocationNeeds { region: true, project: matches!(config.form, UrlFormat::Deterministic { .. }) };
+    let needs = LocationNeeds { region: true, project: matches!(config.url_format, UrlFormat::Deterministic { .. }) };
     let place = proxy.here.place(needs, &proxy.metadata);
     report.line("region", place.as_ref().map(|place| place.region.clone()));
-    let project = match &config.form {
+    let project = match &config.url_format {
         UrlFormat::Deterministic { .. } => place.as_ref().map(|place| place.project.clone()),
         UrlFormat::Hash { hash, .. } => Ok(format!("the one of hash {hash}")),
     };

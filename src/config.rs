@@ -1,5 +1,4 @@
-//! What runsd works with: flags, environment and resolv.conf, put together
-//! once and immutable from then on.
+//! What runsd works with: flags and environment put together once, and not changed from then on.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,7 +7,6 @@ use std::time::Duration;
 use log::warn;
 
 use crate::cli::Args;
-use crate::dns::nameservers::is_own;
 use crate::names::destination::{Route, UrlFormat};
 use crate::names::service;
 use crate::names::service::Service;
@@ -16,33 +14,58 @@ use crate::resolv_conf::ResolvConf;
 use crate::secret::Secret;
 use crate::tls::TrustedRoots;
 
-/// All of it.
+/// Flags, environment, and what follows from both.
 #[derive(Debug)]
 pub struct Config {
-    /// As it was typed, for what needs no thought.
+    /// The flags.
     pub args: Args,
-    /// The metadata server: `host[:port]`.
+    /// The metadata server, `host[:port]`, of `GCE_METADATA_HOST`.
     pub metadata_host: String,
-    /// `CLOUD_RUN_ID_TOKEN`
+    /// The token of `CLOUD_RUN_ID_TOKEN`, for use off Cloud Run.
     pub fixed_token: Option<Secret>,
+    /// Whether this is Cloud Run.
     pub on_cloud_run: bool,
-    pub form: UrlFormat,
+    /// How the URLs of services look.
+    pub url_format: UrlFormat,
+    /// Which certificates upstreams may present.
     pub roots: TrustedRoots,
 }
 
-/// Whether this is Cloud Run, and how that was seen.
+/// Whether this is Cloud Run, and what says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Platform {
-    /// By this variable.
+    /// Cloud Run, as this variable is set.
     CloudRun(&'static str),
     /// Another machine, where `-gcp_region` says that services are wanted.
     Remote,
-    /// For this reason.
+    /// Another machine, or `-disable`, for this reason: runsd becomes the application.
     Elsewhere(&'static str),
 }
 
+/// How the application's requests reach runsd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServeMode {
+    /// By name: resolv.conf leads queries to runsd, and its responses lead requests to it.
+    Dns,
+    /// By the proxy's port; resolv.conf stays as it is.
+    Port,
+    /// By `http_proxy` in the application's environment.
+    HttpProxy,
+}
+
+/// What the DNS server needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// The nameservers of the original resolv.conf, in its order.
+    pub nameservers: Vec<SocketAddr>,
+    /// The search domains of the original resolv.conf, in lower case, without outer dots.
+    pub search: Vec<String>,
+    /// How long a resolver waits for one nameserver, by its options.
+    pub timeout: Duration,
+}
+
 impl Config {
-    /// Puts flags and environment together; `env` answers for one variable.
+    /// Puts flags and environment together; `env` returns the value of a variable.
     pub fn new(args: Args, env: impl Fn(&str) -> Option<OsString>) -> Config {
         let text = |name| text(&env, name);
         let domain = args.run_domain.clone();
@@ -51,7 +74,7 @@ impl Config {
             metadata_host: text("GCE_METADATA_HOST").unwrap_or_else(|| METADATA_ADDRESS.to_string()),
             fixed_token: text("CLOUD_RUN_ID_TOKEN").map(|token| Secret::new(token.trim())),
             on_cloud_run: matches!(platform(&args, &env), Platform::CloudRun(_)),
-            form: match hash.or_else(|| text("CLOUD_RUN_PROJECT_HASH")) {
+            url_format: match hash.or_else(|| text("CLOUD_RUN_PROJECT_HASH")) {
                 Some(hash) => UrlFormat::Hash { hash, domain },
                 None => UrlFormat::Deterministic { domain },
             },
@@ -64,14 +87,14 @@ impl Config {
         }
     }
 
-    /// Which names are ours.
+    /// Returns which names runsd answers itself.
     pub fn names(&self) -> Names {
         Names { zone: self.args.domain.clone(), routes: self.args.routes.clone(), only: self.args.only.clone() }
     }
 
-    /// What the DNS server works with, once resolv.conf was read; where that
-    /// names no nameserver but `own`, the platform's is asked.
-    pub fn dns(&self, resolv_conf: &ResolvConf, own: &[SocketAddr]) -> DnsConfig {
+    /// Returns what the DNS server needs to know. `-nameserver` goes before resolv.conf; where neither has a
+    /// nameserver but runsd itself, which `is_own` tells, the platform's is used.
+    pub fn dns(&self, resolv_conf: &ResolvConf, is_own: impl Fn(SocketAddr) -> bool) -> DnsConfig {
         let mut nameservers = self.args.nameservers.clone();
         if nameservers.is_empty() {
             for nameserver in &resolv_conf.nameservers {
@@ -81,7 +104,7 @@ impl Config {
                 }
             }
         }
-        if nameservers.iter().all(|&address| is_own(address, own)) {
+        if nameservers.iter().all(|&address| is_own(address)) {
             if !nameservers.is_empty() {
                 warn!("runsd is the only nameserver named; asking {METADATA_ADDRESS} instead");
             }
@@ -91,23 +114,26 @@ impl Config {
     }
 }
 
-/// The metadata server's address, which is also the usual nameserver's.
-pub const METADATA_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
-
-/// How the application's requests come to runsd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServeMode {
-    /// Names of services lead to it, by DNS.
-    Dns,
-    /// On its port; resolv.conf stays as it is.
-    Port,
-    /// The application is told of it by `http_proxy`.
-    HttpProxy,
+/// Detects the platform, before everything else; `env` returns the value of a variable.
+pub fn platform(args: &Args, env: impl Fn(&str) -> Option<OsString>) -> Platform {
+    let is_set = |name| text(&env, name).is_some();
+    if args.disable {
+        return Platform::Elsewhere("RUNSD_DISABLE says so");
+    }
+    // Knative and Cloud Run for Anthos set the same variables.
+    let is_kubernetes = is_set("KUBERNETES_SERVICE_HOST");
+    let mut signs = ["K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL"].into_iter();
+    match signs.find(|name| is_set(name)) {
+        Some(sign) if !is_kubernetes => Platform::CloudRun(sign),
+        _ if args.gcp_region.is_some() => Platform::Remote,
+        _ if is_kubernetes => Platform::Elsewhere("KUBERNETES_SERVICE_HOST is set"),
+        _ => Platform::Elsewhere("none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is set"),
+    }
 }
 
 impl Platform {
-    /// On a machine that is somebody's own resolv.conf and the usual ports are
-    /// taken only where that was said.
+    /// Decides how requests reach runsd. Off Cloud Run it takes resolv.conf and the standard ports, which other
+    /// programs of the machine use, only where `-skip_dns_hijack=false` says so.
     pub fn serve_mode(&self, args: &Args) -> ServeMode {
         match (args.skip_dns_hijack, self) {
             (Some(false), _) => ServeMode::Dns,
@@ -118,28 +144,13 @@ impl Platform {
     }
 }
 
-/// The one question that comes before all others; `env` answers for one variable.
-pub fn platform(args: &Args, env: impl Fn(&str) -> Option<OsString>) -> Platform {
-    let env = |name| text(&env, name);
-    if args.disable {
-        return Platform::Elsewhere("RUNSD_DISABLE says so");
-    }
-    // Knative and Cloud Run for Anthos set the same variables.
-    let is_kubernetes = env("KUBERNETES_SERVICE_HOST").is_some();
-    let mut signs = ["K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL"].into_iter();
-    match signs.find(|name| env(name).is_some()) {
-        Some(sign) if !is_kubernetes => Platform::CloudRun(sign),
-        _ if args.gcp_region.is_some() => Platform::Remote,
-        _ if is_kubernetes => Platform::Elsewhere("KUBERNETES_SERVICE_HOST is set"),
-        _ => Platform::Elsewhere("none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is set"),
-    }
+/// Returns the text of a variable that is set and not empty.
+fn text(env: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<String> {
+    env(name)?.into_string().ok().filter(|value| !value.is_empty())
 }
 
-/// The text of a variable; an empty one is none.
-fn text(env: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<String> {
-    let value = env(name)?.into_string().ok()?;
-    (!value.is_empty()).then_some(value)
-}
+/// The address of the metadata server, and of the platform's nameserver.
+pub const METADATA_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
 /// Which names are ours, for the DNS server and the proxy alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,17 +194,6 @@ impl Names {
         };
         only.iter().any(listed).then_some(named)
     }
-}
-
-/// What the DNS server needs to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DnsConfig {
-    /// The nameservers of the original resolv.conf, in its order.
-    pub nameservers: Vec<SocketAddr>,
-    /// The search domains of the original resolv.conf, lower case, no outer dots.
-    pub search: Vec<String>,
-    /// How long a resolver waits for one nameserver, by its options.
-    pub timeout: Duration,
 }
 
 #[cfg(test)]

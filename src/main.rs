@@ -37,7 +37,7 @@ use crate::app::supervisor::{self, SpawnError, SpawnOptions};
 use crate::app::user::User;
 use crate::cli::{Args, Cli};
 use crate::config::{Config, Platform};
-use crate::dns::nameservers::{Nameservers, Patience};
+use crate::dns::nameservers::{Nameservers, Patience, is_own};
 use crate::listeners::{Listeners, restore_resolv_conf};
 use crate::logger::Format;
 use crate::proxy::Proxy;
@@ -137,7 +137,7 @@ fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
 fn serve(args: Args, listeners: Listeners) -> io::Result<()> {
     let config = Config::new(args, |name| env::var_os(name));
     let own = listeners.dns.as_ref().map(dns::Sockets::own).unwrap_or_default();
-    let dns_config = config.dns(&listeners.resolv_conf, &own);
+    let dns_config = config.dns(&listeners.resolv_conf, |address| is_own(address, &own));
     let nameservers = Arc::new(Nameservers::new(&dns_config.nameservers, &own));
     let dns_context = dns::ServerContext {
         names: config.names(),

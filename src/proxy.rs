@@ -98,7 +98,7 @@ impl Proxy {
         let limiter = ConnLimiter::new(sys::raise_nofile_limit(), sys::address_space_limit());
         Proxy {
             router: Router { names: config.names(), auth_header: config.args.auth_header },
-            form: config.form.clone(),
+            form: config.url_format.clone(),
             here: InstanceLocation::new(Location {
                 region: config.args.gcp_region.clone().unwrap_or_default(),
                 project: config.args.gcp_project_number.clone().unwrap_or_default(),
