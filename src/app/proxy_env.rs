@@ -98,8 +98,8 @@ mod tests {
                 found.map(|(_, value)| (*value).to_owned())
             };
             let want = want.map(|[lower, upper]| {
-                let ours = "http://127.0.0.1:4000".to_owned();
-                [("http_proxy", ours.clone()), ("HTTP_PROXY", ours), ("no_proxy", lower), ("NO_PROXY", upper)]
+                let proxy = "http://127.0.0.1:4000".to_owned();
+                [("http_proxy", proxy.clone()), ("HTTP_PROXY", proxy), ("no_proxy", lower), ("NO_PROXY", upper)]
                     .map(|(name, value)| (name.into(), value.into()))
                     .to_vec()
             });
@@ -115,8 +115,8 @@ mod tests {
             (&[("no_proxy", "a"), ("NO_PROXY", "b")], ""),
         ] {
             let variables = |port, env: &dyn Fn(&str) -> Option<String>| {
-                let told = environment(port, env, &HostsFile::from(hosts)).expect("it is told");
-                told.into_iter()
+                let all = environment(port, env, &HostsFile::from(hosts)).expect("variables");
+                all.into_iter()
                     .map(|(name, value)| (name.into_string(), value.into_string()))
                     .map(|(name, value)| (name.expect("text"), value.expect("text")))
                     .collect::<Vec<_>>()

@@ -1,7 +1,7 @@
-//! `-user user[:group]`: as whom the application runs.
+//! `-user USER[:GROUP]`: the user that the application runs as.
 //!
-//! As `docker run --user` reads it: names or numbers, from /etc/passwd and
-//! /etc/group where they exist; numbers work in an image that has neither.
+//! Read as `docker run --user` reads it: names or numbers, by /etc/passwd and /etc/group where they exist; numbers work
+//! in an image that has neither.
 
 use std::fs;
 use std::path::Path;
@@ -13,28 +13,34 @@ use crate::sys::Credentials;
 /// A user, and what its processes are given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
+    /// The number of the user.
     pub uid: u32,
+    /// The number of its group.
     pub gid: u32,
-    /// The supplementary groups, the user's own among them.
+    /// The supplementary groups, `gid` among them.
     pub groups: Vec<u32>,
-    /// `None` for a number that no one has.
+    /// `None` for a number without a line in /etc/passwd.
     pub name: Option<String>,
+    /// The home directory, `/` where none is known.
     pub home: String,
 }
 
 impl User {
     /// Looks a user up in this container's files.
+    ///
+    /// # Errors
+    /// A sentence that says which name is not in them.
     pub fn lookup(text: &str) -> Result<User, String> {
         User::lookup_in(text, Path::new("/etc/passwd"), Path::new("/etc/group"))
     }
 
-    /// The same, with files of the caller's.
-    pub fn lookup_in(text: &str, passwd: &Path, group: &Path) -> Result<User, String> {
-        // A file that cannot be read is one that knows no name.
+    fn lookup_in(text: &str, passwd: &Path, group: &Path) -> Result<User, String> {
+        // A file that cannot be read has no names.
         let content = |path| fs::read(path).unwrap_or_default();
         find(text, &String::from_utf8_lossy(&content(passwd)), &String::from_utf8_lossy(&content(group)))
     }
 
+    /// Returns the ids for its processes.
     pub fn credentials(&self) -> Credentials {
         Credentials {
             uid: Uid::from_raw(self.uid),
@@ -42,78 +48,71 @@ impl User {
             groups: self.groups.iter().copied().map(Gid::from_raw).collect(),
         }
     }
+
+    /// Returns whether this line of /etc/passwd is the one for `name`, or for the number `uid`, which goes first even
+    /// where a user has the same number for a name.
+    fn matches(&self, name: &str, uid: Option<u32>) -> bool {
+        match uid {
+            Some(uid) => self.uid == uid,
+            None => self.name.as_deref() == Some(name),
+        }
+    }
 }
 
+/// Reads `USER[:GROUP]` by the texts of /etc/passwd and /etc/group.
 fn find(text: &str, passwd: &str, group: &str) -> Result<User, String> {
-    let (wanted, wanted_group) = match text.split_once(':') {
-        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
-        None => (text, None),
-    };
-    let uid = id(wanted);
-    let mut user = match (passwd_lines(passwd).find(|user| user.is(wanted, uid)), uid) {
+    let (user_text, group_text) = text.split_once(':').unwrap_or((text, ""));
+    let uid = parse_id(user_text);
+    let mut user = match (passwd_lines(passwd).find(|user| user.matches(user_text, uid)), uid) {
         (Some(user), _) => user,
-        // Docker's choice: the root group, which makes a process no more than
-        // a member of it.
+        // Group 0, as Docker has it; it gives a process the rights of the group's members alone.
         (None, Some(uid)) => User { uid, gid: 0, groups: Vec::new(), name: None, home: "/".to_owned() },
-        (None, None) => return Err(format!("there is no user {wanted:?} in /etc/passwd")),
+        (None, None) => return Err(format!("there is no user {user_text:?} in /etc/passwd")),
     };
-    match wanted_group {
-        Some(wanted) => {
-            user.gid = group_lines(group)
-                .find(|(name, ..)| *name == wanted)
-                .map(|(_, gid, _)| gid)
-                .or_else(|| id(wanted))
-                .ok_or_else(|| format!("there is no group {wanted:?} in /etc/group"))?;
-            user.groups = vec![user.gid];
-        }
-        None => {
-            user.groups = vec![user.gid];
-            for (_, gid, mut members) in group_lines(group) {
-                let named = members.any(|member| Some(member) == user.name.as_deref());
-                if named && !user.groups.contains(&gid) {
-                    user.groups.push(gid);
-                }
+    if group_text.is_empty() {
+        user.groups = vec![user.gid];
+        for (_, gid, mut members) in group_lines(group) {
+            let is_member = members.any(|member| Some(member) == user.name.as_deref());
+            if is_member && !user.groups.contains(&gid) {
+                user.groups.push(gid);
             }
         }
+    } else {
+        user.gid = group_lines(group)
+            .find(|(name, ..)| *name == group_text)
+            .map(|(_, gid, _)| gid)
+            .or_else(|| parse_id(group_text))
+            .ok_or_else(|| format!("there is no group {group_text:?} in /etc/group"))?;
+        user.groups = vec![user.gid];
     }
     Ok(user)
 }
 
-impl User {
-    /// A number is a number, even where someone has it for a name.
-    fn is(&self, wanted: &str, uid: Option<u32>) -> bool {
-        match uid {
-            Some(uid) => self.uid == uid,
-            None => self.name.as_deref() == Some(wanted),
-        }
-    }
-}
-
-/// `name:password:uid:gid:comment:home:shell`; other lines are passed over.
+/// Reads passwd(5), `name:password:uid:gid:comment:home:shell`; other lines are skipped.
 fn passwd_lines(file: &str) -> impl Iterator<Item = User> {
     file.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty())?;
-        let uid = id(fields.nth(1)?)?;
-        let gid = id(fields.next()?)?;
+        let uid = parse_id(fields.nth(1)?)?;
+        let gid = parse_id(fields.next()?)?;
         let home = fields.nth(1).filter(|home| !home.is_empty()).unwrap_or("/");
         Some(User { uid, gid, groups: Vec::new(), name: Some(name.to_owned()), home: home.to_owned() })
     })
 }
 
-/// `name:password:gid:member,member`; other lines are passed over.
+/// Reads group(5), `name:password:gid:member,member`; other lines are skipped.
 fn group_lines(file: &str) -> impl Iterator<Item = (&str, u32, std::str::Split<'_, char>)> {
     file.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty())?;
-        let gid = id(fields.nth(1)?)?;
+        let gid = parse_id(fields.nth(1)?)?;
         Some((name, gid, fields.next().unwrap_or_default().trim_end().split(',')))
     })
 }
 
-/// A user's or group's number; the largest means "nobody is meant".
-fn id(text: &str) -> Option<u32> {
-    // FromStr would let a "+" through.
+/// Reads the number of a user or group; the largest one stands for none in setresuid(2).
+fn parse_id(text: &str) -> Option<u32> {
+    // FromStr would accept a "+".
     if !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn users() {
+    fn users_and_groups_by_name_and_number() {
         for (text, want) in [
             ("www", user(33, 34, &[34, 4, 101], "www", "/var/www")),
             ("33", user(33, 34, &[34, 4, 101], "www", "/var/www")),
@@ -151,7 +150,7 @@ mod tests {
             ("65532:65532", user(65532, 65532, &[65532], "", "/")),
             ("root", user(0, 0, &[0, 4], "root", "/root")),
             ("short", user(50, 51, &[51], "short", "/")),
-            // A number, though there is a user of that name.
+            // A number, though a user has it for a name.
             ("77", user(77, 0, &[0], "", "/")),
             ("nobody", Err("there is no user \"nobody\" in /etc/passwd".to_owned())),
             ("bad", Err("there is no user \"bad\" in /etc/passwd".to_owned())),
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn without_files_numbers_work() {
+    fn numbers_work_without_files() {
         let nowhere = Path::new("/nonexistent/file");
         let lookup = |text| User::lookup_in(text, nowhere, nowhere);
         assert_eq!(lookup("1000:1000"), user(1000, 1000, &[1000], "", "/"));
