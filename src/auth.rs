@@ -1,4 +1,4 @@
-//! Identity tokens: fetched, cached, renewed, and read.
+//! Identity tokens: read (`jwt.rs`), fetched, cached and refreshed (`tokens.rs`).
 
 pub mod jwt;
 pub mod tokens;

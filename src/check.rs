@@ -123,7 +123,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         Ok(bearer) => bearer,
         Err(refusal) => return report.line("token", Err::<String, _>(refusal.reason())),
     };
-    match proxy.tokens.ended(SystemTime::now()) {
+    match proxy.tokens.expiry_notice(SystemTime::now()) {
         Some(ended) => return report.line("token", Err::<String, _>(ended)),
         None if bearer.is_some() => report.line("token", ok(format!("fetched, {}", ms(started)))),
         None => {}

@@ -202,7 +202,7 @@ impl Proxy {
     /// Drops a token that was called invalid; whether asking again is worth it.
     pub fn forget(&self, goal: &Goal, refused: &Secret) -> bool {
         let audience = goal.destination.audience.as_ref();
-        audience.is_some_and(|audience| self.tokens.forget(audience, refused, SystemTime::now()))
+        audience.is_some_and(|audience| self.tokens.invalidate(audience, refused, SystemTime::now()))
     }
 
     /// Looks at an answer that says no: where the front end gave it, people
@@ -220,7 +220,7 @@ impl Proxy {
     /// `ours`: the request had a token of ours.
     pub fn hint(&self, goal: &Goal, name: &str, status: u16, ours: bool) -> String {
         let name = name.strip_suffix(":80").unwrap_or(name);
-        if let (401, true, Some(ended)) = (status, ours, self.tokens.ended(SystemTime::now())) {
+        if let (401, true, Some(ended)) = (status, ours, self.tokens.expiry_notice(SystemTime::now())) {
             return format!("{name}: 401: {ended}");
         }
         // As the token says it: to ask anyone would delay the answer.
@@ -254,7 +254,7 @@ impl Proxy {
     /// What the first request would have to wait for.
     pub fn warm(&self) {
         self.upstream.init_tls();
-        if let Some(ended) = self.tokens.ended(SystemTime::now()) {
+        if let Some(ended) = self.tokens.expiry_notice(SystemTime::now()) {
             warn!("{ended}");
         }
         let needs = LocationNeeds { region: true, project: matches!(self.form, UrlFormat::Deterministic { .. }) };

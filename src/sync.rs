@@ -1,7 +1,8 @@
 //! Locks and counters that threads share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Locks `mutex`, also where a thread panicked while it held the lock: each of runsd's critical sections leaves its data
 /// consistent at every step that can panic.
@@ -9,6 +10,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Blocks: until no other thread holds the lock.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unlocks `guard`, waits for `condvar`, and locks again.
+///
+/// Blocks: until another thread signals `condvar`, for `timeout` at most; a wake-up may also have no reason.
+pub fn wait_timeout<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
+    condvar.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
 }
 
 /// Adds 1 to a counter until it is dropped.

@@ -1,59 +1,56 @@
-//! What is read in a token: when it ends, and whom it names. Its signature is
-//! the business of the front end.
+//! Reads JSON Web Tokens (RFC 7519): the expiry and the account. The front end verifies the signature.
 //!
-//! Errors complete the sentence "the token …", and never show any of it.
+//! Errors complete the sentence "the token …", and never show a part of the token.
 
-/// The `exp` of a token, in seconds since 1970.
-pub fn end(token: &str) -> Result<u64, &'static str> {
-    let payload = check(token)?;
-    let payload = base64url(payload).ok_or("is not base64url inside")?;
+/// Returns the `exp` claim, in seconds since 1970 (RFC 7519 section 4.1.4).
+///
+/// # Errors
+/// What is wrong with the token.
+pub fn expires_at(token: &str) -> Result<u64, &'static str> {
+    let payload = decode_base64url(validate(token)?).ok_or("is not base64url inside")?;
     exp(&payload).ok_or("has no end in it (no \"exp\")")
 }
 
-/// Whom a token names, for people: by email, or else by the number every
-/// account has.
+/// Returns whom a token names, for people: the `email` claim, or the account's number, the `sub` claim.
 pub fn account(token: &str) -> Option<String> {
-    let payload = base64url(check(token).ok()?)?;
-    let text = |key| {
-        let (text, _) = string(value(&payload, key)?.strip_prefix(b"\"")?)?;
-        let plain = |b: &u8| b.is_ascii_graphic() && !b"\"\\".contains(b);
-        let fits = (1..=320).contains(&text.len()) && text.iter().all(plain);
-        String::from_utf8(text.to_vec()).ok().filter(|_| fits)
+    let payload = decode_base64url(validate(token).ok()?)?;
+    let claim = |key| {
+        let (text, _) = split_string(find_value(&payload, key)?.strip_prefix(b"\"")?)?;
+        let is_plain = |b: &u8| b.is_ascii_graphic() && !b"\"\\".contains(b);
+        let is_valid = (1..=MAX_ACCOUNT_LEN).contains(&text.len()) && text.iter().all(is_plain);
+        String::from_utf8(text.to_vec()).ok().filter(|_| is_valid)
     };
-    text(b"email").or_else(|| Some(format!("account {}", text(b"sub")?)))
+    claim(b"email").or_else(|| Some(format!("account {}", claim(b"sub")?)))
 }
 
-/// Whether a text can be a token, and fit to be sent; answers its payload.
-pub fn check(token: &str) -> Result<&str, &'static str> {
+/// Checks that a text has the form of a token (RFC 7515 section 3.1) and can be sent in a header. Returns its payload,
+/// in base64url.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn validate(token: &str) -> Result<&str, &'static str> {
     if token.is_empty() {
         return Err("is empty");
     }
-    if token.len() > LARGEST {
+    if token.len() > MAX_TOKEN_LEN {
         return Err("is too large for a header");
     }
-    // Whatever else it is, it must not end our header and begin another.
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=' | b'.');
-    if !token.bytes().all(fits) {
+    // Above all no CR or LF, which would end the header and start another one.
+    let is_valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=' | b'.');
+    if !token.bytes().all(is_valid) {
         return Err("has characters that no token has");
     }
-    let mut parts = token.split('.');
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(head), Some(payload), Some(signature), None)
-            if !head.is_empty() && !payload.is_empty() && !signature.is_empty() =>
-        {
-            Ok(payload)
-        }
+    let parts: Vec<&str> = token.split('.').collect();
+    match parts[..] {
+        [header, payload, signature] if ![header, payload, signature].contains(&"") => Ok(payload),
         _ => Err("is not three parts with dots between them"),
     }
 }
 
-/// The front end takes no larger heads than twice this; real ones have 1 KB.
-const LARGEST: usize = 16 * 1024;
-
-fn base64url(text: &str) -> Option<Vec<u8>> {
+/// Decodes base64url (RFC 4648 section 5), with padding or without.
+fn decode_base64url(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
-    let mut bits = 0_u32;
-    let mut count = 0;
+    let (mut bits, mut count) = (0_u32, 0);
     for b in text.trim_end_matches('=').bytes() {
         let six = match b {
             b'A'..=b'Z' => b - b'A',
@@ -74,16 +71,15 @@ fn base64url(text: &str) -> Option<Vec<u8>> {
 }
 
 fn exp(json: &[u8]) -> Option<u64> {
-    number(value(json, b"exp")?)
+    read_number(find_value(json, b"exp")?)
 }
 
-/// What stands at a key of the outermost object, and all that comes after it.
+/// Returns what follows a key of the outermost JSON object (RFC 8259): its value, and the rest of the text.
 ///
-/// Counts brackets and steps over strings, and so never recurses, however
-/// deep the nesting.
-fn value<'a>(json: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+/// Counts brackets and skips strings instead of recursing, so that deep nesting uses no stack.
+fn find_value<'a>(json: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     let mut depth = 0_u32;
-    let mut key = true; // a string here, at depth 1, would be a key
+    let mut is_key = true; // whether a string at depth 1 is a key here
     let mut rest = json;
     loop {
         let (&b, after) = rest.split_first()?;
@@ -91,14 +87,13 @@ fn value<'a>(json: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
         match b {
             b'{' | b'[' => depth = depth.checked_add(1)?,
             b'}' | b']' => depth = depth.checked_sub(1)?,
-            b',' if depth == 1 => key = true,
-            b':' if depth == 1 => key = false,
+            b',' if depth == 1 => is_key = true,
+            b':' if depth == 1 => is_key = false,
             b'"' => {
-                let (text, after) = string(rest)?;
+                let (text, after) = split_string(rest)?;
                 rest = after;
-                if key && depth == 1 && text == wanted {
-                    let value = rest.trim_ascii_start().strip_prefix(b":")?;
-                    return Some(value.trim_ascii_start());
+                if is_key && depth == 1 && text == wanted {
+                    return Some(rest.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start());
                 }
             }
             _ => {}
@@ -106,42 +101,41 @@ fn value<'a>(json: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// What is before the closing quote, and what is after it.
-fn string(input: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut at = 0;
+/// Splits behind an opening quote: the string, still escaped, and what follows the closing quote.
+fn split_string(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut offset = 0;
     loop {
-        match input.get(at)? {
-            b'"' => return Some((&input[..at], &input[at + 1..])),
-            b'\\' => at += 2,
-            _ => at += 1,
+        match input.get(offset)? {
+            b'"' => return Some((&input[..offset], &input[offset + 1..])),
+            b'\\' => offset += 2,
+            _ => offset += 1,
         }
     }
 }
 
-/// A whole number, or the whole part of one with a fraction.
-fn number(input: &[u8]) -> Option<u64> {
-    let digits = input.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (digits, rest) = input.split_at(digits);
-    let rest = match rest.strip_prefix(b".") {
-        Some(fraction) => {
-            let length = fraction.iter().take_while(|b| b.is_ascii_digit()).count();
-            &fraction[length..]
-        }
-        None => rest,
-    };
-    // "1e9" ends here: no server writes it, and half of it would be wrong.
+/// Reads a number, without its fraction, at the start of `input`. `None` for one with an exponent: no issuer writes it.
+fn read_number(input: &[u8]) -> Option<u64> {
+    let count_digits = |input: &[u8]| input.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (digits, rest) = input.split_at(count_digits(input));
+    let rest = rest.strip_prefix(b".").map_or(rest, |fraction| &fraction[count_digits(fraction)..]);
     if !matches!(rest.trim_ascii_start().first(), Some(b',' | b'}')) {
         return None;
     }
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// Bytes of a token at most: half of the head that the front end accepts. Google's have about 1,000.
+const MAX_TOKEN_LEN: usize = 16 * 1024;
+
+/// Bytes of an account at most: the longest email address (RFC 5321 section 4.5.3.1: 64 + 1 + 255).
+const MAX_ACCOUNT_LEN: usize = 320;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ends() {
+    fn exp_is_read_from_the_outermost_object() {
         for (json, want) in [
             (r#"{"exp":1700000000}"#, Some(1_700_000_000)),
             (r#"{"aud":"x","exp" : 17 ,"iat":1}"#, Some(17)),
@@ -167,14 +161,14 @@ mod tests {
         ] {
             assert_eq!(exp(json.as_bytes()), want, "{json:?}");
         }
-        // However deep: no stack is used.
+        // Deep nesting uses no stack.
         let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
         let json = format!("{{\"a\":{deep},\"exp\":3}}");
         assert_eq!(exp(json.as_bytes()), Some(3));
     }
 
     #[test]
-    fn accounts() {
+    fn account_is_the_email_or_the_number() {
         for (payload, want) in [
             // {"email":"a@b.c","sub":"1"}
             ("eyJlbWFpbCI6ImFAYi5jIiwic3ViIjoiMSJ9", Some("a@b.c")),
@@ -193,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn base64url_of_rfc_4648() {
+    fn base64url_is_that_of_rfc_4648() {
         for (text, want) in [
             ("", Some("")),
             ("Zg", Some("f")),
@@ -208,12 +202,12 @@ mod tests {
             ("Zg=a", None),
         ] {
             let want = want.map(|text| text.as_bytes().to_vec());
-            assert_eq!(base64url(text), want, "{text:?}");
+            assert_eq!(decode_base64url(text), want, "{text:?}");
         }
     }
 
     #[test]
-    fn what_cannot_be_a_token() {
+    fn invalid_tokens_are_described() {
         let huge = format!("a.{}.c", "e30".repeat(10_000));
         for (token, want) in [
             ("", Err("is empty")),
@@ -229,7 +223,7 @@ mod tests {
             ("a.e30.c", Err("has no end in it (no \"exp\")")),
             ("a.eyJleHAiOjE3fQ.c", Ok(17)),
         ] {
-            assert_eq!(end(token), want, "{token:.20?}");
+            assert_eq!(expires_at(token), want, "{token:.20?}");
         }
     }
 }

@@ -1,40 +1,45 @@
-//! Identity tokens by audience, kept until near their end.
+//! Identity tokens by audience, cached until shortly before they expire.
 //!
-//! Who fetches them is an argument, and so is the time: nothing here knows the
-//! metadata server, and nothing depends on a timer, because between requests
-//! the CPU is taken away.
+//! The function that fetches a token is an argument, and so is the time: this file does not know the metadata server.
+//! No timer is used, because between requests the instance has no CPU.
+//!
+//! ```text
+//! remaining lifetime of the cached token     what a request does
+//! more than 240 s                            uses it
+//! more than 2 s                              uses it, and starts a thread that fetches the next one
+//! 2 s or less, or no token                   fetches one, or waits for the fetch in progress
+//! ```
 
-use crate::auth::jwt;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{debug, warn};
 
+use crate::auth::jwt;
 use crate::secret::Secret;
 use crate::sync::lock;
 
-/// The tokens of this instance.
+/// The identity tokens of this instance. All threads share it.
 ///
-/// What it hands out is the whole value of a header, `Bearer TOKEN`, put
-/// together once for each token and not for each request.
-pub struct Tokens(Kind);
+/// It hands out whole header values, `Bearer TOKEN`, which are built once for each token and not for each request.
+pub struct Tokens(Source);
 
-enum Kind {
+enum Source {
+    /// The token of `CLOUD_RUN_ID_TOKEN`, for every audience.
     Fixed {
-        value: Secret,
+        bearer: Secret,
         account: Option<String>,
-        /// Its `exp`, in seconds since 1970, where it has one.
-        end: Option<u64>,
+        /// Its `exp`, in seconds since 1970, if it has one.
+        expires_at: Option<u64>,
     },
     Fetched(Arc<TokenCache>),
 }
 
 impl Tokens {
-    /// Tokens that `fetch` gets for an audience, each as bare text.
+    /// Tokens that `fetch` returns for an audience, as bare text or with the sentence that says what failed.
     pub fn new<F>(fetch: F) -> Tokens
     where
         F: Fn(&str) -> Result<Secret, String> + Send + Sync + 'static,
@@ -43,43 +48,44 @@ impl Tokens {
         Tokens::with_uptime(fetch, move || start.elapsed().as_secs())
     }
 
-    /// The same by another steady clock, which says seconds since some start.
+    /// The same with another monotonic clock, in seconds.
     fn with_uptime<F, U>(fetch: F, uptime: U) -> Tokens
     where
         F: Fn(&str) -> Result<Secret, String> + Send + Sync + 'static,
         U: Fn() -> u64 + Send + Sync + 'static,
     {
-        Tokens(Kind::Fetched(Arc::new(TokenCache {
+        Tokens(Source::Fetched(Arc::new(TokenCache {
             fetch: Box::new(fetch),
             uptime: Box::new(uptime),
             account: OnceLock::new(),
-            slots: RwLock::default(),
-            uses: AtomicU64::new(0),
+            table: Mutex::default(),
         })))
     }
 
-    /// The one token of `CLOUD_RUN_ID_TOKEN`, for every audience.
+    /// One token for every audience. An expired one is sent, too: the front end's clock decides.
+    ///
+    /// # Errors
+    /// What is wrong with `token`, as the end of a sentence.
     pub fn fixed(token: &Secret) -> Result<Tokens, String> {
-        // Also past its end: the front end's clock counts, and its answer.
-        jwt::check(token.expose())?;
-        Ok(Tokens(Kind::Fixed {
-            value: header_value(token),
+        jwt::validate(token.expose())?;
+        Ok(Tokens(Source::Fixed {
+            bearer: header_value(token),
             account: jwt::account(token.expose()),
-            end: jwt::end(token.expose()).ok(),
+            expires_at: jwt::expires_at(token.expose()).ok(),
         }))
     }
 
-    /// That the one token is past its end, since when, and how to have another.
-    pub fn ended(&self, now: SystemTime) -> Option<String> {
-        let Kind::Fixed { end: Some(end), .. } = &self.0 else {
+    /// Says that the fixed token has expired, for how long, and how to get another one. `None` if it has not.
+    pub fn expiry_notice(&self, now: SystemTime) -> Option<String> {
+        let Source::Fixed { expires_at: Some(expires_at), .. } = &self.0 else {
             return None;
         };
-        let ago = seconds(now).checked_sub(*end)?;
-        let ago = match ago {
-            0..=119 => format!("{ago} s"),
-            120..=7199 => format!("{} min", ago / 60),
-            7200..=172_799 => format!("{} h", ago / 3600),
-            _ => format!("{} days", ago / 86_400),
+        let secs = unix_secs(now).checked_sub(*expires_at)?;
+        let ago = match secs {
+            0..=119 => format!("{secs} s"),
+            120..=7199 => format!("{} min", secs / 60),
+            7200..=172_799 => format!("{} h", secs / 3600),
+            _ => format!("{} days", secs / 86_400),
         };
         Some(format!(
             "the token in CLOUD_RUN_ID_TOKEN ended {ago} ago; start again with \
@@ -87,84 +93,65 @@ impl Tokens {
         ))
     }
 
-    /// Whom the tokens name, as far as they have said it: one for all, as an
-    /// instance has one account.
+    /// The account that the tokens name, known once there was a token. An instance has one account.
     pub fn account(&self) -> Option<String> {
         match &self.0 {
-            Kind::Fixed { account, .. } => account.clone(),
-            Kind::Fetched(shelf) => shelf.account.get().cloned(),
+            Source::Fixed { account, .. } => account.clone(),
+            Source::Fetched(cache) => cache.account.get().cloned(),
         }
     }
 
-    /// `Bearer TOKEN` for an audience, never one that is past its end, or would
-    /// be on arrival.
+    /// Returns `Bearer TOKEN` for `audience`. A fetched token is never one that has expired, or would have on arrival.
     ///
-    /// Waits for a fetch only when there is no such token, and then together
-    /// with all who ask for the same audience, and for no other.
+    /// Blocks: only where the cache has no such token, during one fetch. Concurrent callers with the same audience
+    /// share that fetch; those with other audiences do not wait for it.
+    ///
+    /// # Errors
+    /// The sentence of `fetch`, or one that says what is wrong with the token it returned.
     pub fn bearer(&self, audience: &str, now: SystemTime) -> Result<Secret, String> {
-        let shelf = match &self.0 {
-            Kind::Fixed { value, .. } => return Ok(value.clone()),
-            Kind::Fetched(shelf) => shelf,
+        let cache = match &self.0 {
+            Source::Fixed { bearer, .. } => return Ok(bearer.clone()),
+            Source::Fetched(cache) => cache,
         };
-        let now = shelf.now(seconds(now));
-        let slot = shelf.slot(audience);
-        match slot.token().map(|token| (token.left(now), token.value)) {
-            Some((left, value)) if left > FRESH => Ok(value),
-            Some((left, value)) if left > MARGIN => {
-                if slot.take_off(now) {
-                    renew(shelf, &slot, audience, now);
-                }
-                Ok(value)
-            }
-            _ => slot.fetched(shelf, audience, now),
+        let now = cache.now(now);
+        let entry = cache.entry(audience);
+        let token = lock(&entry.state).token.clone();
+        let Some(token) = token.filter(|token| token.is_usable(now)) else {
+            return entry.fetch_or_wait(cache, audience, now);
+        };
+        if token.remaining_secs(now) <= REFRESH_BEFORE_EXPIRY
+            && let Some(in_flight) = entry.try_begin_refresh(now)
+        {
+            refresh_in_background(cache, &entry, in_flight, audience, now);
         }
+        Ok(token.bearer)
     }
 
-    /// Forgets a token that the front end called invalid.
+    /// Removes a token that the front end called invalid from the cache.
     ///
-    /// True when asking again is worth it: there is another one now, or there
-    /// may be. The token that earned a refusal twice in a short time stays, or
-    /// each refused request would ask the metadata server.
-    pub fn forget(&self, audience: &str, value: &Secret, now: SystemTime) -> bool {
-        let Kind::Fetched(shelf) = &self.0 else {
+    /// Returns whether the request is worth repeating: another token is cached or may be fetched. A token that is
+    /// invalid twice within [`RETRY_INTERVAL`] stays, or each rejected request would ask the metadata server.
+    pub fn invalidate(&self, audience: &str, bearer: &Secret, now: SystemTime) -> bool {
+        let Source::Fetched(cache) = &self.0 else {
             return false;
         };
-        let now = shelf.now(seconds(now)).up;
-        let Some(slot) = shelf.find(audience) else {
+        let uptime = cache.now(now).uptime;
+        let entry = cache.entry(audience);
+        let mut state = lock(&entry.state);
+        if state.token.as_ref().is_none_or(|token| token.bearer != *bearer) {
             return true;
-        };
-        let mut flight = slot.flight();
-        let mut kept = slot.kept.write().unwrap_or_else(PoisonError::into_inner);
-        match &*kept {
-            Some(token) if token.value == *value => {
-                let again = flight
-                    .dropped
-                    .as_ref()
-                    .is_some_and(|(dropped, at)| dropped == value && now.saturating_sub(*at) < AGAIN);
-                if again {
-                    return false;
-                }
-                flight.dropped = Some((value.clone(), now));
-                *kept = None;
-                true
-            }
-            _ => true,
         }
+        let is_repeated = state
+            .invalidated
+            .as_ref()
+            .is_some_and(|(old, at)| old == bearer && uptime.saturating_sub(*at) < RETRY_INTERVAL);
+        if !is_repeated {
+            state.invalidated = Some((bearer.clone(), uptime));
+            state.token = None;
+        }
+        !is_repeated
     }
 }
-
-/// Above this many seconds before its end a token is simply used. The metadata
-/// server hands out the same one until then, so asking earlier gains nothing.
-const FRESH: u64 = 240;
-/// Seconds before its end from which on a token is not used any more: one for
-/// its way to the front end, and one because clocks are read in whole seconds.
-const MARGIN: u64 = 2;
-/// No token lives longer, in seconds, whatever a slow clock makes of its end.
-const LONGEST: u64 = 3600;
-/// Seconds between two tries to renew a token that is still good.
-const AGAIN: u64 = 10;
-/// A caller may invent names without end; a container has little memory.
-const AUDIENCES: usize = 1000;
 
 type Fetch = dyn Fn(&str) -> Result<Secret, String> + Send + Sync;
 type Uptime = dyn Fn() -> u64 + Send + Sync;
@@ -172,232 +159,220 @@ type Uptime = dyn Fn() -> u64 + Send + Sync;
 struct TokenCache {
     fetch: Box<Fetch>,
     uptime: Box<Uptime>,
-    /// Whom the first token named.
+    /// The account that the first token named.
     account: OnceLock<String>,
-    slots: RwLock<HashMap<String, Arc<CacheEntry>>>,
-    /// Counts every use, and so dates them; a clock could be set back.
-    uses: AtomicU64,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    /// With the count of `uses` when the entry was used last.
+    entries: HashMap<String, (Arc<CacheEntry>, u64)>,
+    uses: u64,
 }
 
 impl TokenCache {
-    fn slot(&self, audience: &str) -> Arc<CacheEntry> {
-        self.find(audience).unwrap_or_else(|| self.add(audience))
-    }
-
-    fn find(&self, audience: &str) -> Option<Arc<CacheEntry>> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots.get(audience)?;
-        slot.used.store(self.date(), Ordering::Relaxed);
-        Some(Arc::clone(slot))
-    }
-
-    fn add(&self, audience: &str) -> Arc<CacheEntry> {
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        if slots.len() >= AUDIENCES && !slots.contains_key(audience) {
-            let oldest = slots
-                .iter()
-                .min_by_key(|(_, slot)| slot.used.load(Ordering::Relaxed))
-                .map(|(audience, _)| audience.clone());
-            if let Some(oldest) = oldest {
-                slots.remove(&oldest);
-            }
+    /// Returns the entry of `audience`, a new one if there is none. A new one takes the place of the least recently
+    /// used one where there are [`MAX_AUDIENCES`].
+    fn entry(&self, audience: &str) -> Arc<CacheEntry> {
+        let mut table = lock(&self.table);
+        table.uses += 1;
+        let uses = table.uses;
+        if let Some((entry, last_use)) = table.entries.get_mut(audience) {
+            *last_use = uses;
+            return Arc::clone(entry);
         }
-        let slot = slots.entry(audience.to_owned()).or_default();
-        slot.used.store(self.date(), Ordering::Relaxed);
-        Arc::clone(slot)
+        if table.entries.len() >= MAX_AUDIENCES {
+            let oldest = table.entries.iter().min_by_key(|(_, (_, last_use))| last_use).map(|(name, _)| name.clone());
+            oldest.and_then(|oldest| table.entries.remove(&oldest));
+        }
+        let entry = Arc::<CacheEntry>::default();
+        table.entries.insert(audience.to_owned(), (Arc::clone(&entry), uses));
+        entry
     }
 
-    fn date(&self) -> u64 {
-        self.uses.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Asks, and looks at what came.
-    fn get(&self, audience: &str, asked: Now) -> Result<Token, String> {
-        // A panic must not leave the others waiting.
+    /// Fetches a token and validates it.
+    fn fetch_token(&self, audience: &str, started: Now) -> Result<Token, String> {
+        // A panic must not leave the other callers waiting.
         let token = catch_unwind(AssertUnwindSafe(|| (self.fetch)(audience)))
             .unwrap_or_else(|_| Err("the fetch of a token broke off".to_owned()))?;
-        let end =
-            jwt::end(token.expose()).map_err(|why| format!("the metadata server's token for {audience} {why}"))?;
-        let now = self.later(asked);
-        if end <= now.wall + MARGIN {
-            let ends = match now.wall.checked_sub(end) {
+        let expires_at = jwt::expires_at(token.expose())
+            .map_err(|why| format!("the metadata server's token for {audience} {why}"))?;
+        let now = self.later(started);
+        if expires_at <= now.unix + MIN_REMAINING {
+            let ends = match now.unix.checked_sub(expires_at) {
                 Some(ago) => format!("ended {ago} s ago"),
-                None => format!("ends within {MARGIN} s"),
+                None => format!("ends within {MIN_REMAINING} s"),
             };
             return Err(format!("the metadata server's token for {audience} {ends} by this clock"));
         }
         if let Some(account) = jwt::account(token.expose()) {
             let _ = self.account.set(account);
         }
-        Ok(Token { value: header_value(&token), end, down: now.up.saturating_add(LONGEST.min(end - now.wall)) })
+        let lifetime = MAX_LIFETIME.min(expires_at - now.unix);
+        Ok(Token { bearer: header_value(&token), expires_at, expires_at_uptime: now.uptime.saturating_add(lifetime) })
     }
 
-    fn now(&self, wall: u64) -> Now {
-        Now { wall, up: (self.uptime)() }
+    fn now(&self, wall_clock: SystemTime) -> Now {
+        Now { unix: unix_secs(wall_clock), uptime: (self.uptime)() }
     }
 
-    /// The wall clock as a caller saw it, walking on while it waits.
-    fn later(&self, since: Now) -> Now {
-        let up = (self.uptime)();
-        let wall = since.wall.saturating_add(up.saturating_sub(since.up));
-        Now { wall, up }
+    /// The time now: that of the wall clock as it was, plus what has passed since.
+    fn later(&self, before: Now) -> Now {
+        let uptime = (self.uptime)();
+        Now { unix: before.unix.saturating_add(uptime.saturating_sub(before.uptime)), uptime }
     }
 }
 
-/// What is kept for one audience.
+/// The token of one audience.
 #[derive(Default)]
 struct CacheEntry {
-    kept: RwLock<Option<Token>>,
-    flight: Mutex<InFlightFetch>,
-    landed: Condvar,
-    used: AtomicU64,
+    /// Locked by requests, and by the threads that fetch before and after, but not during a fetch.
+    state: Mutex<EntryState>,
 }
+
+#[derive(Default)]
+struct EntryState {
+    token: Option<Token>,
+    /// The one fetch in progress.
+    in_flight: Option<Arc<InFlightFetch>>,
+    /// When the last fetch completed, by the monotonic clock.
+    last_fetch_at: Option<u64>,
+    /// The token that was invalidated last, and when, by the monotonic clock.
+    invalidated: Option<(Secret, u64)>,
+}
+
+/// The result of a fetch: set once, by the thread that fetches, and waited for by all others.
+type InFlightFetch = OnceLock<Result<Secret, String>>;
 
 #[derive(Clone)]
 struct Token {
     /// `Bearer TOKEN`
-    value: Secret,
+    bearer: Secret,
     /// Its `exp`, in seconds since 1970.
-    end: u64,
-    /// The same by the steady clock: where the wall clock is set back, a token
-    /// does not grow older than it may.
-    down: u64,
+    expires_at: u64,
+    /// The same by the monotonic clock, so that a token does not live longer where the wall clock is set back.
+    expires_at_uptime: u64,
 }
 
 impl Token {
-    /// Seconds until its end, by the clock that says less.
-    fn left(&self, now: Now) -> u64 {
-        let (by_wall, by_up) = (self.end.saturating_sub(now.wall), self.down.saturating_sub(now.up));
-        by_wall.min(by_up)
+    /// Seconds until the token expires, by the clock that says fewer.
+    fn remaining_secs(&self, now: Now) -> u64 {
+        let by_wall_clock = self.expires_at.saturating_sub(now.unix);
+        by_wall_clock.min(self.expires_at_uptime.saturating_sub(now.uptime))
+    }
+
+    fn is_usable(&self, now: Now) -> bool {
+        self.remaining_secs(now) > MIN_REMAINING
     }
 }
 
-/// One moment, by two clocks.
+/// One moment by two clocks, in seconds.
 #[derive(Clone, Copy)]
 struct Now {
-    /// Seconds since 1970; may be set back or forward at any time.
-    wall: u64,
-    /// Seconds of the steady clock.
-    up: u64,
-}
-
-/// The one fetch that may be under way.
-#[derive(Default)]
-struct InFlightFetch {
-    up: bool,
-    /// How many callers wait for it.
-    waiting: usize,
-    /// How many have landed.
-    landings: u64,
-    /// When the last one landed, by the steady clock.
-    landed_at: Option<u64>,
-    /// Why the last one brought nothing.
-    failure: Option<String>,
-    /// What was dropped last, and when.
-    dropped: Option<(Secret, u64)>,
+    /// Since 1970. May be set back or forward at any time.
+    unix: u64,
+    /// Monotonic.
+    uptime: u64,
 }
 
 impl CacheEntry {
-    fn token(&self) -> Option<Token> {
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        kept.clone()
-    }
-
-    fn flight(&self) -> MutexGuard<'_, InFlightFetch> {
-        lock(&self.flight)
-    }
-
-    /// Whether the caller is the one to fetch; then it must [`CacheEntry::land`].
-    ///
-    /// Only when the last fetch is some while ago: a failing server is not
-    /// hammered, and one that repeats itself is no loop.
-    fn take_off(&self, now: Now) -> bool {
-        let mut flight = self.flight();
-        let early = flight.landed_at.is_some_and(|at| now.up.saturating_sub(at) < AGAIN);
-        if flight.up || early {
-            return false;
+    /// Returns a usable token: the cached one, that of the fetch in progress, or that of a new fetch.
+    fn fetch_or_wait(&self, cache: &TokenCache, audience: &str, called: Now) -> Result<Secret, String> {
+        let mut state = lock(&self.state);
+        // Another thread may have fetched one since the caller looked.
+        if let Some(token) = state.token.as_ref().filter(|token| token.is_usable(cache.later(called))) {
+            return Ok(token.bearer.clone());
         }
-        flight.up = true;
-        true
-    }
-
-    fn land(&self, outcome: Result<Token, String>, now: Now) {
-        let mut flight = self.flight();
-        flight.up = false;
-        flight.landings += 1;
-        flight.landed_at = Some(now.up);
-        flight.failure = match outcome {
-            Ok(token) => {
-                let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-                *kept = Some(token);
-                None
-            }
-            Err(why) => Some(why),
-        };
-        drop(flight);
-        self.landed.notify_all();
-    }
-
-    /// A token out of a fetch: our own, or the one that is under way.
-    fn fetched(&self, shelf: &TokenCache, audience: &str, asked: Now) -> Result<Secret, String> {
-        let mut flight = self.flight();
-        loop {
-            // It may have landed between the caller's look and ours.
-            let now = shelf.later(asked);
-            if let Some(token) = self.token().filter(|token| token.left(now) > MARGIN) {
-                return Ok(token.value);
-            }
-            if !flight.up {
-                flight.up = true;
-                drop(flight);
-                let outcome = shelf.get(audience, asked);
-                let value = outcome.as_ref().map(|token| token.value.clone());
-                let value = value.map_err(Clone::clone);
-                self.land(outcome, shelf.later(asked));
-                return value;
-            }
-            let awaited = flight.landings + 1;
-            flight.waiting += 1;
-            while flight.landings < awaited {
-                flight = self.landed.wait(flight).unwrap_or_else(PoisonError::into_inner);
-            }
-            flight.waiting -= 1;
-            // A failure is not kept, but it is the answer of all who waited
-            // for it: an outage costs each one wait, not a queue of them.
-            if let Some(why) = &flight.failure {
-                return Err(why.clone());
-            }
+        if let Some(in_flight) = state.in_flight.clone() {
+            drop(state);
+            // An error is not cached, but all that waited get it: an outage costs each one wait, not a queue of them.
+            return in_flight.wait().clone();
         }
+        let in_flight = state.begin_fetch();
+        drop(state);
+        self.complete_fetch(&in_flight, cache.fetch_token(audience, called), cache.later(called));
+        in_flight.wait().clone()
+    }
+
+    /// Begins to fetch the next token, unless a fetch is in progress or the last one is less than [`RETRY_INTERVAL`] ago:
+    /// a metadata server that fails, or returns the same token again, is not asked by each request. The caller has to
+    /// [`CacheEntry::complete_fetch`].
+    fn try_begin_refresh(&self, now: Now) -> Option<Arc<InFlightFetch>> {
+        let mut state = lock(&self.state);
+        let is_early = state.last_fetch_at.is_some_and(|at| now.uptime.saturating_sub(at) < RETRY_INTERVAL);
+        (state.in_flight.is_none() && !is_early).then(|| state.begin_fetch())
+    }
+
+    fn complete_fetch(&self, in_flight: &InFlightFetch, result: Result<Token, String>, now: Now) {
+        let bearer = result.as_ref().map(|token| token.bearer.clone()).map_err(Clone::clone);
+        let mut state = lock(&self.state);
+        state.in_flight = None;
+        state.last_fetch_at = Some(now.uptime);
+        if let Ok(token) = result {
+            state.token = Some(token);
+        }
+        drop(state);
+        let _ = in_flight.set(bearer);
     }
 }
 
-/// Fetches on a thread of its own, while the old token is still used.
-fn renew(shelf: &Arc<TokenCache>, slot: &Arc<CacheEntry>, audience: &str, now: Now) {
-    let job = {
-        let (shelf, slot, audience) = (Arc::clone(shelf), Arc::clone(slot), audience.to_owned());
+impl EntryState {
+    fn begin_fetch(&mut self) -> Arc<InFlightFetch> {
+        Arc::clone(self.in_flight.insert(Arc::default()))
+    }
+}
+
+/// Fetches the next token in a thread of its own, while requests use the current one.
+fn refresh_in_background(
+    cache: &Arc<TokenCache>,
+    entry: &Arc<CacheEntry>,
+    in_flight: Arc<InFlightFetch>,
+    audience: &str,
+    now: Now,
+) {
+    let refresh = {
+        let (cache, entry, in_flight) = (Arc::clone(cache), Arc::clone(entry), Arc::clone(&in_flight));
+        let audience = audience.to_owned();
         move || {
-            let outcome = shelf.get(&audience, now);
-            match &outcome {
-                Ok(token) => debug!("tokens: {audience}: renewed, good for {} s", token.end - now.wall),
+            let result = cache.fetch_token(&audience, now);
+            match &result {
+                Ok(token) => debug!("tokens: {audience}: renewed, good for {} s", token.expires_at - now.unix),
                 Err(why) => warn!("tokens: {audience}: not renewed: {why}; the old one is used"),
             }
-            slot.land(outcome, shelf.later(now));
+            entry.complete_fetch(&in_flight, result, cache.later(now));
         }
     };
-    if let Err(err) = thread::Builder::new().name("token".to_owned()).spawn(job) {
-        slot.land(Err(format!("cannot start a thread: {err}")), now);
+    if let Err(err) = thread::Builder::new().name("token".to_owned()).spawn(refresh) {
+        entry.complete_fetch(&in_flight, Err(format!("cannot start a thread: {err}")), now);
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
-    // A clock before 1970 is as good as one in 1970.
-    let since = time.duration_since(UNIX_EPOCH);
-    since.unwrap_or(Duration::ZERO).as_secs()
+/// Seconds since 1970; 0 for a clock before that.
+fn unix_secs(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
 
 fn header_value(token: &Secret) -> Secret {
     Secret::new(&format!("Bearer {}", token.expose()))
 }
+
+/// Seconds before its expiry from which on a token is refreshed. Until then the metadata server returns the token that
+/// it returned before.
+const REFRESH_BEFORE_EXPIRY: u64 = 240;
+
+/// Seconds that a token needs to live to be used: one for its way to the front end, and one because the clocks are read
+/// in whole seconds.
+const MIN_REMAINING: u64 = 2;
+
+/// Seconds that a token lives at most, as Google issues them, whatever a slow wall clock makes of its `exp`.
+const MAX_LIFETIME: u64 = 3600;
+
+/// Seconds between two fetches for a token that is still usable, and between two invalidations of the same token.
+const RETRY_INTERVAL: u64 = 10;
+
+/// How many audiences are cached. A client can name any number of services, and each entry takes memory.
+const MAX_AUDIENCES: usize = 1000;
 
 #[cfg(test)]
 mod tests;

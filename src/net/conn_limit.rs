@@ -9,10 +9,10 @@
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::sync::lock;
+use crate::sync::{lock, wait_timeout};
 use crate::sys::cgroup_memory::CgroupMemory;
 
 /// Counts the connections of all listeners. Cloning the `Arc` shares the count.
@@ -219,8 +219,7 @@ impl ConnLimiter {
                 wanting.get_or_insert_with(|| self.switch_keep_alive_off());
                 timeout = self.close_longest_idle(&mut state).unwrap_or(RECHECK);
             }
-            let woken = change.wait_timeout(state, timeout);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            state = wait_timeout(change, state, timeout);
         }
         state
     }

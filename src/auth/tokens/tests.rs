@@ -1,5 +1,6 @@
 use super::*;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// A wall clock far from the machine's own.
@@ -72,17 +73,19 @@ impl Server {
         self.asked.try_iter().count()
     }
 
-    /// Waits until the fetch that was just answered is put away.
-    fn landed(&self, landings: u64) {
-        let Kind::Fetched(shelf) = &self.tokens.0 else {
-            panic!("fixed");
-        };
-        let slot = shelf.slot("https://x");
-        let mut flight = slot.flight();
-        while flight.landings < landings {
-            flight = slot.landed.wait(flight).unwrap();
+    /// Waits until no fetch is in progress.
+    fn settle(&self) {
+        if let Some(in_flight) = in_flight(&self.tokens, "https://x") {
+            let _ = in_flight.wait();
         }
     }
+}
+
+fn in_flight(tokens: &Tokens, audience: &str) -> Option<Arc<InFlightFetch>> {
+    let Source::Fetched(cache) = &tokens.0 else {
+        panic!("fixed");
+    };
+    lock(&cache.entry(audience).state).in_flight.clone()
 }
 
 fn sent(token: &Secret) -> Result<String, String> {
@@ -90,7 +93,7 @@ fn sent(token: &Secret) -> Result<String, String> {
 }
 
 #[test]
-fn one_fetch_for_many_requests() {
+fn many_requests_use_one_token() {
     let server = server();
     let token = jwt(3600, "one");
     server.answers.send(Ok(token.clone())).unwrap();
@@ -101,7 +104,7 @@ fn one_fetch_for_many_requests() {
 }
 
 #[test]
-fn near_its_end_a_token_is_used_while_one_thread_renews_it() {
+fn near_its_expiry_a_token_is_used_while_one_thread_refreshes_it() {
     let server = server();
     let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
     server.answers.send(Ok(old.clone())).unwrap();
@@ -112,27 +115,27 @@ fn near_its_end_a_token_is_used_while_one_thread_renews_it() {
     assert_eq!(server.asked.recv().unwrap(), "https://x");
     assert_eq!(server.asked.recv().unwrap(), "https://x");
     server.answers.send(Ok(new.clone())).unwrap();
-    server.landed(2);
+    server.settle();
     assert_eq!(server.bearer(3361), sent(&new));
     assert_eq!(server.fetches(), 0);
 }
 
 #[test]
-fn a_failed_renewal_is_tried_again_after_10_seconds() {
+fn a_failed_refresh_is_repeated_after_10_seconds() {
     let server = server();
     let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
     server.answers.send(Ok(old.clone())).unwrap();
     assert_eq!(server.bearer(0), sent(&old));
     server.answers.send(Err("status 503".to_owned())).unwrap();
     assert_eq!(server.bearer(3400), sent(&old));
-    server.landed(2);
+    server.settle();
     for second in 3400..3410 {
         assert_eq!(server.bearer(second), sent(&old), "at {second}");
     }
     assert_eq!(server.fetches(), 2);
     server.answers.send(Ok(new.clone())).unwrap();
     assert_eq!(server.bearer(3450), sent(&old));
-    server.landed(3);
+    server.settle();
     assert_eq!(server.bearer(3450), sent(&new));
     assert_eq!(server.fetches(), 1);
 }
@@ -143,24 +146,22 @@ fn an_outage_of_a_minute_loses_no_request() {
     let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
     server.answers.send(Ok(old.clone())).unwrap();
     assert_eq!(server.bearer(0), sent(&old));
-    let mut landings = 1;
     for second in 3500..3560 {
         if (second - 3500) % 10 == 0 {
             server.answers.send(Err("silence".to_owned())).unwrap();
-            landings += 1;
         }
         assert_eq!(server.bearer(second), sent(&old), "at {second}");
-        server.landed(landings);
+        server.settle();
     }
     assert_eq!(server.fetches(), 1 + 6, "one try in ten seconds");
     server.answers.send(Ok(new.clone())).unwrap();
     assert_eq!(server.bearer(3570), sent(&old));
-    server.landed(landings + 1);
+    server.settle();
     assert_eq!(server.bearer(3571), sent(&new));
 }
 
 #[test]
-fn the_same_token_coming_back_is_no_loop() {
+fn the_same_token_again_is_not_fetched_in_a_loop() {
     let server = server();
     let old = jwt(3600, "old");
     server.answers.send(Ok(old.clone())).unwrap();
@@ -171,20 +172,20 @@ fn the_same_token_coming_back_is_no_loop() {
     }
     assert_eq!(server.fetches(), 1);
     assert_eq!(server.bearer(3450), sent(&old));
-    server.landed(2);
+    server.settle();
     assert_eq!(server.bearer(3451), sent(&old));
     assert_eq!(server.fetches(), 1);
 }
 
 #[test]
-fn a_token_is_never_used_within_a_second_of_its_end() {
+fn a_token_is_not_used_within_a_second_of_its_expiry() {
     let server = server();
     let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
     server.answers.send(Ok(old.clone())).unwrap();
     assert_eq!(server.bearer(0), sent(&old));
     server.answers.send(Err("status 503".to_owned())).unwrap();
     assert_eq!(server.bearer(3597), sent(&old));
-    server.landed(2);
+    server.settle();
     // 3598.99 is less than a second from the time on its way.
     server.answers.send(Err("status 503".to_owned())).unwrap();
     assert_eq!(server.bearer(3598), Err("status 503".to_owned()));
@@ -197,7 +198,7 @@ fn a_token_is_never_used_within_a_second_of_its_end() {
 }
 
 #[test]
-fn a_token_is_never_used_past_its_end() {
+fn an_expired_token_is_not_used() {
     let server = server();
     let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
     server.answers.send(Ok(old.clone())).unwrap();
@@ -211,7 +212,7 @@ fn a_token_is_never_used_past_its_end() {
 }
 
 #[test]
-fn a_clock_set_forward() {
+fn a_clock_set_forward_expires_tokens() {
     let server = server();
     let (one, two) = (jwt(3600, "one"), jwt(103_600, "two"));
     server.answers.send(Ok(one.clone())).unwrap();
@@ -223,7 +224,7 @@ fn a_clock_set_forward() {
 }
 
 #[test]
-fn a_clock_set_back() {
+fn a_clock_set_back_does_not_prolong_tokens() {
     let server = server();
     let (one, two) = (jwt(3600, "one"), jwt(7200, "two"));
     server.answers.send(Ok(one.clone())).unwrap();
@@ -241,14 +242,14 @@ fn a_clock_set_back() {
     assert_eq!(server.fetches(), 1);
     server.answers.send(Err("status 503".to_owned())).unwrap();
     assert_eq!(bearer(3597), sent(&one), "and is renewed before its end");
-    server.landed(2);
+    server.settle();
     server.answers.send(Ok(two.clone())).unwrap();
     assert_eq!(bearer(3600), sent(&two));
     assert_eq!(server.fetches(), 2);
 }
 
 #[test]
-fn a_clock_that_is_slow() {
+fn a_slow_clock_does_not_prolong_tokens() {
     let server = server();
     // Two hours: a token of one hour looks as if it had three.
     let (one, two) = (jwt(3600 + 7200, "one"), jwt(7200 + 7200, "two"));
@@ -261,7 +262,7 @@ fn a_clock_that_is_slow() {
 }
 
 #[test]
-fn clocks_that_are_nowhere() {
+fn absurd_clocks_are_survived() {
     let server = server();
     let token = jwt(3600, "one");
     for (second, time) in [UNIX_EPOCH - Duration::from_secs(1), UNIX_EPOCH].into_iter().enumerate() {
@@ -281,7 +282,7 @@ fn clocks_that_are_nowhere() {
 }
 
 #[test]
-fn many_askers_one_fetch_and_nobody_waits_for_another_audience() {
+fn concurrent_requests_share_one_fetch_and_other_audiences_do_not_wait() {
     for answer in [Err("status 403".to_owned()), Ok(jwt(3600, "slow"))] {
         let (go, gate) = channel::<Answer>();
         let gate = Mutex::new(gate);
@@ -294,13 +295,10 @@ fn many_askers_one_fetch_and_nobody_waits_for_another_audience() {
             counted.fetch_add(1, Ordering::Relaxed);
             gate.lock().unwrap().recv().unwrap()
         });
-        let Kind::Fetched(shelf) = &tokens.0 else {
-            panic!("fixed");
-        };
         let got = thread::scope(|scope| {
             let askers: Vec<_> = (0..100).map(|_| scope.spawn(|| tokens.bearer("https://slow", at(0)))).collect();
-            // All but the one that fetches wait for it.
-            while shelf.slot("https://slow").flight().waiting < 99 {
+            // The cache, the fetching thread and 99 others share it; and this one, for a moment.
+            while in_flight(&tokens, "https://slow").is_none_or(|fetch| Arc::strong_count(&fetch) < 102) {
                 thread::yield_now();
             }
             assert!(tokens.bearer("https://quick", at(0)).is_ok());
@@ -317,33 +315,33 @@ fn many_askers_one_fetch_and_nobody_waits_for_another_audience() {
 }
 
 #[test]
-fn a_refused_token_is_dropped_once() {
+fn an_invalid_token_is_removed_once() {
     let server = server();
     let (one, two) = (jwt(3600, "one"), jwt(3600, "two"));
     server.answers.send(Ok(one.clone())).unwrap();
     let value = server.tokens.bearer("https://x", at(0)).unwrap();
-    let forget = |value: &Secret, now| {
+    let invalidate = |value: &Secret, now| {
         server.uptime.store(now, Ordering::Relaxed);
-        server.tokens.forget("https://x", value, at(now))
+        server.tokens.invalidate("https://x", value, at(now))
     };
-    assert!(forget(&value, 1), "this very token goes");
+    assert!(invalidate(&value, 1), "this very token goes");
     server.answers.send(Ok(two.clone())).unwrap();
     assert_eq!(server.bearer(1), sent(&two));
-    assert!(forget(&value, 1), "a late answer to the old one");
+    assert!(invalidate(&value, 1), "a late answer to the old one");
     assert_eq!(server.bearer(1), sent(&two), "leaves the new one");
     // The metadata server insists on a token that is refused.
     let value = header_value(&two);
-    assert!(forget(&value, 2));
+    assert!(invalidate(&value, 2));
     server.answers.send(Ok(two.clone())).unwrap();
     assert_eq!(server.bearer(2), sent(&two));
-    assert!(!forget(&value, 3), "asking again at once is not worth it");
+    assert!(!invalidate(&value, 3), "asking again at once is not worth it");
     assert_eq!(server.bearer(3), sent(&two));
     assert_eq!(server.fetches(), 3);
-    assert!(forget(&value, 13), "some time later it is");
+    assert!(invalidate(&value, 13), "some time later it is");
 }
 
 #[test]
-fn the_least_recently_used_audience_goes() {
+fn the_least_recently_used_audience_is_evicted() {
     let fetches = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&fetches);
     let tokens = Tokens::new(move |audience| {
@@ -351,13 +349,13 @@ fn the_least_recently_used_audience_goes() {
         Ok(jwt(3600, "x"))
     });
     let ask = |n: usize| tokens.bearer(&format!("https://{n}"), at(0)).unwrap();
-    for n in 0..AUDIENCES {
+    for n in 0..MAX_AUDIENCES {
         ask(n);
     }
     ask(0); // 1 is the oldest now
-    ask(AUDIENCES); // and goes
+    ask(MAX_AUDIENCES); // and goes
     fetches.lock().unwrap().clear();
-    for n in 2..=AUDIENCES {
+    for n in 2..=MAX_AUDIENCES {
         ask(n);
     }
     ask(0);
@@ -367,7 +365,7 @@ fn the_least_recently_used_audience_goes() {
 }
 
 #[test]
-fn answers_that_are_no_tokens() {
+fn responses_that_are_not_tokens_are_errors() {
     for (token, want) in [
         (Secret::new(""), "token for https://x is empty"),
         (Secret::new("<html>secret"), "has characters that no token has"),
@@ -388,7 +386,7 @@ fn answers_that_are_no_tokens() {
 }
 
 #[test]
-fn whom_they_name() {
+fn the_account_is_that_of_the_first_token() {
     let server = server();
     assert_eq!(server.tokens.account(), None);
     let payload = base64url(br#"{"email":"me@example.com","exp":1003600}"#);
@@ -401,7 +399,7 @@ fn whom_they_name() {
 }
 
 #[test]
-fn a_fetch_that_panics_is_a_failure() {
+fn a_panic_during_a_fetch_is_an_error() {
     let tokens = Tokens::new(|_| panic!("on purpose"));
     for _ in 0..2 {
         let got = tokens.bearer("https://x", at(0));
@@ -410,18 +408,18 @@ fn a_fetch_that_panics_is_a_failure() {
 }
 
 #[test]
-fn a_fixed_token_is_for_everyone() {
+fn a_fixed_token_serves_every_audience() {
     let tokens = Tokens::fixed(&Secret::new("a.b.c")).unwrap();
     for audience in ["https://x", "https://y"] {
         let value = tokens.bearer(audience, at(0)).unwrap();
         assert_eq!(value.expose(), "Bearer a.b.c");
-        assert!(!tokens.forget(audience, &value, at(0)));
+        assert!(!tokens.invalidate(audience, &value, at(0)));
     }
     assert!(Tokens::fixed(&Secret::new("a.b.c\r\nX: y")).is_err());
 }
 
 #[test]
-fn whatever_the_order_no_token_past_its_end() {
+fn no_order_of_events_returns_an_expired_token() {
     // A server that fails each third time, and gives some tokens little time.
     let count = AtomicU64::new(0);
     let clock = Arc::new(AtomicU64::new(0));
@@ -450,7 +448,7 @@ fn whatever_the_order_no_token_past_its_end() {
                     let end: u64 = end.parse().unwrap();
                     assert!(end > now, "sent at {now}, ended at {end}");
                     if round % 50 == thread {
-                        tokens.forget("https://x", &value, at(now));
+                        tokens.invalidate("https://x", &value, at(now));
                     }
                 }
             });
