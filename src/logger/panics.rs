@@ -1,5 +1,5 @@
-//! A panic, as a line of the log: the standard hook writes text, whatever the
-//! format is, and waits for whoever reads stderr.
+//! Panics as lines of the log. The standard hook writes text, whatever the format is, and blocks while stderr has no
+//! reader.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -9,9 +9,10 @@ use std::time::{Duration, SystemTime};
 
 use log::Level;
 
-use super::{Format, LOGGER, dropped_notice, line, try_lock_stderr};
+use super::line::format_line;
+use super::{Format, LOGGER, dropped_notice, try_lock_stderr};
 
-/// Logs panics from here on, as text until [`super::init`].
+/// Logs panics from here on; as text until [`super::init`].
 pub fn log_panics() {
     panic::set_hook(Box::new(log_panic));
 }
@@ -20,21 +21,21 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     let format = LOGGER.get().map_or(Format::Text, |logger| logger.format);
     let thread = thread::current();
     let sentence = sentence(thread.name(), info.location(), info.payload());
-    let line = line(format, Level::Error.into(), &sentence, None, SystemTime::now());
-    // It may be this thread that holds the lock; then nothing is said.
-    for _ in 0..TRIES {
+    let line = format_line(format, Level::Error.into(), &sentence, None, SystemTime::now());
+    // It may be this thread that has stderr locked; then nothing is logged.
+    for _ in 0..MAX_LOCK_ATTEMPTS {
         if let Some(mut stderr) = try_lock_stderr() {
             if let Some(stderr) = &mut *stderr {
                 stderr.write(&line, |dropped| dropped_notice(format, dropped));
             }
             return;
         }
-        thread::sleep(PAUSE);
+        thread::sleep(LOCK_RETRY_INTERVAL);
     }
 }
 
-/// Where it was, and what only where that is a fixed phrase: a formatted
-/// message may quote the text at hand, which may be a token.
+/// Says where the panic was, and its message only if that is a literal: a formatted one may quote a text, which may be
+/// a token.
 fn sentence(thread: Option<&str>, location: Option<&impl Display>, payload: &(dyn Any + Send)) -> String {
     let mut sentence = "a bug: a panic".to_owned();
     if let Some(thread) = thread {
@@ -43,22 +44,22 @@ fn sentence(thread: Option<&str>, location: Option<&impl Display>, payload: &(dy
     if let Some(location) = location {
         sentence += &format!(" at {location}");
     }
-    if let Some(phrase) = payload.downcast_ref::<&'static str>() {
-        sentence += &format!(": {phrase}");
+    if let Some(literal) = payload.downcast_ref::<&'static str>() {
+        sentence += &format!(": {literal}");
     }
     sentence
 }
 
-/// Longer than another thread holds the lock for one line.
-const TRIES: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(5);
+/// Attempts, with [`LOCK_RETRY_INTERVAL`] between: 100 ms, longer than another thread has stderr locked for one line.
+const MAX_LOCK_ATTEMPTS: u32 = 20;
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_says_where_and_quotes_nothing() {
+    fn panic_is_logged_with_its_place_and_no_formatted_message() {
         for (payload, want) in [
             (
                 Box::new("no value") as Box<dyn Any + Send>,
@@ -77,11 +78,11 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_of_a_text_panics_with_a_formatted_message() {
-        // What std says of a text, and of an index, is never a fixed phrase.
+    fn slice_of_a_secret_is_not_logged() {
+        // std formats the messages that quote a text or an index.
         let text = "secret \u{e9}".to_owned();
-        let at = text.len() - 1;
-        let caught = panic::catch_unwind(|| text[at..].len()).expect_err("no boundary");
+        let inside_a_char = text.len() - 1;
+        let caught = panic::catch_unwind(|| text[inside_a_char..].len()).expect_err("a panic");
         let got = sentence(None, None::<&str>.as_ref(), &*caught);
         assert_eq!(got, "a bug: a panic");
     }

@@ -1,12 +1,12 @@
-//! stderr, for lines that must not wait for whoever reads it.
+//! stderr, without waiting for its reader.
 //!
-//! The application has the same stderr. O_NONBLOCK is a property of the open
-//! file that both share, and an application that did not ask for it would lose
-//! lines: it is not set there. A pipe and a terminal are opened a second time
-//! for runsd alone; a socket takes the wish with each call; a file never waits.
+//! The application has the same stderr. O_NONBLOCK is a flag of the open file that both share, and an application that
+//! did not ask for it would lose lines; so it is not set there. A pipe and a terminal are opened again, for runsd alone;
+//! a socket takes the flag with each send(2); a file never blocks.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::mem;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::time::{Duration, Instant};
@@ -14,26 +14,26 @@ use std::time::{Duration, Instant};
 use crate::sys::net::{PollFd, poll, send_nonblocking};
 use crate::sys::splice::Splicer;
 
-/// How a line gets out.
+/// The writer of lines. The thread that has it locked writes.
 pub struct Stderr {
-    way: Way,
-    /// What is left of a line of which only a part could be written.
-    rest: Vec<u8>,
-    /// Lines that could not be written since the last one that was.
+    output: Output,
+    /// The end of a line of which a part was written; the next line comes after it.
+    partial: Vec<u8>,
+    /// Lines dropped since the last one that was written.
     dropped: u64,
 }
 
-enum Way {
-    /// A file, or a device that is no terminal: a write does not wait.
-    Plain(File),
-    /// A pipe or terminal, opened a second time with O_NONBLOCK.
+/// What stderr is, and so how to write without blocking.
+enum Output {
+    /// A file, or a device that is not a terminal: write(2) does not block.
+    File(File),
+    /// A pipe or terminal, opened again with O_NONBLOCK.
     Reopened(File),
     Socket(File),
-    /// A pipe that cannot be opened, as without /proc or by another user.
+    /// A pipe that cannot be opened again, as without /proc or as another user's.
     Spliced(File, Splicer),
-    /// A terminal that cannot be opened: written to when it has room, and no
-    /// more at once than it then takes. Where the application fills it in the
-    /// same moment, a line waits for it.
+    /// A terminal that cannot be opened again: runsd writes when poll(2) reports space, and no more than fits then. A
+    /// line waits where the application fills the space in the same moment.
     Shared(File),
 }
 
@@ -42,119 +42,118 @@ impl Stderr {
     pub fn open() -> Option<Stderr> {
         let stderr = io::stderr();
         let file = File::from(stderr.as_fd().try_clone_to_owned().ok()?);
-        let kind = file.metadata().ok()?.file_type();
-        let way = if kind.is_socket() {
-            Way::Socket(file)
-        } else if kind.is_fifo() || stderr.is_terminal() {
+        let file_type = file.metadata().ok()?.file_type();
+        let output = if file_type.is_socket() {
+            Output::Socket(file)
+        } else if file_type.is_fifo() || stderr.is_terminal() {
             let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-            let again = OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/fd/2");
-            match again {
-                Ok(again) => Way::Reopened(again),
-                Err(_) if kind.is_fifo() => match Splicer::new() {
-                    Ok(splicer) => Way::Spliced(file, splicer),
-                    Err(_) => Way::Shared(file),
+            match OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/fd/2") {
+                Ok(reopened) => Output::Reopened(reopened),
+                Err(_) => match file_type.is_fifo().then(Splicer::new) {
+                    Some(Ok(splicer)) => Output::Spliced(file, splicer),
+                    _ => Output::Shared(file),
                 },
-                Err(_) => Way::Shared(file),
             }
         } else {
-            Way::Plain(file)
+            Output::File(file)
         };
-        Some(Stderr { way, rest: Vec::new(), dropped: 0 })
+        Some(Stderr { output, partial: Vec::new(), dropped: 0 })
     }
 
-    /// Writes a line, or drops it where stderr takes nothing for a moment. Once
-    /// it did so, lines do not even wait for the moment until one got out;
-    /// `notice` then makes a line of how many did not.
+    /// Writes a line, or drops it.
+    ///
+    /// Blocks: until stderr takes the line, [`WRITE_TIMEOUT`] at most. Once a line was dropped the next ones are tried
+    /// without waiting, until one is written; `notice` then makes a line of how many were dropped.
     pub fn write(&mut self, line: &str, notice: impl FnOnce(u64) -> String) {
-        if self.dropped > 0 || !self.rest.is_empty() {
-            self.catch_up(notice);
-        }
-        let patience = match self.dropped {
-            0 => MOMENT,
+        self.catch_up(notice);
+        let timeout = match self.dropped {
+            0 => WRITE_TIMEOUT,
             _ => Duration::ZERO,
         };
-        // A line that follows another in one piece is not begun before its end.
-        if self.dropped > 0 || !self.rest.is_empty() || !self.put(line.as_bytes(), patience) {
+        if self.dropped > 0 || !self.partial.is_empty() || !self.try_write(line.as_bytes(), timeout) {
             self.dropped += 1;
         }
     }
 
-    /// Says how many lines were dropped, if any were and it can be said.
+    /// Writes, without waiting, the end of a partial line, and how many lines were dropped.
     pub fn catch_up(&mut self, notice: impl FnOnce(u64) -> String) {
-        let rest = std::mem::take(&mut self.rest);
-        if !rest.is_empty() && !self.put(&rest, Duration::ZERO) {
-            self.rest = rest;
+        let partial = mem::take(&mut self.partial);
+        if !partial.is_empty() && !self.try_write(&partial, Duration::ZERO) {
+            self.partial = partial;
         }
-        if self.dropped > 0 && self.rest.is_empty() {
-            let dropped = self.dropped;
-            if self.put(notice(dropped).as_bytes(), Duration::ZERO) {
-                self.dropped = 0;
-            }
+        if self.dropped > 0
+            && self.partial.is_empty()
+            && self.try_write(notice(self.dropped).as_bytes(), Duration::ZERO)
+        {
+            self.dropped = 0;
         }
     }
 
-    /// Whether `bytes` got out: all of them, or a part, of which the rest is kept.
-    fn put(&mut self, bytes: &[u8], patience: Duration) -> bool {
+    /// Returns whether `bytes` were written: all of them, or a part, whose end is saved in `partial`.
+    fn try_write(&mut self, bytes: &[u8], timeout: Duration) -> bool {
         let mut deadline = None;
-        let mut left = bytes;
-        while !left.is_empty() {
-            match self.way.write(left) {
-                Ok(count) => left = &left[count..],
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.output.write(rest) {
+                Ok(len) => rest = &rest[len..],
                 Err(err) if err.kind() == ErrorKind::Interrupted => {}
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {
                     let now = Instant::now();
-                    let deadline = *deadline.get_or_insert(now + patience);
+                    let deadline = *deadline.get_or_insert(now + timeout);
                     if now >= deadline {
                         break;
                     }
-                    self.way.wait(deadline - now);
+                    self.output.wait_writable(deadline - now);
                 }
-                // Nobody is left to tell, and nobody waits for the line.
+                // The reader closed stderr: the line is done with.
                 Err(_) => return true,
             }
         }
-        if left.len() < bytes.len() {
-            self.rest = left.to_vec();
+        if rest.len() < bytes.len() {
+            self.partial = rest.to_vec();
         }
-        left.len() < bytes.len()
+        rest.len() < bytes.len()
     }
 }
 
-impl Way {
-    /// Writes what can be written at once; `WouldBlock` where nothing can.
+impl Output {
+    /// Writes the bytes that stderr takes at once; `WouldBlock` where it takes none.
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Way::Plain(file) | Way::Reopened(file) => (&*file).write(bytes),
-            Way::Socket(socket) => send_nonblocking(socket.as_fd(), bytes),
-            Way::Spliced(file, splicer) => match splicer.write(file.as_fd(), bytes) {
-                Err(err) if has_no_splice(&err) => self.write_with_room(file, bytes),
+            Output::File(file) | Output::Reopened(file) => (&*file).write(bytes),
+            Output::Socket(socket) => send_nonblocking(socket.as_fd(), bytes),
+            Output::Spliced(file, splicer) => match splicer.write(file.as_fd(), bytes) {
+                Err(err) if is_splice_unsupported(&err) => self.write_if_writable(file, bytes),
                 written => written,
             },
-            Way::Shared(file) => self.write_with_room(file, bytes),
+            Output::Shared(file) => self.write_if_writable(file, bytes),
         }
     }
 
-    fn write_with_room(&self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
-        match self.wait(Duration::ZERO) {
+    fn write_if_writable(&self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+        match self.wait_writable(Duration::ZERO) {
             true => file.write(&bytes[..bytes.len().min(libc::PIPE_BUF)]),
             false => Err(ErrorKind::WouldBlock.into()),
         }
     }
 
-    /// Waits until there is room, `patience` at most; whether there is.
-    fn wait(&self, patience: Duration) -> bool {
-        let (Way::Plain(file) | Way::Reopened(file) | Way::Socket(file) | Way::Spliced(file, _) | Way::Shared(file)) =
-            self;
-        let mut room = [PollFd::writable(file)];
-        poll(&mut room, Some(patience)).is_ok() && room[0].is_ready()
+    /// Returns whether there is space; waits `timeout` for it.
+    fn wait_writable(&self, timeout: Duration) -> bool {
+        let (Output::File(file)
+        | Output::Reopened(file)
+        | Output::Socket(file)
+        | Output::Spliced(file, _)
+        | Output::Shared(file)) = self;
+        let mut fds = [PollFd::writable(file)];
+        poll(&mut fds, Some(timeout)).is_ok() && fds[0].is_ready()
     }
 }
 
-/// Whether a sandbox lacks the call, or this use of it.
-fn has_no_splice(err: &io::Error) -> bool {
+/// Returns whether a sandbox lacks splice(2), or this use of it.
+fn is_splice_unsupported(err: &io::Error) -> bool {
     matches!(err.kind(), ErrorKind::InvalidInput | ErrorKind::PermissionDenied | ErrorKind::Unsupported)
 }
 
-/// What a line waits for a reader that is busy: longer than a reader on a
-/// crowded CPU is away, and nothing that a request or a signal would feel.
-const MOMENT: Duration = Duration::from_millis(50);
+/// How long a line waits for a reader: longer than a reader on a busy CPU is away, and nothing that a request or a
+/// signal would feel.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(50);

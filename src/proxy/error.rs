@@ -7,6 +7,7 @@ mod error_type;
 
 pub use crate::proxy::error::error_type::ErrorType;
 
+use crate::net::json;
 use crate::upstream::{DialError, DialErrorKind};
 
 /// Why a request got no answer from the service: this request dies, its
@@ -79,7 +80,7 @@ impl ProxyError {
             return ("text/plain; charset=utf-8", self.sentence() + "\n");
         }
         let (name, status, _) = self.kind.row();
-        let message = json_string(&self.sentence());
+        let message = json::quote(&self.sentence());
         let body = format!("{{\"error\":\"{name}\",\"status\":{status},\"message\":{message}}}\n");
         ("application/json", body)
     }
@@ -150,19 +151,6 @@ fn sf_string(text: &str) -> String {
 
 /// Enough for any sentence of ours; the rest could only be what came in.
 const LONGEST_DETAILS: usize = 1000;
-
-fn json_string(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\u{0}'..='\u{1f}' => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
-            _ => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
 
 /// Whether JSON is named, and no less than plain text.
 ///

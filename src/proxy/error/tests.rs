@@ -102,7 +102,7 @@ fn answers() {
 fn json_for_those_who_ask() {
     let refusal = ProxyError::new(ErrorType::DnsError, "no \"such\"\tname");
     let want = "{\"error\":\"dns_error\",\"status\":502,\"message\":\"runsd: no \
-                \\\"such\\\"\\u0009name; check the name, its region and its domain\"}\n";
+                \\\"such\\\"\\tname; check the name, its region and its domain\"}\n";
     let got = refusal.body(Some("application/json"));
     assert_eq!(got, ("application/json", want.to_owned()));
     for (accept, want) in [
