@@ -1,8 +1,7 @@
-//! What is asked of the metadata server.
+//! What the metadata server knows: where this instance runs, its account, and identity tokens.
 //!
-//! It answers three questions: where this instance runs, who it is, and with
-//! which token it shows that. It keeps nothing: `tokens.rs` does. How it is
-//! asked is in `metadata/client.rs`.
+//! Nothing is cached here: `names/location.rs` and `auth/tokens.rs` do that. One request and its response are in
+//! `metadata/client.rs`; the retries are here.
 
 mod client;
 
@@ -10,207 +9,175 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::client::Client;
+use self::client::{Client, Error};
 use crate::dns::resolver::Resolver;
 use crate::names::destination::Location;
 use crate::names::service::{is_project_number, is_region};
+use crate::net::percent;
 use crate::secret::Secret;
 
 /// The metadata server of this instance.
 pub struct Metadata {
     client: Client,
-    patience: Patience,
+    timeouts: Timeouts,
     sleep: fn(Duration),
 }
 
 /// How long a caller may have to wait.
-struct Patience {
-    one_try: Duration,
-    in_all: Duration,
+struct Timeouts {
+    /// For one attempt.
+    attempt: Duration,
+    /// For all attempts and the pauses between them.
+    total: Duration,
 }
 
 impl Metadata {
-    /// The one at `host[:port]`, whose address `resolver` knows if that is a
-    /// name. Nothing is asked of either before a question.
+    /// The server at `host[:port]`, whose name `resolver` looks up. Asks nothing yet.
     pub fn new(host: String, resolver: Arc<Resolver>) -> Metadata {
-        Metadata { client: Client::new(host, resolver), patience: PATIENCE, sleep: thread::sleep }
+        Metadata { client: Client::new(host, resolver), timeouts: TIMEOUTS, sleep: thread::sleep }
     }
 
-    /// Where it is: `host[:port]`.
+    /// The server's `host[:port]`.
     pub fn host(&self) -> &str {
         self.client.host()
     }
 
-    /// Region and project number of this instance.
-    pub fn place(&self) -> Result<Location, String> {
-        match self.get("region").map(|text| place_of_region(&text)) {
-            Ok(Some(place)) => Ok(place),
-            // Where there is no such thing, or not in the shape we know, the
-            // zone has the same two in it.
-            Ok(None) | Err(Error::Final(_)) => {
-                let text = self.get("zone").map_err(Error::sentence)?;
-                place_of_zone(&text)
-                    .ok_or_else(|| format!("the metadata server answered {} for instance/zone", brief(&text)))
-            }
-            Err(Error::Passing(sentence)) => Err(sentence),
+    /// Asks for the region and the project number of this instance.
+    ///
+    /// Blocks: for [`TIMEOUTS`] at most, twice where the server does not know the region.
+    ///
+    /// # Errors
+    /// A sentence that says what failed.
+    pub fn location(&self) -> Result<Location, String> {
+        match self.get("region").map(|text| parse_region(&text)) {
+            Ok(Some(location)) => return Ok(location),
+            Err(Error::Transient(sentence)) => return Err(sentence),
+            // Some servers do not know the region; the zone contains it.
+            Ok(None) | Err(Error::Permanent(_)) => {}
         }
+        let text = self.get("zone").map_err(Error::into_sentence)?;
+        parse_zone(&text).ok_or_else(|| format!("the metadata server answered {} for instance/zone", excerpt(&text)))
     }
 
-    /// A token that shows the service at `audience` who we are.
+    /// Asks for an identity token for `audience`. Returns whatever text the server sent: `auth/tokens.rs` validates it.
     ///
-    /// Whatever text the server sent: `tokens.rs` looks at its inside.
+    /// Blocks: for [`TIMEOUTS`] at most.
+    ///
+    /// # Errors
+    /// A sentence that says what failed.
     pub fn identity_token(&self, audience: &str) -> Result<Secret, String> {
-        let path = format!("service-accounts/default/identity?audience={}", percent_encoded(audience));
-        let text = self.get(&path).map_err(Error::sentence)?;
+        let audience = percent::encode(audience, percent::is_unreserved);
+        let path = format!("service-accounts/default/identity?audience={audience}");
+        let text = self.get(&path).map_err(Error::into_sentence)?;
         Ok(Secret::new(text.trim_ascii()))
     }
 
-    /// The service account of this instance.
+    /// Asks for the email address of this instance's service account.
+    ///
+    /// Blocks: for [`TIMEOUTS`] at most.
+    ///
+    /// # Errors
+    /// A sentence that says what failed.
     pub fn email(&self) -> Result<String, String> {
-        let text = self.get("service-accounts/default/email").map_err(Error::sentence)?;
+        let text = self.get("service-accounts/default/email").map_err(Error::into_sentence)?;
         let email = text.trim_ascii();
-        let fits = email.contains('@') && email.bytes().all(|b| b.is_ascii_graphic());
-        match fits {
+        match email.contains('@') && email.bytes().all(|b| b.is_ascii_graphic()) {
             true => Ok(email.to_owned()),
-            false => Err(format!("the metadata server answered {} for an email", brief(email))),
+            false => Err(format!("the metadata server answered {} for an email", excerpt(email))),
         }
     }
 
-    /// One answer, with up to five tries in at most ten seconds, as Google's own
-    /// libraries do it.
+    /// Asks for `path`, again after transient errors, as Google's client libraries do.
     fn get(&self, path: &str) -> Result<String, Error> {
         let start = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        let mut tries = 1;
+        let mut backoff = INITIAL_BACKOFF;
+        let mut attempts = 1;
         loop {
-            let left = self.patience.in_all.saturating_sub(start.elapsed());
-            let failure = match self.ask(path, left.min(self.patience.one_try)) {
-                Err(Error::Passing(sentence)) => sentence,
+            let left = self.timeouts.total.saturating_sub(start.elapsed());
+            let sentence = match self.round_trip(path, left.min(self.timeouts.attempt)) {
+                Err(Error::Transient(sentence)) => sentence,
                 done => return done,
             };
-            let left = self.patience.in_all.saturating_sub(start.elapsed());
-            if tries == TRIES || left <= pause {
-                let s = if tries == 1 { "try" } else { "tries" };
-                return Err(Error::Passing(format!("{failure}, after {tries} {s}")));
+            let left = self.timeouts.total.saturating_sub(start.elapsed());
+            if attempts == MAX_ATTEMPTS || left <= backoff {
+                let s = if attempts == 1 { "try" } else { "tries" };
+                return Err(Error::Transient(format!("{sentence}, after {attempts} {s}")));
             }
-            (self.sleep)(pause);
-            pause *= 2;
-            tries += 1;
+            (self.sleep)(backoff);
+            backoff *= 2;
+            attempts += 1;
         }
     }
 
-    fn ask(&self, path: &str, time: Duration) -> Result<String, Error> {
-        let full = format!("/computeMetadata/v1/instance/{path}");
-        let answer = self.client.get(&full, time).map_err(failure)?;
-        let (what, _) = path.split_once('?').unwrap_or((path, ""));
-        let status = answer.status;
-        if !answer.flavored {
-            return Err(Error::of_status(
-                status,
-                format!(
-                    "the answer (status {status}) for instance/{what} came without \
-                     \"Metadata-Flavor: Google\", so it is not the metadata server's"
-                ),
-            ));
-        }
-        if status != 200 {
-            return Err(Error::of_status(status, format!("the metadata server answered {status} for instance/{what}")));
-        }
-        String::from_utf8(answer.body)
-            .map_err(|_| Error::Final(format!("the metadata server's answer for instance/{what} is no text")))
+    /// One request, and the check of its response.
+    fn round_trip(&self, path: &str, timeout: Duration) -> Result<String, Error> {
+        let response = self.client.round_trip(&format!("/computeMetadata/v1/instance/{path}"), timeout)?;
+        let (what, _query) = path.split_once('?').unwrap_or((path, ""));
+        let status = response.status;
+        let sentence = match (response.has_flavor, status) {
+            (true, 200) => {
+                return String::from_utf8(response.body).map_err(|_| {
+                    Error::Permanent(format!("the metadata server's answer for instance/{what} is no text"))
+                });
+            }
+            (true, _) => format!("the metadata server answered {status} for instance/{what}"),
+            (false, _) => format!(
+                "the answer (status {status}) for instance/{what} came without \"Metadata-Flavor: Google\", so it is \
+                 not the metadata server's"
+            ),
+        };
+        Err(match status {
+            408 | 429 | 500..=599 => Error::Transient(sentence),
+            _ => Error::Permanent(sentence),
+        })
     }
 }
 
-const TRIES: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Google's libraries would go on for 16.5 s; here a request waits.
-const PATIENCE: Patience = Patience { one_try: Duration::from_secs(3), in_all: Duration::from_secs(10) };
-
-/// Why there is no answer, and whether asking again may help.
-#[derive(Debug, PartialEq, Eq)]
-enum Error {
-    Passing(String),
-    Final(String),
+/// Parses `projects/123/regions/us-east1`.
+fn parse_region(text: &str) -> Option<Location> {
+    let (project, region) = parse_path(text, "regions")?;
+    new_location(project, region)
 }
 
-impl Error {
-    fn of_status(status: u16, sentence: String) -> Error {
-        match status {
-            408 | 429 | 500..=599 => Error::Passing(sentence),
-            _ => Error::Final(sentence),
-        }
-    }
-
-    fn sentence(self) -> String {
-        match self {
-            Error::Passing(sentence) | Error::Final(sentence) => sentence,
-        }
-    }
-}
-
-fn failure(err: client::Error) -> Error {
-    let sentence = err.to_string();
-    match err {
-        client::Error::Unresolved(_)
-        | client::Error::TimedOut
-        | client::Error::Unreachable(_)
-        | client::Error::Incomplete => Error::Passing(sentence),
-        // The next answer would be no other.
-        client::Error::NotAHost(_) | client::Error::NotHttp(_) | client::Error::TooLarge(_) => Error::Final(sentence),
-    }
-}
-
-/// Reads `projects/123/regions/us-east1`.
-fn place_of_region(text: &str) -> Option<Location> {
-    let (project, region) = parts(text, "regions")?;
-    place_of(project, region)
-}
-
-/// Reads `projects/123/zones/us-east1-1`.
-fn place_of_zone(text: &str) -> Option<Location> {
-    let (project, zone) = parts(text, "zones")?;
+/// Parses `projects/123/zones/us-east1-1`.
+fn parse_zone(text: &str) -> Option<Location> {
+    let (project, zone) = parse_path(text, "zones")?;
     let (region, _) = zone.rsplit_once('-')?;
-    place_of(project, region)
+    new_location(project, region)
 }
 
-fn parts<'a>(text: &'a str, kind: &str) -> Option<(&'a str, &'a str)> {
-    let mut parts = text.trim_ascii().split('/');
-    let found = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    match found {
-        ("projects", project, is, last) if is == kind && parts.next().is_none() => Some((project, last)),
+fn parse_path<'a>(text: &'a str, collection: &str) -> Option<(&'a str, &'a str)> {
+    let parts: Vec<&str> = text.trim_ascii().split('/').collect();
+    match parts[..] {
+        ["projects", project, found, last] if found == collection => Some((project, last)),
         _ => None,
     }
 }
 
-fn place_of(project: &str, region: &str) -> Option<Location> {
-    (is_project_number(project) && is_region(region))
-        .then(|| Location { region: region.to_owned(), project: project.to_owned() })
+fn new_location(project: &str, region: &str) -> Option<Location> {
+    let is_valid = is_project_number(project) && is_region(region);
+    is_valid.then(|| Location { region: region.to_owned(), project: project.to_owned() })
 }
 
-/// Enough of a wrong answer to see what it is, and never a token: those are
-/// longer.
-fn brief(text: &str) -> String {
+/// Quotes a text that was not expected, unless it is so long that it may be a token.
+fn excerpt(text: &str) -> String {
     match text.len() {
-        0..=MAX_QUOTED => format!("{text:?}"),
+        0..=MAX_EXCERPT_LEN => format!("{text:?}"),
         len => format!("{len} bytes of something else"),
     }
 }
 
-/// Bytes; the shortest tokens have some hundreds, what is asked for here fewer.
-const MAX_QUOTED: usize = 64;
+/// How often a request is sent, as Google's client libraries do.
+const MAX_ATTEMPTS: u32 = 5;
 
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len() + 16);
-    for b in text.bytes() {
-        match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(b));
-            }
-            _ => encoded.push_str(&format!("%{b:02X}")),
-        }
-    }
-    encoded
-}
+/// The pause after the first attempt; it doubles after each.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Google's client libraries try for 16.5 s; here a request waits for the result.
+const TIMEOUTS: Timeouts = Timeouts { attempt: Duration::from_secs(3), total: Duration::from_secs(10) };
+
+/// Bytes of text that are quoted at most. The shortest tokens have some hundreds; regions and emails have fewer.
+const MAX_EXCERPT_LEN: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -6,3 +6,4 @@ pub mod conn_limit;
 pub mod context;
 pub mod hosts;
 pub mod json;
+pub mod percent;

@@ -1,29 +1,29 @@
-//! A text that no log, error or panic ever shows.
+//! Texts that no log line, error or panic shows.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// An identity token, or any other text that must not be printed.
+/// An identity token, or another text that must not be printed. There is no `Display`, and `Debug` prints `<secret>`.
 ///
-/// Cheap to clone; there is no `Display`, and `Debug` says `<secret>`.
+/// A clone shares the text.
 #[derive(Clone, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// Keeps `text` from then on.
+    /// Copies `text`.
     pub fn new(text: &str) -> Secret {
         Secret(text.into())
     }
 
-    /// The text itself, for the one place that puts it on the wire.
+    /// The text, for code that sends or parses it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
 impl PartialEq for Secret {
-    /// Mostly both are the same allocation, and then no byte is read: each
-    /// request over HTTP/2 asks whether its token of 800 bytes is still the last.
+    /// Mostly both share one text, and then no byte is compared: each request over HTTP/2 compares its token, of about
+    /// 800 bytes, with the last one.
     fn eq(&self, other: &Secret) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
     }

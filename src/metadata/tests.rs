@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use crate::dns::nameservers::Nameservers;
 
-/// A metadata server that gives `answers`, one to a connection, and then goes.
+/// A metadata server that sends `answers`, one on each connection, and then ends.
 struct Server {
     host: String,
     requests: Receiver<String>,
@@ -25,20 +25,20 @@ fn server(answers: Vec<Vec<u8>>) -> Server {
                 request.push(byte[0]);
             }
             sender.send(String::from_utf8(request).unwrap()).unwrap();
-            // Whoever has heard enough may close early.
+            // The client may close early.
             let _ = stream.write_all(&answer);
         }
     });
     Server { host, requests }
 }
 
-/// Nameservers nobody needs: the tests' servers are addresses.
-fn nobody() -> Arc<Resolver> {
+/// The tests' servers are addresses.
+fn no_nameservers() -> Arc<Resolver> {
     Arc::new(Resolver::new(Arc::new(Nameservers::new(&[], &[]))))
 }
 
 fn metadata(server: &Server) -> Metadata {
-    Metadata { sleep: |_| (), ..Metadata::new(server.host.clone(), nobody()) }
+    Metadata { sleep: |_| (), ..Metadata::new(server.host.clone(), no_nameservers()) }
 }
 
 fn answer(status: u16, body: &str) -> Vec<u8> {
@@ -51,10 +51,10 @@ fn answer(status: u16, body: &str) -> Vec<u8> {
 }
 
 #[test]
-fn one_request_gives_the_place() {
+fn one_request_returns_the_location() {
     let server = server(vec![answer(200, "projects/123456789012/regions/us-east1")]);
     let want = Location { region: "us-east1".to_owned(), project: "123456789012".to_owned() };
-    assert_eq!(metadata(&server).place(), Ok(want));
+    assert_eq!(metadata(&server).location(), Ok(want));
     let request = server.requests.recv().unwrap().to_ascii_lowercase();
     for line in [
         "get /computemetadata/v1/instance/region http/1.1\r\n".to_owned(),
@@ -67,16 +67,16 @@ fn one_request_gives_the_place() {
 }
 
 #[test]
-fn the_zone_is_asked_where_there_is_no_region() {
+fn the_zone_is_asked_for_where_the_region_is_not_known() {
     for first in [answer(404, "no"), answer(200, "moon")] {
         let server = server(vec![first, answer(200, "projects/42/zones/europe-west12-1\n")]);
         let want = Location { region: "europe-west12".to_owned(), project: "42".to_owned() };
-        assert_eq!(metadata(&server).place(), Ok(want));
+        assert_eq!(metadata(&server).location(), Ok(want));
     }
 }
 
 #[test]
-fn an_audience_is_encoded() {
+fn the_audience_is_percent_encoded() {
     let server = server(vec![answer(200, "a.b.c\n")]);
     let token = metadata(&server).identity_token("https://a-1.run.app/x?y=z&w#ü");
     assert_eq!(token, Ok(Secret::new("a.b.c")));
@@ -88,7 +88,7 @@ fn an_audience_is_encoded() {
 }
 
 #[test]
-fn the_account() {
+fn the_email_is_validated() {
     let server = server(vec![answer(200, "me@example.com"), answer(200, "<html>")]);
     let metadata = metadata(&server);
     assert_eq!(metadata.email(), Ok("me@example.com".to_owned()));
@@ -97,18 +97,18 @@ fn the_account() {
     let token = format!("eyJ{}", "x".repeat(200));
     let server = self::server(vec![answer(200, &token), answer(404, ""), answer(200, &token)]);
     let metadata = self::metadata(&server);
-    for err in [metadata.email().unwrap_err(), metadata.place().unwrap_err()] {
+    for err in [metadata.email().unwrap_err(), metadata.location().unwrap_err()] {
         assert!(err.contains("203 bytes of something else"), "{err}");
         assert!(!err.contains("eyJ"), "{err}");
     }
 }
 
 #[test]
-fn what_may_pass_is_asked_again() {
+fn transient_errors_are_retried() {
     let server = server(vec![
         answer(500, "just after an IAM change"),
         answer(429, ""),
-        Vec::new(),                                  // closed without a word
+        Vec::new(),                                  // closed without a byte
         b"HTTP/1.1 200 OK\r\nMetadata-Fla".to_vec(), // closed in the head
         answer(200, "a.b.c"),
     ]);
@@ -117,7 +117,7 @@ fn what_may_pass_is_asked_again() {
 }
 
 #[test]
-fn five_tries_and_no_more() {
+fn five_attempts_are_made() {
     let server = server(vec![answer(503, ""); 6]);
     let err = metadata(&server).email().unwrap_err();
     let want = "the metadata server answered 503 for \
@@ -127,31 +127,31 @@ fn five_tries_and_no_more() {
 }
 
 #[test]
-fn nobody_there() {
-    // A port that was free a moment ago; whoever takes it now is no metadata server.
+fn a_closed_port_is_an_error() {
+    // A port that was free a moment ago; another program that takes it is not a metadata server.
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let host = listener.local_addr().unwrap().to_string();
     drop(listener);
-    let metadata = Metadata { sleep: |_| (), ..Metadata::new(host, nobody()) };
+    let metadata = Metadata { sleep: |_| (), ..Metadata::new(host, no_nameservers()) };
     let err = metadata.email().unwrap_err();
     assert!(err.starts_with("cannot reach the metadata server: "), "{err}");
 }
 
 #[test]
-fn pauses_double() {
+fn the_backoff_doubles() {
     use std::sync::Mutex;
     static PAUSES: Mutex<Vec<u128>> = Mutex::new(Vec::new());
     let server = server(vec![answer(503, ""); 5]);
     let metadata = Metadata {
         sleep: |pause| PAUSES.lock().unwrap().push(pause.as_millis()),
-        ..Metadata::new(server.host.clone(), nobody())
+        ..Metadata::new(server.host.clone(), no_nameservers())
     };
     metadata.email().unwrap_err();
     assert_eq!(*PAUSES.lock().unwrap(), [100, 200, 400, 800]);
 }
 
 #[test]
-fn final_answers_are_not_asked_for_again() {
+fn permanent_errors_are_not_retried() {
     let huge = "x".repeat(70_000);
     for (first, want) in [
         (answer(400, ""), "the metadata server answered 400 for"),
@@ -180,7 +180,7 @@ fn final_answers_are_not_asked_for_again() {
 }
 
 #[test]
-fn places() {
+fn locations_are_parsed() {
     for (text, want) in [
         ("projects/1/regions/us-east1", Some(("1", "us-east1"))),
         (" projects/1/regions/us-east1\n", Some(("1", "us-east1"))),
@@ -191,7 +191,7 @@ fn places() {
         ("projects//regions/us-east1", None),
         ("", None),
     ] {
-        let got = place_of_region(text);
+        let got = parse_region(text);
         let got = got.as_ref().map(|p| (p.project.as_str(), p.region.as_str()));
         assert_eq!(got, want, "{text:?}");
     }
@@ -201,20 +201,20 @@ fn places() {
         ("projects/1/zones/moon", None),
         ("projects/1/zones/", None),
     ] {
-        let got = place_of_zone(text);
+        let got = parse_zone(text);
         let got = got.as_ref().map(|p| (p.project.as_str(), p.region.as_str()));
         assert_eq!(got, want, "{text:?}");
     }
 }
 
 #[test]
-fn silence_is_not_waited_for_without_end() {
-    // The kernel accepts, and nobody ever answers.
+fn a_silent_server_times_out() {
+    // The kernel accepts, and no thread responds.
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let metadata = |one_try, in_all| Metadata {
-        patience: Patience { one_try: Duration::from_millis(one_try), in_all: Duration::from_millis(in_all) },
+    let metadata = |attempt, total| Metadata {
+        timeouts: Timeouts { attempt: Duration::from_millis(attempt), total: Duration::from_millis(total) },
         sleep: |_| (),
-        ..Metadata::new(listener.local_addr().unwrap().to_string(), nobody())
+        ..Metadata::new(listener.local_addr().unwrap().to_string(), no_nameservers())
     };
     let err = metadata(1, 60_000).email().unwrap_err();
     let want = "the metadata server did not answer in time, after 5 tries";

@@ -61,7 +61,7 @@ impl InstanceLocation {
             // Whoever held the lock asked for us too.
             return Err(why.clone());
         }
-        match metadata.place() {
+        match metadata.location() {
             Ok(mut place) => {
                 if !self.given.region.is_empty() {
                     place.region.clone_from(&self.given.region);

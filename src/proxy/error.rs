@@ -8,6 +8,7 @@ mod error_type;
 pub use crate::proxy::error::error_type::ErrorType;
 
 use crate::net::json;
+use crate::net::percent;
 use crate::upstream::{DialError, DialErrorKind};
 
 /// Why a request got no answer from the service: this request dies, its
@@ -64,14 +65,7 @@ impl ProxyError {
 
     /// `grpc-message`: the sentence, percent-encoded as gRPC wants it.
     pub fn grpc_message(&self) -> String {
-        let mut encoded = String::new();
-        for b in self.sentence().bytes() {
-            match b {
-                b' '..=b'~' if b != b'%' => encoded.push(char::from(b)),
-                _ => encoded.push_str(&format!("%{b:02X}")),
-            }
-        }
-        encoded
+        percent::encode(&self.sentence(), |b| matches!(b, b' '..=b'~') && b != b'%')
     }
 
     /// `Content-Type` and the body: text, or JSON for those who ask for it.

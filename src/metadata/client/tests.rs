@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::dns::nameservers::Nameservers;
 
-/// What a server that sends each of `parts` by itself, and closes, is heard to say.
-fn ask(parts: &[&[u8]]) -> Result<(u16, Vec<u8>), String> {
+/// The response of a server that sends each of `parts` by itself, and closes.
+fn fetch(parts: &[&[u8]]) -> Result<(u16, Vec<u8>), String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let host = listener.local_addr().unwrap().to_string();
     thread::scope(|scope| {
@@ -18,13 +18,13 @@ fn ask(parts: &[&[u8]]) -> Result<(u16, Vec<u8>), String> {
             request(&tcp);
             tcp.set_nodelay(true).unwrap();
             for part in parts {
-                // Whoever has heard enough may close early.
+                // The client may close early.
                 let _ = (&tcp).write_all(part);
             }
         });
-        match client(&host).get("/x", MINUTE) {
-            Ok(answer) => Ok((answer.status, answer.body)),
-            Err(err) => Err(err.to_string()),
+        match client(&host).round_trip("/x", MINUTE) {
+            Ok(response) => Ok((response.status, response.body)),
+            Err(err) => Err(err.into_sentence()),
         }
     })
 }
@@ -48,7 +48,7 @@ fn request(mut tcp: &TcpStream) -> String {
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
-fn answers_at_every_cut() {
+fn responses_are_read_however_they_are_split() {
     for wire in [
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\na.b.c",
         "HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n3\r\na.b\r\n2;x\r\n.c\r\n0\r\n\r\n",
@@ -59,13 +59,13 @@ fn answers_at_every_cut() {
         for cut in 0..wire.len() {
             let (one, two) = wire.as_bytes().split_at(cut);
             let want = Ok((200, b"a.b.c".to_vec()));
-            assert_eq!(ask(&[one, two]), want, "{wire:?} cut at {cut}");
+            assert_eq!(fetch(&[one, two]), want, "{wire:?} cut at {cut}");
         }
     }
 }
 
 #[test]
-fn no_answers() {
+fn incomplete_and_malformed_responses_are_errors() {
     let long = [b'x'; 70_000];
     let length = b"HTTP/1.1 200 OK\r\nContent-Length: ";
     for (parts, want) in [
@@ -89,14 +89,14 @@ fn no_answers() {
         (&[b"HTTP/1.0 200 OK\r\n\r\n", &long], "is over 65536 bytes"),
         (&[length, b"70000\r\n\r\n", &long], "is over 65536 bytes"),
     ] {
-        let err = ask(parts).unwrap_err();
+        let err = fetch(parts).unwrap_err();
         assert!(err.contains(want), "{err}; wanted {want}");
         assert!(!err.contains("secret") && !err.contains("xxx"), "{err}");
     }
 }
 
 #[test]
-fn the_time_is_for_the_whole_answer() {
+fn the_timeout_is_for_the_whole_response() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let host = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
@@ -106,15 +106,15 @@ fn the_time_is_for_the_whole_answer() {
         let (_sender, receiver) = channel::<()>();
         while receiver.recv_timeout(Duration::from_millis(5)).is_err() && tcp.write_all(b"x").is_ok() {}
     });
-    let got = client(&host).get("/", Duration::from_millis(50));
-    assert!(matches!(got, Err(Error::TimedOut)));
+    let got = client(&host).round_trip("/", Duration::from_millis(50));
+    assert_eq!(got.err(), Some(Error::timed_out()));
 }
 
 #[test]
-fn what_is_no_host_is_said_to_be_none() {
+fn an_invalid_host_is_named() {
     for host in ["a b", "", "http://x", "x/y", "u@x", "x:y", "x?y", "x#y"] {
-        let err = client(host).get("/", MINUTE).err();
+        let err = client(host).round_trip("/", MINUTE).err();
         let want = format!("the metadata server is said to be at {host:?}, which is no host[:port]");
-        assert_eq!(err.map(|err| err.to_string()), Some(want));
+        assert_eq!(err.map(Error::into_sentence), Some(want));
     }
 }
