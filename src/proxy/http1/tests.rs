@@ -1,9 +1,7 @@
-//! Conversations at random: a client and an upstream that do what no library
-//! would. Whatever they do, no answer reaches another request, and no body
-//! becomes a request.
+//! Random exchanges between a client and an upstream that do what no library would. Whatever they do, no response
+//! reaches another request, and no body becomes a request.
 //!
-//! Each run has another seed, which a failure prints; `RUNSD_SEED` repeats
-//! it, as far as threads let it be repeated.
+//! Each run has another seed, which a failure prints. `RUNSD_SEED` repeats a run, as far as threads can repeat it.
 
 mod peers;
 
@@ -22,11 +20,11 @@ use crate::dns::nameservers::Nameservers;
 use crate::net::conn_limit::ConnLimiter;
 use crate::proxy::Proxy;
 
-/// Numbers that look random: splitmix64.
+/// Pseudo-random numbers: splitmix64.
 #[derive(Clone)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -44,25 +42,25 @@ impl Dice {
     }
 }
 
-/// What the client asks for, and what the upstream makes of it.
+/// What the client sends, and what the upstream does then.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub method: &'static str,
-    /// The bytes of the body, and whether they go in chunks.
+    /// The length of the body in bytes, and whether it is chunked.
     pub body: Option<(usize, bool)>,
     /// In how many pieces the client sends it.
     pub pieces: usize,
     /// The client sends the next request behind this one.
     pub pipelined: bool,
-    pub answer: Answer,
-    pub then: Then,
+    pub response: Response,
+    pub after: AfterResponse,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// To the whole request.
+pub enum Response {
+    /// Once the whole request was read.
     Whole,
-    /// To its head.
+    /// Once its head was read.
     Early,
     AfterInterim,
     Chunked,
@@ -72,51 +70,57 @@ pub enum Answer {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub enum AfterResponse {
     Open,
     Close,
     Reset,
-    /// A second answer, in the segment of the first or after it.
+    /// A second response, in the write of the first or after it.
     StrayAlong,
     StrayLater,
 }
 
 impl Plan {
-    fn new(dice: &mut Dice) -> Plan {
-        let method = dice.pick(&["GET", "HEAD", "POST", "POST", "PUT", "PUT"]);
-        let length = dice.pick(&[1, 40, 200, 5_000, 70_000, 200_000]);
-        let body = (method.starts_with('P') && !dice.one_in(4)).then(|| (length, dice.one_in(2)));
-        let answers = [
-            Answer::Whole,
-            Answer::Whole,
-            Answer::Early,
-            Answer::Early,
-            Answer::AfterInterim,
-            Answer::Chunked,
-            Answer::Bodiless(204),
-            Answer::Bodiless(304),
-            Answer::None,
+    fn new(rng: &mut Rng) -> Plan {
+        let method = rng.pick(&["GET", "HEAD", "POST", "POST", "PUT", "PUT"]);
+        let length = rng.pick(&[1, 40, 200, 5_000, 70_000, 200_000]);
+        let body = (method.starts_with('P') && !rng.one_in(4)).then(|| (length, rng.one_in(2)));
+        let responses = [
+            Response::Whole,
+            Response::Whole,
+            Response::Early,
+            Response::Early,
+            Response::AfterInterim,
+            Response::Chunked,
+            Response::Bodiless(204),
+            Response::Bodiless(304),
+            Response::None,
         ];
-        let thens = [Then::Open, Then::Open, Then::Close, Then::Reset, Then::StrayAlong, Then::StrayLater];
-        let (answer, mut then) = (dice.pick(&answers), dice.pick(&thens));
-        let pipelined = dice.one_in(4);
-        // What comes after the look that the next request begins with could
-        // be told from its answer by nobody.
-        if pipelined && then == Then::StrayLater {
-            then = Then::StrayAlong;
+        let afters = [
+            AfterResponse::Open,
+            AfterResponse::Open,
+            AfterResponse::Close,
+            AfterResponse::Reset,
+            AfterResponse::StrayAlong,
+            AfterResponse::StrayLater,
+        ];
+        let (response, mut after) = (rng.pick(&responses), rng.pick(&afters));
+        let pipelined = rng.one_in(4);
+        // A stray response that comes after the check before the next request cannot be told from its response.
+        if pipelined && after == AfterResponse::StrayLater {
+            after = AfterResponse::StrayAlong;
         }
-        if answer == Answer::None && !matches!(then, Then::Close | Then::Reset) {
-            then = Then::Close;
+        if response == Response::None && !matches!(after, AfterResponse::Close | AfterResponse::Reset) {
+            after = AfterResponse::Close;
         }
-        let pieces = dice.pick(&[1, 2, 3, 7]);
-        Plan { method, body, pieces, pipelined, answer, then }
+        let pieces = rng.pick(&[1, 2, 3, 7]);
+        Plan { method, body, pieces, pipelined, response, after }
     }
 }
 
-/// runsd's proxy, whose `up` is at this port.
+/// A proxy with a route `up` to this port.
 fn proxy(port: u16) -> Proxy {
-    let words = [format!("-route=up=http://127.0.0.1:{port}"), "app".into()];
-    let Ok(Cli::Run(args)) = cli::parse(words.map(Into::into).into_iter(), &[]) else {
+    let argv = [format!("-route=up=http://127.0.0.1:{port}"), "app".into()];
+    let Ok(Cli::Run(args)) = cli::parse(argv.map(Into::into).into_iter(), &[]) else {
         panic!("flags");
     };
     let config = Config::new(args, |_| None);
@@ -124,23 +128,23 @@ fn proxy(port: u16) -> Proxy {
 }
 
 #[test]
-fn no_answer_goes_astray_and_no_body_becomes_a_request() {
-    let given = env::var("RUNSD_SEED").ok().and_then(|seed| seed.parse().ok());
+fn responses_reach_their_requests_and_bodies_never_become_requests() {
+    let chosen = env::var("RUNSD_SEED").ok().and_then(|seed| seed.parse().ok());
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
-    let seed: u64 = given.unwrap_or(since.subsec_nanos().into());
+    let seed: u64 = chosen.unwrap_or(since.subsec_nanos().into());
     let started = Instant::now();
-    let mut conversations = 0;
-    while started.elapsed() < LIMIT {
-        let seed = seed + conversations;
-        let told = std::panic::catch_unwind(|| conversation(&mut Dice(seed)));
-        assert!(told.is_ok(), "RUNSD_SEED={seed}");
-        conversations += 1;
+    let mut exchanges = 0;
+    while started.elapsed() < DURATION {
+        let seed = seed + exchanges;
+        let result = std::panic::catch_unwind(|| exchange(&mut Rng(seed)));
+        assert!(result.is_ok(), "RUNSD_SEED={seed}");
+        exchanges += 1;
     }
 }
 
-/// Some clients, one after the other, and one upstream, with a pool between.
-fn conversation(dice: &mut Dice) {
-    let plans: Vec<Plan> = (0..12).map(|_| Plan::new(dice)).collect();
+/// Several clients, one after the other, and one upstream, with a pool between them.
+fn exchange(rng: &mut Rng) {
+    let plans: Vec<Plan> = (0..12).map(|_| Plan::new(rng)).collect();
     let upstream = Upstream::start(plans.clone());
     let proxy = proxy(upstream.port);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -158,16 +162,16 @@ fn conversation(dice: &mut Dice) {
                 let permit = limiter.acquire(served, |_, _| ());
                 serve(proxy, &permit, Vec::new(), None);
             });
-            at = Client::new(tcp, &plans, &upstream, dice).run(at);
+            at = Client::new(tcp, &plans, &upstream, rng).run(at);
             serving.join().expect("no panic");
             upstream.settle();
         }
     });
-    let asked: BTreeSet<String> = (0..plans.len()).map(|id| format!("/{id}")).collect();
+    let planned: BTreeSet<String> = (0..plans.len()).map(|id| format!("/{id}")).collect();
     for target in upstream.targets() {
-        assert!(asked.contains(&target), "the upstream was asked for {target}");
+        assert!(planned.contains(&target), "the upstream got a request for {target}");
     }
 }
 
-/// How long conversations go on.
-const LIMIT: Duration = Duration::from_secs(2);
+/// How long the test runs: hundreds of exchanges.
+const DURATION: Duration = Duration::from_secs(2);

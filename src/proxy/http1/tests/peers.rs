@@ -1,4 +1,4 @@
-//! The two ends of conversations at random.
+//! The client and the upstream of random exchanges.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,14 +7,14 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::{Answer, Dice, Plan, Then};
+use super::{AfterResponse, Plan, Response, Rng};
 use crate::sys;
 
-/// What bodies of requests are made of: each could pass for a request.
+/// What request bodies consist of: requests, if they were read as such.
 const SMUGGLED: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: up\r\n\r\n";
 const STRAY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray";
 
-/// Answers as the plans say; request `/3` has the fourth.
+/// Responds as planned; the plan of request `/3` is the fourth.
 pub struct Upstream {
     pub port: u16,
     shared: Arc<Shared>,
@@ -22,16 +22,16 @@ pub struct Upstream {
 
 struct Shared {
     plans: Vec<Plan>,
-    seen: Mutex<RequestLog>,
-    moved: Condvar,
+    progress: Mutex<Progress>,
+    changed: Condvar,
 }
 
 #[derive(Default)]
-struct RequestLog {
+struct Progress {
     targets: Vec<String>,
-    /// Those whose answer is out, with all that comes after it.
+    /// The requests whose response was sent, with all that comes after it.
     settled: Vec<usize>,
-    /// How many are not.
+    /// The number of requests that are not settled.
     pending: usize,
 }
 
@@ -39,11 +39,11 @@ impl Upstream {
     pub fn start(plans: Vec<Plan>) -> Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("its address").port();
-        let shared = Arc::new(Shared { plans, seen: Mutex::default(), moved: Condvar::new() });
+        let shared = Arc::new(Shared { plans, progress: Mutex::default(), changed: Condvar::new() });
         let accepting = shared.clone();
         thread::spawn(move || {
             while let Ok((tcp, _)) = listener.accept() {
-                // What was written is there, and not held back.
+                // Sent at once: the tests wait for what was written.
                 let _ = tcp.set_nodelay(true);
                 let shared = accepting.clone();
                 thread::spawn(move || while shared.exchange(&tcp).is_some() {});
@@ -55,21 +55,20 @@ impl Upstream {
         Upstream { port, shared }
     }
 
-    /// What it was asked for.
+    /// The targets of the requests that came.
     pub fn targets(&self) -> Vec<String> {
-        self.shared.seen.lock().expect("no panic").targets.clone()
+        self.shared.progress.lock().expect("no panic").targets.clone()
     }
 
-    /// Waits until all that it was asked for is answered, with all that comes
-    /// after the answers: what comes later than the look before a request
-    /// could be told from its answer by nobody.
+    /// Waits until all requests are settled: a stray response that comes after the check before the next request
+    /// cannot be told from its response.
     pub fn settle(&self) {
-        let seen = self.shared.seen.lock().expect("no panic");
-        let pending = |seen: &mut RequestLog| seen.pending > 0;
-        let moved = &self.shared.moved;
-        let waited = moved.wait_timeout_while(seen, Duration::from_secs(5), pending);
-        let (seen, _) = waited.expect("no panic");
-        assert_eq!(seen.pending, 0, "requests that the upstream does not answer");
+        let progress = self.shared.progress.lock().expect("no panic");
+        let pending = |progress: &mut Progress| progress.pending > 0;
+        let changed = &self.shared.changed;
+        let waited = changed.wait_timeout_while(progress, Duration::from_secs(5), pending);
+        let (progress, _) = waited.expect("no panic");
+        assert_eq!(progress.pending, 0, "requests without a response");
     }
 }
 
@@ -81,71 +80,71 @@ impl Drop for Upstream {
 }
 
 impl Shared {
-    /// `None` when the connection is over.
+    /// Reads and serves one request; `None` when the connection is over.
     fn exchange(&self, tcp: &TcpStream) -> Option<()> {
         let head = head(tcp)?;
-        self.seen.lock().expect("no panic").pending += 1;
-        let done = self.answer(tcp, &head);
-        self.seen.lock().expect("no panic").pending -= 1;
-        self.moved.notify_all();
-        let (answer, then) = done?;
-        if answer == Answer::Early {
+        self.progress.lock().expect("no panic").pending += 1;
+        let responded = self.respond(tcp, &head);
+        self.progress.lock().expect("no panic").pending -= 1;
+        self.changed.notify_all();
+        let (response, after) = responded?;
+        if response == Response::Early {
             body(tcp, &head)?;
         }
-        (!matches!(then, Then::Close | Then::Reset)).then_some(())
+        (!matches!(after, AfterResponse::Close | AfterResponse::Reset)).then_some(())
     }
 
-    /// Answers as planned, and does what comes then.
-    fn answer(&self, mut tcp: &TcpStream, head: &str) -> Option<(Answer, Then)> {
+    /// Responds as planned, and does what comes after.
+    fn respond(&self, mut tcp: &TcpStream, head: &str) -> Option<(Response, AfterResponse)> {
         let mut words = head.split(' ');
         let (method, target) = (words.next()?, words.next()?);
         let id = target[1..].parse().unwrap_or(usize::MAX);
-        let again = {
-            let mut seen = self.seen.lock().expect("no panic");
-            seen.targets.push(target.to_owned());
-            seen.settled.contains(&id)
+        let is_second = {
+            let mut progress = self.progress.lock().expect("no panic");
+            progress.targets.push(target.to_owned());
+            progress.settled.contains(&id)
         };
         let plan = self.plans.get(id)?;
-        // A second try is answered.
-        let (answer, then) = match again {
-            true => (Answer::Whole, Then::Open),
-            false => (plan.answer, plan.then),
+        // A second attempt gets its response.
+        let (response, after) = match is_second {
+            true => (Response::Whole, AfterResponse::Open),
+            false => (plan.response, plan.after),
         };
-        if answer != Answer::Early {
+        if response != Response::Early {
             body(tcp, head)?;
         }
         let text = format!("id={id}");
-        let mut out = match answer {
-            Answer::None => String::new(),
-            Answer::Chunked if method != "HEAD" => {
+        let mut out = match response {
+            Response::None => String::new(),
+            Response::Chunked if method != "HEAD" => {
                 format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n0\r\n\r\n", text.len())
             }
-            Answer::Bodiless(status) => format!("HTTP/1.1 {status} x\r\nX-Id: {id}\r\n\r\n"),
+            Response::Bodiless(status) => format!("HTTP/1.1 {status} x\r\nX-Id: {id}\r\n\r\n"),
             _ => {
-                let interim = match answer {
-                    Answer::AfterInterim => "HTTP/1.1 103 Early Hints\r\n\r\n",
+                let interim = match response {
+                    Response::AfterInterim => "HTTP/1.1 103 Early Hints\r\n\r\n",
                     _ => "",
                 };
                 let body = if method == "HEAD" { "" } else { &text };
                 format!("{interim}HTTP/1.1 200 OK\r\nX-Id: {id}\r\nContent-Length: {}\r\n\r\n{body}", text.len())
             }
         };
-        if then == Then::StrayAlong {
+        if after == AfterResponse::StrayAlong {
             out.push_str(STRAY);
         }
         let sent = tcp.write_all(out.as_bytes());
-        match then {
-            Then::StrayLater => drop(tcp.write_all(STRAY.as_bytes())),
-            Then::Close => drop(tcp.shutdown(Shutdown::Both)),
-            Then::Reset => {
+        match after {
+            AfterResponse::StrayLater => drop(tcp.write_all(STRAY.as_bytes())),
+            AfterResponse::Close => drop(tcp.shutdown(Shutdown::Both)),
+            AfterResponse::Reset => {
                 sys::tcp::set_linger_zero(tcp.as_fd());
                 let _ = tcp.shutdown(Shutdown::Both);
             }
-            Then::Open | Then::StrayAlong => {}
+            AfterResponse::Open | AfterResponse::StrayAlong => {}
         }
-        self.seen.lock().expect("no panic").settled.push(id);
+        self.progress.lock().expect("no panic").settled.push(id);
         sent.ok()?;
-        Some((answer, then))
+        Some((response, after))
     }
 }
 
@@ -154,42 +153,42 @@ pub struct Client<'a> {
     tcp: TcpStream,
     plans: &'a [Plan],
     upstream: &'a Upstream,
-    dice: &'a mut Dice,
+    rng: &'a mut Rng,
 }
 
 impl<'a> Client<'a> {
-    pub fn new(tcp: TcpStream, plans: &'a [Plan], upstream: &'a Upstream, dice: &'a mut Dice) -> Client<'a> {
-        let limit = Some(Duration::from_secs(10));
-        tcp.set_read_timeout(limit).expect("a time-out");
+    pub fn new(tcp: TcpStream, plans: &'a [Plan], upstream: &'a Upstream, rng: &'a mut Rng) -> Client<'a> {
+        let timeout = Some(Duration::from_secs(10));
+        tcp.set_read_timeout(timeout).expect("a time-out");
         let _ = tcp.set_nodelay(true);
-        Client { tcp, plans, upstream, dice }
+        Client { tcp, plans, upstream, rng }
     }
 
-    /// Asks from `at` on until the connection is over; where to go on.
+    /// Sends the requests from `at` on until the connection is over; returns where the next client starts.
     pub fn run(mut self, mut at: usize) -> usize {
         while at < self.plans.len() {
             let first = at;
-            let mut alive = self.ask(at);
+            let mut alive = self.send(at);
             while alive && self.plans[at].pipelined && at + 1 < self.plans.len() {
                 at += 1;
-                alive = self.ask(at);
+                alive = self.send(at);
             }
             at += 1;
             for id in first..at {
-                if !self.hear(id) {
-                    // Whether those behind it were carried out is not known.
+                if !self.receive(id) {
+                    // Whether the requests behind it were served is not known.
                     return at;
                 }
             }
-            if self.dice.one_in(4) {
+            if self.rng.one_in(4) {
                 return at;
             }
         }
         at
     }
 
-    /// Sends a request, which may be stopped in its middle.
-    fn ask(&mut self, id: usize) -> bool {
+    /// Sends a request; false if the connection broke.
+    fn send(&mut self, id: usize) -> bool {
         let Plan { method, body, pieces, .. } = self.plans[id];
         let mut head = format!("{method} /{id} HTTP/1.1\r\nHost: up\r\n").into_bytes();
         let mut content: Vec<u8> = SMUGGLED.iter().copied().cycle().take(body.map_or(0, |b| b.0)).collect();
@@ -202,12 +201,12 @@ impl<'a> Client<'a> {
                 content = [&size[..], &content, b"\r\n0\r\n\r\n"].concat();
             }
         }
-        if self.dice.one_in(2) {
+        if self.rng.one_in(2) {
             head.append(&mut content);
         }
         let mut sent = self.tcp.write_all(&head).is_ok();
         for piece in content.chunks(content.len().div_ceil(pieces).max(1)) {
-            for _ in 0..self.dice.below(20) {
+            for _ in 0..self.rng.below(20) {
                 thread::yield_now();
             }
             sent = sent && self.tcp.write_all(piece).is_ok();
@@ -215,13 +214,13 @@ impl<'a> Client<'a> {
         sent
     }
 
-    /// Reads the answer to `id`; whether another request may follow it.
-    fn hear(&mut self, id: usize) -> bool {
+    /// Reads the response to `id`; returns whether another request may follow.
+    fn receive(&mut self, id: usize) -> bool {
         let mut found = head(&self.tcp);
         while found.as_ref().is_some_and(|found| found.starts_with("HTTP/1.1 1")) {
             found = head(&self.tcp);
         }
-        // A connection that ends is no answer at all.
+        // The connection may end instead.
         let Some(found) = found else { return false };
         let is_head = self.plans[id].method == "HEAD"
             || found[9..].starts_with(['2', '3']) && ["204", "304"].contains(&&found[9..12]);
@@ -230,15 +229,11 @@ impl<'a> Client<'a> {
             false => body(&self.tcp, &found),
         };
         let Some(text) = text else { return false };
-        let ours = found.contains("Proxy-Status: runsd");
+        let is_own = found.contains("Proxy-Status: runsd");
         let named = found.contains(&format!("X-Id: {id}\r\n")) || text == format!("id={id}");
-        // The answer to a HEAD without a name of its own is as good as any.
+        // A response to HEAD without an id cannot be told from others.
         let nameless = is_head && !found.contains("X-Id");
-        assert!(
-            ours || named || nameless,
-            "/{id} was answered by {found}{text}\n{:#?}",
-            &self.plans[id.saturating_sub(1)..=id]
-        );
+        assert!(is_own || named || nameless, "/{id} got {found}{text}\n{:#?}", &self.plans[id.saturating_sub(1)..=id]);
         if !self.plans[id].pipelined {
             self.upstream.settle();
         }
@@ -246,21 +241,21 @@ impl<'a> Client<'a> {
     }
 }
 
-/// A head, byte by byte; `None` at the end, and not in the middle of nowhere.
+/// Reads a head, byte by byte; `None` at the end of the connection.
 fn head(mut tcp: &TcpStream) -> Option<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
         match tcp.read(&mut byte) {
             Ok(1) => head.push(byte[0]),
-            Err(err) if err.kind() == ErrorKind::WouldBlock => panic!("no end, no answer"),
+            Err(err) if err.kind() == ErrorKind::WouldBlock => panic!("no response"),
             _ => return None,
         }
     }
     String::from_utf8(head).ok()
 }
 
-/// The body behind a head.
+/// Reads the body that belongs to a head.
 fn body(mut tcp: &TcpStream, head: &str) -> Option<String> {
     let lower = head.to_lowercase();
     if lower.contains("transfer-encoding") {
