@@ -2,54 +2,93 @@
 
 use std::path::PathBuf;
 
-use super::values::{checked, dns_name, is_hash, list, nameserver, number, route, some, switch};
+use super::values::{checked, choice, dns_name, hash, list, nameserver, non_empty, number, parse_all, route, switch};
 use super::{Args, AuthHeader};
 use crate::logger::Format;
 use crate::names::service;
 
-/// One flag: what it is called, reads and does.
+/// A flag: its name, its help, and what it sets.
 pub struct Flag {
+    /// Without a dash.
     pub name: &'static str,
-    pub kind: Kind,
-    /// For `-help`; empty where there is none.
+    /// What it takes.
+    pub kind: FlagKind,
+    /// The default, for `-help`; or empty.
     pub default: &'static str,
+    /// What it is for, for `-help`.
     pub about: &'static str,
 }
 
-/// What follows the flag's name.
-pub enum Kind {
-    /// A value: what it looks like, and how it is kept.
+/// What a flag takes, and how it sets [`Args`].
+pub enum FlagKind {
+    /// A value, which looks like this placeholder.
     Value(&'static str, fn(&mut Args, &str) -> Result<(), String>),
-    /// A switch, and how it is kept.
+    /// true or false; true without a value.
     Switch(fn(&mut Args, bool)),
+    /// `-check`, which takes a name or none.
     Check,
+    /// `-version`.
     Version,
+    /// `-help`.
     Help,
-    /// A switch of old, without effect.
+    /// A switch of the Go program, without effect.
     Ignored,
 }
 
 impl Flag {
+    /// Sets what the flag is for.
+    ///
+    /// # Errors
+    /// What was expected instead of `value`.
     pub fn apply(&self, args: &mut Args, value: &str) -> Result<(), String> {
         match self.kind {
-            Kind::Value(_, keep) => keep(args, value),
-            Kind::Switch(keep) => {
-                keep(args, switch(value)?);
+            FlagKind::Value(_, set) => set(args, value),
+            FlagKind::Switch(set) => {
+                set(args, switch(value)?);
                 Ok(())
             }
-            // Things to do instead of running, which no variable may ask for.
-            Kind::Check | Kind::Version | Kind::Help | Kind::Ignored => Ok(()),
+            // Of these a variable has no effect, and a flag does not come here.
+            FlagKind::Check | FlagKind::Version | FlagKind::Help | FlagKind::Ignored => Ok(()),
         }
     }
 }
 
-pub const HELP: Flag = Flag { name: "help", kind: Kind::Help, default: "", about: "print this and exit" };
+const fn value(
+    name: &'static str,
+    placeholder: &'static str,
+    default: &'static str,
+    about: &'static str,
+    set: fn(&mut Args, &str) -> Result<(), String>,
+) -> Flag {
+    Flag { name, kind: FlagKind::Value(placeholder, set), default, about }
+}
+
+const fn switch_flag(name: &'static str, about: &'static str, set: fn(&mut Args, bool)) -> Flag {
+    Flag { name, kind: FlagKind::Switch(set), default: "false", about }
+}
+
+/// Stores a value that was read.
+fn store<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *field = value?;
+    Ok(())
+}
+
+/// `-help`.
+pub const HELP: Flag = Flag { name: "help", kind: FlagKind::Help, default: "", about: "print this and exit" };
+
+/// `-log_format`, which an error on the command line looks for, too.
+pub fn log_format(text: &str) -> Result<Format, String> {
+    choice(text, &[("text", Format::Text), ("json", Format::Json)])
+}
 
 /// All flags, in the order of `-help`.
 pub static FLAGS: [Flag; 24] = [
-    Flag {
-        name: "route",
-        kind: Kind::Value("NAME=URL[,audience=AUD]", |args, text| {
+    value(
+        "route",
+        "NAME=URL[,audience=AUD]",
+        "",
+        "a name for a URL of your choice; audience=none sends no token; may be repeated",
+        |args, text| {
             if text.trim_ascii().is_empty() {
                 return Err("expected NAME=URL[,audience=AUD]".to_owned());
             }
@@ -59,214 +98,133 @@ pub static FLAGS: [Flag; 24] = [
                 args.routes.push(route);
             }
             Ok(())
-        }),
-        default: "",
-        about: "a name for a URL of your choice; audience=none sends no token; may be repeated",
-    },
-    Flag {
-        name: "only",
-        kind: Kind::Value("NAME,NAME…", |args, text| {
-            let names: Vec<_> = list(text).map(dns_name).collect::<Result<_, _>>()?;
-            args.only = (!names.is_empty()).then_some(names);
-            Ok(())
-        }),
-        default: "",
-        about: "the services reached by name, and no other; without it, all",
-    },
-    Flag {
-        name: "user",
-        kind: Kind::Value("USER[:GROUP]", |args, text| {
-            args.user = some(text);
-            Ok(())
-        }),
-        default: "",
-        about: "run the application as this user, by name or number",
-    },
-    Flag {
-        name: "auth_header",
-        kind: Kind::Value("auto|authorization|serverless|off", |args, text| {
-            args.auth_header = match text {
-                "auto" => AuthHeader::Auto,
-                "authorization" => AuthHeader::Authorization,
-                "serverless" => AuthHeader::Serverless,
-                "off" => AuthHeader::Off,
-                _ => return Err("expected auto, authorization, serverless or off".to_owned()),
-            };
-            Ok(())
-        }),
-        default: "auto",
-        about: "the header that carries the identity token",
-    },
-    Flag {
-        name: "ca_file",
-        kind: Kind::Value("FILE", |args, text| {
-            args.ca_file = some(text).map(PathBuf::from);
-            Ok(())
-        }),
-        default: "",
-        about: "trust these certificates (PEM) instead of Mozilla's",
-    },
-    Flag {
-        name: "v",
-        kind: Kind::Value("N", |args, text| {
+        },
+    ),
+    value("only", "NAME,NAME…", "", "the services reached by name, and no other; without it, all", |args, text| {
+        let names = parse_all(list(text), dns_name)?;
+        args.only = (!names.is_empty()).then_some(names);
+        Ok(())
+    }),
+    value("user", "USER[:GROUP]", "", "run the application as this user, by name or number", |args, text| {
+        args.user = non_empty(text);
+        Ok(())
+    }),
+    value(
+        "auth_header",
+        "auto|authorization|serverless|off",
+        "auto",
+        "the header that carries the identity token",
+        |args, text| {
+            let headers = [
+                ("auto", AuthHeader::Auto),
+                ("authorization", AuthHeader::Authorization),
+                ("serverless", AuthHeader::Serverless),
+                ("off", AuthHeader::Off),
+            ];
+            store(&mut args.auth_header, choice(text, &headers))
+        },
+    ),
+    value("ca_file", "FILE", "", "trust these certificates (PEM) instead of Mozilla's", |args, text| {
+        args.ca_file = non_empty(text).map(PathBuf::from);
+        Ok(())
+    }),
+    value(
+        "v",
+        "N",
+        "0",
+        "what to log: 0 warnings, 1 life cycle, 3 decisions, 5 every query and request",
+        |args, text| {
             let level: u32 = number(text)?;
             args.verbosity = u8::try_from(level).unwrap_or(u8::MAX);
             Ok(())
-        }),
-        default: "0",
-        about: "what to log: 0 warnings, 1 life cycle, 3 decisions, 5 every query and request",
-    },
-    Flag {
-        name: "log_format",
-        kind: Kind::Value("text|json", |args, text| {
-            args.log_format = match text {
-                "text" => Format::Text,
-                "json" => Format::Json,
-                _ => return Err("expected text or json".to_owned()),
-            };
-            Ok(())
-        }),
-        default: "text",
-        about: "json is what Cloud Logging reads",
-    },
+        },
+    ),
+    value("log_format", "text|json", "text", "json is what Cloud Logging reads", |args, text| {
+        store(&mut args.log_format, log_format(text))
+    }),
     Flag {
         name: "check",
-        kind: Kind::Check,
+        kind: FlagKind::Check,
         default: "",
         about: "say what runsd would do here, or with a name (also -check NAME), and exit",
     },
-    Flag {
-        name: "gcp_region",
-        kind: Kind::Value("REGION", |args, text| {
-            args.gcp_region = checked(text, service::is_region, "a region such as europe-west1")?;
+    value(
+        "gcp_region",
+        "REGION",
+        "",
+        "the region of names without one; without it, the metadata server's answer; off Cloud Run it has services \
+         reached through http_proxy",
+        |args, text| store(&mut args.gcp_region, checked(text, service::is_region, "a region such as europe-west1")),
+    ),
+    value(
+        "gcp_project_number",
+        "NUMBER",
+        "",
+        "the project of names without one; without it, the metadata server's answer",
+        |args, text| {
+            store(&mut args.gcp_project_number, checked(text, service::is_project_number, "a project's number"))
+        },
+    ),
+    value("gcp_project_hash", "HASH", "", "use URLs of the older form, SERVICE-HASH-CODE.a.run.app", |args, text| {
+        store(&mut args.gcp_project_hash, hash(text))
+    }),
+    value(
+        "run_domain",
+        "DOMAIN",
+        "run.app",
+        "what service URLs end in; sovereign clouds have another",
+        |args, text| store(&mut args.run_domain, dns_name(text)),
+    ),
+    value("domain", "DOMAIN", "run.internal", "the zone services live in inside the container", |args, text| {
+        store(&mut args.domain, dns_name(text))
+    }),
+    value("ndots", "N", "3", "ndots in resolv.conf; at least 3 is written", |args, text| {
+        let ndots = number(text).ok().filter(|ndots| (1..=15).contains(ndots));
+        store(&mut args.ndots, ndots.ok_or_else(|| "expected a number from 1 to 15".to_owned()))
+    }),
+    value(
+        "nameserver",
+        "IP[:PORT],…",
+        "",
+        "where other names are asked; without it, the nameservers of resolv.conf",
+        |args, text| {
+            args.nameservers.extend(parse_all(list(text), nameserver)?);
             Ok(())
-        }),
-        default: "",
-        about: "the region of names without one; without it, the metadata server's answer; off Cloud \
-                Run it has services reached through http_proxy",
-    },
-    Flag {
-        name: "gcp_project_number",
-        kind: Kind::Value("NUMBER", |args, text| {
-            args.gcp_project_number = checked(text, service::is_project_number, "a project's number")?;
+        },
+    ),
+    value(
+        "resolv_conf_file",
+        "FILE",
+        "/etc/resolv.conf",
+        "the file that tells resolvers where to ask",
+        |args, text| {
+            args.resolv_conf_file = non_empty(text).ok_or("expected a path")?.into();
             Ok(())
-        }),
-        default: "",
-        about: "the project of names without one; without it, the metadata server's answer",
-    },
-    Flag {
-        name: "gcp_project_hash",
-        kind: Kind::Value("HASH", |args, text| {
-            args.gcp_project_hash = checked(text, is_hash, "a hash such as dpyb4duzqq")?;
-            Ok(())
-        }),
-        default: "",
-        about: "use URLs of the older form, SERVICE-HASH-CODE.a.run.app",
-    },
-    Flag {
-        name: "run_domain",
-        kind: Kind::Value("DOMAIN", |args, text| {
-            args.run_domain = dns_name(text)?;
-            Ok(())
-        }),
-        default: "run.app",
-        about: "what service URLs end in; sovereign clouds have another",
-    },
-    Flag {
-        name: "domain",
-        kind: Kind::Value("DOMAIN", |args, text| {
-            args.domain = dns_name(text)?;
-            Ok(())
-        }),
-        default: "run.internal",
-        about: "the zone services live in inside the container",
-    },
-    Flag {
-        name: "ndots",
-        kind: Kind::Value("N", |args, text| {
-            args.ndots =
-                number(text).ok().filter(|ndots| (1..=15).contains(ndots)).ok_or("expected a number from 1 to 15")?;
-            Ok(())
-        }),
-        default: "3",
-        about: "ndots in resolv.conf; at least 3 is written",
-    },
-    Flag {
-        name: "nameserver",
-        kind: Kind::Value("IP[:PORT],…", |args, text| {
-            for text in list(text) {
-                args.nameservers.push(nameserver(text)?);
-            }
-            Ok(())
-        }),
-        default: "",
-        about: "where other names are asked; without it, the nameservers of resolv.conf",
-    },
-    Flag {
-        name: "resolv_conf_file",
-        kind: Kind::Value("FILE", |args, text| {
-            args.resolv_conf_file = some(text).ok_or("expected a path")?.into();
-            Ok(())
-        }),
-        default: "/etc/resolv.conf",
-        about: "the file that tells resolvers where to ask",
-    },
-    Flag {
-        name: "dns_port",
-        kind: Kind::Value("PORT", |args, text| {
-            args.dns_port = number(text)?;
-            Ok(())
-        }),
-        default: "53",
-        about: "port of the DNS server",
-    },
-    Flag {
-        name: "http_proxy_port",
-        kind: Kind::Value("PORT", |args, text| {
-            args.http_proxy_port = number(text)?;
-            Ok(())
-        }),
-        default: "80",
-        about: "port of the proxy",
-    },
-    Flag {
-        name: "skip_dns_hijack",
-        kind: Kind::Switch(|args, on| args.skip_dns_hijack = Some(on)),
-        default: "false",
-        about: "no DNS server, and resolv.conf stays as it is; off Cloud Run only =false takes them",
-    },
-    Flag {
-        name: "skip_http_proxy",
-        kind: Kind::Switch(|args, on| args.skip_http_proxy = on),
-        default: "false",
-        about: "no proxy",
-    },
-    Flag {
-        name: "disable",
-        kind: Kind::Switch(|args, on| args.disable = on),
-        default: "false",
-        about: "no services: become the application, as off Cloud Run",
-    },
-    Flag {
-        name: "upstream_addr",
-        kind: Kind::Value("IP:PORT", |args, text| {
-            args.upstream_addr = match some(text) {
-                Some(text) => Some(text.parse().map_err(|_| "expected IP:PORT")?),
-                None => None,
-            };
-            Ok(())
-        }),
-        default: "",
-        about: "for tests: every service is at this address",
-    },
-    Flag { name: "version", kind: Kind::Version, default: "", about: "print version and commit and exit" },
+        },
+    ),
+    value("dns_port", "PORT", "53", "port of the DNS server", |args, text| store(&mut args.dns_port, number(text))),
+    value("http_proxy_port", "PORT", "80", "port of the proxy", |args, text| {
+        store(&mut args.http_proxy_port, number(text))
+    }),
+    switch_flag(
+        "skip_dns_hijack",
+        "no DNS server, and resolv.conf stays as it is; off Cloud Run only =false takes them",
+        |args, on| args.skip_dns_hijack = Some(on),
+    ),
+    switch_flag("skip_http_proxy", "no proxy", |args, on| args.skip_http_proxy = on),
+    switch_flag("disable", "no services: become the application, as off Cloud Run", |args, on| args.disable = on),
+    value("upstream_addr", "IP:PORT", "", "for tests: every service is at this address", |args, text| {
+        let addr = non_empty(text).map(|text| text.parse().map_err(|_| "expected IP:PORT".to_owned()));
+        store(&mut args.upstream_addr, addr.transpose())
+    }),
+    Flag { name: "version", kind: FlagKind::Version, default: "", about: "print version and commit and exit" },
     HELP,
 ];
 
-/// The Go program's logging flags: taken, so that its Dockerfiles work.
+/// Returns a flag for the Go program's logging flags, which old Dockerfiles may have.
 pub fn ignored(name: &str) -> Option<&'static Flag> {
-    static SWITCH: Flag = Flag { name: "", kind: Kind::Ignored, default: "", about: "" };
-    static VALUE: Flag = Flag { name: "", kind: Kind::Value("anything", |_, _| Ok(())), default: "", about: "" };
+    static SWITCH: Flag = Flag { name: "", kind: FlagKind::Ignored, default: "", about: "" };
+    static VALUE: Flag = value("", "anything", "", "", |_, _| Ok(()));
     if IGNORED_SWITCHES.contains(&name) {
         Some(&SWITCH)
     } else if IGNORED_VALUES.contains(&name) {
@@ -276,22 +234,23 @@ pub fn ignored(name: &str) -> Option<&'static Flag> {
     }
 }
 
-/// The flag whose name is nearest to `name`, if any is near: one slip of the
-/// finger in a short name, two in a longer one, `-` for `_` free.
+/// Returns the flag that a mistyped name may mean: one edit away where it is short, two where it is longer; `-` for `_`
+/// and upper case count as none.
 pub fn closest(name: &str) -> Option<&'static str> {
-    let name = name.trim_start_matches('-').replace('-', "_");
-    let name = name.to_ascii_lowercase();
+    let name = name.trim_start_matches('-').replace('-', "_").to_ascii_lowercase();
     let distance = |flag: &&'static str| strsim::osa_distance(&name, flag);
     let nearest = FLAGS.iter().map(|flag| flag.name).min_by_key(distance)?;
-    let most = match nearest.len() {
+    let max_distance = match nearest.len() {
         0..=2 => 0,
         3..=5 => 1,
         _ => 2,
     };
-    (distance(&nearest) <= most).then_some(nearest)
+    (distance(&nearest) <= max_distance).then_some(nearest)
 }
 
+/// Switches of the Go program's logging library.
 pub const IGNORED_SWITCHES: [&str; 6] =
     ["logtostderr", "alsologtostderr", "skip_headers", "skip_log_headers", "add_dir_header", "one_output"];
+/// Its flags with a value.
 pub const IGNORED_VALUES: [&str; 6] =
     ["stderrthreshold", "vmodule", "log_dir", "log_file", "log_file_max_size", "log_backtrace_at"];

@@ -1,15 +1,17 @@
 use super::*;
 use std::os::unix::ffi::OsStringExt as _;
 
-/// What a command line, its words parted by spaces, comes to.
+/// Parses a command line, split at spaces.
 fn typed(line: &str) -> Result<Cli, String> {
     with_env(line, &[])
 }
 
 fn with_env(line: &str, env: &[(&str, &str)]) -> Result<Cli, String> {
-    let variables: Vec<(OsString, OsString)> =
-        env.iter().filter_map(|(name, value)| Some((name.strip_prefix(VARIABLES)?.into(), value.into()))).collect();
-    parse(line.split_whitespace().map(OsString::from), &variables).map_err(|bad| bad.sentence)
+    let variables: Vec<(OsString, OsString)> = env
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(VARIABLE_PREFIX)?.into(), value.into())))
+        .collect();
+    parse(line.split_whitespace().map(OsString::from), &variables).map_err(|err| err.sentence)
 }
 
 fn args(line: &str) -> Args {
@@ -20,7 +22,7 @@ fn args(line: &str) -> Args {
 }
 
 #[test]
-fn a_session() {
+fn flags_and_what_they_set() {
     let want = |change: fn(&mut Args)| {
         let mut args = Args { command: vec!["app".into()], ..Args::default() };
         change(&mut args);
@@ -68,7 +70,7 @@ fn a_session() {
 }
 
 #[test]
-fn the_command_is_the_applications() {
+fn arguments_after_the_command_are_the_applications() {
     for (line, want) in [
         ("app -v=5 -- -x", &["app", "-v=5", "--", "-x"][..]),
         ("-- -app -help", &["-app", "-help"]),
@@ -79,13 +81,13 @@ fn the_command_is_the_applications() {
         assert_eq!(args(line).command, want, "{line}");
     }
     let odd = OsString::from_vec(b"\xff-\xfe".to_vec());
-    let got = parse([OsString::from("app"), odd.clone()].into_iter(), &[]).map_err(|bad| bad.sentence);
+    let got = parse([OsString::from("app"), odd.clone()].into_iter(), &[]).map_err(|err| err.sentence);
     let Ok(Cli::Run(args)) = got else { panic!("{got:?}") };
     assert_eq!(args.command[1], odd);
 }
 
 #[test]
-fn one_sentence_names_what_is_wrong() {
+fn errors_are_one_sentence() {
     for (line, want) in [
         ("", NO_COMMAND),
         ("--", NO_COMMAND),
@@ -129,13 +131,13 @@ fn one_sentence_names_what_is_wrong() {
         (b"-x\ny", "there is no flag -x\\ny; `runsd -help` lists them all"),
     ] {
         let odd = OsString::from_vec(word.to_vec());
-        let got = parse([odd].into_iter(), &[]).map_err(|bad| bad.sentence);
+        let got = parse([odd].into_iter(), &[]).map_err(|err| err.sentence);
         assert_eq!(got, Err(want.to_owned()));
     }
 }
 
 #[test]
-fn the_environment_speaks_where_no_flag_does() {
+fn flags_go_before_variables() {
     let env = [
         ("RUNSD_GCP_REGION", "us-east1"),
         ("RUNSD_SKIP_DNS_HIJACK", "true"),
@@ -212,7 +214,7 @@ fn routes() {
 }
 
 #[test]
-fn things_to_do_instead_of_running() {
+fn check_help_and_version() {
     let args = Args::default();
     let verbose = Args { verbosity: 5, ..args.clone() };
     let application = Args { command: vec!["/app".into()], ..args.clone() };
@@ -248,7 +250,7 @@ fn things_to_do_instead_of_running() {
 }
 
 #[test]
-fn the_readme_has_each_flag_and_its_default() {
+fn readme_has_each_flag_and_its_default() {
     let readme = include_str!("../../README.md");
     let mut rows = Vec::new();
     for row in readme.lines().filter(|row| row.starts_with("| `-")) {
@@ -265,8 +267,8 @@ fn the_readme_has_each_flag_and_its_default() {
         .iter()
         .map(|flag| {
             let value = match flag.kind {
-                Kind::Value(wanted, _) => format!("={}", wanted.replace('|', "/")),
-                Kind::Check => "[=NAME]".to_owned(),
+                FlagKind::Value(placeholder, _) => format!("={}", placeholder.replace('|', "/")),
+                FlagKind::Check => "[=NAME]".to_owned(),
                 _ => String::new(),
             };
             (format!("-{}{value}", flag.name), flag.default.to_owned())

@@ -1,32 +1,27 @@
-//! Variables that look like a flag's and are none.
+//! Variables whose name begins as a flag's, but that are not one's.
 
 use std::ffi::OsString;
 
-use super::VARIABLES;
 use super::flags::{FLAGS, IGNORED_SWITCHES, IGNORED_VALUES, closest};
+use super::{VARIABLE_PREFIX, is_variable_of};
 
-/// A sentence for each variable that no flag reads, with the one that may have
-/// been meant. They are named without [`VARIABLES`].
-pub fn variables(variables: &[(OsString, OsString)]) -> Vec<String> {
-    let mut sentences = Vec::new();
-    for (name, _) in variables {
-        let name = name.to_string_lossy();
-        let known = || {
-            let ignored = IGNORED_SWITCHES.iter().chain(&IGNORED_VALUES).copied();
-            FLAGS.iter().map(|flag| flag.name).chain(ignored)
-        };
-        if known().any(|known| known.to_ascii_uppercase() == name) {
-            continue;
-        }
-        let hint = match closest(&name) {
-            Some(meant) => {
-                format!("; {VARIABLES}{} may be meant", meant.to_ascii_uppercase())
+/// Returns a sentence for each variable that no flag reads, with the one that may have been meant. `variables` are named
+/// without [`VARIABLE_PREFIX`].
+pub fn unknown_variables(variables: &[(OsString, OsString)]) -> Vec<String> {
+    let is_known = |name: &OsString| {
+        let mut flags = FLAGS.iter().map(|flag| flag.name).chain(IGNORED_SWITCHES).chain(IGNORED_VALUES);
+        flags.any(|flag| is_variable_of(name, flag))
+    };
+    let unknown = variables.iter().map(|(name, _)| name).filter(|name| !is_known(name));
+    unknown
+        .map(|name| match (name.display(), closest(&name.to_string_lossy())) {
+            (name, Some(flag)) => {
+                let meant = flag.to_ascii_uppercase();
+                format!("there is no setting {VARIABLE_PREFIX}{name}; {VARIABLE_PREFIX}{meant} may be meant")
             }
-            None => "; `runsd -help` lists them all".to_owned(),
-        };
-        sentences.push(format!("there is no setting {VARIABLES}{name}{hint}"));
-    }
-    sentences
+            (name, None) => format!("there is no setting {VARIABLE_PREFIX}{name}; `runsd -help` lists them all"),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -34,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_meant() {
+    fn unknown_variables_and_suggestions() {
         for (name, want) in [
             ("DISABLE", ""),
             ("LOGTOSTDERR", ""),
@@ -44,7 +39,7 @@ mod tests {
             ("V1", "; `runsd -help` lists them all"),
             ("TOKEN", "; `runsd -help` lists them all"),
         ] {
-            let got = variables(&[(name.into(), "1".into())]);
+            let got = unknown_variables(&[(name.into(), "1".into())]);
             let want: Vec<String> = match want {
                 "" => Vec::new(),
                 want => vec![format!("there is no setting RUNSD_{name}{want}")],

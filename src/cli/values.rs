@@ -1,4 +1,4 @@
-//! The values of flags, as they are typed: what they may be, and what they mean.
+//! The values of flags: reads each from its text.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -8,7 +8,10 @@ use crate::names::service;
 use crate::net::authority::Authority;
 use crate::resolv_conf::Nameserver;
 
-/// The spellings Go's `strconv.ParseBool` takes.
+/// Reads what Go's `strconv.ParseBool` reads.
+///
+/// # Errors
+/// What was expected, here and below.
 pub fn switch(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -17,20 +20,37 @@ pub fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// `-flag=` is what `-flag=$VARIABLE` leaves of an empty variable: not given.
-pub fn some(text: &str) -> Option<String> {
+/// Reads one of a few words.
+pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    let found = choices.iter().find(|(word, _)| *word == text);
+    found.map(|&(_, value)| value).ok_or_else(|| {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let (last, others) = words.split_last().expect("choices");
+        format!("expected {} or {last}", others.join(", "))
+    })
+}
+
+/// Reads a text; `-flag=`, which `-flag=$VARIABLE` leaves of an empty variable, counts as not given.
+pub fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The entries of `a,b`; none of an empty text. An empty entry is handed on, so
-/// that its reader refuses it: it may be a variable that was never set.
+/// Splits `a,b`; an empty text has no entries. Empty entries are returned, so that they are an error: a variable in the
+/// list may not have been set.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
     let text = Some(text).filter(|text| !text.trim().is_empty());
     text.into_iter().flat_map(|text| text.split(',')).map(str::trim)
 }
 
-/// The host of `-check`'s word, which may be typed as a URL; `None` of an empty
-/// word, which is a variable that was never set.
+/// Reads each entry.
+pub fn parse_all<'a, T>(
+    entries: impl Iterator<Item = &'a str>,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    entries.map(parse).collect()
+}
+
+/// Reads the host of `-check`'s argument, a name or a URL; `None` for an empty one, a variable that was not set.
 pub fn host(text: &str) -> Result<Option<String>, String> {
     let stripped = strip_scheme(text, "http://").or_else(|| strip_scheme(text, "https://"));
     let is_url = stripped.is_some();
@@ -50,69 +70,66 @@ pub fn host(text: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// The largest values are the types' own: 255, 65535.
+/// Reads a number, up to the largest of its type: 255, 65535.
 pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
-    let wanted = || {
-        let largest = u64::MAX >> (64 - 8 * size_of::<T>());
-        format!("expected a number from 0 to {largest}")
-    };
-    // FromStr would let a "+" through.
-    if !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(wanted());
-    }
-    text.parse().map_err(|_| wanted())
+    // FromStr would accept a "+".
+    let digits = text.bytes().all(|b| b.is_ascii_digit()).then_some(text);
+    digits.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        let max = u64::MAX >> (64 - 8 * size_of::<T>());
+        format!("expected a number from 0 to {max}")
+    })
 }
 
-pub fn checked(text: &str, fits: fn(&str) -> bool, wanted: &str) -> Result<Option<String>, String> {
-    let text = text.to_ascii_lowercase();
-    if text.is_empty() {
-        Ok(None)
-    } else if fits(&text) {
-        Ok(Some(text))
-    } else {
-        Err(format!("expected {wanted}"))
+/// Reads a text in lower case that `is_valid`; an empty one counts as not given.
+pub fn checked(text: &str, is_valid: fn(&str) -> bool, expected: &str) -> Result<Option<String>, String> {
+    match text.to_ascii_lowercase() {
+        text if text.is_empty() => Ok(None),
+        text if is_valid(&text) => Ok(Some(text)),
+        _ => Err(format!("expected {expected}")),
     }
 }
 
-pub fn is_hash(text: &str) -> bool {
-    text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric())
+/// Reads the hash of a project, as in `SERVICE-HASH-CODE.a.run.app`.
+pub fn hash(text: &str) -> Result<Option<String>, String> {
+    let is_hash = |text: &str| text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    checked(text, is_hash, "a hash such as dpyb4duzqq")
 }
 
-/// A name as DNS has it, in lower case and without its trailing dot. No host's
-/// label begins or ends with a hyphen (RFC 952; RFC 1123, section 2.1).
+/// Reads a DNS name; returns it in lower case and without its trailing dot. A label of a host neither begins nor ends
+/// with a hyphen (RFC 952; RFC 1123, section 2.1).
 pub fn dns_name(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-    let fits = name.len() <= 253
+    let is_valid = name.len() <= 253
         && name.split('.').all(|label| {
             (1..=63).contains(&label.len())
                 && !label.starts_with('-')
                 && !label.ends_with('-')
                 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         });
-    fits.then_some(name).ok_or_else(|| format!("{text:?} is no DNS name"))
+    is_valid.then_some(name).ok_or_else(|| format!("{text:?} is no DNS name"))
 }
 
-/// `10.0.0.1`, `10.0.0.1:5353`, `fd00::1`, `fe80::1%eth0`, `[fe80::1%eth0]:5353`.
+/// Reads `10.0.0.1`, `10.0.0.1:5353`, `fd00::1`, `fe80::1%eth0`, `[fe80::1%eth0]:5353`.
 pub fn nameserver(text: &str) -> Result<SocketAddr, String> {
-    let wrong = || format!("{text:?} is neither IP nor IP:PORT");
+    let invalid = || format!("{text:?} is neither IP nor IP:PORT");
     let bracketed = text.strip_prefix('[').and_then(|text| text.rsplit_once("]:"));
     let (ip, port) = match (bracketed, text.split_once(':')) {
         (Some((ip, port)), _) if ip.contains(':') => (ip, port),
         (None, Some((ip, port))) if ip.contains('.') => (ip, port),
-        (Some(_), _) => return Err(wrong()),
+        (Some(_), _) => return Err(invalid()),
         _ => (text, "53"),
     };
-    // Nothing can be sent to port 0.
+    // No datagram can be sent to port 0.
     let port = number(port).ok().filter(|&port| port != 0);
-    // Comments are for a file.
+    // In a file a comment may follow.
     let nameserver = Nameserver::parse(ip).filter(|_| !ip.contains(['#', ';']));
-    let (port, nameserver) = port.zip(nameserver).ok_or_else(wrong)?;
+    let (port, nameserver) = port.zip(nameserver).ok_or_else(invalid)?;
     let mut address = nameserver.address().map_err(|why| format!("{text:?}: {why}"))?;
     address.set_port(port);
     Ok(address)
 }
 
-/// `NAME=URL[,audience=AUD]`.
+/// Reads `NAME=URL[,audience=AUD]`.
 pub fn route(text: &str) -> Result<Route, String> {
     let (name, target) = text.split_once('=').ok_or("expected NAME=URL[,audience=AUD]")?;
     let name = dns_name(name)?;
@@ -178,8 +195,8 @@ mod tests {
     use crate::sys::net::interface_index;
 
     #[test]
-    fn a_nameserver_is_an_address_and_maybe_a_zone_and_a_port() {
-        let lo = interface_index("lo").expect("there is a loopback");
+    fn nameserver_with_zone_and_port() {
+        let lo = interface_index("lo").expect("a loopback interface");
         for (text, want) in [
             ("fe80::53%lo", Some(format!("[fe80::53%{lo}]:53"))),
             ("[fe80::53%lo]:54", Some(format!("[fe80::53%{lo}]:54"))),
@@ -188,7 +205,7 @@ mod tests {
             ("::ffff:1.2.3.4", Some("1.2.3.4:53".to_owned())),
             ("[::ffff:127.0.0.1]:54", Some("127.0.0.1:54".to_owned())),
             ("1.2.3.4:65535", Some("1.2.3.4:65535".to_owned())),
-            // Without an interface nothing can be sent there.
+            // A link-local address needs an interface.
             ("fe80::53", None),
             ("fe80::53%", None),
             ("[fe80::53%none]:53", None),
@@ -202,7 +219,7 @@ mod tests {
             ("::1]:53", None),
             ("", None),
         ] {
-            let got = nameserver(text).ok().map(|at| at.to_string());
+            let got = nameserver(text).ok().map(|address| address.to_string());
             assert_eq!(got, want, "{text}");
         }
     }
