@@ -1,407 +1,387 @@
-//! From the client to the upstream, frame by frame: what passes, what stays
-//! here, and what is wrong. Bytes in, bytes out; `mod.rs` has the sockets.
+//! The session's half from the client to the upstream: bytes in, bytes out. Sockets and threads are in `connection`.
 //!
-//! Before there is an upstream, the client's settings are acknowledged here,
-//! since some clients ask for nothing until they are, and kept for later.
+//! Frames are forwarded as they came, except for header blocks, which are decoded, rewritten and encoded again
+//! (`headers`), and for frames on streams that the upstream does not know or no longer knows.
+//!
+//! ```text
+//!  bytes of the client ─► receive ─┬─► FrameSplicer::output ─► upstream
+//!                                  ├─► take_to_client ───────► client: acknowledgements, RST_STREAM, error responses
+//!                                  └─► Next: what the thread does then
+//! ```
 
 use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::proxy::{name_of, say};
-
 use crate::proxy::error::ProxyError;
+use crate::proxy::http2::Handler;
+use crate::proxy::http2::conn_state::ConnState;
 use crate::proxy::http2::early_frames::EarlyFrames;
-use crate::proxy::http2::frame;
-use crate::proxy::http2::frame::{ConnectionError, ErrorCode, Frame, FrameHeader, flag, frame_type, setting, to_usize};
+use crate::proxy::http2::frame::{self, ConnectionError, ErrorCode, Frame, PREFACE, flag, frame_type, setting};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
-use crate::proxy::http2::header_block;
-use crate::proxy::http2::header_block::{Head, HeaderBlock, MAX_BLOCK};
-use crate::proxy::http2::hpack;
-use crate::proxy::http2::hpack::{Decoder, Encoder, Field};
+use crate::proxy::http2::header_block::HeaderBlock;
+use crate::proxy::http2::hpack::{self, Decoder, Encoder};
 use crate::proxy::http2::local_response;
 use crate::proxy::http2::rate_limit::FrameLimits;
-use crate::proxy::http2::replay::{ReplayEntry, Request, Tables};
-use crate::proxy::http2::request::RequestMeta;
-use crate::proxy::http2::stream_table::{RequestTraits, Side, State, StreamTable};
+use crate::proxy::http2::replay::ReplayEntry;
+use crate::proxy::http2::request::Request;
+use crate::proxy::http2::settings_sync::MAX_CLIENT_STREAMS;
+use crate::proxy::http2::stream_table::{Side, State};
 use crate::proxy::syntax::RequestError;
-use crate::secret::Secret;
+use crate::proxy::{name_of, say};
 use crate::sync::lock;
 
-mod blocks;
 mod control;
-mod waiting;
+mod headers;
+mod pending;
 
-use crate::proxy::http2::client_to_upstream::waiting::Waiting;
+use crate::proxy::http2::client_to_upstream::pending::PendingRequests;
 
-/// The requests of one connection.
-pub struct Requests<'a> {
-    streams: &'a Mutex<StreamTable>,
+/// The half that the thread uses that reads the client.
+pub struct ClientToUpstream<'a> {
+    conn: &'a Mutex<ConnState>,
+    handler: &'a dyn Handler,
+    upstream: UpstreamState,
+    greeting: Greeting,
     decoder: Decoder,
     encoder: Encoder,
-    /// A header block that waits for its CONTINUATION.
-    block: Option<HeaderBlock>,
-    /// The client's SETTINGS came, as they must before anything else.
-    greeted: bool,
-    /// The client acknowledged the SETTINGS of runsd's own.
-    acknowledged: bool,
-    /// What the upstream will be told first; `None` once it was.
-    held: Option<EarlyFrames>,
-    /// The first request went up, and the upstream has not said yet how many
-    /// it takes.
-    settling: bool,
-    /// The last stream that the client began, as `streams` has it for others.
-    last: u32,
-    /// Whether the upstream took one more stream when that one began.
-    has_room: bool,
-    /// Requests that wait for room at the upstream.
-    waiting: Waiting,
-    /// The last request that both tables knew all of.
-    known: Option<ReplayEntry>,
-    floods: FrameLimits,
-    /// Octets of DATA that stayed here, to be given back to the client.
-    swallowed: usize,
-    /// For the client.
-    down: Vec<u8>,
+    /// The last request that changed no table.
+    replay: Option<ReplayEntry>,
+    /// A header block of which CONTINUATION is missing.
+    partial_block: Option<HeaderBlock>,
+    /// The highest id that the client used, as `conn` has it too; here it is read for each frame without the lock.
+    last_id: u32,
+    pending: PendingRequests,
+    limits: FrameLimits,
+    to_client: ToClient,
+    /// The time of the last call of `receive`.
+    now: Instant,
 }
 
-impl<'a> Requests<'a> {
-    pub fn new(streams: &'a Mutex<StreamTable>, now: Instant) -> Requests<'a> {
-        let mut down = Vec::new();
-        // At once: some clients wait for it. Until the upstream has said how
-        // many streams it takes, a client may open as many as most do; it
-        // would see the rest refused.
-        frame::write_settings(&mut down, &[(setting::MAX_CONCURRENT_STREAMS, STREAMS)]);
-        Requests {
-            streams,
+/// The upstream of the connection, as this half knows it.
+enum UpstreamState {
+    /// The next request decides which upstream it is.
+    Idle {
+        early: EarlyFrames,
+        /// The authority whose upstream could not be reached, and why. All requests for it that came in the meantime are
+        /// rejected, since each would take as long to fail.
+        failure: Option<(Option<Vec<u8>>, ProxyError)>,
+    },
+    /// All requests go there. `awaits_settings`: the first was sent, and the SETTINGS with the limit of streams have not
+    /// come yet.
+    Connected { awaits_settings: bool },
+}
+
+impl UpstreamState {
+    fn early_frames(&mut self) -> Option<&mut EarlyFrames> {
+        match self {
+            UpstreamState::Idle { early, .. } => Some(early),
+            UpstreamState::Connected { .. } => None,
+        }
+    }
+}
+
+/// What a client must send before other frames (RFC 9113 section 3.4).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    AwaitsPreface,
+    AwaitsSettings,
+    Complete,
+}
+
+/// What runsd itself has for the client.
+struct ToClient {
+    frames: Vec<u8>,
+    /// Octets of DATA that ended at runsd: credit for the connection's window that the upstream will not give.
+    discarded_len: usize,
+}
+
+/// What the thread does after [`ClientToUpstream::receive`].
+pub enum Next {
+    /// It connects to the upstream of this request, and calls `connected` or `connect_failed`.
+    Connect(Request),
+    /// It waits for the upstream's SETTINGS, for a while, and calls `stop_awaiting_settings`.
+    AwaitSettings,
+    /// It reads the client.
+    Read,
+}
+
+impl<'a> ClientToUpstream<'a> {
+    /// The half of a new connection, with runsd's SETTINGS for the client: some clients wait for them. A client that
+    /// opened more streams than its upstream will allow would see the rest refused, so there is a limit from the start.
+    pub fn new(conn: &'a Mutex<ConnState>, handler: &'a dyn Handler, now: Instant) -> ClientToUpstream<'a> {
+        let mut frames = Vec::new();
+        frame::write_settings(&mut frames, &[(setting::MAX_CONCURRENT_STREAMS, MAX_CLIENT_STREAMS)]);
+        ClientToUpstream {
+            conn,
+            handler,
+            upstream: UpstreamState::Idle { early: EarlyFrames::new(), failure: None },
+            greeting: Greeting::AwaitsPreface,
             decoder: Decoder::new(hpack::DEFAULT_TABLE_SIZE),
             encoder: Encoder::new(),
-            block: None,
-            greeted: false,
-            acknowledged: false,
-            held: Some(EarlyFrames::new()),
-            settling: false,
-            last: 0,
-            has_room: true,
-            waiting: Waiting::default(),
-            known: None,
-            floods: FrameLimits::new(now),
-            swallowed: 0,
-            down,
+            replay: None,
+            partial_block: None,
+            last_id: 0,
+            pending: PendingRequests::default(),
+            limits: FrameLimits::new(now),
+            to_client: ToClient { frames, discarded_len: 0 },
+            now,
         }
     }
 
-    /// Walks on through `batch`, to its last whole frame, or to a request
-    /// about which somebody else has to decide.
-    pub fn next(&mut self, batch: &mut FrameSplicer<'_>, now: Instant) -> Result<Next, ConnectionError> {
+    /// Processes the frames of `splicer` to the last complete one, or to one that needs the thread.
+    ///
+    /// Blocks: while the handler gets a token.
+    ///
+    /// # Errors
+    /// What the client did wrong; the connection ends, see [`ClientToUpstream::close`].
+    pub fn receive(&mut self, splicer: &mut FrameSplicer<'_>, now: Instant) -> Result<Next, ConnectionError> {
+        self.now = now;
+        if self.greeting == Greeting::AwaitsPreface && !self.receive_preface(splicer)? {
+            return Ok(Next::Read);
+        }
+        self.release_pending(splicer);
         loop {
-            let max = lock(self.streams).upstream_max_frame_ever;
-            let Some(frame) = frame::parse(batch.rest(), max)? else {
-                return Ok(Next::More);
+            let max = lock(self.conn).settings.upstream_max_frame_ever;
+            let Some(frame) = frame::parse(splicer.rest(), max)? else {
+                return Ok(Next::Read);
             };
-            if self.settling && frame.header.frame_type == frame_type::HEADERS && frame.header.stream_id > self.last {
-                return Ok(Next::Settle);
+            let header = frame.header;
+            if matches!(self.upstream, UpstreamState::Connected { awaits_settings: true })
+                && header.frame_type == frame_type::HEADERS
+                && header.stream_id > self.last_id
+            {
+                return Ok(Next::AwaitSettings);
             }
-            if !self.greeted && (frame.header.frame_type != frame_type::SETTINGS || frame.header.has(flag::ACK)) {
+            let is_settings = header.frame_type == frame_type::SETTINGS && !header.has(flag::ACK);
+            if self.greeting != Greeting::Complete && !is_settings {
                 return Err(ConnectionError::protocol("the first frame is not SETTINGS"));
             }
-            if let Some(request) = self.frame(&frame, batch, now)? {
-                return Ok(Next::Request(request));
+            if let Some(request) = self.receive_frame(&frame, splicer)? {
+                return Ok(Next::Connect(request));
             }
         }
     }
 
-    /// Whether there is no upstream yet.
-    pub fn waits(&self) -> bool {
-        self.held.is_some()
-    }
-
-    /// There is an upstream now: what it is told first.
-    pub fn open(&mut self, batch: &mut FrameSplicer<'_>) {
-        if let Some(held) = self.held.take() {
-            held.write(batch.out());
-            self.settling = true;
+    /// Returns whether the preface is complete.
+    fn receive_preface(&mut self, splicer: &mut FrameSplicer<'_>) -> Result<bool, ConnectionError> {
+        let input = splicer.rest();
+        if input.starts_with(PREFACE) {
+            splicer.discard(PREFACE.len());
+            self.greeting = Greeting::AwaitsSettings;
+            return Ok(true);
+        }
+        match PREFACE.starts_with(input) {
+            true => Ok(false),
+            false => Err(ConnectionError::protocol("the preface is not HTTP/2's")),
         }
     }
 
-    /// The upstream has said how many streams it takes, or was given time to.
-    pub fn settled(&mut self) {
-        self.settling = false;
+    /// There is an upstream for the first request. It is sent the early frames, then the request.
+    pub fn connected(&mut self, request: Request, splicer: &mut FrameSplicer<'_>) {
+        if let Some(early) = self.upstream.early_frames() {
+            early.write(splicer.insert());
+        }
+        self.upstream = UpstreamState::Connected { awaits_settings: true };
+        self.forward_request(request, splicer);
     }
 
-    /// Passes a request up, its fields rewritten, or has it wait.
-    pub fn pass(&mut self, request: Request, note: RequestMeta, batch: &mut FrameSplicer<'_>) {
-        let asked = local_response::asked(&request.fields);
-        let bearer = note.bearer.clone();
-        match self.begin(request.head, asked, request.body, note) {
-            Begun::Up(max_frame) => {
-                let passed = self.send(request.head, &request.fields, max_frame, batch);
-                let tables = self.tables();
-                self.known = ReplayEntry::new(request, passed, tables, asked, bearer);
-            }
-            Begun::Waiting => self.waiting.push(request.head, request.fields),
-            Begun::Not => {}
+    /// There is no upstream for a request, because of `error`.
+    pub fn connect_failed(&mut self, request: &Request, error: ProxyError) {
+        self.reject(request, &error);
+        if let UpstreamState::Idle { failure, .. } = &mut self.upstream {
+            *failure = Some((request.authority().map(<[u8]>::to_vec), error));
         }
     }
 
-    /// Passes a request up if it is known and `again` says that it would be
-    /// rewritten as before, with the same token; else it has its fields from
-    /// here on.
-    pub fn pass_known(
-        &mut self,
-        request: &mut Request,
-        again: impl FnOnce(Option<&Secret>) -> Option<RequestMeta>,
-        batch: &mut FrameSplicer<'_>,
-    ) -> bool {
-        let Some(known) = self.known.take_if(|_| request.fields.is_empty()) else {
-            return false;
-        };
-        let waits = self.has_waiting() || !self.has_room;
-        let note = match waits {
-            true => None,
-            false => again(known.bearer.as_ref()),
-        };
-        let Some(note) = note else {
-            // Its table is as it was, so it reads as it did.
-            let decoded = self.decoder.decode(&request.fragment, MAX_BLOCK);
-            request.fields = decoded.map(|decoded| decoded.fields).unwrap_or_default();
-            return false;
-        };
-        match self.begin(request.head, known.asked, request.body, note) {
-            Begun::Up(max_frame) => {
-                header_block::write(batch.out(), request.head, &known.passed, max_frame);
-            }
-            // The upstream lowered its number this very moment.
-            Begun::Waiting => {
-                let Head { stream, .. } = request.head;
-                frame::write_rst_stream(&mut self.down, stream, ErrorCode::REFUSED_STREAM);
-                lock(self.streams).give_up(stream);
-            }
-            Begun::Not => {}
-        }
-        self.known = Some(known);
-        true
+    /// Whether requests are rejected because of a failed connect.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.upstream, UpstreamState::Idle { failure: Some(_), .. })
     }
 
-    /// A stream of the upstream begins, now or later.
-    fn begin(&mut self, head: Head, asked: RequestTraits, body: Option<u64>, note: RequestMeta) -> Begun {
-        let mut streams = lock(self.streams);
-        if !self.still_accepts(&mut streams, head) {
-            return Begun::Not;
-        }
-        let waits = self.has_waiting() || !streams.has_room();
-        if waits && streams.is_full(to_usize(STREAMS)) {
-            // More than the client was told (RFC 9113 section 5.1.2); nothing
-            // was done, so it may be sent again (section 8.7).
-            if !head.end_stream {
-                streams.discard(head.stream);
-            }
-            frame::write_rst_stream(&mut self.down, head.stream, ErrorCode::REFUSED_STREAM);
-            return Begun::Not;
-        }
-        streams.opened(head.stream, asked, head.end_stream, body, note, waits);
-        match waits {
-            true => Begun::Waiting,
-            false => Begun::Up(streams.upstream_max_frame),
+    /// The next request causes a new attempt to connect.
+    pub fn retry_connect(&mut self) {
+        if let UpstreamState::Idle { failure, .. } = &mut self.upstream {
+            *failure = None;
         }
     }
 
-    /// Whether no GOAWAY came while somebody decided about a request. Otherwise
-    /// the client may not have seen it, and send a body.
-    fn still_accepts(&self, streams: &mut StreamTable, head: Head) -> bool {
-        let accepts = streams.accepts(head.stream);
-        if !accepts && !head.end_stream {
-            streams.discard(head.stream);
+    /// The upstream's SETTINGS came, or have taken too long.
+    pub fn stop_awaiting_settings(&mut self) {
+        self.upstream = UpstreamState::Connected { awaits_settings: false };
+    }
+
+    /// Takes the frames that runsd itself has for the client.
+    pub fn take_to_client(&mut self) -> Vec<u8> {
+        let ToClient { frames, discarded_len } = &mut self.to_client;
+        frame::write_window_update(frames, 0, u32::try_from(*discarded_len).unwrap_or(0));
+        *discarded_len = 0;
+        lock(self.conn).write_goaway_on_resets(frames);
+        std::mem::take(frames)
+    }
+
+    /// Closes the connection because of `error`; returns the GOAWAY for the client.
+    pub fn close(&mut self, error: ConnectionError) -> Vec<u8> {
+        let mut conn = lock(self.conn);
+        let mut frames = Vec::new();
+        if !std::mem::replace(&mut conn.is_closed, true) {
+            conn.write_goaway(&mut frames, error);
         }
-        accepts
+        frames
     }
 
-    fn tables(&self) -> Tables {
-        (self.decoder.table_version(), self.encoder.table_version())
+    fn is_connected(&self) -> bool {
+        matches!(self.upstream, UpstreamState::Connected { .. })
     }
 
-    /// Answers a request here.
-    pub fn refuse(&mut self, request: &Request, refusal: &ProxyError) {
-        let asked = local_response::asked(&request.fields);
-        let mut streams = lock(self.streams);
-        let Head { stream, end_stream, .. } = request.head;
-        if !self.still_accepts(&mut streams, request.head) {
-            return;
-        }
-        if !end_stream {
-            streams.discard_answered(stream);
-        }
-        let held = self.held.as_mut();
-        local_response::write(&mut self.down, &mut streams, held, stream, asked, refusal);
-    }
-
-    /// What has to go to the client by now.
-    pub fn take_down(&mut self) -> Vec<u8> {
-        let swallowed = u32::try_from(std::mem::take(&mut self.swallowed)).unwrap_or(0);
-        frame::write_window_update(&mut self.down, 0, swallowed);
-        std::mem::take(&mut self.down)
-    }
-
-    fn frame(
+    /// Processes one frame; returns a request that needs an upstream.
+    fn receive_frame(
         &mut self,
         frame: &Frame<'_>,
-        batch: &mut FrameSplicer<'_>,
-        now: Instant,
+        splicer: &mut FrameSplicer<'_>,
     ) -> Result<Option<Request>, ConnectionError> {
-        if let Some(mut block) = self.block.take() {
-            batch.skip(frame.len());
+        if let Some(mut block) = self.partial_block.take() {
+            splicer.discard(frame.len());
             block.extend(frame)?;
-            return self.block(block, batch, now);
+            return self.receive_block(block, splicer);
         }
-        let passes = match frame.header.frame_type {
+        let id = frame.header.stream_id;
+        let forward = match frame.header.frame_type {
             frame_type::HEADERS => {
-                batch.skip(frame.len());
-                return self.block(HeaderBlock::begin(frame)?, batch, now);
+                splicer.discard(frame.len());
+                return self.receive_block(HeaderBlock::new(frame)?, splicer);
             }
-            frame_type::DATA => return self.data(frame, batch, now).map(|()| None),
-            frame_type::PRIORITY => return self.priority(frame, batch, now).map(|()| None),
-            frame_type::SETTINGS => self.settings(frame, now)?,
-            frame_type::PING => self.ping(frame, now)?,
+            frame_type::DATA => return self.receive_data(frame, splicer).map(|()| None),
+            frame_type::PRIORITY => return self.receive_priority(frame, splicer).map(|()| None),
+            frame_type::SETTINGS => self.receive_settings(frame)?,
+            frame_type::PING => self.receive_ping(frame)?,
             frame_type::WINDOW_UPDATE => {
-                let passes = self.window_update(frame)?;
-                if self.has_waiting() && lock(self.streams).is_waiting(frame.header.stream_id) {
-                    self.keep(frame, batch);
+                let forward = self.receive_window_update(frame)?;
+                if self.has_pending() && lock(self.conn).streams.is_pending(id) {
+                    self.keep_pending(frame, splicer);
                     return Ok(None);
                 }
-                passes
+                forward
             }
-            frame_type::RST_STREAM => self.reset(frame, now)?,
-            frame_type::GOAWAY if frame.header.stream_id != 0 => {
-                return Err(ConnectionError::protocol("GOAWAY on a stream"));
+            frame_type::RST_STREAM => self.receive_rst_stream(frame)?,
+            frame_type::GOAWAY if id != 0 => return Err(ConnectionError::protocol("GOAWAY on a stream")),
+            frame_type::PUSH_PROMISE => return Err(ConnectionError::protocol("PUSH_PROMISE from a client")),
+            frame_type::CONTINUATION => return Err(ConnectionError::protocol("CONTINUATION without HEADERS")),
+            _ if id == 0 => self.is_connected(),
+            // An extension (RFC 9113 section 5.5).
+            _ => {
+                let streams = &lock(self.conn).streams;
+                matches!(streams.state(id), State::Open | State::HalfClosed) && !streams.is_pending(id)
             }
-            frame_type::PUSH_PROMISE => {
-                return Err(ConnectionError::protocol("PUSH_PROMISE from a client"));
-            }
-            frame_type::CONTINUATION => {
-                return Err(ConnectionError::protocol("CONTINUATION without HEADERS"));
-            }
-            // Of a type we need not know.
-            _ => match self.state(frame.header.stream_id) {
-                _ if frame.header.stream_id == 0 => self.held.is_none(),
-                _ if lock(self.streams).is_waiting(frame.header.stream_id) => false,
-                State::Open | State::HalfClosed => true,
-                State::Idle | State::Discarded | State::Closed => false,
-            },
         };
-        pass_or_skip(passes, frame, batch);
+        forward_or_discard(forward, frame, splicer);
         Ok(None)
     }
 
-    fn data(&mut self, frame: &Frame<'_>, batch: &mut FrameSplicer<'_>, now: Instant) -> Result<(), ConnectionError> {
-        let FrameHeader { stream_id: id, .. } = frame.header;
+    fn receive_data(&mut self, frame: &Frame<'_>, splicer: &mut FrameSplicer<'_>) -> Result<(), ConnectionError> {
+        let id = frame.header.stream_id;
         let data = frame.unpadded()?;
         let end_stream = frame.header.has(flag::END_STREAM);
-        if data.is_empty() && !end_stream && !self.floods.empty.take(now) {
+        if data.is_empty() && !end_stream && !self.limits.empty_data.take(self.now) {
             return Err(ConnectionError::calm("too many empty DATA frames"));
         }
-        if self.may_send(id)? == State::Discarded {
-            self.swallow(frame);
-            batch.skip(frame.len());
+        if self.check_may_send(id)? == State::Discarded {
+            self.discard_data(frame);
+            splicer.discard(frame.len());
             return Ok(());
         }
-        let mut streams = lock(self.streams);
-        if !streams.received(id, data.len(), end_stream) {
-            drop(streams);
-            batch.skip(frame.len());
-            self.malformed(id, None, RequestError::WrongLength, batch, now);
-            self.swallow(frame);
+        let mut conn = lock(self.conn);
+        if !conn.streams.receive_data(id, data.len(), end_stream) {
+            drop(conn);
+            splicer.discard(frame.len());
+            self.reset_malformed(id, None, RequestError::WrongLength, splicer);
+            self.discard_data(frame);
             return Ok(());
         }
         if end_stream {
-            streams.ended(id, Side::Client);
+            conn.streams.end(id, Side::Client);
         }
-        let waits = self.has_waiting() && streams.is_waiting(id);
-        drop(streams);
-        match waits {
-            true => self.keep(frame, batch),
-            false => batch.pass(frame.len()),
+        let is_pending = self.has_pending() && conn.streams.is_pending(id);
+        drop(conn);
+        match is_pending {
+            true => self.keep_pending(frame, splicer),
+            false => splicer.forward(frame.len()),
         }
         Ok(())
     }
 
-    /// Has a frame wait with its request; one that is too much for that makes
-    /// it one that may be sent again (RFC 9113 section 8.7).
-    fn keep(&mut self, frame: &Frame<'_>, batch: &mut FrameSplicer<'_>) {
-        batch.skip(frame.len());
-        if !self.waiting.frame(frame) {
-            let id = frame.header.stream_id;
-            frame::write_rst_stream(&mut self.down, id, ErrorCode::REFUSED_STREAM);
-            self.swallowed += self.waiting.remove(id);
-            lock(self.streams).give_up(id);
-            self.swallow(frame);
-        }
-    }
-
-    /// Lets DATA of a stream that is over end here, and gives its octets back.
-    fn swallow(&mut self, frame: &Frame<'_>) {
-        let FrameHeader { stream_id: stream, len, .. } = frame.header;
-        self.swallowed += len;
+    /// Discards DATA of a closed stream, and gives the client the credit for it (RFC 9113 section 6.9).
+    fn discard_data(&mut self, frame: &Frame<'_>) {
+        let (id, len) = (frame.header.stream_id, frame.header.len);
+        self.to_client.discarded_len += len;
+        let mut conn = lock(self.conn);
         if frame.header.has(flag::END_STREAM) {
-            return lock(self.streams).discarded_ended(stream);
+            return conn.streams.close_discarded(id);
         }
-        // RST_STREAM of NO_ERROR would stop the client at once (RFC 9113,
-        // section 8.1), but curl, for one, throws the answer away when it sees
-        // that before it has sent all. So this is for those who do not stop.
-        match lock(self.streams).swallowed(stream, len) {
-            Some(sum) if sum <= MAX_SWALLOWED => {
-                let len = u32::try_from(len).unwrap_or(0);
-                frame::write_window_update(&mut self.down, stream, len);
+        // RST_STREAM with NO_ERROR would stop the client at once (RFC 9113 section 8.1). But curl, for one, drops the
+        // response when it receives that before it has sent all. So only a client that does not stop gets it.
+        match conn.streams.count_discarded(id, len) {
+            Some(sum) if sum <= MAX_DISCARDED_BODY => {
+                frame::write_window_update(&mut self.to_client.frames, id, u32::try_from(len).unwrap_or(0));
             }
-            Some(sum) if sum - len <= MAX_SWALLOWED => {
-                frame::write_rst_stream(&mut self.down, stream, ErrorCode::NO_ERROR);
+            Some(sum) if sum - len <= MAX_DISCARDED_BODY => {
+                frame::write_rst_stream(&mut self.to_client.frames, id, ErrorCode::NO_ERROR);
             }
             _ => {}
         }
     }
 
-    /// Ends a stream whose request is malformed (RFC 9113 section 8.1.1).
-    /// RST_STREAM has no room for a reason, so it is said as HTTP/1's are.
-    fn malformed(
+    /// Rejects a request with a response of runsd's own.
+    fn reject(&mut self, request: &Request, error: &ProxyError) {
+        let mut conn = lock(self.conn);
+        let headers = request.headers;
+        if !conn.accepts(headers.stream_id) {
+            // The client may not know of the GOAWAY, and send a body.
+            if !headers.end_stream {
+                conn.streams.discard_in_flight(headers.stream_id);
+            }
+            return;
+        }
+        if !headers.end_stream {
+            conn.streams.discard_body(headers.stream_id);
+        }
+        let windows = (&mut conn.settings, self.upstream.early_frames());
+        local_response::write(&mut self.to_client.frames, windows, headers.stream_id, request.traits(), error);
+    }
+
+    /// Resets the stream of a malformed request (RFC 9113 section 8.1.1). RST_STREAM has no room for a reason, so the
+    /// log has it, as it has those of HTTP/1.
+    fn reset_malformed(
         &mut self,
         id: u32,
         authority: Option<&[u8]>,
-        why: RequestError,
-        batch: &mut FrameSplicer<'_>,
-        now: Instant,
+        error: RequestError,
+        splicer: &mut FrameSplicer<'_>,
     ) {
-        say(&name_of(authority), &why.into());
-        self.stream_error(id, ErrorCode::PROTOCOL_ERROR, batch, now);
+        say(&name_of(authority), &error.into());
+        self.reset_stream(id, ErrorCode::PROTOCOL_ERROR, splicer);
     }
 
-    /// Ends a stream because of what the client did with it.
-    fn stream_error(&mut self, id: u32, code: ErrorCode, batch: &mut FrameSplicer<'_>, now: Instant) {
-        frame::write_rst_stream(&mut self.down, id, code);
-        let has_gone_up = !lock(self.streams).is_waiting(id);
-        self.swallowed += self.waiting.remove(id);
-        if lock(self.streams).reset_for_client(id, now) && has_gone_up {
-            frame::write_rst_stream(batch.out(), id, code);
+    /// Resets a stream, towards both ends, because of a frame of the client (RFC 9113 section 5.4.2).
+    fn reset_stream(&mut self, id: u32, code: ErrorCode, splicer: &mut FrameSplicer<'_>) {
+        frame::write_rst_stream(&mut self.to_client.frames, id, code);
+        self.to_client.discarded_len += self.pending.remove(id);
+        let mut conn = lock(self.conn);
+        let is_pending = conn.streams.is_pending(id);
+        if conn.reset(id, self.now) && !is_pending {
+            frame::write_rst_stream(splicer.insert(), id, code);
         }
     }
 
-    /// Writes a block of these fields, and hands it back.
-    fn send(&mut self, head: Head, fields: &[Field], max_frame: usize, batch: &mut FrameSplicer<'_>) -> Vec<u8> {
-        let mut block = Vec::with_capacity(256);
-        self.encoder.encode(fields, &mut block);
-        header_block::write(batch.out(), head, &block, max_frame);
-        block
-    }
-
-    fn state(&self, id: u32) -> State {
-        lock(self.streams).state(id)
-    }
-
-    /// Whether the client may send DATA or HEADERS on this stream, and for
-    /// whom they are: open, or discarded (RFC 9113 sections 5.1 and 5.1.1).
-    fn may_send(&self, id: u32) -> Result<State, ConnectionError> {
+    /// Returns `Open` or `Discarded`.
+    ///
+    /// # Errors
+    /// Where the client may not send DATA or HEADERS on this stream (RFC 9113 sections 5.1 and 5.1.1).
+    fn check_may_send(&self, id: u32) -> Result<State, ConnectionError> {
         if id.is_multiple_of(2) {
             return Err(ConnectionError::protocol("a frame that a client may not send on this stream"));
         }
-        match self.state(id) {
-            State::Idle => Err(never_began()),
+        match lock(self.conn).streams.state(id) {
+            State::Idle => Err(stream_is_idle()),
             State::HalfClosed | State::Closed => {
                 let reason = "a frame on a stream that the client had ended";
                 Err(ConnectionError::new(ErrorCode::STREAM_CLOSED, reason))
@@ -411,39 +391,17 @@ impl<'a> Requests<'a> {
     }
 }
 
-/// What became of a request.
-enum Begun {
-    /// It goes up, in frames of so many octets.
-    Up(usize),
-    Waiting,
-    /// The client was told that it may try again.
-    Not,
-}
-
-/// What is to be done after [`Requests::next`].
-pub enum Next {
-    /// To decide about a request.
-    Request(Request),
-    /// To wait a moment for the upstream's SETTINGS, before the second request.
-    Settle,
-    /// To read on.
-    More,
-}
-
-fn never_began() -> ConnectionError {
+fn stream_is_idle() -> ConnectionError {
     ConnectionError::protocol("a frame on a stream that has not begun")
 }
 
-fn pass_or_skip(passes: bool, frame: &Frame<'_>, batch: &mut FrameSplicer<'_>) {
-    match passes {
-        true => batch.pass(frame.len()),
-        false => batch.skip(frame.len()),
+fn forward_or_discard(forward: bool, frame: &Frame<'_>, splicer: &mut FrameSplicer<'_>) {
+    match forward {
+        true => splicer.forward(frame.len()),
+        false => splicer.discard(frame.len()),
     }
 }
 
-/// How many streams a client may open whatever the upstream takes: until that
-/// is heard, and after that what is over waits.
-pub const STREAMS: u32 = 100;
-
-/// How much of a body nobody wants is read before the client is told to stop.
-const MAX_SWALLOWED: usize = 1 << 20;
+/// Octets of the body of a rejected request that runsd receives and discards before it resets the stream: most clients
+/// read the response in time, few send more.
+const MAX_DISCARDED_BODY: usize = 1 << 20;

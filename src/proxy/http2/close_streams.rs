@@ -1,66 +1,52 @@
-//! What a client is told when its upstream is gone.
+//! What a client is sent when the connection to its upstream ends.
 
 use crate::proxy::error::{ErrorType, ProxyError};
-use crate::proxy::http2::frame;
-use crate::proxy::http2::frame::{ConnectionError, ErrorCode};
+use crate::proxy::http2::conn_state::ConnState;
+use crate::proxy::http2::frame::{self, ConnectionError, ErrorCode};
 use crate::proxy::http2::local_response;
-use crate::proxy::http2::stream_table::StreamTable;
 
-/// Why the connection to an upstream is over.
-pub struct End(ProxyError);
-
-impl End {
-    /// It closed the connection, or broke it.
-    pub fn closed(reason: &str) -> End {
-        End(ProxyError::new(ErrorType::ConnectionTerminated, format!("{reason} before the answer was over")))
-    }
-
-    /// It sent what HTTP/2 does not allow.
-    pub fn broke_protocol(fatal: ConnectionError) -> End {
-        match fatal.code {
-            ErrorCode::HTTP_1_1_REQUIRED => {
-                End(ProxyError::new(ErrorType::Http1Only, "the upstream speaks HTTP/1.1 only, not HTTP/2"))
-            }
-            _ => End::closed(&format!("the upstream broke the protocol: {}", fatal.reason)),
-        }
-    }
+/// The error of an upstream that closed the connection, or broke it.
+pub fn closed(reason: &str) -> ProxyError {
+    ProxyError::new(ErrorType::ConnectionTerminated, format!("{reason} before the answer was over"))
 }
 
-/// What there is to say.
+/// The error of an upstream that sent what RFC 9113 forbids.
+pub fn broke_protocol(error: ConnectionError) -> ProxyError {
+    if error.code == ErrorCode::HTTP_1_1_REQUIRED {
+        return ProxyError::new(ErrorType::Http1Only, "the upstream speaks HTTP/1.1 only, not HTTP/2");
+    }
+    closed(&format!("the upstream broke the protocol: {}", error.reason))
+}
+
+/// The end of all streams.
 pub struct ClosedStreams {
-    /// For the client: an answer on every stream that waits for one, a reset
-    /// or gRPC's trailers where it had begun, and GOAWAY.
+    /// For the client: a response, trailers or RST_STREAM on each active stream, and GOAWAY.
     pub frames: Vec<u8>,
-    /// For people, where a request has lost its answer.
-    pub lost: Option<ProxyError>,
+    /// A request has lost its response.
+    pub has_lost_responses: bool,
 }
 
-/// Ends all streams; `None` if the connection was over anyway.
-pub fn farewell(streams: &mut StreamTable, End(refusal): End) -> Option<ClosedStreams> {
-    if streams.over {
+/// Closes the connection and all its streams; `None` where it was closed.
+pub fn close_open_streams(conn: &mut ConnState, error: &ProxyError) -> Option<ClosedStreams> {
+    if conn.is_closed {
         return None;
     }
-    let mut out = Vec::new();
-    let open = streams.end_all();
-    let lost = open.iter().any(|(_, state)| !state.upstream_done);
-    for (stream, state) in open {
-        if state.upstream_done {
-            // Answered; it needs no more of the request.
-            frame::write_rst_stream(&mut out, stream, ErrorCode::NO_ERROR);
-        } else if state.answered && state.asked.grpc {
-            local_response::write_trailers(&mut out, streams, stream, &refusal);
-        } else if state.answered {
-            frame::write_rst_stream(&mut out, stream, ErrorCode::INTERNAL_ERROR);
+    let mut frames = Vec::new();
+    let streams = conn.close();
+    let has_lost_responses = streams.iter().any(|(_, stream)| !stream.upstream_ended);
+    for (id, stream) in streams {
+        if stream.upstream_ended {
+            // The response is complete; the rest of the request is of no use.
+            frame::write_rst_stream(&mut frames, id, ErrorCode::NO_ERROR);
+        } else if !stream.response_started {
+            local_response::write(&mut frames, (&mut conn.settings, None), id, stream.traits, error);
+        } else if stream.traits.is_grpc {
+            local_response::write_grpc_trailers(&mut frames, &mut conn.settings, id, error);
         } else {
-            local_response::write(&mut out, streams, None, stream, state.asked, &refusal);
+            frame::write_rst_stream(&mut frames, id, ErrorCode::INTERNAL_ERROR);
         }
     }
-    let code = match lost {
-        true => ErrorCode::INTERNAL_ERROR,
-        false => ErrorCode::NO_ERROR,
-    };
-    let why = ConnectionError::new(code, "the connection to the upstream ended");
-    let last = streams.goaway(streams.last);
-    frame::write_goaway(&mut out, last, why);
-    Some(ClosedStreams { frames: out, lost: lost.then_some(refusal) })
+    let code = if has_lost_responses { ErrorCode::INTERNAL_ERROR } else { ErrorCode::NO_ERROR };
+    conn.write_goaway(&mut frames, ConnectionError::new(code, "the connection to the upstream ended"));
+    Some(ClosedStreams { frames, has_lost_responses })
 }

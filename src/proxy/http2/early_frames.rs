@@ -1,68 +1,73 @@
-//! What a client says before its first request shows which upstream it is
-//! for: kept, and told to that upstream first.
+//! Frames of a client that come before its first request shows which upstream they are for. runsd keeps them, and sends
+//! them to that upstream first.
 
-use crate::proxy::http2::frame;
-use crate::proxy::http2::frame::{ConnectionError, ErrorCode, Frame, MAX_WINDOW_SIZE, PREFACE};
+use crate::proxy::http2::frame::{self, ConnectionError, ErrorCode, Frame, MAX_WINDOW_SIZE, PREFACE};
 
-/// The beginning of a connection to an upstream, as far as it is known.
+/// The frames until there is an upstream.
 pub struct EarlyFrames {
     /// SETTINGS and PRIORITY, as they came.
     frames: Vec<u8>,
-    /// How much the client opened the connection's window.
+    /// Octets by which the client opened the connection's window. The upstream gets this credit, less what runsd has
+    /// used for the bodies of its own error responses.
     window: u32,
 }
 
 impl EarlyFrames {
+    /// None yet.
     pub fn new() -> EarlyFrames {
         EarlyFrames { frames: Vec::new(), window: 0 }
     }
 
-    /// Keeps a SETTINGS frame.
-    pub fn settings(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
-        if self.frames.len() + frame.len() > MAX_HELD {
+    /// Keeps SETTINGS.
+    ///
+    /// # Errors
+    /// ENHANCE_YOUR_CALM for more than [`MAX_EARLY_LEN`] octets.
+    pub fn add_settings(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
+        if self.frames.len() + frame.len() > MAX_EARLY_LEN {
             return Err(ConnectionError::calm("too much before the first request"));
         }
-        self.keep(frame);
+        self.add(frame);
         Ok(())
     }
 
-    /// Keeps a PRIORITY frame, or not: it is advice.
-    pub fn priority(&mut self, frame: &Frame<'_>) {
-        if frame.header.len == 5 && self.frames.len() < MAX_HELD / 2 {
-            self.keep(frame);
+    /// Keeps PRIORITY, or drops it where it is too much: it is a hint.
+    pub fn add_priority(&mut self, frame: &Frame<'_>) {
+        if self.frames.len() < MAX_EARLY_LEN / 2 {
+            self.add(frame);
         }
     }
 
-    /// The client opens the connection's window.
-    pub fn opened_by(&mut self, increment: u32) -> Result<(), ConnectionError> {
-        // The window itself began at 65,535 and may have been used since, so
-        // this is not the exact limit; the upstream knows it.
+    /// Applies WINDOW_UPDATE of the connection.
+    ///
+    /// # Errors
+    /// FLOW_CONTROL_ERROR for a window above 2^31-1 octets (RFC 9113 section 6.9.1). This is not the exact limit: the
+    /// window starts with 65,535, and runsd may have used some. The upstream checks it.
+    pub fn add_window(&mut self, increment: u32) -> Result<(), ConnectionError> {
         let sum = self.window.checked_add(increment).filter(|&sum| sum <= MAX_WINDOW_SIZE);
         let overflow = ConnectionError::new(ErrorCode::FLOW_CONTROL_ERROR, "the window overflows");
         self.window = sum.ok_or(overflow)?;
         Ok(())
     }
 
-    /// Pays for a body of runsd's own with what the client opened, of which
-    /// the upstream then hears less; `false` when that is not enough.
-    pub fn pay(&mut self, len: usize) -> bool {
+    /// Uses `len` octets of the window for a body of runsd's own; `false` where it is not as large.
+    pub fn try_consume_window(&mut self, len: usize) -> bool {
         let left = u32::try_from(len).ok().and_then(|len| self.window.checked_sub(len));
         self.window = left.unwrap_or(self.window);
         left.is_some()
     }
 
-    /// Appends all of it, from the preface on.
+    /// Appends the start of a connection to an upstream: preface, SETTINGS and PRIORITY, and the window.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(PREFACE);
         out.extend_from_slice(&self.frames);
         frame::write_window_update(out, 0, self.window);
     }
 
-    fn keep(&mut self, frame: &Frame<'_>) {
+    fn add(&mut self, frame: &Frame<'_>) {
         frame.header.write(&mut self.frames);
         self.frames.extend_from_slice(frame.payload);
     }
 }
 
-/// How much is kept.
-const MAX_HELD: usize = 65_536;
+/// Octets of frames that are kept: clients send one SETTINGS of under 100, and Firefox a few PRIORITY.
+const MAX_EARLY_LEN: usize = 65_536;

@@ -1,62 +1,62 @@
-//! What becomes of one read: mostly the very octets that came, so nothing is
-//! copied until a frame has to go, to change, or to be added.
+//! The output of one read: mostly the frames as they came, so nothing is copied until a frame is discarded, changed or
+//! inserted.
 
-/// The output of a piece of input that is walked through once.
+/// Walks once through the input of one read, frame by frame, and collects the output.
 pub struct FrameSplicer<'a> {
     input: &'a [u8],
-    /// Where the octets that pass untouched, and are not in `out` yet, begin.
-    run: usize,
-    /// What has been decided about.
-    done: usize,
-    out: Vec<u8>,
+    /// `run_start..consumed` of the input is forwarded, but not in `output` yet.
+    run_start: usize,
+    /// Octets of the input that were forwarded or discarded.
+    consumed: usize,
+    output: Vec<u8>,
 }
 
 impl<'a> FrameSplicer<'a> {
+    /// Starts at the first octet of `input`.
     pub fn new(input: &'a [u8]) -> FrameSplicer<'a> {
-        FrameSplicer { input, run: 0, done: 0, out: Vec::new() }
+        FrameSplicer { input, run_start: 0, consumed: 0, output: Vec::new() }
     }
 
-    /// What nothing has been decided about yet.
+    /// The input that was neither forwarded nor discarded yet.
     pub fn rest(&self) -> &'a [u8] {
-        &self.input[self.done..]
+        &self.input[self.consumed..]
     }
 
-    /// The next `len` octets pass as they are.
-    pub fn pass(&mut self, len: usize) {
-        self.done += len;
+    /// Forwards the next `len` octets of the input.
+    pub fn forward(&mut self, len: usize) {
+        self.consumed += len;
     }
 
-    /// The next `len` octets do not pass; what is written instead, if anything,
-    /// comes next.
-    pub fn skip(&mut self, len: usize) {
-        self.flush();
-        self.done += len;
-        self.run = self.done;
+    /// Discards the next `len` octets of the input.
+    pub fn discard(&mut self, len: usize) {
+        self.flush_run();
+        self.consumed += len;
+        self.run_start = self.consumed;
     }
 
-    /// Where to add something at this point.
-    pub fn out(&mut self) -> &mut Vec<u8> {
-        self.flush();
-        &mut self.out
+    /// Returns where to append octets that are inserted at this point.
+    pub fn insert(&mut self) -> &mut Vec<u8> {
+        self.flush_run();
+        &mut self.output
     }
 
-    /// How much input is dealt with.
-    pub fn done(&self) -> usize {
-        self.done
+    /// Octets of the input that were forwarded or discarded.
+    pub fn consumed(&self) -> usize {
+        self.consumed
     }
 
-    /// What passes, for one write.
-    pub fn finish(&mut self) -> &[u8] {
-        if self.out.is_empty() {
-            return &self.input[self.run..self.done];
+    /// The output, to be written at once.
+    pub fn output(&mut self) -> &[u8] {
+        if self.output.is_empty() {
+            return &self.input[self.run_start..self.consumed];
         }
-        self.flush();
-        &self.out
+        self.flush_run();
+        &self.output
     }
 
-    fn flush(&mut self) {
-        self.out.extend_from_slice(&self.input[self.run..self.done]);
-        self.run = self.done;
+    fn flush_run(&mut self) {
+        self.output.extend_from_slice(&self.input[self.run_start..self.consumed]);
+        self.run_start = self.consumed;
     }
 }
 
@@ -65,26 +65,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_is_not_copied() {
+    fn forwarded_octets_are_not_copied() {
         let input = *b"abcdef";
-        let mut batch = FrameSplicer::new(&input);
-        batch.pass(2);
-        batch.pass(3);
-        assert_eq!(batch.rest(), b"f");
-        assert_eq!(batch.finish().as_ptr(), input.as_ptr());
-        assert_eq!(batch.finish(), b"abcde");
+        let mut splicer = FrameSplicer::new(&input);
+        splicer.forward(2);
+        splicer.forward(3);
+        assert_eq!(splicer.rest(), b"f");
+        assert_eq!(splicer.output().as_ptr(), input.as_ptr());
+        assert_eq!(splicer.output(), b"abcde");
     }
 
     #[test]
-    fn skipped_changed_and_added() {
-        let mut batch = FrameSplicer::new(b"abcdef");
-        batch.skip(1);
-        assert_eq!(batch.finish(), b"");
-        batch.pass(2);
-        batch.skip(1);
-        batch.out().extend_from_slice(b"-D-");
-        batch.pass(1);
-        assert_eq!(batch.finish(), b"bc-D-e");
-        assert_eq!((batch.done(), batch.rest()), (5, &b"f"[..]));
+    fn octets_are_discarded_and_inserted_in_place() {
+        let mut splicer = FrameSplicer::new(b"abcdef");
+        splicer.discard(1);
+        assert_eq!(splicer.output(), b"");
+        splicer.forward(2);
+        splicer.discard(1);
+        splicer.insert().extend_from_slice(b"-D-");
+        splicer.forward(1);
+        assert_eq!(splicer.output(), b"bc-D-e");
+        assert_eq!((splicer.consumed(), splicer.rest()), (5, &b"f"[..]));
     }
 }

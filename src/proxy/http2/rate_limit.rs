@@ -1,59 +1,61 @@
-//! How often a client may make us work for nothing (RFC 9113, section 10.5).
+//! Limits of frames that cost runsd work and the client nothing (RFC 9113 section 10.5).
 
 use std::time::Instant;
 
-/// What one client may send, kind by kind.
+/// The limits of one client, by the kind of frame. A client beyond one ends its connection with ENHANCE_YOUR_CALM.
 pub struct FrameLimits {
+    /// SETTINGS: clients send one, and few more when windows change.
     pub settings: TokenBucket,
-    pub pings: TokenBucket,
-    /// Requests after GOAWAY.
-    pub late: TokenBucket,
-    /// DATA without data.
-    pub empty: TokenBucket,
+    /// PING: clients that measure the round-trip time send the next as soon as the last is acknowledged.
+    pub ping: TokenBucket,
+    /// DATA without data and without END_STREAM.
+    pub empty_data: TokenBucket,
+    /// Requests after GOAWAY: those in flight when it was sent.
+    pub late_requests: TokenBucket,
 }
 
 impl FrameLimits {
+    /// Full buckets.
     pub fn new(now: Instant) -> FrameLimits {
         FrameLimits {
             settings: TokenBucket::new(100, 10, now),
-            // Clients that measure the way to the service send one after the
-            // other.
-            pings: TokenBucket::new(20_000, 20_000, now),
-            late: TokenBucket::new(1000, 100, now),
-            empty: TokenBucket::new(1000, 100, now),
+            ping: TokenBucket::new(20_000, 20_000, now),
+            empty_data: TokenBucket::new(1000, 100, now),
+            late_requests: TokenBucket::new(1000, 100, now),
         }
     }
 }
 
-/// A number of events at once, and so many a second in the long run.
+/// A token bucket: `burst` events at once, and `per_second` in the long run.
 pub struct TokenBucket {
-    left: u64,
+    tokens: u64,
     burst: u64,
     per_second: u64,
-    filled: Instant,
+    last_refill: Instant,
 }
 
 impl TokenBucket {
+    /// A full bucket.
     pub fn new(burst: u64, per_second: u64, now: Instant) -> TokenBucket {
-        TokenBucket { left: burst, burst, per_second, filled: now }
+        TokenBucket { tokens: burst, burst, per_second, last_refill: now }
     }
 
-    /// Takes one event back.
-    pub fn give(&mut self) {
-        self.left = (self.left + 1).min(self.burst);
+    /// Puts one token back.
+    pub fn refund(&mut self) {
+        self.tokens = (self.tokens + 1).min(self.burst);
     }
 
-    /// Counts one event; `false` when it is one too many.
+    /// Takes one token; `false` when there is none. The bucket is refilled after whole seconds.
     pub fn take(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.filled).as_secs();
-        if passed > 0 {
-            let gained = passed.saturating_mul(self.per_second);
-            self.left = self.left.saturating_add(gained).min(self.burst);
-            self.filled = now;
+        let elapsed = now.saturating_duration_since(self.last_refill).as_secs();
+        if elapsed > 0 {
+            let gained = elapsed.saturating_mul(self.per_second);
+            self.tokens = self.tokens.saturating_add(gained).min(self.burst);
+            self.last_refill = now;
         }
-        let enough = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        enough
+        let is_taken = self.tokens > 0;
+        self.tokens = self.tokens.saturating_sub(1);
+        is_taken
     }
 }
 
@@ -63,7 +65,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn so_many_at_once_and_so_many_a_second() {
+    fn a_bucket_allows_its_burst_and_refills_each_second() {
         let start = Instant::now();
         let mut bucket = TokenBucket::new(3, 2, start);
         for (after, want) in [

@@ -1,76 +1,54 @@
-//! A request as it came, and one before it as it came and as it went.
+//! The last request, as it came and as it was sent.
+//!
+//! Most clients encode a request that they repeat as the same octets from the third time on. While neither HPACK table
+//! has changed, the same octets decode to the same fields, and those encode to the same octets: nothing is decoded or
+//! encoded.
 
-use crate::proxy::http2::header_block::Head;
-use crate::proxy::http2::hpack::{self, Field};
-use crate::proxy::http2::stream_table::RequestTraits;
+use crate::proxy::http2::request::{Request, RequestTraits, TableVersions};
 use crate::secret::Secret;
 
-/// A request whose fields are all here. No `Debug`: a block may hold credentials.
-pub struct Request {
-    /// Empty while it is [`ReplayEntry`].
-    pub fields: Vec<Field>,
-    pub head: Head,
-    /// The length of its body, where it says one.
-    pub body: Option<u64>,
-    /// Its block, as it came.
-    pub fragment: Vec<u8>,
-    /// The tables before it was read.
-    pub tables: Tables,
-}
-
-/// A request as it came and as it was passed. One that comes as the same
-/// octets, as they do from most clients after their first few, goes as the
-/// same octets: nothing is read or written anew while neither table changed.
+/// A request that can be replayed.
 pub struct ReplayEntry {
-    fragment: Vec<u8>,
-    /// The block that went up for it.
-    pub passed: Vec<u8>,
-    tables: Tables,
-    pub asked: RequestTraits,
-    /// The length of its body, as all of them say it.
-    pub body: Option<u64>,
-    /// The token in it.
+    /// The header block of the client.
+    block: Vec<u8>,
+    /// The header block that runsd sent to the upstream for it.
+    pub sent_block: Vec<u8>,
+    tables: TableVersions,
+    /// The same for each replay.
+    pub traits: RequestTraits,
+    /// `content-length`, the same for each replay.
+    pub content_length: Option<u64>,
+    /// The token in `sent_block`.
     pub bearer: Option<Secret>,
 }
 
 impl ReplayEntry {
-    /// What is to be known of a request that was passed so; nothing where a
-    /// table changed on the way.
+    /// An entry for a request that was sent as `sent_block`; `None` where that changed a table, or the blocks are longer
+    /// than [`MAX_REPLAY_LEN`].
     pub fn new(
         request: Request,
-        passed: Vec<u8>,
-        tables: Tables,
-        asked: RequestTraits,
+        sent_block: Vec<u8>,
+        tables: TableVersions,
+        traits: RequestTraits,
         bearer: Option<Secret>,
     ) -> Option<ReplayEntry> {
-        let settled = tables == request.tables;
-        let small = request.fragment.len() + passed.len() <= MAX_KNOWN;
-        (settled && small).then_some(ReplayEntry {
-            body: request.body,
-            fragment: request.fragment,
-            passed,
+        let can_replay = tables == request.tables && request.block.len() + sent_block.len() <= MAX_REPLAY_LEN;
+        can_replay.then_some(ReplayEntry {
+            content_length: request.content_length,
+            block: request.block,
+            sent_block,
             tables,
-            asked,
+            traits,
             bearer,
         })
     }
 
-    /// Whether this block would go up as that one did.
-    pub fn is(&self, fragment: &[u8], tables: Tables) -> bool {
-        self.tables == tables && self.fragment == fragment
+    /// Whether `block` decodes to the same request, and encodes to the same block.
+    pub fn matches(&self, block: &[u8], tables: TableVersions) -> bool {
+        self.tables == tables && self.block == block
     }
 }
 
-/// How often the decoder's table and the encoder's have changed.
-pub type Tables = (u64, u64);
-
-impl Request {
-    /// Whom it is for, as far as it says.
-    pub fn authority(&self) -> Option<Vec<u8>> {
-        let value = hpack::find(&self.fields, ":authority").or_else(|| hpack::find(&self.fields, "host"));
-        value.map(<[u8]>::to_vec)
-    }
-}
-
-/// The most octets a request is remembered with, both blocks together.
-const MAX_KNOWN: usize = 8192;
+/// Octets of both blocks of an entry, to bound the memory of a connection. Blocks that repeat are of indices mostly, and
+/// far shorter.
+const MAX_REPLAY_LEN: usize = 8192;

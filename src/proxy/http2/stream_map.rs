@@ -1,53 +1,56 @@
-//! A map from the number of a stream to what is known of it.
+//! A map from the id of a stream to its state.
 
-/// Entries in ascending order of the stream's number. Streams are few and mostly
-/// begin and end in order, so an entry is found without a hash of its number, and
-/// little is moved when it goes; an ordered tree would be ten kilobytes of code.
+/// Entries by ascending id.
+///
+/// Streams are few, and mostly start and end in order. So a binary search finds an entry faster than a hash, and little
+/// is moved when an entry is removed; a `BTreeMap` would add 10 KB to the binary.
 pub struct StreamMap<T>(Vec<(u32, T)>);
 
 impl<T> StreamMap<T> {
+    /// An empty map.
     pub const fn new() -> StreamMap<T> {
         StreamMap(Vec::new())
     }
 
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
+    /// The entry of `id`.
     pub fn get(&self, id: u32) -> Option<&T> {
-        self.index(id).ok().map(|at| &self.0[at].1)
+        self.index(id).ok().map(|index| &self.0[index].1)
     }
 
+    /// The entry of `id`.
     pub fn get_mut(&mut self, id: u32) -> Option<&mut T> {
-        self.index(id).ok().map(|at| &mut self.0[at].1)
+        self.index(id).ok().map(|index| &mut self.0[index].1)
     }
 
-    /// Replaces the entry of `id`, where there is one.
+    /// Adds or replaces the entry of `id`.
     pub fn insert(&mut self, id: u32, value: T) {
         match self.index(id) {
-            Ok(at) => self.0[at].1 = value,
-            Err(at) => self.0.insert(at, (id, value)),
+            Ok(index) => self.0[index].1 = value,
+            Err(index) => self.0.insert(index, (id, value)),
         }
     }
 
+    /// Removes the entry of `id`.
     pub fn remove(&mut self, id: u32) -> Option<T> {
-        self.index(id).ok().map(|at| self.0.remove(at).1)
+        self.index(id).ok().map(|index| self.0.remove(index).1)
     }
 
-    /// Removes the entry with the lowest number.
+    /// Removes the entry with the lowest id.
     pub fn pop_first(&mut self) -> Option<(u32, T)> {
         (!self.0.is_empty()).then(|| self.0.remove(0))
     }
 
+    /// All entries, by ascending id.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.0.iter().map(|(id, value)| (*id, value))
     }
 
-    /// All entries in ascending order.
+    /// All entries, by ascending id.
     pub fn into_vec(self) -> Vec<(u32, T)> {
         self.0
     }
@@ -68,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_are_found_in_order_whatever_the_order_they_came_in() {
+    fn entries_are_by_ascending_id() {
         let mut map = StreamMap::new();
         for id in [5, 1, 9, 3, 7] {
             map.insert(id, id * 10);

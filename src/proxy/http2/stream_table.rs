@@ -1,489 +1,269 @@
-//! What both directions of a connection know together: which streams are
-//! open, which runsd answered by itself, and what the settings allow.
+//! The streams of one connection, which have the same ids towards the client and towards the upstream.
+//!
+//! A stream that the client initiates (RFC 9113 section 5.1), with the two states that a proxy adds: a *pending* request
+//! waits until the upstream takes one more stream, and of a *discarded* stream the client may still send frames that
+//! the upstream must not see.
+//!
+//! ```text
+//!                 capacity at the upstream
+//!  idle ─HEADERS─┬────────────────────────► open ──────END_STREAM of one side──────► half-closed
+//!   │            │                           ▲ │                                      │   │
+//!   │            └──no capacity──► pending ──┘ │ RST_STREAM of the upstream or of     │   │ END_STREAM of
+//!   │                                 │        │ runsd, GOAWAY below it               │   │ the other side
+//!   │ HEADERS that runsd              ▼        ▼                                      │   │
+//!   └─responds to or resets──────► discarded ◄────────while the client may send───────┘   │
+//!                                     │                                                   ▼
+//!                                     └────END_STREAM or RST_STREAM of the client──────► closed
+//! ```
+//!
+//! RST_STREAM of the client closes a stream in each state. An id below the last one that the client never used stays
+//! idle ([`StreamTable::state`] remembers those ranges).
 
 use std::collections::VecDeque;
-use std::mem;
-use std::time::Instant;
 
-use crate::proxy::http2::frame::{DEFAULT_MAX_FRAME_SIZE, DEFAULT_WINDOW_SIZE, setting, to_usize};
-use crate::proxy::http2::hpack;
-use crate::proxy::http2::rate_limit::TokenBucket;
-use crate::proxy::http2::request::RequestMeta;
+use crate::proxy::http2::request::{RequestMeta, RequestTraits};
 use crate::proxy::http2::stream_map::StreamMap;
 
-/// The state of a connection, behind one lock that is held for a moment only.
+/// All streams of a connection.
 pub struct StreamTable {
-    /// Streams the upstream knows, until both sides are done.
-    open: StreamMap<Stream>,
-    /// Streams that are over, while the client may not know and still send on
-    /// them: the upstream must not hear of that. With each is how much of its
-    /// body was thrown away, or the largest number where the client needs no
-    /// more of the stream's window. At most [`MAX_DISCARDED`].
+    /// Streams that are open, half-closed or pending.
+    active: StreamMap<Stream>,
+    /// Discarded streams, at most [`MAX_DISCARDED`], with the octets of DATA that runsd discarded of each; `usize::MAX`
+    /// where the client will send only what it sent before it learns of the end.
     discarded: StreamMap<usize>,
-    /// The highest stream that did not fit into `discarded` any more.
-    forgotten: u32,
-    /// The last stream that the client began.
-    pub last: u32,
-    /// Streams below `last` that the client never began, in ranges; the last
-    /// [`MAX_SKIPPED`] of them.
+    /// The highest id that was evicted from `discarded`.
+    last_evicted: u32,
+    /// The highest id that the client used.
+    last_id: u32,
+    /// Ranges below `last_id` that the client skipped, at most [`MAX_SKIPPED_RANGES`].
     skipped: VecDeque<(u32, u32)>,
-    /// The last stream that the upstream promised (PUSH_PROMISE).
-    promised: u32,
-    /// The last stream of the last GOAWAY that the client was sent.
-    accepted: u32,
-    /// Nothing goes up any more, and GOAWAY has said so.
-    pub over: bool,
-    /// GOAWAY was sent; the connection ends with the last open stream.
-    pub draining: bool,
-    /// The upstream's first SETTINGS came.
-    pub upstream_greeted: bool,
-    /// How far open the streams of the upstream begin, in octets.
-    upstream_stream_window: u32,
-    /// How many streams the upstream takes at once.
-    upstream_max_streams: usize,
-    /// The longest frame the upstream may send: what the client allowed.
-    pub client_max_frame: usize,
-    /// The longest frame runsd may send up.
-    pub upstream_max_frame: usize,
-    /// The longest frame the client was ever allowed.
-    pub upstream_max_frame_ever: usize,
-    /// For each SETTINGS of the upstream the client has yet to acknowledge:
-    /// the table size it had.
-    pub upstream_tables: VecDeque<Option<u32>>,
-    /// For each SETTINGS of the client the upstream has yet to acknowledge.
-    pub client_settings: VecDeque<Unacknowledged>,
-    /// The client lowered its table, and the next block it gets must say so.
-    pub client_table: Option<usize>,
-    /// How far open the client's streams begin, in octets.
-    pub client_stream_window: usize,
-    /// What is left of the early resets that a client may cause.
-    early_resets: TokenBucket,
-    /// More of them than that.
-    pub too_many_resets: bool,
+    /// The highest id that the upstream promised by PUSH_PROMISE.
+    last_promised: u32,
 }
 
-/// A stream both sides know.
+/// A stream that is open, half-closed or pending.
 #[derive(Debug)]
 pub struct Stream {
-    pub asked: RequestTraits,
-    note: Option<RequestMeta>,
-    /// The upstream's final header section has begun.
-    pub answered: bool,
-    pub client_done: bool,
-    pub upstream_done: bool,
-    /// The upstream does not know it yet.
-    waiting: bool,
-    /// How much of its body has to come yet, where `content-length` says so.
-    body_left: Option<u64>,
+    /// What an error response depends on.
+    pub traits: RequestTraits,
+    /// The handler's, until the response starts.
+    pub meta: Option<RequestMeta>,
+    /// The final header section of the response (not 1xx) has started.
+    pub response_started: bool,
+    /// The client sent END_STREAM.
+    pub client_ended: bool,
+    /// The upstream sent END_STREAM.
+    pub upstream_ended: bool,
+    /// The request waits in runsd; the upstream does not know the stream.
+    pub is_pending: bool,
+    /// Octets of the request's body that must follow, where `content-length` says so.
+    pub body_left: Option<u64>,
 }
 
 impl Stream {
-    /// Counts `len` octets of the request's body; whether they agree with its
-    /// `content-length` (RFC 9113 section 8.1.1).
-    fn receive(&mut self, len: usize, end: bool) -> bool {
+    /// Counts `len` octets of the request's body; `false` when they contradict its `content-length`
+    /// (RFC 9113 section 8.1.1).
+    fn receive(&mut self, len: usize, end_stream: bool) -> bool {
         let Some(left) = self.body_left else {
             return true;
         };
         let len = u64::try_from(len).unwrap_or(u64::MAX);
-        let Some(left) = left.checked_sub(len) else {
-            return false;
-        };
-        self.body_left = Some(left);
-        !end || left == 0
+        self.body_left = left.checked_sub(len);
+        self.body_left.is_some_and(|left| left == 0 || !end_stream)
     }
 }
 
-/// What a stream is to a frame of the client (RFC 9113 section 5.1).
+/// The state of a stream with regard to frames of the client (RFC 9113 section 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Never begun: idle, or skipped.
+    /// Never used.
     Idle,
-    /// The upstream knows it, and the client may send on it.
+    /// Open or pending: the client may send on the stream.
     Open,
-    /// The upstream knows it, and the client ended its side.
+    /// The client ended its side.
     HalfClosed,
-    /// Over, but the client may not know yet.
+    /// Closed, but the client may not know.
     Discarded,
-    /// Both sides know that it is over.
+    /// Closed, and the client knows.
     Closed,
 }
 
-/// What must be known of a request to answer it by ourselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestTraits {
-    pub grpc: bool,
-    /// HEAD, which has no body.
-    pub head: bool,
-    /// Its Accept prefers JSON.
-    pub json: bool,
-}
-
-/// A SETTINGS frame of the client on its way to the upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unacknowledged {
-    /// runsd acknowledged it already, before there was an upstream.
-    pub answered: bool,
-    /// Its table size.
-    pub table: Option<u32>,
-}
-
-/// Which side of a stream is meant.
+/// A side of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
+    /// The client's: requests.
     Client,
+    /// The upstream's: responses.
     Upstream,
 }
 
 impl StreamTable {
-    pub fn new(now: Instant) -> StreamTable {
+    /// A table of idle streams.
+    pub fn new() -> StreamTable {
         StreamTable {
-            open: StreamMap::new(),
+            active: StreamMap::new(),
             discarded: StreamMap::new(),
-            forgotten: 0,
-            last: 0,
+            last_evicted: 0,
+            last_id: 0,
             skipped: VecDeque::new(),
-            promised: 0,
-            accepted: u32::MAX,
-            over: false,
-            draining: false,
-            upstream_greeted: false,
-            upstream_stream_window: DEFAULT_WINDOW_SIZE,
-            upstream_max_streams: usize::MAX,
-            client_max_frame: DEFAULT_MAX_FRAME_SIZE,
-            upstream_max_frame: DEFAULT_MAX_FRAME_SIZE,
-            upstream_max_frame_ever: DEFAULT_MAX_FRAME_SIZE,
-            upstream_tables: VecDeque::new(),
-            client_settings: VecDeque::new(),
-            client_table: None,
-            client_stream_window: to_usize(DEFAULT_WINDOW_SIZE),
-            early_resets: TokenBucket::new(EARLY_RESETS, EARLY_RESETS_PER_SECOND, now),
-            too_many_resets: false,
+            last_promised: 0,
         }
     }
 
-    /// The client begins a stream, which is above all before it.
-    pub fn began(&mut self, id: u32) {
-        let next = if self.last == 0 { 1 } else { self.last + 2 };
+    /// The highest id that the client used; 0 before the first.
+    pub fn last_id(&self) -> u32 {
+        self.last_id
+    }
+
+    /// The client uses an id, which must be above all before it.
+    pub fn use_id(&mut self, id: u32) {
+        let next = if self.last_id == 0 { 1 } else { self.last_id + 2 };
         if id > next {
             self.skipped.push_back((next, id - 2));
-            if self.skipped.len() > MAX_SKIPPED {
+            if self.skipped.len() > MAX_SKIPPED_RANGES {
                 self.skipped.pop_front();
             }
         }
-        self.last = id;
+        self.last_id = id;
     }
 
-    /// Whether a request on this stream is looked at: GOAWAY did not say
-    /// otherwise.
-    pub fn accepts(&self, id: u32) -> bool {
-        !self.over && id <= self.accepted
+    /// Adds an active stream.
+    pub fn insert(&mut self, id: u32, stream: Stream) {
+        self.active.insert(id, stream);
     }
 
-    /// Whether the upstream takes one more stream.
-    pub fn has_room(&self) -> bool {
-        // Mostly that is all there is to count.
-        self.open.len() < self.upstream_max_streams || {
-            let known = self.open.iter().filter(|(_, stream)| !stream.waiting);
-            known.count() < self.upstream_max_streams
-        }
+    /// An active stream.
+    pub fn get(&self, id: u32) -> Option<&Stream> {
+        self.active.get(id)
     }
 
-    /// Whether the client has all the streams that it was told of: `told`, or
-    /// the upstream's number where that is higher.
-    pub fn is_full(&self, told: usize) -> bool {
-        self.open.len() >= self.upstream_max_streams.max(told)
+    /// An active stream.
+    pub fn get_mut(&mut self, id: u32) -> Option<&mut Stream> {
+        self.active.get_mut(id)
     }
 
-    /// Whether a request waits until there is room for it.
-    pub fn is_waiting(&self, id: u32) -> bool {
-        self.open.get(id).is_some_and(|stream| stream.waiting)
+    /// The number of active streams.
+    pub fn active_len(&self) -> usize {
+        self.active.len()
     }
 
-    /// A request that waited goes up, if there is room for it.
-    pub fn start(&mut self, id: u32) -> bool {
-        let has_room = self.has_room() && !self.over;
-        if let Some(stream) = self.open.get_mut(id).filter(|_| has_room) {
-            stream.waiting = false;
-        }
-        has_room
+    /// Whether the upstream knows fewer than `max` streams.
+    pub fn has_capacity(&self, max: usize) -> bool {
+        // Mostly the first comparison decides, and nothing is counted.
+        self.active.len() < max || self.active.iter().filter(|(_, stream)| !stream.is_pending).count() < max
     }
 
-    /// A request that waited is given up.
-    pub fn give_up(&mut self, id: u32) {
-        self.remove(id);
+    /// Whether a request waits until the upstream takes one more stream.
+    pub fn is_pending(&self, id: u32) -> bool {
+        self.active.get(id).is_some_and(|stream| stream.is_pending)
     }
 
-    /// A request goes up, or waits for that; `note` is for when its answer
-    /// comes.
-    pub fn opened(
-        &mut self,
-        id: u32,
-        asked: RequestTraits,
-        client_done: bool,
-        body: Option<u64>,
-        note: RequestMeta,
-        waiting: bool,
-    ) {
-        let stream = Stream {
-            asked,
-            note: Some(note),
-            answered: false,
-            client_done,
-            upstream_done: false,
-            waiting,
-            body_left: body,
-        };
-        self.open.insert(id, stream);
-    }
-
-    /// runsd answered, so what the client still sends is not for the upstream.
-    pub fn discard_answered(&mut self, id: u32) {
-        self.discard_after(id, 0);
-    }
-
-    /// The client was, or will be, told that the stream is over: on its way is
-    /// only what it sent before.
-    pub fn discard(&mut self, id: u32) {
-        self.discard_after(id, usize::MAX);
-    }
-
-    fn discard_after(&mut self, id: u32, swallowed: usize) {
-        self.discarded.insert(id, swallowed);
-        if self.discarded.len() > MAX_DISCARDED
-            && let Some((id, _)) = self.discarded.pop_first()
-        {
-            self.forgotten = self.forgotten.max(id);
-        }
-    }
-
-    /// What a stream is to a frame of the client.
+    /// The state of a stream with regard to frames of the client.
     pub fn state(&self, id: u32) -> State {
-        if let Some(stream) = self.open.get(id) {
-            return match stream.client_done {
-                true => State::HalfClosed,
-                false => State::Open,
-            };
+        if let Some(stream) = self.active.get(id) {
+            return if stream.client_ended { State::HalfClosed } else { State::Open };
         }
         if id.is_multiple_of(2) {
-            // The upstream's; it knows which of its own are over.
-            return match id <= self.promised {
-                true => State::HalfClosed,
-                false => State::Idle,
-            };
+            // The upstream's (RFC 9113 section 5.1.1), which knows itself which of them are closed.
+            return if id <= self.last_promised { State::HalfClosed } else { State::Idle };
         }
         let is_skipped = |&(from, to): &(u32, u32)| from <= id && id <= to;
-        if id > self.last || self.skipped.iter().any(is_skipped) {
+        if id > self.last_id || self.skipped.iter().any(is_skipped) {
             State::Idle
-        } else if id <= self.forgotten || self.discarded.get(id).is_some() {
+        } else if id <= self.last_evicted || self.discarded.get(id).is_some() {
             State::Discarded
         } else {
             State::Closed
         }
     }
 
-    /// DATA of an open stream; whether its body is as long as was said.
-    pub fn received(&mut self, id: u32, len: usize, end: bool) -> bool {
-        self.open.get_mut(id).is_none_or(|stream| stream.receive(len, end))
+    /// Counts DATA of an active stream; `false` when its length contradicts `content-length`.
+    pub fn receive_data(&mut self, id: u32, len: usize, end_stream: bool) -> bool {
+        self.active.get_mut(id).is_none_or(|stream| stream.receive(len, end_stream))
     }
 
-    /// Throws away `len` octets of a discarded stream; how many it were in all.
-    pub fn swallowed(&mut self, id: u32, len: usize) -> Option<usize> {
+    /// A side sent END_STREAM.
+    pub fn end(&mut self, id: u32, side: Side) {
+        let Some(stream) = self.active.get_mut(id) else {
+            return;
+        };
+        match side {
+            Side::Client => stream.client_ended = true,
+            Side::Upstream => stream.upstream_ended = true,
+        }
+        if stream.client_ended && stream.upstream_ended {
+            self.active.remove(id);
+        }
+    }
+
+    /// Closes an active stream as the client knows.
+    pub fn remove(&mut self, id: u32) -> Option<Stream> {
+        self.active.remove(id)
+    }
+
+    /// Closes an active stream, of which the client learns by RST_STREAM or GOAWAY.
+    pub fn reset(&mut self, id: u32) -> Option<Stream> {
+        let stream = self.active.remove(id)?;
+        if !stream.client_ended {
+            self.discard_in_flight(id);
+        }
+        Some(stream)
+    }
+
+    /// Closes all active streams above `last`, of which the client learns by GOAWAY.
+    pub fn reset_above(&mut self, last: u32) {
+        let ids: Vec<u32> = self.active.iter().map(|(id, _)| id).filter(|&id| id > last).collect();
+        for id in ids {
+            self.reset(id);
+        }
+    }
+
+    /// Discards the rest of a request that the client may send to its end: it got its response.
+    pub fn discard_body(&mut self, id: u32) {
+        self.discard(id, 0);
+    }
+
+    /// Discards what the client sent before it learns of RST_STREAM or GOAWAY.
+    pub fn discard_in_flight(&mut self, id: u32) {
+        self.discard(id, usize::MAX);
+    }
+
+    fn discard(&mut self, id: u32, discarded_len: usize) {
+        self.discarded.insert(id, discarded_len);
+        if self.discarded.len() > MAX_DISCARDED
+            && let Some((id, _)) = self.discarded.pop_first()
+        {
+            self.last_evicted = self.last_evicted.max(id);
+        }
+    }
+
+    /// Counts `len` octets of discarded DATA; returns the sum, where the table still has the stream.
+    pub fn count_discarded(&mut self, id: u32, len: usize) -> Option<usize> {
         let sum = self.discarded.get_mut(id)?;
         *sum = sum.saturating_add(len);
         Some(*sum)
     }
 
     /// The client ended a discarded stream.
-    pub fn discarded_ended(&mut self, id: u32) {
+    pub fn close_discarded(&mut self, id: u32) {
         self.discarded.remove(id);
     }
 
-    /// The upstream promised a stream of its own.
-    pub fn promised(&mut self, id: u32) {
-        self.promised = self.promised.max(id);
+    /// The upstream promised a stream of its own (RFC 9113 section 8.4).
+    pub fn promise(&mut self, id: u32) {
+        self.last_promised = self.last_promised.max(id);
     }
 
-    /// A GOAWAY for the client; the last stream it names, which is never above
-    /// the one of a GOAWAY before (RFC 9113 section 6.8).
-    pub fn goaway(&mut self, last: u32) -> u32 {
-        self.accepted = self.accepted.min(last);
-        self.accepted
-    }
-
-    /// The upstream will not look at requests after `last`; what the client
-    /// hears in its place.
-    pub fn upstream_goes(&mut self, last: u32) -> u32 {
-        let last = self.goaway(last);
-        let ids = self.open.iter().map(|(id, _)| id);
-        let above: Vec<u32> = ids.filter(|&id| id > last).collect();
-        for id in above {
-            self.remove(id);
-        }
-        last
-    }
-
-    /// The upstream's answer has begun; what was noted of its request, the
-    /// first time.
-    pub fn answer_began(&mut self, id: u32) -> Option<RequestMeta> {
-        let stream = self.open.get_mut(id)?;
-        if !mem::replace(&mut stream.answered, true) {
-            // The share of early resets counts, not their number.
-            self.early_resets.give();
-        }
-        stream.note.take()
-    }
-
-    /// A side said END_STREAM.
-    pub fn ended(&mut self, id: u32, side: Side) {
-        let Some(stream) = self.open.get_mut(id) else {
-            return;
-        };
-        match side {
-            Side::Client => stream.client_done = true,
-            Side::Upstream => stream.upstream_done = true,
-        }
-        if stream.client_done && stream.upstream_done {
-            self.open.remove(id);
-        }
-    }
-
-    /// The client said RST_STREAM.
-    pub fn reset_by_client(&mut self, id: u32, now: Instant) {
-        // One that waited has cost the upstream nothing.
-        let costs = |stream: Stream| !stream.answered && !stream.waiting;
-        if self.open.remove(id).is_some_and(costs) {
-            self.count_early_reset(now);
-        }
-    }
-
-    /// The upstream said RST_STREAM, because of the client or not.
-    pub fn reset_by_upstream(&mut self, id: u32, is_clients_fault: bool, now: Instant) {
-        let stream = self.remove(id);
-        if is_clients_fault && stream.is_some_and(|stream| !stream.answered) {
-            self.count_early_reset(now);
-        }
-    }
-
-    /// The upstream wants no more of a request; whether its answer is whole, so
-    /// that the rest can be thrown away here. Not where one more window could
-    /// make the client's too wide.
-    pub fn answered_early(&mut self, id: u32) -> bool {
-        let is_narrow = self.upstream_stream_window <= 1 << 30;
-        let stream = self.open.get(id);
-        let is_early = stream.is_some_and(|stream| stream.upstream_done && !stream.client_done);
-        if is_early && is_narrow {
-            self.open.remove(id);
-            self.discard_answered(id);
-        }
-        is_early && is_narrow
-    }
-
-    /// runsd resets a stream because of what the client did with it; whether
-    /// the upstream has to hear of it. Counts as if the client had done so
-    /// itself (CVE-2025-8671).
-    pub fn reset_for_client(&mut self, id: u32, now: Instant) -> bool {
-        self.count_early_reset(now);
-        self.remove(id).is_some()
-    }
-
-    /// Ends an open stream of which the client does not know yet.
-    fn remove(&mut self, id: u32) -> Option<Stream> {
-        let stream = self.open.remove(id)?;
-        if !stream.client_done {
-            self.discard(id);
-        }
-        Some(stream)
-    }
-
-    /// A request that is taken back before it is answered costs the client
-    /// nothing and the upstream a lot (CVE-2023-44487).
-    fn count_early_reset(&mut self, now: Instant) {
-        if !self.early_resets.take(now) {
-            self.too_many_resets = true;
-        }
-    }
-
-    /// Whether GOAWAY was sent, and the last stream is over.
-    pub fn is_drained(&self) -> bool {
-        self.draining && self.open.is_empty()
-    }
-
-    /// Ends everything: the streams that are still open, in order.
-    pub fn end_all(&mut self) -> Vec<(u32, Stream)> {
-        self.over = true;
-        mem::take(&mut self.open).into_vec()
-    }
-
-    /// The client's settings, before they go up.
-    pub fn client_settings(&mut self, settings: impl Iterator<Item = (u16, u32)>, answered: bool) {
-        let mut table = None;
-        for (id, value) in settings {
-            match id {
-                setting::HEADER_TABLE_SIZE => table = Some(value),
-                setting::INITIAL_WINDOW_SIZE => self.client_stream_window = to_usize(value),
-                setting::MAX_FRAME_SIZE => {
-                    self.client_max_frame = self.client_max_frame.max(to_usize(value));
-                }
-                _ => {}
-            }
-        }
-        if answered {
-            self.client_table_is(table);
-        }
-        self.client_settings.push_back(Unacknowledged { answered, table });
-    }
-
-    /// The upstream acknowledged settings of the client; whether the client
-    /// is to hear of it.
-    pub fn upstream_acknowledged(&mut self) -> bool {
-        match self.client_settings.pop_front() {
-            Some(Unacknowledged { answered: true, .. }) => false,
-            Some(Unacknowledged { table, .. }) => {
-                self.client_table_is(table);
-                true
-            }
-            None => true,
-        }
-    }
-
-    /// The client expects to be told of a smaller table (RFC 7541, section
-    /// 4.2), by the upstream's next block or by ours, whichever comes first.
-    fn client_table_is(&mut self, table: Option<u32>) {
-        if let Some(size) = table {
-            let lowered = to_usize(size) < hpack::DEFAULT_TABLE_SIZE;
-            self.client_table = lowered.then_some(to_usize(size));
-        }
-    }
-
-    /// The upstream's settings, before they go down.
-    pub fn upstream_settings(&mut self, settings: impl Iterator<Item = (u16, u32)>) {
-        let mut table = None;
-        for (id, value) in settings {
-            match id {
-                setting::HEADER_TABLE_SIZE => table = Some(value),
-                setting::MAX_FRAME_SIZE => {
-                    self.upstream_max_frame = to_usize(value).max(DEFAULT_MAX_FRAME_SIZE);
-                    let ever = self.upstream_max_frame_ever.max(to_usize(value));
-                    self.upstream_max_frame_ever = ever;
-                }
-                setting::INITIAL_WINDOW_SIZE => self.upstream_stream_window = value,
-                setting::MAX_CONCURRENT_STREAMS => self.upstream_max_streams = to_usize(value),
-                _ => {}
-            }
-        }
-        self.upstream_tables.push_back(table);
+    /// Takes all active streams, by ascending id.
+    pub fn take_active(&mut self) -> Vec<(u32, Stream)> {
+        std::mem::take(&mut self.active).into_vec()
     }
 }
 
-/// How many streams that are over are remembered: more than clients open at
-/// once.
+/// The number of discarded streams that are remembered: ten times as many as a client may have open, so that an evicted
+/// one is long forgotten by the client. Frames of an evicted stream and of all below it are discarded.
 const MAX_DISCARDED: usize = 1000;
 
-/// How many ranges of skipped streams are remembered; honest clients skip none.
-const MAX_SKIPPED: usize = 64;
-
-/// How many requests of a connection may be taken back before they are
-/// answered: so many at once, one more for each that was answered, ...
-const EARLY_RESETS: u64 = 1000;
-/// ... and so many a second.
-const EARLY_RESETS_PER_SECOND: u64 = 100;
+/// The number of skipped ranges that are remembered. Common clients skip no id; a frame on an id of a forgotten range
+/// counts as one on a closed stream.
+const MAX_SKIPPED_RANGES: usize = 64;

@@ -1,12 +1,12 @@
-//! Connections as a client and an upstream see them that do as a test says.
+//! Connections with a scripted client and a scripted upstream.
 
-mod abuse;
 mod calls;
-mod ends;
-mod hostile;
-mod octets;
-mod own;
+mod connection_errors;
+mod local_responses;
+mod malformed;
+mod observed;
 mod peer;
 mod resets;
-mod seen;
-mod states;
+mod session;
+mod stream_states;
+mod upstream_end;

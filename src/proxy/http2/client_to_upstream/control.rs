@@ -1,141 +1,129 @@
-//! The client's frames that carry no request: SETTINGS, PING, WINDOW_UPDATE,
-//! RST_STREAM and PRIORITY.
+//! Frames of the client that carry no part of a request: SETTINGS, PING, WINDOW_UPDATE, RST_STREAM and PRIORITY
+//! (RFC 9113 section 6). Most functions return whether to forward the frame.
 
-use std::time::Instant;
-
-use crate::proxy::http2::client_to_upstream::{Requests, never_began, pass_or_skip};
-use crate::proxy::http2::frame;
-use crate::proxy::http2::frame::{ConnectionError, ErrorCode, Frame, flag};
+use crate::proxy::http2::client_to_upstream::{ClientToUpstream, Greeting, forward_or_discard, stream_is_idle};
+use crate::proxy::http2::frame::{self, ConnectionError, ErrorCode, Frame, flag};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
-use crate::proxy::http2::lock;
 use crate::proxy::http2::stream_table::State;
+use crate::sync::lock;
 
-impl Requests<'_> {
-    /// Whether they are for the upstream, too.
-    pub(super) fn settings(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, ConnectionError> {
+impl ClientToUpstream<'_> {
+    pub(super) fn receive_settings(&mut self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
         if frame.header.stream_id != 0 {
             return Err(ConnectionError::protocol("SETTINGS on a stream"));
         }
         let settings = frame.settings()?;
         if frame.header.has(flag::ACK) {
-            return Ok(self.settings_ack());
+            let (forward, table_size) = lock(self.conn).settings.on_client_ack();
+            if let Some(size) = table_size {
+                self.encoder.set_max_table_size(size);
+            }
+            return Ok(forward && self.is_connected());
         }
-        if !self.floods.settings.take(now) {
+        if !self.limits.settings.take(self.now) {
             return Err(ConnectionError::calm("too many SETTINGS"));
         }
         for (id, value) in settings {
             frame::validate_setting(id, value)?;
         }
-        self.greeted = true;
-        let mut streams = lock(self.streams);
-        streams.client_settings(frame.settings()?, self.held.is_some());
-        let Some(held) = &mut self.held else {
-            return Ok(true);
-        };
-        frame::write_settings_ack(&mut self.down);
-        held.settings(frame)?;
-        Ok(false)
+        self.greeting = Greeting::Complete;
+        let is_connected = self.is_connected();
+        lock(self.conn).settings.on_client_settings(frame.settings()?, !is_connected);
+        if let Some(early) = self.upstream.early_frames() {
+            early.add_settings(frame)?;
+            frame::write_settings_ack(&mut self.to_client.frames);
+        }
+        Ok(is_connected)
     }
 
-    /// The first acknowledgement is of runsd's own SETTINGS.
-    fn settings_ack(&mut self) -> bool {
-        if !self.acknowledged {
-            self.acknowledged = true;
-            return false;
-        }
-        // From here on the encoder is bound by what was acknowledged.
-        let table = lock(self.streams).upstream_tables.pop_front();
-        if let Some(Some(size)) = table {
-            self.encoder.set_max_table_size(size);
-        }
-        self.held.is_none()
-    }
-
-    pub(super) fn ping(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, ConnectionError> {
+    pub(super) fn receive_ping(&mut self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
         if frame.header.stream_id != 0 {
             return Err(ConnectionError::protocol("PING on a stream"));
         }
         if frame.header.len != 8 {
             return Err(ConnectionError::new(ErrorCode::FRAME_SIZE_ERROR, "PING of a wrong length"));
         }
-        if !self.floods.pings.take(now) {
+        if !self.limits.ping.take(self.now) {
             return Err(ConnectionError::calm("too many PINGs"));
         }
-        if self.held.is_some() && !frame.header.has(flag::ACK) {
-            frame::write_ping_ack(&mut self.down, frame.payload);
+        let is_connected = self.is_connected();
+        if !is_connected && !frame.header.has(flag::ACK) {
+            frame::write_ping_ack(&mut self.to_client.frames, frame.payload);
         }
-        Ok(self.held.is_none())
+        Ok(is_connected)
     }
 
-    pub(super) fn window_update(&mut self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
+    pub(super) fn receive_window_update(&mut self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
         let increment = frame.read_u32()? & 0x7fff_ffff;
         if frame.header.stream_id != 0 {
-            return self.is_theirs(frame);
+            return self.is_for_upstream(frame);
         }
         if increment == 0 {
             return Err(ConnectionError::protocol("WINDOW_UPDATE of nothing"));
         }
-        let Some(held) = &mut self.held else {
-            return Ok(true);
-        };
-        held.opened_by(increment)?;
-        Ok(false)
+        match self.upstream.early_frames() {
+            Some(early) => early.add_window(increment).map(|()| false),
+            None => Ok(true),
+        }
     }
 
-    pub(super) fn reset(&mut self, frame: &Frame<'_>, now: Instant) -> Result<bool, ConnectionError> {
+    pub(super) fn receive_rst_stream(&mut self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
         frame.read_u32()?;
-        let passes = self.is_theirs(frame)?;
-        let mut streams = lock(self.streams);
-        if !passes {
-            streams.discarded_ended(frame.header.stream_id);
+        let is_active = self.is_for_upstream(frame)?;
+        let id = frame.header.stream_id;
+        let mut conn = lock(self.conn);
+        if !is_active {
+            conn.streams.close_discarded(id);
             return Ok(false);
         }
-        let has_gone_up = !streams.is_waiting(frame.header.stream_id);
-        streams.reset_by_client(frame.header.stream_id, now);
-        self.swallowed += self.waiting.remove(frame.header.stream_id);
-        Ok(has_gone_up)
+        let is_pending = conn.streams.is_pending(id);
+        conn.on_client_reset(id, self.now);
+        self.to_client.discarded_len += self.pending.remove(id);
+        Ok(!is_pending)
     }
 
-    /// PRIORITY may be about a stream that will begin later.
-    pub(super) fn priority(
+    /// RFC 9113 section 5.3.2 deprecates PRIORITY, but not the frame. It may name a stream that is not used yet.
+    pub(super) fn receive_priority(
         &mut self,
         frame: &Frame<'_>,
-        batch: &mut FrameSplicer<'_>,
-        now: Instant,
+        splicer: &mut FrameSplicer<'_>,
     ) -> Result<(), ConnectionError> {
-        let stream = frame.header.stream_id;
-        if stream == 0 {
+        let id = frame.header.stream_id;
+        if id == 0 {
             return Err(ConnectionError::protocol("PRIORITY on stream 0"));
         }
         let code = match frame.payload {
-            [a, b, c, d, _] if u32::from_be_bytes([a & 0x7f, *b, *c, *d]) == stream => {
-                ErrorCode::PROTOCOL_ERROR // RFC 7540 section 5.3.1
+            [a, b, c, d, _] if u32::from_be_bytes([a & 0x7f, *b, *c, *d]) == id => {
+                ErrorCode::PROTOCOL_ERROR // a stream that depends on itself: RFC 7540 section 5.3.1
             }
             [_, _, _, _, _] => {
-                if let Some(held) = &mut self.held {
-                    held.priority(frame);
+                if let Some(early) = self.upstream.early_frames() {
+                    early.add_priority(frame);
                 }
-                pass_or_skip(self.held.is_none(), frame, batch);
+                forward_or_discard(self.is_connected(), frame, splicer);
                 return Ok(());
             }
             _ => ErrorCode::FRAME_SIZE_ERROR, // RFC 9113 section 6.3
         };
-        batch.skip(frame.len());
-        if self.state(stream) == State::Idle {
-            // There is no stream whose error this could be.
+        splicer.discard(frame.len());
+        if lock(self.conn).streams.state(id) == State::Idle {
+            // RST_STREAM may not be sent on an idle stream (RFC 9113 section 6.4).
             return Err(ConnectionError::new(code, "PRIORITY that cannot be"));
         }
-        self.stream_error(stream, code, batch, now);
+        self.reset_stream(id, code, splicer);
         Ok(())
     }
 
-    /// Whether RST_STREAM or WINDOW_UPDATE of a stream is for the upstream.
-    fn is_theirs(&self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
-        match (frame.header.stream_id, self.state(frame.header.stream_id)) {
-            (0, _) => Err(ConnectionError::protocol("a frame of a stream on stream 0")),
-            (_, State::Idle) => Err(never_began()),
-            (_, State::Open | State::HalfClosed) => Ok(true),
-            (_, State::Discarded | State::Closed) => Ok(false),
+    /// Whether the upstream knows the stream of RST_STREAM or WINDOW_UPDATE, or will.
+    fn is_for_upstream(&self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
+        let id = frame.header.stream_id;
+        if id == 0 {
+            return Err(ConnectionError::protocol("a frame of a stream on stream 0"));
+        }
+        match lock(self.conn).streams.state(id) {
+            State::Idle => Err(stream_is_idle()),
+            State::Open | State::HalfClosed => Ok(true),
+            State::Discarded | State::Closed => Ok(false),
         }
     }
 }

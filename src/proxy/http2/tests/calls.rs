@@ -1,10 +1,10 @@
-//! Calls from one end to the other, as frames.
+//! Calls from end to end, as frames.
 
-use super::super::frame::{flag, frame_type, setting};
 use std::sync::atomic::Ordering;
+use std::thread;
 
-use super::super::*;
-use super::peer::{OURS, Pair};
+use super::peer::{END, OWN_SETTINGS, Pair};
+use crate::proxy::http2::frame::{PREFACE, flag, frame_type, setting};
 
 #[test]
 fn a_call_from_preface_to_trailers() {
@@ -13,7 +13,7 @@ fn a_call_from_preface_to_trailers() {
     t.client.settings(&[(setting::HEADER_TABLE_SIZE, 100), (setting::INITIAL_WINDOW_SIZE, 9)]);
     t.client.window_update(0, 10_000);
     // Ours comes at once, and so does the acknowledgement, before any request.
-    assert_eq!(t.client.frame(), (frame_type::SETTINGS, 0, 0, OURS.to_vec()));
+    assert_eq!(t.client.frame(), (frame_type::SETTINGS, 0, 0, OWN_SETTINGS.to_vec()));
     assert_eq!(t.client.frame(), (frame_type::SETTINGS, flag::ACK, 0, vec![]));
     t.client.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
     t.client.request(1, "hello", &[("content-type", "application/grpc")], false);
@@ -50,23 +50,23 @@ fn a_call_from_preface_to_trailers() {
     assert_eq!(block[0], 0x20, "the smaller table is told first");
     assert_eq!(t.upstream.decode(&block), [("x-sum".to_owned(), "1".to_owned())]);
 
-    t.upstream.send_frame(frame_type::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &[0x88]);
-    assert_eq!(t.client.frame().1, flag::END_HEADERS | flag::END_STREAM);
+    t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]);
+    assert_eq!(t.client.frame().1, END);
     // The end of the client is the end of the upstream.
     t.client.close();
-    assert_eq!(t.upstream.end(), b"");
+    assert_eq!(t.upstream.rest(), b"");
     t.end();
 }
 
 #[test]
-fn pings_are_answered_here_first_and_pass_later() {
+fn pings_are_acknowledged_until_there_is_an_upstream_and_forwarded_then() {
     let mut t = Pair::start();
     t.client.greet();
     t.client.send_frame(frame_type::PING, 0, 0, b"11111111");
     assert_eq!(t.client.frame(), (frame_type::PING, flag::ACK, 0, b"11111111".to_vec()));
     t.client.request(1, "hello", &[], true);
     t.client.send_frame(frame_type::PING, 0, 0, b"22222222");
-    t.upstream.greeted();
+    t.upstream.receive_greeting();
     t.upstream.headers();
     assert_eq!(t.upstream.frame(), (frame_type::PING, 0, 0, b"22222222".to_vec()));
     t.upstream.send_frame(frame_type::PING, flag::ACK, 0, b"22222222");
@@ -78,18 +78,18 @@ fn pings_are_answered_here_first_and_pass_later() {
 }
 
 #[test]
-fn what_comes_again_goes_up_as_before() {
+fn a_repeated_request_is_replayed() {
     let mut t = Pair::start();
     t.client.greet();
     let again = |t: &mut Pair, stream, more: &[(&str, &str)], end| {
         t.client.request(stream, "hello", more, end);
         if stream == 1 {
-            t.upstream.greeted();
+            t.upstream.receive_greeting();
         }
         let (got, flags, fields) = t.upstream.headers();
         assert_eq!(got, stream);
         assert_eq!(flags & flag::END_STREAM != 0, end, "{stream}");
-        let known = t.policy.repeated.load(Ordering::Relaxed);
+        let known = t.handler.replays.load(Ordering::Relaxed);
         (fields, known)
     };
     let more = [("x-one", "1")];
@@ -100,9 +100,9 @@ fn what_comes_again_goes_up_as_before() {
     let (third, known) = again(&mut t, 5, &more, false);
     assert_eq!((&third, known), (&first, 1));
     // With another token it is rewritten, and is known again after that.
-    t.policy.renewed.store(true, Ordering::Relaxed);
+    t.handler.token_renewed.store(true, Ordering::Relaxed);
     assert_eq!(again(&mut t, 7, &more, true), (first.clone(), 2));
-    t.policy.renewed.store(false, Ordering::Relaxed);
+    t.handler.token_renewed.store(false, Ordering::Relaxed);
     assert_eq!(again(&mut t, 9, &more, true), (first.clone(), 3));
     // Another one in between changes the tables, and so the octets.
     let (other, known) = again(&mut t, 11, &[("x-two", "2")], true);
@@ -124,7 +124,7 @@ fn what_comes_again_goes_up_as_before() {
 }
 
 #[test]
-fn a_long_request_goes_up_in_several_frames() {
+fn a_long_header_block_is_sent_in_several_frames() {
     let mut t = Pair::start();
     t.client.greet();
     let long = "~".repeat(40_000);
@@ -135,7 +135,7 @@ fn a_long_request_goes_up_in_several_frames() {
         let last = (at + 1) * 16_384 >= rest.len();
         t.client.send_frame(frame_type::CONTINUATION, if last { 4 } else { 0 }, 1, piece);
     }
-    t.upstream.greeted();
+    t.upstream.receive_greeting();
     let (stream, flags, fields) = t.upstream.headers();
     assert_eq!((stream, flags), (1, flag::END_STREAM));
     assert_eq!(fields[4].1, long);
@@ -144,22 +144,22 @@ fn a_long_request_goes_up_in_several_frames() {
 }
 
 #[test]
-fn both_directions_full_at_once() {
+fn both_directions_may_be_full_at_once() {
     const FRAMES: usize = 600;
     let mut t = Pair::start();
     t.client.greet();
     t.client.request(1, "hello", &[], false);
-    t.upstream.greeted();
+    t.upstream.receive_greeting();
     t.upstream.headers();
     // The upstream reads nothing while the client writes 9 MB ...
-    let mut writer = t.client.another();
+    let mut writer = t.client.try_clone();
     let up = thread::spawn(move || {
         for _ in 0..FRAMES {
             writer.send_frame(frame_type::DATA, 0, 1, &[1; 16_000]);
         }
     });
     // ... and 9 MB come down at the same time.
-    let mut writer = t.upstream.another();
+    let mut writer = t.upstream.try_clone();
     let down = thread::spawn(move || {
         for _ in 0..FRAMES {
             writer.send_frame(frame_type::DATA, 0, 1, &[2; 16_000]);
@@ -178,13 +178,13 @@ fn both_directions_full_at_once() {
 }
 
 #[test]
-fn a_client_that_does_not_read_can_still_go() {
+fn a_client_that_does_not_read_can_close() {
     let mut t = Pair::start();
     t.client.greet();
     t.client.request(1, "hello", &[], true);
-    t.upstream.greeted();
+    t.upstream.receive_greeting();
     t.upstream.headers();
-    let mut writer = t.upstream.another();
+    let mut writer = t.upstream.try_clone();
     // More than any buffer on the way holds; ends when the connection does.
     let down = thread::spawn(move || while writer.try_send_frame(frame_type::DATA, 1, &[0; 16_000]) {});
     t.client.close();

@@ -1,40 +1,51 @@
-//! A client and an upstream that do as a test says.
+//! A scripted client and a scripted upstream over sockets.
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use super::super::frame::{FrameHeader, flag, frame_type};
-use super::super::hpack::{Decoder, Encoder};
-use super::super::*;
+use crate::proxy::error::{ErrorType, ProxyError};
+use crate::proxy::http2::frame::{self, FrameHeader, PREFACE, flag, frame_type};
+use crate::proxy::http2::hpack::{Decoder, Encoder, Field};
+use crate::proxy::http2::request::{RequestMeta, ResponseHead};
+use crate::proxy::http2::{Handler, UpstreamHalves, serve};
+use crate::secret::Secret;
+use crate::sync::lock;
 
 /// A served connection with a scripted client and a scripted upstream.
 pub struct Pair {
     pub client: Peer,
     pub upstream: Peer,
-    pub policy: Arc<TestPolicy>,
+    pub handler: Arc<TestHandler>,
     served: JoinHandle<io::Result<()>>,
 }
 
-pub struct TestPolicy {
+pub struct TestHandler {
     upstream: TcpStream,
+    /// `connect` fails.
     pub unreachable: AtomicBool,
-    pub opened: AtomicUsize,
-    /// How many requests were known already, octet for octet.
-    pub repeated: AtomicUsize,
-    /// The token is another one now.
-    pub renewed: AtomicBool,
-    pub statuses: Mutex<Vec<(u16, Option<String>)>>,
-    pub refusals: Mutex<Vec<(u16, Vec<u8>)>>,
+    /// Calls of `connect`.
+    pub connects: AtomicUsize,
+    /// Calls of `can_replay`.
+    pub replays: AtomicUsize,
+    /// The token is another one now, so nothing can be replayed.
+    pub token_renewed: AtomicBool,
+    /// Status and challenge of each `on_response`.
+    pub responses: Mutex<Vec<(u16, Option<String>)>>,
+    /// Status and start of the body of each `on_denial`.
+    pub denials: Mutex<Vec<(u16, Vec<u8>)>>,
+    /// The error of each `on_upstream_lost`.
     pub lost: Mutex<Vec<String>>,
 }
 
-impl Handler for TestPolicy {
+impl Handler for TestHandler {
     fn connect(&self, _: &[Field]) -> Result<UpstreamHalves, ProxyError> {
-        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.connects.fetch_add(1, Ordering::Relaxed);
         if self.unreachable.load(Ordering::Relaxed) {
-            return Err(refusal(502, "it is not there"));
+            return Err(error(502, "it is not there"));
         }
         let clone = || self.upstream.try_clone().unwrap();
         let socket = clone();
@@ -45,7 +56,7 @@ impl Handler for TestPolicy {
     fn rewrite(&self, request: &mut Vec<Field>) -> Result<RequestMeta, ProxyError> {
         for field in request.iter_mut().filter(|field| field.name == b":authority") {
             if field.value != b"hello" {
-                return Err(refusal(421, "another connection"));
+                return Err(error(421, "another connection"));
             }
             field.value = b"hello.example".to_vec();
         }
@@ -54,69 +65,72 @@ impl Handler for TestPolicy {
     }
 
     fn can_replay(&self, _: Option<&Secret>) -> Option<RequestMeta> {
-        self.repeated.fetch_add(1, Ordering::Relaxed);
-        (!self.renewed.load(Ordering::Relaxed)).then(RequestMeta::default)
+        self.replays.fetch_add(1, Ordering::Relaxed);
+        (!self.token_renewed.load(Ordering::Relaxed)).then(RequestMeta::default)
     }
 
-    fn on_response(&self, _: &RequestMeta, answer: &ResponseHead) {
-        let challenge = answer.challenge.as_deref();
+    fn on_response(&self, _: &RequestMeta, response: &ResponseHead) {
+        let challenge = response.challenge.as_deref();
         let challenge = challenge.map(|value| String::from_utf8(value.to_vec()).unwrap());
-        lock(&self.statuses).push((answer.status, challenge));
+        lock(&self.responses).push((response.status, challenge));
     }
 
-    fn on_denial(&self, _: &RequestMeta, answer: &ResponseHead, body: &[u8]) {
-        lock(&self.refusals).push((answer.status, body.to_vec()));
+    fn on_denial(&self, _: &RequestMeta, response: &ResponseHead, body: &[u8]) {
+        lock(&self.denials).push((response.status, body.to_vec()));
     }
 
-    fn on_upstream_lost(&self, refusal: &ProxyError) {
-        lock(&self.lost).push(refusal.reason());
+    fn on_upstream_lost(&self, error: &ProxyError) {
+        lock(&self.lost).push(error.reason());
     }
 }
 
-/// The SETTINGS of runsd's own: a hundred streams.
-pub const OURS: &[u8] = &[0, 3, 0, 0, 0, 100];
+/// Flags of HEADERS that are the whole request or response.
+pub const END: u8 = flag::END_HEADERS | flag::END_STREAM;
 
-pub fn refusal(status: u16, sentence: &str) -> ProxyError {
-    let kind = match status {
+/// The payload of runsd's own SETTINGS: MAX_CONCURRENT_STREAMS of 100.
+pub const OWN_SETTINGS: &[u8] = &[0, 3, 0, 0, 0, 100];
+
+pub fn error(status: u16, details: &str) -> ProxyError {
+    let error_type = match status {
         400..=499 => ErrorType::HttpRequestError(status),
         _ => ErrorType::ConnectionRefused,
     };
-    ProxyError::new(kind, sentence)
+    ProxyError::new(error_type, details)
 }
 
 impl Pair {
     pub fn start() -> Pair {
         let (client, here) = pair();
         let (there, upstream) = pair();
-        let policy = Arc::new(TestPolicy {
+        let handler = Arc::new(TestHandler {
             upstream: there,
             unreachable: AtomicBool::new(false),
-            opened: AtomicUsize::default(),
-            repeated: AtomicUsize::default(),
-            renewed: AtomicBool::new(false),
-            statuses: Mutex::default(),
-            refusals: Mutex::default(),
+            connects: AtomicUsize::default(),
+            replays: AtomicUsize::default(),
+            token_renewed: AtomicBool::new(false),
+            responses: Mutex::default(),
+            denials: Mutex::default(),
             lost: Mutex::default(),
         });
         let served = thread::spawn({
-            let policy = policy.clone();
-            move || serve(&here, Vec::new(), &*policy)
+            let handler = handler.clone();
+            move || serve(&here, Vec::new(), &*handler)
         });
-        Pair { client: Peer::new(client), upstream: Peer::new(upstream), policy, served }
+        Pair { client: Peer::new(client), upstream: Peer::new(upstream), handler, served }
     }
 
-    /// Requests on these streams, received by the upstream.
-    pub fn upstream_of(&mut self, streams: &[u32]) {
+    /// Sends requests on these streams, which the upstream receives.
+    pub fn request_all(&mut self, streams: &[u32]) {
         for &stream in streams {
             self.client.request(stream, "hello", &[], true);
         }
-        self.upstream.greeted();
+        self.upstream.receive_greeting();
         for &stream in streams {
             assert_eq!(self.upstream.headers().0, stream);
         }
     }
 
-    /// Waits until the connection is no longer served.
+    /// Waits until `serve` has returned.
     pub fn end(self) {
         let _ = self.served.join().unwrap();
     }
@@ -132,7 +146,7 @@ fn pair() -> (TcpStream, TcpStream) {
     (one, other)
 }
 
-/// One end of a connection that speaks frames.
+/// One end of a connection, with its HPACK tables.
 pub struct Peer {
     pub stream: TcpStream,
     pub encoder: Encoder,
@@ -141,12 +155,13 @@ pub struct Peer {
 
 impl Peer {
     pub fn new(stream: TcpStream) -> Peer {
-        // A test that would hang fails instead.
+        // So that a test fails rather than hangs.
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Peer { stream, encoder: Encoder::new(), decoder: Decoder::new(4096) }
     }
 
-    pub fn another(&self) -> Peer {
+    /// The same end for another thread, with HPACK tables of its own.
+    pub fn try_clone(&self) -> Peer {
         Peer::new(self.stream.try_clone().unwrap())
     }
 
@@ -154,12 +169,12 @@ impl Peer {
         self.stream.write_all(bytes).unwrap();
     }
 
-    pub fn send_frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        self.send(&raw(kind, flags, stream, payload));
+    pub fn send_frame(&mut self, frame_type: u8, flags: u8, stream: u32, payload: &[u8]) {
+        self.send(&raw(frame_type, flags, stream, payload));
     }
 
-    pub fn try_send_frame(&mut self, kind: u8, stream: u32, payload: &[u8]) -> bool {
-        self.stream.write_all(&raw(kind, 0, stream, payload)).is_ok()
+    pub fn try_send_frame(&mut self, frame_type: u8, stream: u32, payload: &[u8]) -> bool {
+        self.stream.write_all(&raw(frame_type, 0, stream, payload)).is_ok()
     }
 
     pub fn settings(&mut self, settings: &[(u16, u32)]) {
@@ -172,17 +187,17 @@ impl Peer {
         self.send_frame(frame_type::WINDOW_UPDATE, 0, stream, &increment.to_be_bytes());
     }
 
-    /// Preface and SETTINGS, and what runsd says to them.
+    /// Sends preface and SETTINGS, and receives those of runsd.
     pub fn greet(&mut self) {
         self.send(PREFACE);
         self.settings(&[]);
-        assert_eq!(self.frame(), (frame_type::SETTINGS, 0, 0, OURS.to_vec()));
+        assert_eq!(self.frame(), (frame_type::SETTINGS, 0, 0, OWN_SETTINGS.to_vec()));
         assert_eq!(self.frame(), (frame_type::SETTINGS, flag::ACK, 0, vec![]));
         self.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
     }
 
-    /// The other end of [`Peer::greet`].
-    pub fn greeted(&mut self) {
+    /// Receives what [`Peer::greet`] sent.
+    pub fn receive_greeting(&mut self) {
         self.preface();
         assert_eq!(self.frame(), (frame_type::SETTINGS, 0, 0, vec![]));
     }
@@ -203,10 +218,10 @@ impl Peer {
 
     pub fn request(&mut self, stream: u32, authority: &str, more: &[(&str, &str)], end: bool) {
         let block = self.encode_request(authority, more);
-        self.send_frame(frame_type::HEADERS, if end { 0x05 } else { 0x04 }, stream, &block);
+        self.send_frame(frame_type::HEADERS, if end { END } else { flag::END_HEADERS }, stream, &block);
     }
 
-    /// A request for "hello" that touches no table.
+    /// A request for "hello" that changes no table.
     pub fn raw_request(stream: u32, flags: u8) -> Vec<u8> {
         let block = b"\x82\x86\x84\x01\x05hello";
         raw(frame_type::HEADERS, flags, stream, block)
@@ -216,10 +231,10 @@ impl Peer {
         let fields = fields.iter().map(|&(name, value)| Field::new(name, value));
         let mut block = Vec::new();
         self.encoder.encode(&fields.collect::<Vec<_>>(), &mut block);
-        self.send_frame(frame_type::HEADERS, 0x05, stream, &block);
+        self.send_frame(frame_type::HEADERS, END, stream, &block);
     }
 
-    /// Type, flags, stream and payload of the next frame.
+    /// Receives a frame: type, flags, stream and payload.
     pub fn frame(&mut self) -> (u8, u8, u32, Vec<u8>) {
         let mut header = [0; 9];
         self.stream.read_exact(&mut header).unwrap();
@@ -229,19 +244,19 @@ impl Peer {
         (header.frame_type, header.flags, header.stream_id, payload)
     }
 
-    /// Stream, flags and fields of the HEADERS that must come next.
+    /// Receives HEADERS: stream, flags and fields.
     pub fn headers(&mut self) -> (u32, u8, Vec<(String, String)>) {
         let ((stream, flags), block) = self.headers_block();
         (stream, flags, self.decode(&block))
     }
 
     pub fn headers_block(&mut self) -> ((u32, u8), Vec<u8>) {
-        let (kind, flags, stream, mut block) = self.frame();
-        assert_eq!(kind, frame_type::HEADERS);
+        let (frame_type, flags, stream, mut block) = self.frame();
+        assert_eq!(frame_type, frame_type::HEADERS);
         let mut last = flags;
         while last & flag::END_HEADERS == 0 {
-            let (kind, flags, _, payload) = self.frame();
-            assert_eq!(kind, frame_type::CONTINUATION);
+            let (frame_type, flags, _, payload) = self.frame();
+            assert_eq!(frame_type, frame_type::CONTINUATION);
             block.extend(payload);
             last = flags;
         }
@@ -254,8 +269,8 @@ impl Peer {
         fields.into_iter().map(|field| (text(field.name), text(field.value))).collect()
     }
 
-    /// What comes until the end.
-    pub fn end(&mut self) -> Vec<u8> {
+    /// Receives the rest.
+    pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).unwrap();
         rest

@@ -1,11 +1,14 @@
 //! How the end of an upstream reaches the client.
 
-use super::super::frame::{flag, frame_type};
-use super::super::*;
-use super::peer::{Pair, Peer, raw, refusal};
+use std::io::Write as _;
+use std::thread;
+
+use super::peer::{END, Pair, raw};
+use crate::proxy::http2::frame::{flag, frame_type};
+use crate::sync::lock;
 
 #[test]
-fn a_dying_upstream_is_never_silence() {
+fn each_open_stream_gets_an_end_when_the_upstream_closes() {
     let mut t = Pair::start();
     t.client.greet();
     let grpc = [("content-type", "application/grpc")];
@@ -13,12 +16,12 @@ fn a_dying_upstream_is_never_silence() {
         let fields = if stream == 3 { &grpc[..] } else { &[] };
         t.client.request(stream, "hello", fields, true);
     }
-    t.upstream.greeted();
+    t.upstream.receive_greeting();
     for stream in [1, 3, 5, 7] {
         assert_eq!(t.upstream.headers().0, stream);
     }
-    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]); // done
-    t.upstream.send_frame(frame_type::HEADERS, 0x04, 5, &[0x88]); // begun
+    t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]); // done
+    t.upstream.send_frame(frame_type::HEADERS, flag::END_HEADERS, 5, &[0x88]); // begun
     t.upstream.close();
     t.client.frame();
     t.client.frame();
@@ -28,38 +31,38 @@ fn a_dying_upstream_is_never_silence() {
     assert_eq!(t.client.frame(), (frame_type::RST_STREAM, 0, 5, vec![0, 0, 0, 2]));
     let (stream, _, fields) = t.client.headers();
     assert_eq!((stream, fields[0].1.as_str()), (7, "502"));
-    let (kind, _, _, payload) = t.client.frame();
-    assert_eq!((kind, &payload[..8]), (frame_type::GOAWAY, &[0, 0, 0, 7, 0, 0, 0, 2][..]));
-    assert_eq!(t.client.end(), b"");
+    let (frame_type, _, _, payload) = t.client.frame();
+    assert_eq!((frame_type, &payload[..8]), (frame_type::GOAWAY, &[0, 0, 0, 7, 0, 0, 0, 2][..]));
+    assert_eq!(t.client.rest(), b"");
     t.client.close();
     t.end();
 }
 
 #[test]
-fn a_graceful_goaway_passes() {
+fn a_graceful_goaway_is_forwarded() {
     let mut t = Pair::start();
     t.client.greet();
     t.client.request(1, "hello", &[], true);
     t.client.request(3, "hello", &[], true);
-    t.upstream.greeted();
+    t.upstream.receive_greeting();
     t.upstream.headers();
     t.upstream.headers();
     let goaway = [0, 0, 0, 1, 0, 0, 0, 0];
     t.upstream.send_frame(frame_type::GOAWAY, 0, 0, &goaway);
-    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]);
+    t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]);
     t.upstream.close();
     assert_eq!(t.client.frame(), (frame_type::GOAWAY, 0, 0, goaway.to_vec()));
-    assert_eq!(t.client.frame(), (frame_type::HEADERS, 0x05, 1, vec![0x88]));
+    assert_eq!(t.client.frame(), (frame_type::HEADERS, END, 1, vec![0x88]));
     // Stream 3 was given up by the GOAWAY; nobody waits. And what may be tried
     // again stays so: the last stream is never above the one before.
-    let (kind, _, _, payload) = t.client.frame();
-    assert_eq!((kind, &payload[..8]), (frame_type::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..]));
+    let (frame_type, _, _, payload) = t.client.frame();
+    assert_eq!((frame_type, &payload[..8]), (frame_type::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..]));
     t.client.close();
     t.end();
 }
 
 #[test]
-fn an_upstream_that_breaks_the_protocol_is_gone() {
+fn an_upstream_that_breaks_the_protocol_is_closed() {
     for frame in [
         raw(frame_type::DATA, 0, 1, &[0; 16_385]),
         raw(frame_type::SETTINGS, 0, 0, &[0; 5]),
@@ -69,8 +72,8 @@ fn an_upstream_that_breaks_the_protocol_is_gone() {
     ] {
         let mut t = Pair::start();
         t.client.greet();
-        t.upstream_of(&[1]);
-        let mut writer = t.upstream.another();
+        t.request_all(&[1]);
+        let mut writer = t.upstream.try_clone();
         let written = thread::spawn(move || drop(writer.stream.write_all(&frame)));
         let (stream, _, fields) = t.client.headers();
         assert_eq!((stream, fields[0].1.as_str()), (1, "502"));
@@ -82,18 +85,18 @@ fn an_upstream_that_breaks_the_protocol_is_gone() {
 }
 
 #[test]
-fn a_call_whose_answer_had_begun_is_unavailable() {
+fn a_grpc_call_whose_response_had_started_is_unavailable() {
     let mut t = Pair::start();
     t.client.greet();
     let grpc = [("content-type", "application/grpc")];
     t.client.request(1, "hello", &grpc, true);
-    t.upstream.greeted();
+    t.upstream.receive_greeting();
     t.upstream.headers();
-    t.upstream.send_frame(frame_type::HEADERS, 0x04, 1, b"\x88");
+    t.upstream.send_frame(frame_type::HEADERS, flag::END_HEADERS, 1, b"\x88");
     t.client.frame();
     t.upstream.close();
     let (stream, flags, fields) = t.client.headers();
-    assert_eq!((stream, flags), (1, flag::END_HEADERS | flag::END_STREAM));
+    assert_eq!((stream, flags), (1, END));
     assert_eq!(fields[0], ("grpc-status".into(), "14".into()));
     assert_eq!(t.client.frame().0, frame_type::GOAWAY);
     t.client.close();
@@ -101,28 +104,28 @@ fn a_call_whose_answer_had_begun_is_unavailable() {
 }
 
 #[test]
-fn who_was_answered_only_hears_that_the_rest_is_not_wanted() {
+fn a_request_with_a_complete_response_is_reset_without_error() {
     let mut t = Pair::start();
     t.client.greet();
     t.client.request(1, "hello", &[], false);
-    t.upstream.greeted();
+    t.upstream.receive_greeting();
     t.upstream.headers();
     // The whole answer, while the client has more to say.
-    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]);
-    assert_eq!(t.client.frame(), (frame_type::HEADERS, 0x05, 1, vec![0x88]));
+    t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]);
+    assert_eq!(t.client.frame(), (frame_type::HEADERS, END, 1, vec![0x88]));
     t.upstream.close();
     assert_eq!(t.client.frame(), (frame_type::RST_STREAM, 0, 1, vec![0; 4]));
-    let (kind, _, _, payload) = t.client.frame();
-    assert_eq!((kind, &payload[..8]), (frame_type::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..]));
+    let (frame_type, _, _, payload) = t.client.frame();
+    assert_eq!((frame_type, &payload[..8]), (frame_type::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..]));
     t.client.close();
     t.end();
 }
 
 #[test]
-fn who_comes_after_a_goaway_is_nobodys() {
+fn a_request_after_goaway_is_discarded() {
     let mut t = Pair::start();
     t.client.greet();
-    t.upstream_of(&[1]);
+    t.request_all(&[1]);
     let goaway = |last| [0, 0, 0, last, 0, 0, 0, 0].to_vec();
     t.upstream.send_frame(frame_type::GOAWAY, 0, 0, &goaway(1));
     assert_eq!(t.client.frame(), (frame_type::GOAWAY, 0, 0, goaway(1)));
@@ -134,22 +137,22 @@ fn who_comes_after_a_goaway_is_nobodys() {
     // An upstream that changes its mind is put right.
     t.upstream.send_frame(frame_type::GOAWAY, 0, 0, &goaway(5));
     assert_eq!(t.client.frame(), (frame_type::GOAWAY, 0, 0, goaway(1)));
-    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]);
-    assert_eq!(t.client.frame(), (frame_type::HEADERS, 0x05, 1, vec![0x88]));
+    t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]);
+    assert_eq!(t.client.frame(), (frame_type::HEADERS, END, 1, vec![0x88]));
     t.upstream.close();
-    let (kind, _, _, payload) = t.client.frame();
-    assert_eq!((kind, &payload[..8]), (frame_type::GOAWAY, &goaway(1)[..]));
-    assert_eq!(t.client.end(), b"");
-    assert_eq!(t.upstream.end(), b"");
+    let (frame_type, _, _, payload) = t.client.frame();
+    assert_eq!((frame_type, &payload[..8]), (frame_type::GOAWAY, &goaway(1)[..]));
+    assert_eq!(t.client.rest(), b"");
+    assert_eq!(t.upstream.rest(), b"");
     t.client.close();
     t.end();
 }
 
 #[test]
-fn an_upstream_of_http1_only_is_called_so() {
+fn an_upstream_of_http1_only_is_named_in_the_error() {
     let mut t = Pair::start();
     t.client.greet();
-    t.upstream_of(&[1]);
+    t.request_all(&[1]);
     t.upstream.send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
     let (stream, _, fields) = t.client.headers();
     assert_eq!((stream, fields[0].1.as_str()), (1, "502"));
@@ -158,21 +161,21 @@ fn an_upstream_of_http1_only_is_called_so() {
     assert!(said.contains(want) && said.contains("http_protocol_error"), "{said}");
     assert_eq!(t.client.frame().0, frame_type::GOAWAY);
     let lost = format!("{want}; use HTTP/1.1 for this name");
-    assert_eq!(*lock(&t.policy.lost), [lost]);
+    assert_eq!(*lock(&t.handler.lost), [lost]);
     t.client.close();
     t.end();
 }
 
 #[test]
-fn an_early_answer_is_whole_before_anyone_stops_the_request() {
+fn an_early_response_is_complete_before_its_request_is_stopped() {
     let mut t = Pair::start();
     t.client.greet();
     t.client.request(1, "hello", &[], false);
-    t.upstream.greeted();
+    t.upstream.receive_greeting();
     t.upstream.headers();
-    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]);
+    t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]);
     t.upstream.send_frame(frame_type::RST_STREAM, 0, 1, &[0; 4]);
-    assert_eq!(t.client.frame(), (frame_type::HEADERS, 0x05, 1, vec![0x88]));
+    assert_eq!(t.client.frame(), (frame_type::HEADERS, END, 1, vec![0x88]));
     // No reset, but credit, so that who was stuck can say the rest.
     let credit = |stream, octets| (frame_type::WINDOW_UPDATE, 0, stream, octets);
     assert_eq!(t.client.frame(), credit(1, vec![0, 0, 0xff, 0xff]));
@@ -186,35 +189,4 @@ fn an_early_answer_is_whole_before_anyone_stops_the_request() {
     assert_eq!(t.upstream.headers().0, 3);
     t.client.close();
     t.end();
-}
-
-#[test]
-fn a_goaway_while_a_request_is_decided_about_ends_no_other_call() {
-    // A token may take seconds; the client sends the body meanwhile.
-    for is_refused in [false, true] {
-        let now = Instant::now();
-        let streams = Mutex::new(StreamTable::new(now));
-        let mut requests = Requests::new(&streams, now);
-        let said = [
-            raw(frame_type::SETTINGS, 0, 0, b""),
-            Peer::raw_request(1, 0x04),
-            raw(frame_type::DATA, flag::END_STREAM, 1, b"12"),
-        ]
-        .concat();
-        let mut batch = FrameSplicer::new(&said);
-        let Ok(Next::Request(request)) = requests.next(&mut batch, now) else {
-            panic!("no request");
-        };
-        requests.open(&mut batch);
-        lock(&streams).upstream_goes(0);
-        match is_refused {
-            true => requests.refuse(&request, &refusal(502, "it is not there")),
-            false => requests.pass(request, RequestMeta::default(), &mut batch),
-        }
-        let next = requests.next(&mut batch, now);
-        assert!(matches!(next, Ok(Next::More)), "{is_refused}");
-        let down = requests.take_down();
-        let credit = raw(frame_type::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 2]);
-        assert!(down.ends_with(&credit), "{is_refused}");
-    }
 }

@@ -1,11 +1,11 @@
-//! Requests that are malformed (RFC 9113 section 8.1.1): their stream ends,
-//! the upstream sees nothing of them, and the connection goes on.
+//! Malformed requests (RFC 9113 section 8.1.1): their stream is reset, the upstream sees nothing of them, and the
+//! connection goes on.
 
 use std::sync::atomic::Ordering;
 
-use super::super::frame::{flag, frame_type};
-use super::super::*;
-use super::peer::{Pair, Peer, raw};
+use super::peer::{END, Pair, Peer, raw};
+use crate::proxy::http2::frame::{flag, frame_type};
+use crate::proxy::http2::hpack;
 
 /// Fields that touch no table, each written out.
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
@@ -26,42 +26,42 @@ fn request(changes: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'sta
 }
 
 /// After `frames` on stream 1 the client sees it reset with PROTOCOL_ERROR,
-/// and the upstream only what `goes_up`: frames by their type and stream.
+/// and the upstream only what `forwarded`: frames by their type and stream.
 #[track_caller]
-fn is_malformed(what: &str, frames: &[u8], goes_up: &[(u8, u32)]) {
+fn assert_malformed(what: &str, frames: &[u8], forwarded: &[(u8, u32)]) {
     let mut t = Pair::start();
     t.client.greet();
     // An upstream that is there already.
-    t.client.send(&Peer::raw_request(1, 0x05));
-    t.upstream.greeted();
+    t.client.send(&Peer::raw_request(1, END));
+    t.upstream.receive_greeting();
     t.upstream.settings(&[]);
     assert_eq!(t.client.frame().0, frame_type::SETTINGS, "{what}");
-    assert_eq!(t.upstream.headers_block().0, (1, 0x05), "{what}");
+    assert_eq!(t.upstream.headers_block().0, (1, END), "{what}");
     t.client.send(frames);
-    t.client.send(&Peer::raw_request(5, 0x05));
+    t.client.send(&Peer::raw_request(5, END));
     loop {
-        let (kind, _, stream, payload) = t.client.frame();
-        if kind == frame_type::RST_STREAM {
+        let (frame_type, _, stream, payload) = t.client.frame();
+        if frame_type == frame_type::RST_STREAM {
             assert_eq!((stream, payload), (3, vec![0, 0, 0, 1]), "{what}");
             break;
         }
-        assert_eq!(kind, frame_type::WINDOW_UPDATE, "{what}");
+        assert_eq!(frame_type, frame_type::WINDOW_UPDATE, "{what}");
     }
     let mut seen = Vec::new();
     loop {
-        let (kind, _, stream, _) = t.upstream.frame();
+        let (frame_type, _, stream, _) = t.upstream.frame();
         if stream == 5 {
             break;
         }
-        seen.push((kind, stream));
+        seen.push((frame_type, stream));
     }
-    assert_eq!(seen, goes_up, "{what}");
+    assert_eq!(seen, forwarded, "{what}");
     t.client.close();
     t.end();
 }
 
 #[test]
-fn a_malformed_request_is_never_seen_by_the_upstream() {
+fn the_upstream_never_sees_a_malformed_request() {
     for changes in [
         &[(":method", "GET /admin")][..],
         &[(":method", "")],
@@ -98,30 +98,30 @@ fn a_malformed_request_is_never_seen_by_the_upstream() {
         &[(":method", "CONNECT")],
     ] {
         let head = block(&request(changes));
-        let frames = raw(frame_type::HEADERS, 0x05, 3, &head);
-        is_malformed(&format!("{changes:?}"), &frames, &[]);
+        let frames = raw(frame_type::HEADERS, END, 3, &head);
+        assert_malformed(&format!("{changes:?}"), &frames, &[]);
     }
     for missing in [":method", ":scheme", ":path"] {
         let mut fields = request(&[]);
         fields.retain(|field| field.0 != missing);
-        let frames = raw(frame_type::HEADERS, 0x05, 3, &block(&fields));
-        is_malformed(missing, &frames, &[]);
+        let frames = raw(frame_type::HEADERS, END, 3, &block(&fields));
+        assert_malformed(missing, &frames, &[]);
     }
     let twice = [request(&[]), vec![(":path", "/")]].concat();
-    let frames = raw(frame_type::HEADERS, 0x05, 3, &block(&twice));
-    is_malformed("a path twice", &frames, &[]);
+    let frames = raw(frame_type::HEADERS, END, 3, &block(&twice));
+    assert_malformed("a path twice", &frames, &[]);
 }
 
 #[test]
-fn a_body_is_as_long_as_its_request_says() {
+fn a_body_must_be_as_long_as_its_content_length() {
     let head = block(&request(&[("content-length", "5")]));
-    let begin = raw(frame_type::HEADERS, 0x04, 3, &head);
+    let begin = raw(frame_type::HEADERS, flag::END_HEADERS, 3, &head);
     let data = |flags, text: &[u8]| raw(frame_type::DATA, flags, 3, text);
-    let trailers = raw(frame_type::HEADERS, 0x05, 3, &block(&[("x", "y")]));
-    let bad = raw(frame_type::HEADERS, 0x05, 3, &block(&[(":path", "/")]));
-    let none = raw(frame_type::HEADERS, 0x05, 3, &head);
+    let trailers = raw(frame_type::HEADERS, END, 3, &block(&[("x", "y")]));
+    let bad = raw(frame_type::HEADERS, END, 3, &block(&[(":path", "/")]));
+    let none = raw(frame_type::HEADERS, END, 3, &head);
     let (headers, body, reset) = ((frame_type::HEADERS, 3), (frame_type::DATA, 3), (frame_type::RST_STREAM, 3));
-    for (what, rest, goes_up) in [
+    for (what, rest, forwarded) in [
         ("too long", vec![data(1, b"123456")], vec![headers, reset]),
         ("too long in two", vec![data(0, b"123"), data(0, b"456")], vec![headers, body, reset]),
         ("padding does not count", vec![data(0x09, b"\x02123\0\0")], vec![headers, reset]),
@@ -131,18 +131,21 @@ fn a_body_is_as_long_as_its_request_says() {
         ("bad trailers", vec![bad], vec![headers, reset]),
     ] {
         let frames = [begin.clone(), rest.concat()].concat();
-        is_malformed(what, &frames, &goes_up);
+        assert_malformed(what, &frames, &forwarded);
     }
-    is_malformed("a length without a body", &none, &[]);
+    assert_malformed("a length without a body", &none, &[]);
 }
 
 /// The same octets again are passed without being read: what depends on the
 /// stream must hold all the same.
 #[test]
-fn a_request_that_is_known_has_the_length_it_says() {
-    for (flags, body, resets) in
-        [(0x05, &b""[..], true), (0x04, b"1234", true), (0x04, b"123456", true), (0x04, b"12345", false)]
-    {
+fn the_body_of_a_replayed_request_must_be_as_long_as_its_content_length() {
+    for (flags, body, resets) in [
+        (END, &b""[..], true),
+        (flag::END_HEADERS, b"1234", true),
+        (flag::END_HEADERS, b"123456", true),
+        (flag::END_HEADERS, b"12345", false),
+    ] {
         let mut t = Pair::start();
         t.client.greet();
         let head = block(&request(&[("content-length", "5")]));
@@ -150,11 +153,11 @@ fn a_request_that_is_known_has_the_length_it_says() {
             let is_last = stream == 5;
             let (flags, body) = if is_last { (flags, body) } else { (4, &b"12345"[..]) };
             t.client.send_frame(frame_type::HEADERS, flags, stream, &head);
-            if flags == 0x04 {
+            if flags == flag::END_HEADERS {
                 t.client.send_frame(frame_type::DATA, flag::END_STREAM, stream, body);
             }
             if stream == 1 {
-                t.upstream.greeted();
+                t.upstream.receive_greeting();
                 t.upstream.settings(&[]);
                 assert_eq!(t.client.frame().0, frame_type::SETTINGS);
             }
@@ -167,8 +170,8 @@ fn a_request_that_is_known_has_the_length_it_says() {
             let reset = (frame_type::RST_STREAM, 0, 5, vec![0, 0, 0, 1]);
             assert_eq!(t.client.frame(), reset, "{body:?}");
         }
-        let known = t.policy.repeated.load(Ordering::Relaxed);
-        assert_eq!(known, usize::from(flags == 0x04), "{body:?}");
+        let known = t.handler.replays.load(Ordering::Relaxed);
+        assert_eq!(known, usize::from(flags == flag::END_HEADERS), "{body:?}");
         t.client.close();
         t.end();
     }

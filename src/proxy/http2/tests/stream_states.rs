@@ -1,8 +1,7 @@
-//! What a frame does by the state of its stream (RFC 9113 sections 5.1 and
-//! 5.1.1), and how many streams there may be.
+//! What a frame does by the state of its stream (RFC 9113 sections 5.1 and 5.1.1), and how many streams there may be.
 
-use super::super::frame::{flag, frame_type, setting};
-use super::peer::{OURS, Pair, Peer, raw};
+use super::peer::{END, OWN_SETTINGS, Pair, Peer, raw};
+use crate::proxy::http2::frame::{flag, frame_type, setting};
 
 /// What the client sees.
 #[derive(Debug, Clone, Copy)]
@@ -22,10 +21,12 @@ fn request(stream: u32, flags: u8) -> Vec<u8> {
 fn with_streams() -> Pair {
     let mut t = Pair::start();
     t.client.greet();
-    for (stream, flags) in [(1, 0x05), (3, 0x05), (5, 0x04), (11, 0x04), (13, 0x04)] {
+    for (stream, flags) in
+        [(1, END), (3, END), (5, flag::END_HEADERS), (11, flag::END_HEADERS), (13, flag::END_HEADERS)]
+    {
         t.client.send(&request(stream, flags));
         if stream == 1 {
-            t.upstream.greeted();
+            t.upstream.receive_greeting();
             t.upstream.settings(&[]);
             assert_eq!(t.client.frame().0, frame_type::SETTINGS);
         }
@@ -33,7 +34,7 @@ fn with_streams() -> Pair {
     }
     t.client.send_frame(frame_type::RST_STREAM, 0, 13, &[0; 4]);
     assert_eq!(t.upstream.frame().0, frame_type::RST_STREAM);
-    t.upstream.send_frame(frame_type::HEADERS, 0x05, 1, &[0x88]);
+    t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]);
     assert_eq!(t.client.frame().2, 1);
     t.upstream.send_frame(frame_type::RST_STREAM, 0, 11, &[0, 0, 0, 8]);
     assert_eq!(t.client.frame().2, 11);
@@ -41,7 +42,7 @@ fn with_streams() -> Pair {
 }
 
 #[test]
-fn a_frame_is_judged_by_the_state_of_its_stream() {
+fn a_frame_is_handled_by_the_state_of_its_stream() {
     let data = |stream| raw(frame_type::DATA, 0, stream, b"x");
     let update = |stream| raw(frame_type::WINDOW_UPDATE, 0, stream, &[0, 0, 0, 1]);
     let reset = |stream| raw(frame_type::RST_STREAM, 0, stream, &[0, 0, 0, 8]);
@@ -98,14 +99,14 @@ fn a_frame_is_judged_by_the_state_of_its_stream() {
         let mut t = with_streams();
         t.client.send(&frames);
         t.client.send(&request(17, 5));
-        let (kind, _, stream, payload) = match want {
+        let (frame_type, _, stream, payload) = match want {
             Want::Nothing => (frame_type::HEADERS, 0, 0, vec![]),
             _ => t.client.frame(),
         };
         match want {
-            Want::GoAway(code) => assert_eq!((kind, payload[7]), (frame_type::GOAWAY, code), "{what}"),
+            Want::GoAway(code) => assert_eq!((frame_type, payload[7]), (frame_type::GOAWAY, code), "{what}"),
             Want::Reset(id, code) => {
-                assert_eq!((kind, stream, payload), (frame_type::RST_STREAM, id, vec![0, 0, 0, code]), "{what}")
+                assert_eq!((frame_type, stream, payload), (frame_type::RST_STREAM, id, vec![0, 0, 0, code]), "{what}")
             }
             Want::Nothing => {}
         }
@@ -125,52 +126,52 @@ fn a_frame_is_judged_by_the_state_of_its_stream() {
 }
 
 #[test]
-fn what_is_over_the_upstreams_limit_waits_for_room() {
+fn requests_above_the_limit_of_the_upstream_are_pending() {
     let mut t = Pair::start();
     t.client.greet();
     // All at once, before the client can know of a limit.
-    let head = |stream| request(stream, 0x04);
+    let head = |stream| request(stream, flag::END_HEADERS);
     let data = |stream, text: &[u8]| raw(frame_type::DATA, 0, stream, text);
     let said = [
-        request(1, 0x05),
+        request(1, END),
         head(3),
         head(5),
         data(5, b"five"),
         raw(frame_type::WINDOW_UPDATE, 0, 5, &[0, 0, 0, 9]),
-        raw(frame_type::HEADERS, 0x05, 5, b"\x00\x01t\x011"),
+        raw(frame_type::HEADERS, END, 5, b"\x00\x01t\x011"),
         head(7),
         raw(frame_type::RST_STREAM, 0, 7, &[0, 0, 0, 8]),
-        request(9, 0x05),
+        request(9, END),
         data(3, b"three"),
     ];
     t.client.send(&said.concat());
-    t.upstream.greeted();
+    t.upstream.receive_greeting();
     assert_eq!(t.upstream.headers().0, 1);
     t.upstream.settings(&[(setting::MAX_CONCURRENT_STREAMS, 2)]);
     // What the client was told first stays true.
-    assert_eq!(t.client.frame(), (frame_type::SETTINGS, 0, 0, OURS.to_vec()));
+    assert_eq!(t.client.frame(), (frame_type::SETTINGS, 0, 0, OWN_SETTINGS.to_vec()));
     assert_eq!(t.upstream.headers().0, 3);
     // What is there already is not held up.
     assert_eq!(t.upstream.frame(), (frame_type::DATA, 0, 3, b"three".to_vec()));
     // One ends, and there is room for another, whole; what the client took
     // back meanwhile was never there.
     let answer = |t: &mut Pair, stream| {
-        t.upstream.send_frame(frame_type::HEADERS, 0x05, stream, &[0x88]);
+        t.upstream.send_frame(frame_type::HEADERS, END, stream, &[0x88]);
         assert_eq!(t.client.frame().2, stream);
     };
     answer(&mut t, 1);
     let (stream, flags, fields) = t.upstream.headers();
-    assert_eq!((stream, flags), (5, 0x04));
+    assert_eq!((stream, flags), (5, flag::END_HEADERS));
     assert!(fields.contains(&(":authority".into(), "hello.example".into())));
     assert_eq!(t.upstream.frame(), (frame_type::DATA, 0, 5, b"five".to_vec()));
     assert_eq!(t.upstream.frame().0, frame_type::WINDOW_UPDATE);
     let (stream, flags, fields) = t.upstream.headers();
-    assert_eq!((stream, flags), (5, 0x05));
+    assert_eq!((stream, flags), (5, END));
     assert_eq!(fields, [("t".to_owned(), "1".to_owned())]);
     answer(&mut t, 5);
     assert_eq!(t.upstream.headers().0, 9);
     // An upstream that goes answers for those that wait, too.
-    t.client.send(&request(11, 0x05));
+    t.client.send(&request(11, END));
     t.client.send(&raw(frame_type::PING, 0, 0, &[0; 8]));
     assert_eq!(t.upstream.frame().0, frame_type::PING);
     t.upstream.close();
@@ -183,17 +184,17 @@ fn what_is_over_the_upstreams_limit_waits_for_room() {
 }
 
 #[test]
-fn what_cannot_wait_may_be_sent_again() {
+fn what_cannot_be_pending_may_be_sent_again() {
     let mut t = Pair::start();
     t.client.greet();
-    t.client.send(&request(1, 0x05));
-    t.upstream.greeted();
+    t.client.send(&request(1, END));
+    t.upstream.receive_greeting();
     t.upstream.headers();
     t.upstream.settings(&[(setting::MAX_CONCURRENT_STREAMS, 1)]);
     assert_eq!(t.client.frame().0, frame_type::SETTINGS);
     let refused = |stream| (frame_type::RST_STREAM, 0, stream, vec![0, 0, 0, 7]);
     // More of a body than is kept.
-    t.client.send(&request(3, 0x04));
+    t.client.send(&request(3, flag::END_HEADERS));
     for _ in 0..66 {
         t.client.send_frame(frame_type::DATA, 0, 3, &[0; 16_000]);
     }
@@ -202,20 +203,20 @@ fn what_cannot_wait_may_be_sent_again() {
     let credit = |octets: u32| (frame_type::WINDOW_UPDATE, 0, 0, octets.to_be_bytes().to_vec());
     assert_eq!(t.client.frame(), credit(66 * 16_000));
     // More requests than the client was told of; who is taken back makes room.
-    let many: Vec<u8> = (2..=100).flat_map(|i| request(2 * i + 1, 0x05)).collect();
+    let many: Vec<u8> = (2..=100).flat_map(|i| request(2 * i + 1, END)).collect();
     t.client.send(&many);
     t.client.send(&raw(frame_type::RST_STREAM, 0, 7, &[0, 0, 0, 8]));
-    t.client.send(&[request(203, 0x05), request(205, 0x05)].concat());
+    t.client.send(&[request(203, END), request(205, END)].concat());
     assert_eq!(t.client.frame(), refused(205));
     // What is taken back while it waits, or ends as malformed, the same.
     t.client.send(&raw(frame_type::RST_STREAM, 0, 9, &[0, 0, 0, 8]));
-    t.client.send(&request(207, 0x04));
+    t.client.send(&request(207, flag::END_HEADERS));
     t.client.send_frame(frame_type::DATA, flag::PADDED, 207, &[3; 70]);
     t.client.send(&raw(frame_type::RST_STREAM, 0, 207, &[0, 0, 0, 8]));
     assert_eq!(t.client.frame(), credit(70));
-    t.client.send(&request(209, 0x04));
+    t.client.send(&request(209, flag::END_HEADERS));
     t.client.send_frame(frame_type::DATA, 0, 209, &[0; 80]);
-    t.client.send(&raw(frame_type::HEADERS, 0x05, 209, b"\x00\x01 \x011"));
+    t.client.send(&raw(frame_type::HEADERS, END, 209, b"\x00\x01 \x011"));
     assert_eq!(t.client.frame(), (frame_type::RST_STREAM, 0, 209, vec![0, 0, 0, 1]));
     assert_eq!(t.client.frame(), credit(80));
     t.client.close();
@@ -223,7 +224,7 @@ fn what_cannot_wait_may_be_sent_again() {
 }
 
 #[test]
-fn a_header_section_that_is_too_large_ends_its_request_only() {
+fn a_header_section_that_is_too_large_rejects_its_request_only() {
     let mut t = Pair::start();
     t.client.greet();
     let long = "~".repeat(100_000);
@@ -244,7 +245,7 @@ fn a_header_section_that_is_too_large_ends_its_request_only() {
         assert_eq!(grpc.map(|field| field.1.as_str()), (stream == 3).then_some("8"));
     }
     t.client.request(5, "hello", &[], true);
-    t.upstream.greeted();
+    t.upstream.receive_greeting();
     assert_eq!(t.upstream.headers().0, 5);
     t.client.close();
     t.end();

@@ -1,12 +1,14 @@
-//! What ends a connection, and with which code.
+//! What ends a connection, and with which error code.
 
-use super::super::frame::frame_type;
-use super::super::*;
-use super::peer::{Pair, Peer, raw};
+use std::io::{self, Write as _};
+use std::thread;
+
+use super::peer::{END, Pair, Peer, raw};
+use crate::proxy::http2::frame::frame_type;
 
 #[test]
-fn abuse_ends_with_its_code() {
-    let request = |stream| Peer::raw_request(stream, 0x05);
+fn connection_errors_have_the_code_of_the_rfc() {
+    let request = |stream| Peer::raw_request(stream, END);
     let many = |n: usize, bytes: Vec<u8>| bytes.repeat(n);
     let resets = |n: u32| {
         (0..n)
@@ -60,15 +62,15 @@ fn abuse_ends_with_its_code() {
         let mut t = Pair::start();
         t.client.greet();
         // It may be cut off before it has said all.
-        let mut writer = t.client.another();
+        let mut writer = t.client.try_clone();
         let written = thread::spawn(move || {
             let _ = writer.stream.write_all(&bytes);
         });
-        let mut upstream = t.upstream.another();
+        let mut upstream = t.upstream.try_clone();
         let read = thread::spawn(move || io::copy(&mut upstream.stream, &mut io::sink()));
         let code = loop {
-            let (kind, _, _, payload) = t.client.frame();
-            if kind == frame_type::GOAWAY {
+            let (frame_type, _, _, payload) = t.client.frame();
+            if frame_type == frame_type::GOAWAY {
                 break payload[7];
             }
         };
@@ -81,7 +83,7 @@ fn abuse_ends_with_its_code() {
 }
 
 #[test]
-fn no_preface_no_service() {
+fn a_client_without_the_preface_gets_goaway() {
     for first in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX"] {
         let mut t = Pair::start();
         t.client.send(first);
