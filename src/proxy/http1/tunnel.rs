@@ -1,6 +1,6 @@
 //! After a 101 (RFC 9110 section 7.8): relays bytes both ways until both sides have ended.
 
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 use std::thread;
@@ -8,7 +8,7 @@ use std::thread;
 use crate::net::buffer::Buffer;
 use crate::proxy::STACK;
 use crate::sys::tcp;
-use crate::upstream::{ConnectionParts, Reader, ReadyConnection, Writer};
+use crate::upstream::{ConnectionParts, Reader, ReadyConnection};
 
 /// Relays bytes both ways: first `from_client`, which the client has sent already, and `to_client`.
 ///
@@ -48,7 +48,7 @@ pub fn run(
 }
 
 /// Sends `pending` and all that `client` sends, until its end.
-fn relay_to_upstream(mut client: impl Read, mut pending: Buffer, writer: &mut Writer) -> io::Result<()> {
+fn relay_to_upstream(mut client: impl Read, mut pending: Buffer, writer: &mut impl Write) -> io::Result<()> {
     loop {
         if !pending.bytes().is_empty() {
             writer.write_all(pending.bytes())?;

@@ -20,7 +20,7 @@
 //! The connection's thread calls `stop` once the response is relayed. A client that sends its whole body before it reads
 //! gets the response because of the drain.
 
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -32,7 +32,7 @@ use super::head::Framing;
 use super::input::RequestBody;
 use crate::sync::lock;
 use crate::sys::net::{PollFd, poll};
-use crate::upstream::{ShutdownHandle, Writer};
+use crate::upstream::ShutdownHandle;
 
 /// What the upload thread and the connection's thread share.
 pub struct Upload<'a> {
@@ -87,7 +87,7 @@ impl<'a> Upload<'a> {
     /// thread.
     ///
     /// Blocks: until the body's end, an error, or [`Upload::stop`].
-    pub fn run(&self, head_and_body: &[u8], body: &mut RequestBody, writer: &mut Writer) {
+    pub fn run(&self, head_and_body: &[u8], body: &mut RequestBody, writer: &mut impl Write) {
         let outcome = self.send(head_and_body, body, writer).err().unwrap_or(UploadOutcome::Complete);
         *lock(&self.progress) = Progress::Ended(outcome);
         self.ended.notify_all();
@@ -99,7 +99,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn send(&self, head_and_body: &[u8], body: &mut RequestBody, writer: &mut Writer) -> Result<(), UploadOutcome> {
+    fn send(&self, head_and_body: &[u8], body: &mut RequestBody, writer: &mut impl Write) -> Result<(), UploadOutcome> {
         writer.write_all(head_and_body).map_err(|_| UploadOutcome::UpstreamClosed)?;
         body.advance();
         while !body.is_complete() {
