@@ -5,6 +5,13 @@
 //! permit, and those behind it wait in the kernel's accept queue. While one waits, every response closes its
 //! connection, and the connection that has been idle for longest is closed (RFC 9112 section 9.5). nginx does
 //! the same when `worker_connections` run short.
+//!
+//! ```text
+//!             set_new, set_idle           another client waits
+//!          +--------------------> idle --------------------------> closed
+//! acquire -> busy                  |
+//!          ^--------- set_busy ----+      dropping the Permit ends each of the three
+//! ```
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -12,7 +19,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::sync::{lock, wait_timeout};
+use crate::sync::{Counted, lock, wait_timeout};
 use crate::sys::cgroup_memory::CgroupMemory;
 
 /// Counts the connections of all listeners. Cloning the `Arc` shares the count.
@@ -20,56 +27,57 @@ pub struct ConnLimiter {
     max: usize,
     /// What `max` comes from, for the log.
     reason: &'static str,
-    /// The control group's limit, set by the thread that warms up, where there is one.
+    /// The control group's limit, if it has one. Set once, by the thread that prefetches.
     memory: OnceLock<MemoryLimit>,
-    /// All connections, written under the lock of `state`.
+    /// The number of connections. Written under the lock of `state`, read without it.
     active: AtomicUsize,
-    /// Connections with a request in progress, written by their threads.
+    /// Connections with a request in progress. Written by their threads.
     busy: AtomicUsize,
-    /// Threads that wait for a permit, a thread or memory, written by them: how many are to be told of changes, and for
-    /// how many of them connections end that could be kept. While the second is not 0, keep-alive is off.
+    /// Threads that wait for a permit, a thread or memory, and have to be signalled. Written by these threads.
     waiting: AtomicUsize,
-    wanting: AtomicUsize,
+    /// Of these, the threads for which other connections have to end. Keep-alive is off while this is not 0.
+    needing_connections: AtomicUsize,
     /// The zero of [`Connection::closable_at`].
     epoch: Instant,
-    /// Locked by the accept thread (acquire) and by the connections' threads (drop of a [`Permit`]).
+    /// Locked by the accept thread (acquire) and by the connection threads (drop of a [`Permit`]).
     state: Mutex<State>,
-    /// Signalled when a connection ended or became idle while a thread waits; for the accept thread.
+    /// Signalled when a connection ended or became idle while a thread waits. The accept thread waits for it.
     changed: Condvar,
-    /// The same for connections that have a request and wait for memory: for one of them, which signals the next one.
+    /// Signalled with `changed`. Connections with a request that wait for memory wait for it; each wakes one of them,
+    /// and that one signals the next.
     next_request: Condvar,
 }
 
 struct MemoryLimit {
     memory: CgroupMemory,
-    /// Connections that are allowed, with their requests, without a look at the usage.
+    /// The number of connections that are served without reading the memory's usage.
     unchecked: usize,
 }
 
 struct State {
     connections: Vec<Arc<Connection>>,
-    /// Those that were closed for others and whose threads have not ended. There is one at a time, so that no more are
-    /// closed than it takes.
+    /// Connections that were closed for waiting clients and whose threads have not ended: 0 or 1, so that no more are
+    /// closed than necessary.
     closing: usize,
-    /// How many there were when it was warned that no more can be served; cleared when half of them have ended, so
-    /// that a steady overload logs one line, not one for each connection.
-    warned: Option<usize>,
+    /// The number of connections when the log warned that no more can be served. Cleared when half of them have ended,
+    /// so that a steady overload logs one line, not one for each connection.
+    warned_at: Option<usize>,
 }
 
 struct Connection {
     tcp: TcpStream,
-    /// [`BUSY`], [`CLOSED`], or the nanoseconds after `epoch` from which it may be closed: it is idle. Its own
-    /// thread changes it between busy and idle; a waiting thread from idle to closed. Each in one atomic step, so
-    /// a request whose first byte was read is never cut off.
+    /// [`BUSY`], [`CLOSED`], or the nanoseconds after `epoch` from which on the idle connection may be closed. Its own
+    /// thread changes it between busy and idle, a waiting thread from idle to closed, each in one atomic step: a
+    /// request whose first byte was read is never cut off.
     closable_at: AtomicU64,
-    /// Its place in [`State::connections`], written under that lock.
+    /// The index in [`State::connections`]. Written and read under that lock.
     index: AtomicUsize,
 }
 
 const BUSY: u64 = 0;
 const CLOSED: u64 = u64::MAX;
 
-/// The right to serve one connection, and the connection; released on drop.
+/// The right to serve one connection, and that connection. Released on drop.
 pub struct Permit {
     limiter: Arc<ConnLimiter>,
     connection: Arc<Connection>,
@@ -77,13 +85,13 @@ pub struct Permit {
 
 /// Returns the number of connections that `nofile` descriptors allow.
 ///
-/// With very few descriptors a quarter of them serve clients, so that at least one always does.
+/// `nofile` is the soft `RLIMIT_NOFILE`. With very few descriptors a quarter of them serve clients, so that at least one always does.
 fn max_by_descriptors(nofile: usize) -> usize {
     let two_each = nofile.saturating_sub(RESERVED_DESCRIPTORS) / 2;
     two_each.max(nofile / 4).max(1)
 }
 
-/// Returns the number of connections that so many bytes of address space allow.
+/// Returns the number of connections that `bytes` of address space (soft `RLIMIT_AS`) allow.
 fn max_by_address_space(bytes: usize) -> usize {
     (bytes.saturating_sub(RESERVED_ADDRESS_SPACE) / CONNECTION_ADDRESS_SPACE).max(1)
 }
@@ -103,31 +111,31 @@ impl ConnLimiter {
             active: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            wanting: AtomicUsize::new(0),
+            needing_connections: AtomicUsize::new(0),
             epoch: Instant::now(),
-            state: Mutex::new(State { connections: Vec::new(), closing: 0, warned: None }),
+            state: Mutex::new(State { connections: Vec::new(), closing: 0, warned_at: None }),
             changed: Condvar::new(),
             next_request: Condvar::new(),
         })
     }
 
-    /// From now on connections and requests are bounded by this memory, too.
+    /// Bounds connections and requests by the control group's memory, too, from now on.
     pub fn limit_memory(&self, memory: CgroupMemory) {
-        let unchecked = memory.limit() / UNCHECKED_SHARE / BUSY_MEMORY;
+        let unchecked = memory.limit() / UNCHECKED_DIVISOR / REQUEST_MEMORY;
         let unchecked = usize::try_from(unchecked).unwrap_or(usize::MAX);
-        let _ = self.memory.set(MemoryLimit { memory, unchecked: unchecked.max(MIN_BUSY) });
+        let _ = self.memory.set(MemoryLimit { memory, unchecked: unchecked.max(MIN_SERVED) });
     }
 
     /// Takes a permit for an accepted connection.
     ///
-    /// Blocks: until there is one. `on_full` is called before blocking, at most once per overload, with the number
-    /// of connections and what there is no more of.
+    /// Blocks: until one is free. `on_full` is called before blocking, at most once per overload, with the number of
+    /// connections and the name of the resource that is used up.
     pub fn acquire(self: &Arc<Self>, tcp: TcpStream, on_full: impl FnOnce(usize, &str)) -> Permit {
         let mut state = self.lock();
-        if !self.has_room(&state) {
+        if !self.can_accept(&state) {
             let active = state.connections.len();
-            if state.warned.is_none() {
-                state.warned = Some(active);
+            if state.warned_at.is_none() {
+                state.warned_at = Some(active);
                 let reason = match active < self.max {
                     true => "memory",
                     false => self.reason,
@@ -136,7 +144,7 @@ impl ConnLimiter {
                 on_full(active, reason);
                 state = self.lock();
             }
-            state = self.wait_for(&self.changed, state, |state| self.has_room(state));
+            state = self.wait_for(&self.changed, state, |state| self.can_accept(state));
         }
         self.busy.fetch_add(1, SeqCst);
         let connection = Arc::new(Connection {
@@ -159,37 +167,37 @@ impl ConnLimiter {
         self.active.load(SeqCst)
     }
 
-    /// Closes the connection that has been idle for longest, if one is.
+    /// Closes the connection that has been idle for longest, if one is, and waits for its end.
     ///
     /// Blocks: until a connection ends or becomes idle, for `timeout` at most.
-    pub fn relieve(&self, timeout: Duration) {
-        let _waiting = Counted::new(&self.waiting);
-        let _wanting = self.switch_keep_alive_off();
+    pub fn evict_idle(&self, timeout: Duration) {
+        let (_waiting, _) = Counted::new(&self.waiting);
+        let _guard = self.disable_keep_alive();
         let mut state = self.lock();
         self.close_longest_idle(&mut state);
-        drop(self.changed.wait_timeout(state, timeout));
+        drop(wait_timeout(&self.changed, state, timeout));
     }
 
     /// Has each response close its connection, until the guard is dropped.
-    pub fn switch_keep_alive_off(&self) -> impl Drop + '_ {
-        Counted::new(&self.wanting)
+    pub fn disable_keep_alive(&self) -> impl Drop + '_ {
+        Counted::new(&self.needing_connections).0
     }
 
-    /// Whether there is room for one more connection, beside which requests still have memory.
-    fn has_room(&self, state: &State) -> bool {
-        let for_requests = self.memory.get().map_or(0, |limit| limit.memory.limit() / UNCHECKED_SHARE);
+    /// Whether one more connection may be served, and leaves memory for requests.
+    fn can_accept(&self, state: &State) -> bool {
+        let for_requests = self.memory.get().map_or(0, |limit| limit.memory.limit() / UNCHECKED_DIVISOR);
         state.connections.len() < self.max && self.has_memory(for_requests)
     }
 
-    /// Whether one more request may be in progress. Where no connection is left that could be closed for it, a few may.
-    fn has_room_for_request(&self, state: &State) -> bool {
+    /// Whether one more request may be in progress. [`MIN_SERVED`] may where no idle connection could be closed for it.
+    fn can_serve_request(&self, state: &State) -> bool {
         let is_last_resort = || state.closing == 0 && state.longest_idle().is_none();
-        self.has_memory(0) || self.busy.load(SeqCst) < MIN_BUSY && is_last_resort()
+        self.has_memory(0) || self.busy.load(SeqCst) < MIN_SERVED && is_last_resort()
     }
 
-    /// Whether one more request has memory, and so many bytes are left. Requests in progress count with what they may
-    /// still take.
-    fn has_memory(&self, left: u64) -> bool {
+    /// Whether there is memory for one more request and `reserve` bytes. Each request in progress counts with
+    /// [`REQUEST_MEMORY`], which it may still take.
+    fn has_memory(&self, reserve: u64) -> bool {
         let Some(MemoryLimit { memory, unchecked }) = self.memory.get() else {
             return true;
         };
@@ -197,40 +205,42 @@ impl ConnLimiter {
             return true;
         }
         let busy = self.busy.load(SeqCst) as u64 + 1;
-        memory.has(left.saturating_add(busy.saturating_mul(BUSY_MEMORY)))
+        memory.has(reserve.saturating_add(busy.saturating_mul(REQUEST_MEMORY)))
     }
 
-    /// Waits until `is_enough`. Where connections that end would help, rather than requests, it closes those that are
-    /// idle.
+    /// Waits until `is_enough`. Meanwhile closes idle connections, unless requests that end will help sooner.
+    ///
+    /// Blocks: as said.
     fn wait_for<'a>(
         &'a self,
         change: &Condvar,
         mut state: MutexGuard<'a, State>,
         is_enough: impl Fn(&State) -> bool,
     ) -> MutexGuard<'a, State> {
-        let _waiting = Counted::new(&self.waiting);
-        let mut wanting = None;
-        let begun = Instant::now();
+        let (_waiting, _) = Counted::new(&self.waiting);
+        let mut keep_alive_off = None;
+        let started = Instant::now();
         while !is_enough(&state) {
-            let mut timeout = RECHECK;
-            // Memory comes back soon where many requests end; streams may never.
-            let is_soon = self.busy.load(SeqCst) >= MIN_REQUESTS && begun.elapsed() < REQUESTS_END;
-            if state.connections.len() >= self.max || !is_soon {
-                wanting.get_or_insert_with(|| self.switch_keep_alive_off());
-                timeout = self.close_longest_idle(&mut state).unwrap_or(RECHECK);
+            let mut timeout = RECHECK_INTERVAL;
+            // Of many requests some end soon and free memory; those that stream may not.
+            let requests_end_soon =
+                self.busy.load(SeqCst) >= MANY_REQUESTS && started.elapsed() < MAX_WAIT_FOR_REQUESTS;
+            if state.connections.len() >= self.max || !requests_end_soon {
+                keep_alive_off.get_or_insert_with(|| self.disable_keep_alive());
+                timeout = self.close_longest_idle(&mut state).unwrap_or(RECHECK_INTERVAL);
             }
             state = wait_timeout(change, state, timeout);
         }
         state
     }
 
-    /// Closes the connection that has been idle for longest, once no other one is being closed. Returns how long it
-    /// takes until one has been idle for long enough.
+    /// Closes the connection that has been idle for longest, unless another one is being closed. Returns how long it
+    /// takes until one may be closed, if one is idle for too short a time.
     fn close_longest_idle(&self, state: &mut State) -> Option<Duration> {
         if state.closing > 0 {
             return None;
         }
-        // Where the longest idle has become busy in this moment, the next one is.
+        // A connection that becomes busy at this moment is not closed; then the next one is.
         while let Some((at, connection)) = state.longest_idle() {
             let now = self.now();
             if at > now {
@@ -246,7 +256,7 @@ impl ConnLimiter {
 
     fn notify(&self) {
         if self.waiting.load(SeqCst) > 0 {
-            // Whoever counted itself holds the lock until it waits.
+            // A thread that counted itself in `waiting` holds the lock until it waits, so the signal is not lost.
             drop(self.lock());
             self.changed.notify_one();
             self.next_request.notify_one();
@@ -254,7 +264,7 @@ impl ConnLimiter {
     }
 
     fn now(&self) -> u64 {
-        // 584 years are enough.
+        // Nanoseconds in 64 bits last 584 years.
         u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(CLOSED - 1)
     }
 
@@ -263,24 +273,8 @@ impl ConnLimiter {
     }
 }
 
-/// Counts as one until it is dropped.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl Counted<'_> {
-    fn new(count: &AtomicUsize) -> Counted<'_> {
-        count.fetch_add(1, SeqCst);
-        Counted(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
-    }
-}
-
 impl State {
-    /// The connection that has been idle for longest, with what its `closable_at` says.
+    /// Returns the connection that has been idle for longest, with its `closable_at`.
     fn longest_idle(&self) -> Option<(u64, &Connection)> {
         let connections = self.connections.iter();
         connections
@@ -291,11 +285,11 @@ impl State {
 }
 
 impl Connection {
-    /// Closes an idle connection, unless its request has come meanwhile. Its thread wakes with an end of input.
+    /// Closes the connection, unless its state changed from `idle` meanwhile. The read of its thread returns 0.
     fn close(&self, idle: u64) -> bool {
         let closed = self.closable_at.compare_exchange(idle, CLOSED, SeqCst, SeqCst);
         if closed.is_ok() {
-            // The descriptor is this connection's own: whoever is in the list holds it open.
+            // The `Arc` of the list keeps the descriptor open.
             let _ = self.tcp.shutdown(Shutdown::Both);
         }
         closed.is_ok()
@@ -308,12 +302,12 @@ impl Permit {
         &self.connection.tcp
     }
 
-    /// The client has connected and is expected to send its first request.
-    pub fn set_silent(&self) {
-        self.set_closable(SILENT_GRACE);
+    /// Marks the connection as idle: the client has connected, and has not sent its first request.
+    pub fn set_new(&self) {
+        self.set_closable(NEW_GRACE);
     }
 
-    /// The client has its response and has sent nothing since.
+    /// Marks the connection as idle: the client has its response, and has sent nothing since.
     pub fn set_idle(&self) {
         self.set_closable(IDLE_GRACE);
     }
@@ -329,26 +323,26 @@ impl Permit {
         }
     }
 
-    /// The client has begun to send a request. False: the connection was closed for another client, and this
-    /// request was not looked at.
+    /// Marks the connection as busy: the client has sent the first byte of a request. Returns false where the
+    /// connection was closed for another client; then the request must not be processed.
     ///
-    /// Blocks: while the control group has too little memory for one more request.
+    /// Blocks: until the control group has memory for one more request.
     pub fn set_busy(&self) -> bool {
         let limiter = &self.limiter;
         let closable_at = &self.connection.closable_at;
         match closable_at.load(SeqCst) {
             BUSY => return true,
             CLOSED => return false,
-            // Only this thread makes it busy, so what fails here was closed meanwhile.
+            // Only this thread makes it busy; if the exchange fails, another one closed it.
             idle => match closable_at.compare_exchange(idle, BUSY, SeqCst, SeqCst) {
                 Ok(_) => {}
                 Err(_) => return false,
             },
         }
         if !limiter.has_memory(0) {
-            let room = |state: &State| limiter.has_room_for_request(state);
-            let state = limiter.wait_for(&limiter.next_request, limiter.lock(), room);
-            // Under the lock: one after the other is let through.
+            let can_serve = |state: &State| limiter.can_serve_request(state);
+            let state = limiter.wait_for(&limiter.next_request, limiter.lock(), can_serve);
+            // Under the lock, so that the next waiting thread counts this request.
             limiter.busy.fetch_add(1, SeqCst);
             drop(state);
             limiter.notify();
@@ -358,9 +352,9 @@ impl Permit {
         true
     }
 
-    /// Whether another client waits, so that this one should not keep its connection.
-    pub fn is_wanted(&self) -> bool {
-        self.limiter.wanting.load(Relaxed) > 0
+    /// Whether the response has to close the connection, because another client waits for one.
+    pub fn is_keep_alive_off(&self) -> bool {
+        self.limiter.needing_connections.load(Relaxed) > 0
     }
 }
 
@@ -375,7 +369,7 @@ impl Drop for Permit {
         }
         let active = state.connections.len();
         limiter.active.store(active, SeqCst);
-        state.warned.take_if(|warned| active <= *warned / 2);
+        state.warned_at.take_if(|warned_at| active <= *warned_at / 2);
         match connection.closable_at.load(SeqCst) {
             BUSY => drop(limiter.busy.fetch_sub(1, SeqCst)),
             CLOSED => state.closing -= 1,
@@ -398,33 +392,34 @@ const RESERVED_ADDRESS_SPACE: usize = 8 * 1024 * 1024;
 /// is more than any connection was seen to take.
 const CONNECTION_ADDRESS_SPACE: usize = 1024 * 1024;
 
-/// Bytes of memory that a request in progress may still take beyond what its idle connection has. Measured: 25 kB for
+/// Bytes of memory that a request in progress may take beyond those of its idle connection. Measured: 25 kB for
 /// a small request, 60 kB for a large upload with its second thread; HTTP/2 has buffers of 64 KiB in each direction.
-const BUSY_MEMORY: u64 = 128 * 1024;
+const REQUEST_MEMORY: u64 = 128 * 1024;
 
-/// Connections, and requests, that are served whatever the memory: an application that fills its memory can still call.
-const MIN_BUSY: usize = 8;
+/// Connections, and requests, that are served however little memory is left, so that an application that fills its
+/// memory can still call services.
+const MIN_SERVED: usize = 8;
 
-/// While so many requests are in progress, one that waits for memory waits for their end; with fewer of them idle
-/// connections are closed for it at once.
-const MIN_REQUESTS: usize = 32;
+/// With this many requests in progress, a thread that waits for memory waits for one of them to end; with fewer it
+/// closes idle connections at once.
+const MANY_REQUESTS: usize = 32;
 
-/// How long it waits so: more than most requests take.
-const REQUESTS_END: Duration = Duration::from_secs(1);
+/// How long it waits for that: longer than most requests take.
+const MAX_WAIT_FOR_REQUESTS: Duration = Duration::from_secs(1);
 
-/// One part in so many of the memory limit may be promised to connections before the usage is read at all, and is left
-/// for requests when a connection is accepted.
-const UNCHECKED_SHARE: u64 = 8;
+/// An eighth of the memory limit is given to connections before the usage is read at all, and an eighth is left for
+/// requests when a connection is accepted.
+const UNCHECKED_DIVISOR: u64 = 8;
 
-/// How long a connection is idle before it may be closed for another client. A client that sends its next request
-/// as soon as it has a response has sent it by then.
+/// How long a connection is idle before it may be closed for another client. A client that sends its requests one after
+/// the other has sent the next one by then.
 const IDLE_GRACE: Duration = Duration::from_millis(10);
 
-/// The same for a connection on which nothing was ever sent: a client that connects is about to send.
-pub const SILENT_GRACE: Duration = Duration::from_secs(3);
+/// The same for a new connection: a client that connects is about to send a request.
+pub const NEW_GRACE: Duration = Duration::from_secs(3);
 
-/// How often a waiting thread looks at the memory again: what the application frees signals nothing.
-const RECHECK: Duration = Duration::from_millis(100);
+/// How often a waiting thread reads the memory's usage again: memory that the application frees signals nothing.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;

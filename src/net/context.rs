@@ -1,105 +1,107 @@
-//! Waiting for the network on behalf of a client that may leave meanwhile.
+//! Waiting for the network on behalf of a client, which may leave meanwhile.
 //!
-//! Each wait of a dial (for a nameserver, a connection, a TLS handshake) goes
-//! through a [`Context`], which cancels it when its outcome is of no use.
+//! Each wait of a dial (for a nameserver, a connection, a TLS handshake) goes through a [`Context`], which ends it when
+//! no client needs its result any more. The name is that of Go's `context`.
 
-use std::io;
 use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::sys::net::{PollFd, poll};
 use crate::sys::peer::{PeerState, peer_state};
 
-/// The outcome of a wait is of no use any more.
+/// The error of a wait whose result is not needed any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cancelled;
 
-/// Waits for descriptors, and for whatever cancels that.
+/// Waits for descriptors, unless it is cancelled.
 pub trait Context {
-    /// Blocks: until one of `waits` is ready, or `limit` is over.
+    /// Polls `fds`.
+    ///
+    /// Blocks: until one of them is ready, for `timeout` at most.
     ///
     /// # Errors
-    /// [`Cancelled`] as soon as the outcome is of no use.
-    fn wait(&mut self, waits: &mut Vec<PollFd>, limit: Duration) -> Result<(), Cancelled>;
+    /// [`Cancelled`], as soon as the result is not needed any more.
+    fn wait(&mut self, fds: &mut Vec<PollFd>, timeout: Duration) -> Result<(), Cancelled>;
 
-    /// The same for one descriptor; whether it is ready.
-    fn wait_for(&mut self, wait: PollFd, limit: Duration) -> Result<bool, Cancelled> {
-        let mut waits = vec![wait];
-        self.wait(&mut waits, limit)?;
-        Ok(waits[0].is_ready())
+    /// Polls one descriptor. Returns whether it is ready.
+    ///
+    /// Blocks and fails as [`Context::wait`] does.
+    fn wait_for(&mut self, fd: PollFd, timeout: Duration) -> Result<bool, Cancelled> {
+        let mut fds = vec![fd];
+        self.wait(&mut fds, timeout)?;
+        Ok(fds[0].is_ready())
     }
 }
 
-/// The context that is never cancelled.
+/// A context that is never cancelled.
 pub struct Background;
 
 impl Context for Background {
-    fn wait(&mut self, waits: &mut Vec<PollFd>, limit: Duration) -> Result<(), Cancelled> {
-        let deadline = Instant::now() + limit;
+    fn wait(&mut self, fds: &mut Vec<PollFd>, timeout: Duration) -> Result<(), Cancelled> {
+        let deadline = Instant::now() + timeout;
         loop {
-            poll_until(waits, deadline);
-            if waits.iter().any(PollFd::is_ready) || Instant::now() >= deadline {
+            poll_once(fds, deadline);
+            if fds.iter().any(PollFd::is_ready) || Instant::now() >= deadline {
                 return Ok(());
             }
         }
     }
 }
 
-/// The context of a client that waits for its response: cancelled when the
-/// client leaves. One that only ended its own direction is there to read.
+/// The context of a client's request: cancelled when the client closes its connection. A client that only shut down
+/// its sending direction still reads the response.
 pub struct ClientContext<'a> {
     tcp: &'a TcpStream,
-    /// For how long a client that sent FIN still counts as one that waits,
-    /// where the kernel does not say whether it closed or half-closed.
-    half_closed: Duration,
-    /// When its FIN was first seen.
-    ended: Option<Instant>,
+    half_close_timeout: Duration,
+    /// When the client's FIN was first seen.
+    fin_seen_at: Option<Instant>,
 }
 
 impl ClientContext<'_> {
-    /// The client at the other end of `tcp`. With a `half_closed` of zero, FIN
-    /// is its end.
-    pub fn new(tcp: &TcpStream, half_closed: Duration) -> ClientContext<'_> {
-        ClientContext { tcp, half_closed, ended: None }
+    /// The client at the other end of `tcp`. After its FIN it counts as one that reads for `half_close_timeout`, where
+    /// the kernel does not say whether it closed or half-closed; for zero time a FIN is a close.
+    pub fn new(tcp: &TcpStream, half_close_timeout: Duration) -> ClientContext<'_> {
+        ClientContext { tcp, half_close_timeout, fin_seen_at: None }
     }
 
-    /// Whether the client, whose FIN has come, is there no more.
-    fn has_left(&self, since: Instant) -> bool {
-        if self.half_closed.is_zero() {
+    /// Whether the client, whose FIN came at `fin_seen_at`, closed its connection.
+    fn has_left(&self, fin_seen_at: Instant) -> bool {
+        if self.half_close_timeout.is_zero() {
             return true;
         }
         match peer_state(self.tcp) {
             PeerState::Closed => true,
             PeerState::Alive => false,
-            PeerState::FinReceived => since.elapsed() >= self.half_closed,
+            PeerState::FinReceived => fin_seen_at.elapsed() >= self.half_close_timeout,
         }
     }
 }
 
 impl Context for ClientContext<'_> {
-    fn wait(&mut self, waits: &mut Vec<PollFd>, limit: Duration) -> Result<(), Cancelled> {
-        let deadline = Instant::now() + limit;
-        let count = waits.len();
+    fn wait(&mut self, fds: &mut Vec<PollFd>, timeout: Duration) -> Result<(), Cancelled> {
+        let deadline = Instant::now() + timeout;
+        let count = fds.len();
         loop {
-            // After its FIN a client that closes is not heard of any more.
-            let (client, until) = match self.ended {
+            // A FIN stays readable, so after it poll reports errors only; a later close causes no event.
+            let (client, until) = match self.fin_seen_at {
                 None => (PollFd::read_closed(self.tcp), deadline),
-                Some(_) => (PollFd::errors(self.tcp), deadline.min(Instant::now() + LOOK_EVERY)),
+                Some(_) => (PollFd::errors(self.tcp), deadline.min(Instant::now() + RECHECK_INTERVAL)),
             };
-            waits.push(client);
-            poll_until(waits, until);
-            let client = waits.pop();
+            fds.push(client);
+            poll_once(fds, until);
+            let client = fds.pop();
             if client.as_ref().is_some_and(PollFd::has_failed) {
                 return Err(Cancelled);
             }
             if client.is_some_and(|client| client.is_ready()) {
-                self.ended.get_or_insert_with(Instant::now);
+                self.fin_seen_at.get_or_insert_with(Instant::now);
             }
-            // What is ready counts, though the client's time is over, too.
-            if waits[..count].iter().any(PollFd::is_ready) {
+            // First, so that a result that is there counts although the client's time is over.
+            if fds[..count].iter().any(PollFd::is_ready) {
                 return Ok(());
             }
-            if self.ended.is_some_and(|since| self.has_left(since)) {
+            if self.fin_seen_at.is_some_and(|at| self.has_left(at)) {
                 return Err(Cancelled);
             }
             if Instant::now() >= deadline {
@@ -109,18 +111,20 @@ impl Context for ClientContext<'_> {
     }
 }
 
-/// How often a client that sent FIN is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// Polls once. An error of the call itself (too little memory) is no reason to
-/// spin: the deadline ends the wait.
-fn poll_until(waits: &mut [PollFd], deadline: Instant) {
+/// Polls once, until `deadline` at most. After an error of the call (too little memory) it pauses, so that its caller
+/// does not spin; the caller's deadline ends the wait.
+fn poll_once(fds: &mut [PollFd], deadline: Instant) {
     let left = deadline.saturating_duration_since(Instant::now());
-    let polled: io::Result<()> = poll(waits, Some(left));
-    if polled.is_err() {
-        std::thread::sleep(left.min(Duration::from_millis(10)));
+    if poll(fds, Some(left)).is_err() {
+        thread::sleep(left.min(ERROR_PAUSE));
     }
 }
+
+/// How often the state of a client that sent FIN is asked for.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The pause after a poll that failed.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
@@ -138,25 +142,24 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_left_ends_the_wait() {
+    fn a_client_that_closes_cancels_the_wait() {
         let short = Duration::from_millis(50);
-        for (half_closed, leave) in [(LONG, "reset"), (LONG, "close"), (Duration::ZERO, "close")] {
+        for (half_close_timeout, leave) in [(LONG, "reset"), (LONG, "close"), (Duration::ZERO, "close")] {
             let (client, ours) = pair();
             // A pipelined request hides the FIN behind it from a read.
             (&client).write_all(b"GET / HTTP/1.1\r\n").unwrap();
             let (_other, silent) = pair();
-            let mut context = ClientContext::new(&ours, half_closed);
+            let mut context = ClientContext::new(&ours, half_close_timeout);
             let before = context.wait_for(PollFd::readable(&silent), short);
             assert_eq!(before, Ok(false), "{leave}");
-            let kept = client.try_clone().unwrap();
             match leave {
                 "reset" => {
                     // Closing with octets unread resets.
                     (&ours).write_all(b"x").unwrap();
                     assert_eq!(client.peek(&mut [0]).unwrap(), 1);
-                    drop((client, kept));
+                    drop(client);
                 }
-                _ => drop((client, kept)),
+                _ => drop(client),
             }
             let started = Instant::now();
             let after = context.wait_for(PollFd::readable(&silent), LONG);
@@ -166,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn a_half_closed_client_gets_what_comes_in_time() {
+    fn a_half_closed_client_still_waits_for_its_response() {
         let (client, ours) = pair();
         let (mut other, watched) = pair();
         client.shutdown(Shutdown::Write).unwrap();
         let mut context = ClientContext::new(&ours, LONG);
         let soon = Duration::from_millis(20);
         assert_eq!(context.wait_for(PollFd::readable(&watched), soon), Ok(false));
-        // It is there, however long that takes.
+        // The kernel says that its socket is open, so the timeout does not matter.
         let mut context = ClientContext::new(&ours, Duration::from_millis(1));
         assert_eq!(context.wait_for(PollFd::readable(&watched), soon), Ok(false));
         other.write_all(b"x").unwrap();

@@ -12,7 +12,7 @@ use log::{debug, error, warn};
 
 use super::http2::PREFACE;
 use super::{Proxy, http1, http2};
-use crate::net::conn_limit::{Permit, SILENT_GRACE};
+use crate::net::conn_limit::{NEW_GRACE, Permit};
 use crate::proxy::http2::handler::Handler;
 use crate::sys;
 use crate::sys::net::{PollFd, poll};
@@ -109,7 +109,7 @@ impl Server {
                 // Mostly: no descriptors left. They come back as connections
                 // end; until then, trying at once would only burn the CPU.
                 self.warn(&format!("cannot accept: {err}; trying again"));
-                self.proxy.limiter.relieve(RETRY);
+                self.proxy.limiter.evict_idle(RETRY);
             }
         }
     }
@@ -130,7 +130,7 @@ impl Server {
                 // No other one will end, and leave its thread.
                 break;
             }
-            self.proxy.limiter.relieve(RETRY);
+            self.proxy.limiter.evict_idle(RETRY);
         }
         self.serve_here(permit);
     }
@@ -139,7 +139,7 @@ impl Server {
     /// client waits.
     fn serve_here(&self, permit: &Permit) {
         let mut waits = vec![PollFd::readable(permit.tcp())];
-        let _ = poll(&mut waits, Some(SILENT_GRACE));
+        let _ = poll(&mut waits, Some(NEW_GRACE));
         if !waits[0].is_ready() {
             waits.extend(self.listeners.iter().map(PollFd::readable));
             let _ = poll(&mut waits, None);
@@ -148,7 +148,7 @@ impl Server {
             return;
         }
         // From here on responses say that the connection is closed.
-        let _wanting = self.proxy.limiter.switch_keep_alive_off();
+        let _guard = self.proxy.limiter.disable_keep_alive();
         let serve = || serve(permit, &self.proxy, Some(http1::READ_TIMEOUT));
         if panic::catch_unwind(AssertUnwindSafe(serve)).is_err() {
             error!("proxy: a bug: a connection ended");
@@ -199,7 +199,7 @@ fn read_first(permit: &Permit, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     if n == 0 {
         // Also inside of a CONNECT: a tunnel that says nothing yet may be closed
         // for another client.
-        permit.set_silent();
+        permit.set_new();
     }
     match n {
         // In one piece: `resize` sets octet by octet.

@@ -5,7 +5,7 @@ use std::thread;
 
 use super::*;
 
-/// Both ends of a connection; with as many of them as there may be.
+/// Both ends of a connection. Raises the limit of descriptors first.
 fn connection() -> (TcpStream, TcpStream) {
     crate::sys::raise_nofile_limit();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -15,14 +15,14 @@ fn connection() -> (TcpStream, TcpStream) {
 }
 
 #[test]
-fn connections_by_descriptors() {
+fn descriptors_limit_connections() {
     for (nofile, want) in [(0, 1), (3, 1), (20, 5), (64, 16), (100, 34), (1_024, 496), (25_000, 12_484)] {
         assert_eq!(max_by_descriptors(nofile), want, "{nofile}");
     }
 }
 
 #[test]
-fn connections_by_address_space() {
+fn address_space_limits_connections() {
     for (mib, want) in [(0, 1), (8, 1), (9, 1), (10, 2), (64, 56), (1_024, 1_016)] {
         assert_eq!(max_by_address_space(mib << 20), want, "{mib} MiB");
     }
@@ -34,17 +34,17 @@ fn connections_by_address_space() {
 }
 
 #[test]
-fn an_overload_is_said_once() {
+fn an_overload_is_logged_once() {
     let limiter = ConnLimiter::new(16, usize::MAX);
-    let told = AtomicUsize::new(0);
+    let warnings = AtomicUsize::new(0);
     let acquire = || {
         limiter.acquire(connection().0, |active, reason| {
             assert_eq!((active, reason), (4, "descriptors"));
-            told.fetch_add(1, Relaxed);
+            warnings.fetch_add(1, Relaxed);
         })
     };
     let mut permits: Vec<Permit> = (0..4).map(|_| acquire()).collect();
-    assert_eq!((told.load(Relaxed), limiter.available()), (0, 0));
+    assert_eq!((warnings.load(Relaxed), limiter.available()), (0, 0));
     // One of them ends while a fifth waits; then all but one.
     for (ending, want) in [(1, 1), (1, 1), (3, 1), (1, 2)] {
         thread::scope(|scope| {
@@ -56,14 +56,14 @@ fn an_overload_is_said_once() {
             permits.push(acquire());
         }
         // Whether the fifth came before one had ended is up to the scheduler.
-        assert!(told.load(Relaxed) <= want, "{ending} ended");
+        assert!(warnings.load(Relaxed) <= want, "{ending} ended");
     }
     drop(permits);
     assert_eq!((limiter.available(), limiter.busy.load(Relaxed)), (4, 0));
 }
 
 #[test]
-fn the_longest_idle_is_closed_for_one_that_waits() {
+fn the_longest_idle_connection_is_closed_for_a_waiting_client() {
     let limiter = ConnLimiter::new(12, usize::MAX);
     let mut pairs: Vec<(Permit, TcpStream)> = (0..3)
         .map(|_| {
@@ -75,20 +75,20 @@ fn the_longest_idle_is_closed_for_one_that_waits() {
     for place in [2, 1] {
         pairs[place].0.set_idle();
     }
-    assert!(!pairs[0].0.is_wanted());
+    assert!(!pairs[0].0.is_keep_alive_off());
     thread::scope(|scope| {
         let waiting = scope.spawn(|| limiter.acquire(connection().0, |_, _| ()));
         let (permit, mut client) = pairs.pop().expect("three");
         assert_eq!(permit.tcp().read(&mut [0]).expect("an end"), 0);
         assert_eq!(client.read(&mut [0]).expect("an end"), 0);
-        assert!(pairs[0].0.is_wanted());
-        // What came too late is not looked at.
+        assert!(pairs[0].0.is_keep_alive_off());
+        // A request that comes too late is not processed.
         assert!(!permit.set_busy());
         drop(permit);
         drop(waiting.join().expect("a permit"));
     });
     for (permit, client) in &mut pairs {
-        assert!(permit.set_busy() && !permit.is_wanted());
+        assert!(permit.set_busy() && !permit.is_keep_alive_off());
         permit.tcp().write_all(b"x").expect("open");
         assert_eq!(client.read(&mut [0]).expect("open"), 1);
     }
@@ -97,13 +97,13 @@ fn the_longest_idle_is_closed_for_one_that_waits() {
 }
 
 #[test]
-fn a_connection_that_becomes_idle_is_closed_for_one_that_waits_already() {
+fn a_connection_that_becomes_idle_is_closed_for_a_client_that_waits() {
     let limiter = ConnLimiter::new(4, usize::MAX);
     let (tcp, _client) = connection();
     let permit = limiter.acquire(tcp, |_, _| ());
     thread::scope(|scope| {
         let waiting = scope.spawn(|| limiter.acquire(connection().0, |_, _| ()));
-        while !permit.is_wanted() {
+        while !permit.is_keep_alive_off() {
             thread::yield_now();
         }
         permit.set_idle();
@@ -136,7 +136,7 @@ impl Drop for Group {
 }
 
 #[test]
-fn requests_wait_where_memory_is_short_and_go_on_as_others_end() {
+fn requests_wait_for_memory_until_others_end() {
     let limit = 64 << 20;
     let group = Group::new("requests");
     group.put("memory.max", limit);
@@ -161,8 +161,8 @@ fn requests_wait_where_memory_is_short_and_go_on_as_others_end() {
         while limiter.waiting.load(Relaxed) == 0 {
             thread::yield_now();
         }
-        // As requests end there is memory; no connection has to.
-        assert!(!others[0].0.is_wanted());
+        // A request that ends frees memory; no connection has to end.
+        assert!(!others[0].0.is_keep_alive_off());
         others[0].0.set_idle();
         assert!(waiting.join().expect("no panic"));
     });
@@ -170,15 +170,15 @@ fn requests_wait_where_memory_is_short_and_go_on_as_others_end() {
 }
 
 #[test]
-fn where_memory_is_short_idle_connections_end_for_new_ones() {
+fn without_memory_idle_connections_are_closed_for_new_ones() {
     let limit = 8 << 20;
     let group = Group::new("connections");
     group.put("memory.max", limit);
     group.put("memory.current", limit);
     let limiter = ConnLimiter::new(20_000, usize::MAX);
     limiter.limit_memory(CgroupMemory::of_directory(&group.0).expect("a limit"));
-    // A few are served all the same.
-    let mut idle: Vec<(Permit, TcpStream)> = (0..MIN_BUSY)
+    // A few are served nevertheless.
+    let mut idle: Vec<(Permit, TcpStream)> = (0..MIN_SERVED)
         .map(|_| {
             let (tcp, client) = connection();
             let permit = limiter.acquire(tcp, |_, _| panic!("there is room"));
@@ -189,7 +189,7 @@ fn where_memory_is_short_idle_connections_end_for_new_ones() {
     thread::scope(|scope| {
         let acquire = || {
             limiter.acquire(connection().0, |active, reason| {
-                assert_eq!((active, reason), (MIN_BUSY, "memory"));
+                assert_eq!((active, reason), (MIN_SERVED, "memory"));
             })
         };
         let waiting = scope.spawn(acquire);

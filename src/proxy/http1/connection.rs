@@ -136,7 +136,7 @@ impl ClientConnection<'_> {
         next: Option<Input>,
     ) -> Result<Next, ClientGone> {
         say(&request.host, error);
-        let next = next.filter(|_| request.keep_alive && !self.client.permit.is_wanted());
+        let next = next.filter(|_| request.keep_alive && !self.client.permit.is_keep_alive_off());
         let connection = match (&next, request.minor_version) {
             (None, _) => "Connection: close\r\n",
             (Some(_), 0) => "Connection: keep-alive\r\n",

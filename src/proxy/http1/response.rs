@@ -128,8 +128,8 @@ impl ResponseRelay<'_, '_> {
         let has_end = framing != Framing::UntilClose;
         // HTTP/1.0 has no chunks.
         let unchunk = request.traits.minor_version == 0 && framing == Framing::Chunked;
-        let is_wanted = self.client.permit.is_wanted();
-        let keep_client = request.traits.keep_alive && is_sent && has_end && !unchunk && !is_wanted;
+        let is_keep_alive_off = self.client.permit.is_keep_alive_off();
+        let keep_client = request.traits.keep_alive && is_sent && has_end && !unchunk && !is_keep_alive_off;
         let keep_upstream = is_sent && has_end && self.head.keeps_alive(input);
         let is_denial = matches!(status, 401 | 403 | 404) && !request.target.foreign;
         let denial = is_denial.then(|| PendingDenial { status, challenge: challenge.map(<[u8]>::to_vec) });
