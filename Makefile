@@ -15,6 +15,14 @@ DENY_VERSION = 0.20.2
 DENY = target/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 DENIED = PATH="$$PWD/$(dir $(DENY)):$$PATH" ./build.sh --cargo deny --exclude-dev --config .deny.toml check
 
+# libFuzzer, by tests/fuzz.sh; it is built with C++.
+FUZZ_VERSION = 0.13.2
+FUZZ = target/tools/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
+FUZZERS = g++ libc6-dev
+TARGET = http1
+SECONDS = 60
+SANITIZER = none
+
 build: ; ./build.sh
 test: tools testers python build ; RUNSD_BIN="$$PWD/dist/runsd" tests/progress.py test ./build.sh --cargo test --locked
 lint: linters $(DENY)
@@ -39,6 +47,8 @@ clients: tools testers python build
 	GO111MODULE=off GOPATH=/usr/share/gocode GOTOOLCHAIN=local GOCACHE="$$PWD/target/go-cache" CGO_ENABLED=0 go build -o target/clients/go/grpc tests/clients/real/grpc.go
 	./build.sh --cargo build --quiet --locked --manifest-path tests/clients/real/rust/Cargo.toml --target-dir target/clients/rust
 	RUNSD_BIN="$$PWD/dist/runsd" ./build.sh --cargo test --locked --test tests real_clients -- --include-ignored
+# One target of tests/fuzz for so long; a short run of each is in `make test`.
+fuzz: $(FUZZ) ; @PATH="$$PWD/$(dir $(FUZZ)):$$PATH" tests/fuzz.sh $(TARGET) $(SECONDS) $(SANITIZER)
 coldstart: tools peers build ; tests/coldstart.sh
 release: ; .ci/release
 # Before a release, and too long for each change: two million packets of DNS (an
@@ -63,6 +73,10 @@ testers: ; @./build.sh --install $(TESTERS)
 $(DENY): | linters
 	@echo "compiles cargo-deny: one to two minutes on two cores"
 	@./build.sh --cargo install --quiet --debug --locked --root "$(@:/bin/cargo-deny=)" --version $(DENY_VERSION) cargo-deny
+$(FUZZ): | linters
+	@./build.sh --install $(FUZZERS)
+	@echo "compiles cargo-fuzz: a minute on two cores"
+	@./build.sh --cargo install --quiet --debug --locked --root "$(@:/bin/cargo-fuzz=)" --version $(FUZZ_VERSION) cargo-fuzz
 linters: ; @command -v cargo-clippy >/dev/null || ./build.sh --install $(LINTERS)
 peers: ; @./build.sh --install $(PEERS)
-.PHONY: build test lint advisories demo playground bench soak clients coldstart release release-test clean tools testers python linters peers
+.PHONY: build test lint advisories demo playground bench soak fuzz clients coldstart release release-test clean tools testers python linters peers

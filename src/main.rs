@@ -4,7 +4,8 @@
 //! This file is the life of the process, in order, and the one place that puts its parts together. src/README.md has
 //! the map.
 
-#![cfg_attr(not(test), no_main)] // sys::entry has it
+#![cfg_attr(not(any(test, fuzzing)), no_main)] // sys::entry has it
+#![cfg_attr(fuzzing, allow(dead_code))]
 
 mod app;
 mod auth;
@@ -12,6 +13,9 @@ mod check;
 mod cli;
 mod config;
 mod dns;
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/checks.rs"]
+pub mod fuzz;
 mod listeners;
 mod logger;
 mod metadata;
@@ -44,6 +48,7 @@ use crate::proxy::Proxy;
 use crate::resolv_conf::RewriteGuard;
 use crate::tls::check_ca_file;
 
+#[cfg(not(fuzzing))]
 sys::entry::entry_point!(run);
 
 /// Runs the command line `argv`, and returns the exit code.

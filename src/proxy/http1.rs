@@ -39,5 +39,8 @@ pub use self::client::READ_TIMEOUT;
 pub use self::connection::serve;
 pub use self::probe::probe;
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/http1.rs"]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;

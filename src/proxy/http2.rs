@@ -29,6 +29,9 @@ mod connection;
 mod early_frames;
 pub mod frame;
 mod frame_splicer;
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/hpack.rs"]
+pub mod fuzz;
 pub mod handler;
 mod header_block;
 pub mod hpack;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 /// libc's allocator behind [`CACHE`].
 struct CachingAllocator;
 
-#[global_allocator]
+#[cfg_attr(not(fuzzing), global_allocator)]
 static ALLOCATOR: CachingAllocator = CachingAllocator;
 
 /// Free blocks of [`BLOCK_LEN`] bytes, or null. Any thread takes or puts one, in one atomic step.
