@@ -119,3 +119,48 @@ impl RequestBody {
         Some(Input(self.buffer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEXT: &[u8] = b"GET /next HTTP/1.1\r\n";
+
+    /// Feeds a body and the next request in two reads, and finishes the body after the first, or after both.
+    fn finish(framing: Framing, wire: &[u8], cut: usize, reads: usize) -> Option<Vec<u8>> {
+        let mut body = Input::new(Vec::new()).into_body(0, framing);
+        for part in [&wire[..cut], &wire[cut..]].into_iter().take(reads) {
+            body.fill(part).expect("a read from memory");
+            if body.scan().is_ok() && !body.is_complete() {
+                body.advance();
+            }
+        }
+        body.finish().map(|next| next.bytes().to_vec())
+    }
+
+    #[test]
+    fn input_comes_back_behind_the_end_of_the_body_only() {
+        let smuggled = b"GET /smuggled HTTP/1.1\r\n\r\n";
+        let chunked = [&b"1a\r\n"[..], smuggled, b"\r\n0\r\nA: b\r\n\r\n"].concat();
+        for (framing, body) in [(Framing::Length(26), &smuggled[..]), (Framing::Chunked, &chunked)] {
+            let wire = [body, NEXT].concat();
+            for cut in 0..=wire.len() {
+                let got = finish(framing, &wire, cut, 2);
+                assert_eq!(got.as_deref(), Some(NEXT), "{framing:?} cut at {cut}");
+                let got = finish(framing, &wire, cut, 1);
+                let want = wire[..cut].strip_prefix(body);
+                assert_eq!(got.as_deref(), want, "{framing:?} ends at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn input_does_not_come_back_behind_a_malformed_or_endless_body() {
+        for (framing, body) in [(Framing::Chunked, &b"zz\r\n"[..]), (Framing::UntilClose, b"x")] {
+            let wire = [body, b"0\r\n\r\n", NEXT].concat();
+            for cut in 0..=wire.len() {
+                assert_eq!(finish(framing, &wire, cut, 2), None, "{framing:?} cut at {cut}");
+            }
+        }
+    }
+}
