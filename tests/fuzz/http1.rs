@@ -106,7 +106,7 @@ fn response(input: &[u8], to_head: bool) {
     }
     let Ok(framing) = head.response_framing(input, to_head) else { return };
     let mut written = Vec::new();
-    let keep_alive = input.len() % 2 == 0;
+    let keep_alive = input.len().is_multiple_of(2);
     rewrite::Response { head: &head, input, framing, minor_version: 1, keep_alive, renamed: None }.write(&mut written);
     let (again, again_end) = read(Head::read_response, &written);
     assert_eq!(again_end, Ok(Some(written.len())), "{}", written.escape_ascii());
