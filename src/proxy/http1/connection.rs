@@ -17,7 +17,7 @@ use crate::sys;
 
 /// The inside of a CONNECT request whose other end is runsd.
 pub struct Tunnel {
-    /// `host:port`, as the client asked for it.
+    /// `host:port`, as the client sent it.
     pub authority: String,
     /// What the client has sent inside already.
     pub received: Vec<u8>,
@@ -73,7 +73,7 @@ enum Next {
 }
 
 impl ClientConnection<'_> {
-    /// Reads one request and has it answered.
+    /// Reads one request, and forwards it or responds itself.
     fn serve_request(&mut self, mut input: Input) -> Result<Next, ClientGone> {
         let head_end = match self.read_head(&mut input)? {
             Ok(end) => end,

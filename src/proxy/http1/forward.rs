@@ -149,7 +149,7 @@ impl Forwarder<'_, '_> {
         let (outcome, is_complete) = thread::scope(|scope| {
             let thread = thread::Builder::new().name("upload".to_owned()).stack_size(STACK);
             thread
-                .spawn_scoped(scope, move || upload.run(&head_and_body, body, writer))
+                .spawn_scoped(scope, move || upload.run(head_and_body, body, writer))
                 .map_err(|err| AttemptError::Proxy(no_thread("a large body", &err)))?;
             let outcome = self.relay(reader, Some(upload));
             let is_complete = upload.is_complete();

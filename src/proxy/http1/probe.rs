@@ -38,5 +38,5 @@ pub fn probe(connection: &mut ReadyConnection, authority: &str, bearer: Option<&
             return Ok((status, reader.unread().to_vec()));
         }
     }
-    Err(io::Error::other("interim answers (1xx) without end"))
+    Err(io::Error::other("interim responses (1xx) without end"))
 }

@@ -92,7 +92,7 @@ impl ResponseRelay<'_, '_> {
             // Nothing may have been sent, and then nothing else shows that the client is gone.
             self.client.check_alive()?;
         }
-        let details = format!("sent more than {MAX_INTERIM} interim answers (1xx)");
+        let details = format!("sent more than {MAX_INTERIM} interim responses (1xx)");
         Err(self.error(ErrorType::HttpProtocolError, &details))
     }
 

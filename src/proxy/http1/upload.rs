@@ -87,7 +87,7 @@ impl<'a> Upload<'a> {
     /// thread.
     ///
     /// Blocks: until the body's end, an error, or [`Upload::stop`].
-    pub fn run(&self, head_and_body: &[u8], body: &mut RequestBody, writer: &mut impl Write) {
+    pub fn run(&self, head_and_body: Vec<u8>, body: &mut RequestBody, writer: &mut impl Write) {
         let outcome = self.send(head_and_body, body, writer).err().unwrap_or(UploadOutcome::Complete);
         *lock(&self.progress) = Progress::Ended(outcome);
         self.ended.notify_all();
@@ -99,8 +99,14 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn send(&self, head_and_body: &[u8], body: &mut RequestBody, writer: &mut impl Write) -> Result<(), UploadOutcome> {
-        writer.write_all(head_and_body).map_err(|_| UploadOutcome::UpstreamClosed)?;
+    fn send(
+        &self,
+        head_and_body: Vec<u8>,
+        body: &mut RequestBody,
+        writer: &mut impl Write,
+    ) -> Result<(), UploadOutcome> {
+        writer.write_all(&head_and_body).map_err(|_| UploadOutcome::UpstreamClosed)?;
+        drop(head_and_body);
         body.advance();
         while !body.is_complete() {
             self.receive(body, true)?;
