@@ -12,7 +12,9 @@ use crate::sys::tcp;
 
 /// The client. Its socket has a read timeout of [`READ_TIMEOUT`].
 pub struct Client<'a> {
+    /// Its right to be served.
     pub permit: &'a Permit,
+    /// Its socket, which the permit has.
     pub tcp: &'a TcpStream,
     /// When FIN was first seen from a client of which the kernel does not say whether it still reads.
     half_closed_at: Option<Instant>,

@@ -57,6 +57,7 @@ struct ClientConnection<'a> {
 #[derive(Default)]
 pub struct Buffers {
     request_head: Head,
+    /// The head of the last response.
     pub response_head: Head,
     /// The request's head, as it is sent to the upstream.
     pub to_upstream: Vec<u8>,
@@ -68,7 +69,9 @@ pub struct Buffers {
 enum Next {
     /// Another request, whose bytes start here.
     Request(Input),
+    /// The inside of a CONNECT request.
     Tunnel(Tunnel),
+    /// The end.
     Close,
 }
 

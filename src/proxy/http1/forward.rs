@@ -22,9 +22,13 @@ use crate::upstream::{ConnectionParts, DialError, DialErrorKind, Reader, ReadyCo
 
 /// Forwards one request, whose head is in [`Buffers::to_upstream`].
 pub struct Forwarder<'a, 'c> {
+    /// Who gets the response.
     pub client: &'a mut Client<'c>,
+    /// Where the upstream's connection comes from, and goes to.
     pub route: &'a mut Route<'c>,
+    /// Those of the client's connection.
     pub buffers: &'a mut Buffers,
+    /// The request.
     pub request: &'a mut RequestContext,
 }
 
@@ -39,6 +43,7 @@ pub enum Forwarded {
 
 /// Why an attempt brought no response. Nothing of one was sent to the client.
 pub enum AttemptError {
+    /// The client gets this error.
     Proxy(ProxyError),
     /// The upstream closed the connection before a byte of the response.
     StaleConnection,

@@ -24,8 +24,11 @@ pub enum Request {
 
 /// A request that is forwarded.
 pub struct RequestContext {
+    /// What the response depends on.
     pub traits: RequestTraits,
+    /// Where the request goes.
     pub target: Arc<Goal>,
+    /// How the request's body is delimited.
     pub framing: Framing,
     /// The method may be sent twice without harm (RFC 9110 section 9.2.2).
     is_idempotent: bool,

@@ -43,13 +43,19 @@ pub enum Outcome {
 
 /// Relays the response to one request that was sent.
 pub struct ResponseRelay<'a, 'c> {
+    /// What all connections share.
     pub proxy: &'a Proxy,
+    /// Who gets the response.
     pub client: &'a mut Client<'c>,
+    /// The request.
     pub request: &'a RequestContext,
     /// The thread that sends the request's body, if the body had not come when the request was sent.
     pub upload: Option<&'a Upload<'a>>,
+    /// The upstream's connection. Nothing was unread when the request was sent.
     pub reader: &'a mut Reader,
+    /// Reads the heads.
     pub head: &'a mut Head,
+    /// What goes to the client in the next write.
     pub to_client: &'a mut Vec<u8>,
 }
 

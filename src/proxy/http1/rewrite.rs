@@ -16,10 +16,13 @@ use crate::secret::Secret;
 
 /// A request's head, for the upstream.
 pub struct Request<'a> {
+    /// The client's head.
     pub head: &'a Head,
     /// The bytes that `head` was read from.
     pub input: &'a [u8],
+    /// The path and query of the target.
     pub path: &'a [u8],
+    /// Where the request goes.
     pub context: &'a RequestContext,
     /// `None` if the request goes to an upstream that is not runsd's business, and keeps its fields.
     pub edits: Option<&'a HeaderEdits>,
@@ -98,12 +101,15 @@ pub fn replace_token(head: &mut Vec<u8>, old: &Secret, new: &Secret) {
 
 /// A response's head, for the client.
 pub struct Response<'a> {
+    /// The upstream's head.
     pub head: &'a Head,
     /// The bytes that `head` was read from.
     pub input: &'a [u8],
+    /// That of the response's body.
     pub framing: Framing,
     /// That of the request: HTTP/1.0 has no chunks, and keeps a connection only if told so.
     pub minor_version: u8,
+    /// The client may send another request.
     pub keep_alive: bool,
     /// The upstream, and the name by which the client knows it. `None` leaves all fields as they are.
     pub renamed: Option<(&'a Destination, &'a str)>,

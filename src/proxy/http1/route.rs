@@ -12,6 +12,7 @@ use crate::upstream::{Connection, DialError, ReadyConnection};
 
 /// The route of the last request.
 pub struct Route<'a> {
+    /// What all connections share.
     pub proxy: &'a Proxy,
     /// The authority of the CONNECT request inside of which this connection is.
     connect_authority: Option<String>,
