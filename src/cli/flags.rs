@@ -76,7 +76,10 @@ fn store<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
 /// `-help`.
 pub const HELP: Flag = Flag { name: "help", kind: FlagKind::Help, default: "", about: "print this and exit" };
 
-/// `-log_format`, which an error on the command line looks for, too.
+/// Reads the value of `-log_format`, which an error on the command line looks for, too.
+///
+/// # Errors
+/// What was expected.
 pub fn log_format(text: &str) -> Result<Format, String> {
     choice(text, &[("text", Format::Text), ("json", Format::Json)])
 }

@@ -11,7 +11,7 @@ use crate::resolv_conf::Nameserver;
 /// Reads what Go's `strconv.ParseBool` reads.
 ///
 /// # Errors
-/// What was expected, here and below.
+/// What was expected.
 pub fn switch(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -21,6 +21,9 @@ pub fn switch(text: &str) -> Result<bool, String> {
 }
 
 /// Reads one of a few words.
+///
+/// # Errors
+/// What was expected.
 pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     let found = choices.iter().find(|(word, _)| *word == text);
     found.map(|&(_, value)| value).ok_or_else(|| {
@@ -43,6 +46,9 @@ pub fn list(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Reads each entry.
+///
+/// # Errors
+/// That of the first entry with one.
 pub fn parse_all<'a, T>(
     entries: impl Iterator<Item = &'a str>,
     parse: fn(&str) -> Result<T, String>,
@@ -51,6 +57,9 @@ pub fn parse_all<'a, T>(
 }
 
 /// Reads the host of `-check`'s argument, a name or a URL; `None` for an empty one, a variable that was not set.
+///
+/// # Errors
+/// What was expected.
 pub fn host(text: &str) -> Result<Option<String>, String> {
     let stripped = strip_scheme(text, "http://").or_else(|| strip_scheme(text, "https://"));
     let is_url = stripped.is_some();
@@ -71,6 +80,9 @@ pub fn host(text: &str) -> Result<Option<String>, String> {
 }
 
 /// Reads a number, up to the largest of its type: 255, 65535.
+///
+/// # Errors
+/// What was expected.
 pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
     // FromStr would accept a "+".
     let digits = text.bytes().all(|b| b.is_ascii_digit()).then_some(text);
@@ -81,6 +93,9 @@ pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
 }
 
 /// Reads a text in lower case that `is_valid`; an empty one counts as not given.
+///
+/// # Errors
+/// What was expected.
 pub fn checked(text: &str, is_valid: fn(&str) -> bool, expected: &str) -> Result<Option<String>, String> {
     match text.to_ascii_lowercase() {
         text if text.is_empty() => Ok(None),
@@ -90,6 +105,9 @@ pub fn checked(text: &str, is_valid: fn(&str) -> bool, expected: &str) -> Result
 }
 
 /// Reads the hash of a project, as in `SERVICE-HASH-CODE.a.run.app`.
+///
+/// # Errors
+/// What was expected.
 pub fn hash(text: &str) -> Result<Option<String>, String> {
     let is_hash = |text: &str| text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric());
     checked(text, is_hash, "a hash such as dpyb4duzqq")
@@ -97,6 +115,9 @@ pub fn hash(text: &str) -> Result<Option<String>, String> {
 
 /// Reads a DNS name; returns it in lower case and without its trailing dot. A label of a host neither begins nor ends
 /// with a hyphen (RFC 952; RFC 1123, section 2.1).
+///
+/// # Errors
+/// What was expected.
 pub fn dns_name(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let is_valid = name.len() <= 253
@@ -110,6 +131,9 @@ pub fn dns_name(text: &str) -> Result<String, String> {
 }
 
 /// Reads `10.0.0.1`, `10.0.0.1:5353`, `fd00::1`, `fe80::1%eth0`, `[fe80::1%eth0]:5353`.
+///
+/// # Errors
+/// What was expected.
 pub fn nameserver(text: &str) -> Result<SocketAddr, String> {
     let invalid = || format!("{text:?} is neither IP nor IP:PORT");
     let bracketed = text.strip_prefix('[').and_then(|text| text.rsplit_once("]:"));
