@@ -114,7 +114,7 @@ impl<'a> ClientToUpstream<'a> {
         ClientToUpstream {
             conn,
             handler,
-            upstream: UpstreamState::Idle { early: EarlyFrames::new(), failure: None },
+            upstream: UpstreamState::Idle { early: EarlyFrames::default(), failure: None },
             greeting: Greeting::AwaitsPreface,
             decoder: Decoder::new(hpack::DEFAULT_TABLE_SIZE),
             encoder: Encoder::new(),
@@ -273,7 +273,7 @@ impl<'a> ClientToUpstream<'a> {
                 matches!(streams.state(id), State::Open | State::HalfClosed) && !streams.is_pending(id)
             }
         };
-        forward_or_discard(forward, frame, splicer);
+        splicer.forward_if(forward, frame.len());
         Ok(None)
     }
 
@@ -393,13 +393,6 @@ impl<'a> ClientToUpstream<'a> {
 
 fn stream_is_idle() -> ConnectionError {
     ConnectionError::protocol("a frame on a stream that has not begun")
-}
-
-fn forward_or_discard(forward: bool, frame: &Frame<'_>, splicer: &mut FrameSplicer<'_>) {
-    match forward {
-        true => splicer.forward(frame.len()),
-        false => splicer.discard(frame.len()),
-    }
 }
 
 /// Octets of the body of a rejected request that runsd receives and discards before it resets the stream: most clients

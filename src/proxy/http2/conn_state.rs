@@ -31,7 +31,7 @@ impl ConnState {
     /// A connection that starts `now`.
     pub fn new(now: Instant) -> ConnState {
         ConnState {
-            streams: StreamTable::new(),
+            streams: StreamTable::default(),
             settings: SettingsSync::new(),
             last_accepted: u32::MAX,
             draining: false,
@@ -53,13 +53,13 @@ impl ConnState {
 
     /// Whether the client has all streams open that SETTINGS allow it.
     pub fn is_full(&self) -> bool {
-        self.streams.active_len() >= self.settings.upstream_max_streams.max(to_usize(MAX_CLIENT_STREAMS))
+        self.streams.active.len() >= self.settings.upstream_max_streams.max(to_usize(MAX_CLIENT_STREAMS))
     }
 
     /// Makes a pending request an open stream; `false` where the upstream takes no more, or the connection is closed.
     pub fn open_pending(&mut self, id: u32) -> bool {
         let can_open = self.has_capacity() && !self.is_closed;
-        if let Some(stream) = self.streams.get_mut(id).filter(|_| can_open) {
+        if let Some(stream) = self.streams.active.get_mut(id).filter(|_| can_open) {
             stream.is_pending = false;
         }
         can_open
@@ -67,7 +67,7 @@ impl ConnState {
 
     /// The final response to a request starts; returns the request's [`RequestMeta`], the first time.
     pub fn on_response_start(&mut self, id: u32) -> Option<RequestMeta> {
-        let stream = self.streams.get_mut(id)?;
+        let stream = self.streams.active.get_mut(id)?;
         if !std::mem::replace(&mut stream.response_started, true) {
             // Each response allows one more reset: their share counts, not their number.
             self.early_resets.refund();
@@ -78,7 +78,7 @@ impl ConnState {
     /// The client sent RST_STREAM.
     pub fn on_client_reset(&mut self, id: u32, now: Instant) {
         // A pending request has cost the upstream nothing.
-        if self.streams.remove(id).is_some_and(|stream| !stream.response_started && !stream.is_pending) {
+        if self.streams.active.remove(id).is_some_and(|stream| !stream.response_started && !stream.is_pending) {
             self.count_early_reset(now);
         }
     }
@@ -113,10 +113,10 @@ impl ConnState {
     pub fn discard_after_response(&mut self, id: u32) -> bool {
         // The client will get credit of a whole window more, which must not overflow its window.
         let has_headroom = self.settings.upstream_initial_window <= 1 << 30;
-        let stream = self.streams.get(id);
+        let stream = self.streams.active.get(id);
         let is_complete = stream.is_some_and(|stream| stream.upstream_ended && !stream.client_ended);
         if is_complete && has_headroom {
-            self.streams.remove(id);
+            self.streams.active.remove(id);
             self.streams.discard_body(id);
         }
         is_complete && has_headroom
@@ -151,13 +151,13 @@ impl ConnState {
 
     /// Whether the last active stream ended after GOAWAY because of resets.
     pub fn is_drained(&self) -> bool {
-        self.draining && self.streams.active_len() == 0
+        self.draining && self.streams.active.len() == 0
     }
 
     /// Closes the connection; returns the streams that were active, by ascending id.
     pub fn close(&mut self) -> Vec<(u32, Stream)> {
         self.is_closed = true;
-        self.streams.take_active()
+        std::mem::take(&mut self.streams.active).into_vec()
     }
 }
 

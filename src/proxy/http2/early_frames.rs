@@ -4,6 +4,7 @@
 use crate::proxy::http2::frame::{self, ConnectionError, ErrorCode, Frame, MAX_WINDOW_SIZE, PREFACE};
 
 /// The frames until there is an upstream.
+#[derive(Default)]
 pub struct EarlyFrames {
     /// SETTINGS and PRIORITY, as they came.
     frames: Vec<u8>,
@@ -13,11 +14,6 @@ pub struct EarlyFrames {
 }
 
 impl EarlyFrames {
-    /// None yet.
-    pub fn new() -> EarlyFrames {
-        EarlyFrames { frames: Vec::new(), window: 0 }
-    }
-
     /// Keeps SETTINGS.
     ///
     /// # Errors

@@ -34,6 +34,14 @@ impl<'a> FrameSplicer<'a> {
         self.run_start = self.consumed;
     }
 
+    /// Forwards or discards the next `len` octets of the input.
+    pub fn forward_if(&mut self, forward: bool, len: usize) {
+        match forward {
+            true => self.forward(len),
+            false => self.discard(len),
+        }
+    }
+
     /// Returns where to append octets that are inserted at this point.
     pub fn insert(&mut self) -> &mut Vec<u8> {
         self.flush_run();

@@ -85,7 +85,7 @@ mod tests {
         let error = ProxyError::new(ErrorType::DestinationUnavailable, "100 % of hello: né");
         let mut settings = SettingsSync::new();
         settings.client_size_update = Some(0);
-        let mut early = EarlyFrames::new();
+        let mut early = EarlyFrames::default();
         early.add_window(window).unwrap();
         let mut out = Vec::new();
         write(&mut out, (&mut settings, Some(&mut early)), 7, traits, &error);

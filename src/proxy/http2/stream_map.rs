@@ -7,11 +7,6 @@
 pub struct StreamMap<T>(Vec<(u32, T)>);
 
 impl<T> StreamMap<T> {
-    /// An empty map.
-    pub const fn new() -> StreamMap<T> {
-        StreamMap(Vec::new())
-    }
-
     /// The number of entries.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -62,7 +57,7 @@ impl<T> StreamMap<T> {
 
 impl<T> Default for StreamMap<T> {
     fn default() -> StreamMap<T> {
-        StreamMap::new()
+        StreamMap(Vec::new())
     }
 }
 
@@ -72,7 +67,7 @@ mod tests {
 
     #[test]
     fn entries_are_by_ascending_id() {
-        let mut map = StreamMap::new();
+        let mut map = StreamMap::default();
         for id in [5, 1, 9, 3, 7] {
             map.insert(id, id * 10);
         }
@@ -83,6 +78,6 @@ mod tests {
         assert_eq!(map.pop_first(), Some((1, 10)));
         assert!(map.iter().eq([(3, &31), (7, &70), (9, &91)]));
         assert_eq!(map.into_vec(), [(3, 31), (7, 70), (9, 91)]);
-        assert_eq!(StreamMap::<u8>::new().pop_first(), None);
+        assert_eq!(StreamMap::<u8>::default().pop_first(), None);
     }
 }

@@ -25,9 +25,10 @@ use crate::proxy::http2::request::{RequestMeta, RequestTraits};
 use crate::proxy::http2::stream_map::StreamMap;
 
 /// All streams of a connection.
+#[derive(Default)]
 pub struct StreamTable {
     /// Streams that are open, half-closed or pending.
-    active: StreamMap<Stream>,
+    pub active: StreamMap<Stream>,
     /// Discarded streams, at most [`MAX_DISCARDED`], with the octets of DATA that runsd discarded of each; `usize::MAX`
     /// where the client will send only what it sent before it learns of the end.
     discarded: StreamMap<usize>,
@@ -98,18 +99,6 @@ pub enum Side {
 }
 
 impl StreamTable {
-    /// A table of idle streams.
-    pub fn new() -> StreamTable {
-        StreamTable {
-            active: StreamMap::new(),
-            discarded: StreamMap::new(),
-            last_evicted: 0,
-            last_id: 0,
-            skipped: VecDeque::new(),
-            last_promised: 0,
-        }
-    }
-
     /// The highest id that the client used; 0 before the first.
     pub fn last_id(&self) -> u32 {
         self.last_id
@@ -125,26 +114,6 @@ impl StreamTable {
             }
         }
         self.last_id = id;
-    }
-
-    /// Adds an active stream.
-    pub fn insert(&mut self, id: u32, stream: Stream) {
-        self.active.insert(id, stream);
-    }
-
-    /// An active stream.
-    pub fn get(&self, id: u32) -> Option<&Stream> {
-        self.active.get(id)
-    }
-
-    /// An active stream.
-    pub fn get_mut(&mut self, id: u32) -> Option<&mut Stream> {
-        self.active.get_mut(id)
-    }
-
-    /// The number of active streams.
-    pub fn active_len(&self) -> usize {
-        self.active.len()
     }
 
     /// Whether the upstream knows fewer than `max` streams.
@@ -194,11 +163,6 @@ impl StreamTable {
         if stream.client_ended && stream.upstream_ended {
             self.active.remove(id);
         }
-    }
-
-    /// Closes an active stream as the client knows.
-    pub fn remove(&mut self, id: u32) -> Option<Stream> {
-        self.active.remove(id)
     }
 
     /// Closes an active stream, of which the client learns by RST_STREAM or GOAWAY.
@@ -252,11 +216,6 @@ impl StreamTable {
     /// The upstream promised a stream of its own (RFC 9113 section 8.4).
     pub fn promise(&mut self, id: u32) {
         self.last_promised = self.last_promised.max(id);
-    }
-
-    /// Takes all active streams, by ascending id.
-    pub fn take_active(&mut self) -> Vec<(u32, Stream)> {
-        std::mem::take(&mut self.active).into_vec()
     }
 }
 

@@ -145,10 +145,7 @@ impl<'a> UpstreamToClient<'a> {
         let settings: Vec<(u16, u32)> = frame.settings()?.collect();
         let mut conn = lock(self.conn);
         if frame.header.has(flag::ACK) {
-            match conn.settings.on_upstream_ack() {
-                true => splicer.forward(frame.len()),
-                false => splicer.discard(frame.len()),
-            }
+            splicer.forward_if(conn.settings.on_upstream_ack(), frame.len());
             return Ok(());
         }
         let for_client = conn.settings.on_upstream_settings(&settings);

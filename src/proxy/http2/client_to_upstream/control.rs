@@ -1,13 +1,14 @@
 //! Frames of the client that carry no part of a request: SETTINGS, PING, WINDOW_UPDATE, RST_STREAM and PRIORITY
-//! (RFC 9113 section 6). Most functions return whether to forward the frame.
+//! (RFC 9113 section 6).
 
-use crate::proxy::http2::client_to_upstream::{ClientToUpstream, Greeting, forward_or_discard, stream_is_idle};
+use crate::proxy::http2::client_to_upstream::{ClientToUpstream, Greeting, stream_is_idle};
 use crate::proxy::http2::frame::{self, ConnectionError, ErrorCode, Frame, flag};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
 use crate::proxy::http2::stream_table::State;
 use crate::sync::lock;
 
 impl ClientToUpstream<'_> {
+    /// Returns whether to forward the frame.
     pub(super) fn receive_settings(&mut self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
         if frame.header.stream_id != 0 {
             return Err(ConnectionError::protocol("SETTINGS on a stream"));
@@ -36,6 +37,7 @@ impl ClientToUpstream<'_> {
         Ok(is_connected)
     }
 
+    /// Returns whether to forward the frame.
     pub(super) fn receive_ping(&mut self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
         if frame.header.stream_id != 0 {
             return Err(ConnectionError::protocol("PING on a stream"));
@@ -53,6 +55,7 @@ impl ClientToUpstream<'_> {
         Ok(is_connected)
     }
 
+    /// Returns whether to forward the frame.
     pub(super) fn receive_window_update(&mut self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
         let increment = frame.read_u32()? & 0x7fff_ffff;
         if frame.header.stream_id != 0 {
@@ -67,6 +70,7 @@ impl ClientToUpstream<'_> {
         }
     }
 
+    /// Returns whether to forward the frame.
     pub(super) fn receive_rst_stream(&mut self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
         frame.read_u32()?;
         let is_active = self.is_for_upstream(frame)?;
@@ -100,7 +104,7 @@ impl ClientToUpstream<'_> {
                 if let Some(early) = self.upstream.early_frames() {
                     early.add_priority(frame);
                 }
-                forward_or_discard(self.is_connected(), frame, splicer);
+                splicer.forward_if(self.is_connected(), frame.len());
                 return Ok(());
             }
             _ => ErrorCode::FRAME_SIZE_ERROR, // RFC 9113 section 6.3

@@ -39,7 +39,7 @@ impl ClientToUpstream<'_> {
         let is_request = headers.stream_id > self.last_id && !headers.stream_id.is_multiple_of(2);
         let mut request = Request { headers, fields: Vec::new(), content_length: None, block, tables };
         if let Some(replay) = self.replay.as_ref().filter(|entry| is_request && entry.matches(&request.block, tables)) {
-            request.content_length = replay.content_length;
+            request.content_length = replay.request.content_length;
             return self.receive_request(request, true, splicer);
         }
         let decoded = self.decoder.decode(&request.block, MAX_FIELDS_LEN);
@@ -169,7 +169,9 @@ impl ClientToUpstream<'_> {
         match self.open_stream(&request, traits, meta) {
             Opened::Open { max_frame } => {
                 let sent_block = self.send(request.headers, &request.fields, max_frame, splicer);
-                self.replay = ReplayEntry::new(request, sent_block, self.table_versions(), traits, bearer);
+                let request = Request { fields: Vec::new(), ..request };
+                let entry = ReplayEntry { request, sent_block, traits, bearer };
+                self.replay = Some(entry).filter(|entry| entry.is_valid(self.table_versions()));
             }
             Opened::Pending => self.pending.push(request),
             Opened::Refused => {}
@@ -201,7 +203,7 @@ impl ClientToUpstream<'_> {
             is_pending,
             body_left: request.content_length,
         };
-        conn.streams.insert(id, stream);
+        conn.streams.active.insert(id, stream);
         match is_pending {
             true => Opened::Pending,
             false => Opened::Open { max_frame: conn.settings.upstream_max_frame },
