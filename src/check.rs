@@ -21,7 +21,7 @@ use crate::sys::file;
 
 /// Looks at everything, or at one name, and prints what it finds; what to exit
 /// with: 0 if all is well, else 1.
-pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
+pub fn run(config: &Config, name: Option<&str>) -> i32 {
     let found = file::read_file(&config.args.resolv_conf_file);
     let parsed = ResolvConf::parse(found.as_deref().unwrap_or_default());
     let nameservers = config.dns(&parsed, |_| false).nameservers;
@@ -31,9 +31,9 @@ pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
     match name {
         Some(name) => check_name(&mut report, &proxy, name),
         None => {
-            check_place(&mut report, config, platform, &proxy);
+            check_place(&mut report, config, &proxy);
             check_nameservers(&mut report, config, &nameservers);
-            match platform.serve_mode(&config.args) {
+            match config.serve_mode() {
                 ServeMode::HttpProxy => report.note("ports", THROUGH),
                 ServeMode::Dns | ServeMode::Port => check_ports(&mut report, config),
             }
@@ -44,10 +44,10 @@ pub fn run(config: &Config, platform: &Platform, name: Option<&str>) -> i32 {
     crate::printed(report.written, config.args.log_format, code)
 }
 
-fn check_place(report: &mut Report, config: &Config, platform: &Platform, proxy: &Proxy) {
+fn check_place(report: &mut Report, config: &Config, proxy: &Proxy) {
     report.line(
         "platform",
-        match platform {
+        match &config.platform {
             Platform::CloudRun(sign) => Ok(format!("Cloud Run, by {sign}")),
             Platform::Remote => Ok("not Cloud Run; services are wanted, by -gcp_region".to_owned()),
             Platform::Elsewhere(why) => Err(format!("not Cloud Run: {why}; runsd would become the application")),

@@ -23,8 +23,8 @@ pub struct Config {
     pub metadata_host: String,
     /// The token of `CLOUD_RUN_ID_TOKEN`, for use off Cloud Run.
     pub fixed_token: Option<Secret>,
-    /// Whether this is Cloud Run.
-    pub on_cloud_run: bool,
+    /// Whether this is Cloud Run, and what says so.
+    pub platform: Platform,
     /// How the URLs of services look.
     pub url_format: UrlFormat,
     /// Which certificates upstreams may present.
@@ -67,13 +67,13 @@ pub struct DnsConfig {
 impl Config {
     /// Puts flags and environment together; `env` returns the value of a variable.
     pub fn new(args: Args, env: impl Fn(&str) -> Option<OsString>) -> Config {
-        let text = |name| text(&env, name);
+        let text = |name: &str| env(name)?.into_string().ok().filter(|value| !value.is_empty());
         let domain = args.run_domain.clone();
         let hash = args.gcp_project_hash.clone();
         Config {
             metadata_host: text("GCE_METADATA_HOST").unwrap_or_else(|| METADATA_ADDRESS.to_string()),
             fixed_token: text("CLOUD_RUN_ID_TOKEN").map(|token| Secret::new(token.trim())),
-            on_cloud_run: matches!(platform(&args, &env), Platform::CloudRun(_)),
+            platform: Platform::detect(&args, |name| text(name).is_some()),
             url_format: match hash.or_else(|| text("CLOUD_RUN_PROJECT_HASH")) {
                 Some(hash) => UrlFormat::Hash { hash, domain },
                 None => UrlFormat::Deterministic { domain },
@@ -84,6 +84,22 @@ impl Config {
                 (None, None) => TrustedRoots::BuiltIn,
             },
             args,
+        }
+    }
+
+    /// Returns whether this is Cloud Run.
+    pub fn on_cloud_run(&self) -> bool {
+        matches!(self.platform, Platform::CloudRun(_))
+    }
+
+    /// Decides how requests reach runsd. Off Cloud Run it takes resolv.conf and the standard ports, which other
+    /// programs of the machine use, only where `-skip_dns_hijack=false` says so.
+    pub fn serve_mode(&self) -> ServeMode {
+        match (self.args.skip_dns_hijack, &self.platform) {
+            (Some(false), _) => ServeMode::Dns,
+            (_, Platform::Remote) => ServeMode::HttpProxy,
+            (Some(true), _) => ServeMode::Port,
+            (None, _) => ServeMode::Dns,
         }
     }
 
@@ -114,39 +130,22 @@ impl Config {
     }
 }
 
-/// Detects the platform, before everything else; `env` returns the value of a variable.
-pub fn platform(args: &Args, env: impl Fn(&str) -> Option<OsString>) -> Platform {
-    let is_set = |name| text(&env, name).is_some();
-    if args.disable {
-        return Platform::Elsewhere("RUNSD_DISABLE says so");
-    }
-    // Knative and Cloud Run for Anthos set the same variables.
-    let is_kubernetes = is_set("KUBERNETES_SERVICE_HOST");
-    let mut signs = ["K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL"].into_iter();
-    match signs.find(|name| is_set(name)) {
-        Some(sign) if !is_kubernetes => Platform::CloudRun(sign),
-        _ if args.gcp_region.is_some() => Platform::Remote,
-        _ if is_kubernetes => Platform::Elsewhere("KUBERNETES_SERVICE_HOST is set"),
-        _ => Platform::Elsewhere("none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is set"),
-    }
-}
-
 impl Platform {
-    /// Decides how requests reach runsd. Off Cloud Run it takes resolv.conf and the standard ports, which other
-    /// programs of the machine use, only where `-skip_dns_hijack=false` says so.
-    pub fn serve_mode(&self, args: &Args) -> ServeMode {
-        match (args.skip_dns_hijack, self) {
-            (Some(false), _) => ServeMode::Dns,
-            (_, Platform::Remote) => ServeMode::HttpProxy,
-            (Some(true), _) => ServeMode::Port,
-            (None, _) => ServeMode::Dns,
+    /// `is_set` returns whether a variable is set, and not empty.
+    fn detect(args: &Args, is_set: impl Fn(&str) -> bool) -> Platform {
+        if args.disable {
+            return Platform::Elsewhere("RUNSD_DISABLE says so");
+        }
+        // Knative and Cloud Run for Anthos set the same variables.
+        let is_kubernetes = is_set("KUBERNETES_SERVICE_HOST");
+        let mut signs = ["K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL"].into_iter();
+        match signs.find(|name| is_set(name)) {
+            Some(sign) if !is_kubernetes => Platform::CloudRun(sign),
+            _ if args.gcp_region.is_some() => Platform::Remote,
+            _ if is_kubernetes => Platform::Elsewhere("KUBERNETES_SERVICE_HOST is set"),
+            _ => Platform::Elsewhere("none of K_SERVICE, CLOUD_RUN_JOB and CLOUD_RUN_WORKER_POOL is set"),
         }
     }
-}
-
-/// Returns the text of a variable that is set and not empty.
-fn text(env: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<String> {
-    env(name)?.into_string().ok().filter(|value| !value.is_empty())
 }
 
 /// The address of the metadata server, and of the platform's nameserver.

@@ -61,15 +61,13 @@ fn run(argv: Vec<OsString>) -> i32 {
         Ok(Cli::Run(args)) => args,
         Ok(Cli::Check(args, name)) => {
             init_logger(&args);
-            let config = Config::new(args, |name| env::var_os(name));
-            let platform = config::platform(&config.args, |name| env::var_os(name));
-            return check::run(&config, &platform, name.as_deref());
+            return check::run(&Config::new(args, |name| env::var_os(name)), name.as_deref());
         }
         Ok(Cli::Print(text)) => return printed(print(&text), Format::Text, 0),
         Err(err) => return fail(2, err.log_format, &err.sentence),
     };
     init_logger(&args);
-    let code = run_app(args, blocked);
+    let code = run_app(Config::new(args, |name| env::var_os(name)), blocked);
     log::logger().flush();
     code
 }
@@ -83,20 +81,19 @@ fn init_logger(args: &Args) {
 
 /// Starts the application, serves it until it ends, and returns the exit code. `blocked` is whether signals could be
 /// blocked.
-fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
+fn run_app(config: Config, blocked: io::Result<()>) -> i32 {
+    let args = &config.args;
     let format = args.log_format;
-    let command = &args.command;
     let user = match args.user.as_deref().map(User::lookup).transpose() {
         Ok(user) => user,
         Err(sentence) => return fail(2, format, &sentence),
     };
-    let mut options = SpawnOptions { argv: command, user: user.as_ref(), env: &[] };
-    let platform = config::platform(&args, |name| env::var_os(name));
-    match platform {
+    let mut options = SpawnOptions { argv: &args.command, user: user.as_ref(), env: &[] };
+    match config.platform {
         Platform::CloudRun(sign) => info!("on Cloud Run, by {sign}"),
         Platform::Remote => info!("not on Cloud Run; services are wanted, by -gcp_region"),
         Platform::Elsewhere(why) => {
-            info!("not on Cloud Run ({why}): becoming {:?}", command[0]);
+            info!("not on Cloud Run ({why}): becoming {:?}", args.command[0]);
             return fail_to_start(format, &supervisor::exec(&options));
         }
     }
@@ -109,7 +106,7 @@ fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
     }
 
     // All sockets are bound before the application starts, so that it never meets a closed port.
-    let listeners = listeners::bind(&args, platform.serve_mode(&args));
+    let listeners = listeners::bind(args, config.serve_mode());
     let rewritten = listeners.rewritten.clone();
     options.env = &listeners.app_env;
     let app = match supervisor::spawn(&options) {
@@ -124,7 +121,7 @@ fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
     // application had its first moment; until then the kernel queues connections and datagrams.
     let poll_fds = listeners.poll_fds();
     let guard = rewritten.clone();
-    let serve = move || serve(args, listeners).unwrap_or_else(|err| stop_serving(&err, guard.as_deref()));
+    let serve = move || serve(&config, listeners).unwrap_or_else(|err| stop_serving(&err, guard.as_deref()));
     let start_serving = || {
         spawn_thread("serve", serve).unwrap_or_else(|err| stop_serving(&err, rewritten.as_deref()));
     };
@@ -139,8 +136,7 @@ fn run_app(args: Args, blocked: io::Result<()>) -> i32 {
 ///
 /// # Errors
 /// Where a thread cannot be started; then all sockets are closed.
-fn serve(args: Args, listeners: Listeners) -> io::Result<()> {
-    let config = Config::new(args, |name| env::var_os(name));
+fn serve(config: &Config, listeners: Listeners) -> io::Result<()> {
     let own = listeners.dns.as_ref().map(dns::Sockets::own).unwrap_or_default();
     let dns_config = config.dns(&listeners.resolv_conf, |address| is_own(address, &own));
     let nameservers = Arc::new(Nameservers::new(&dns_config.nameservers, &own));
@@ -159,7 +155,7 @@ fn serve(args: Args, listeners: Listeners) -> io::Result<()> {
     if let Some(serve) = serve_dns {
         spawn_thread("dns", serve)?;
     }
-    let proxy = Arc::new(Proxy::new(&config, nameservers, sockets.port(), listeners.is_forward_proxy));
+    let proxy = Arc::new(Proxy::new(config, nameservers, sockets.port(), listeners.is_forward_proxy));
     let shared = Arc::clone(&proxy);
     let prefetch = move || {
         shared.warm();

@@ -105,7 +105,7 @@ impl Proxy {
             }),
             metadata,
             tokens,
-            on_cloud_run: config.on_cloud_run,
+            on_cloud_run: config.on_cloud_run(),
             upstream: Connector::new(
                 Settings {
                     roots: config.roots.clone(),
