@@ -11,7 +11,7 @@ use crate::config::{Config, Platform, ServeMode};
 use crate::dns::nameservers::Nameservers;
 use crate::dns::resolver::{ResolveError, Resolver};
 use crate::listeners::{bind_error_clause, error_clause};
-use crate::names::destination::{LocationNeeds, UrlFormat};
+use crate::names::destination::UrlFormat;
 use crate::net::context::Background;
 use crate::proxy::error::ProxyError;
 use crate::proxy::header_policy::RequestCredentials;
@@ -53,8 +53,7 @@ fn check_place(report: &mut Report, config: &Config, proxy: &Proxy) {
             Platform::Elsewhere(why) => Err(format!("not Cloud Run: {why}; runsd would become the application")),
         },
     );
-    let needs = LocationNeeds { region: true, project: matches!(config.url_format, UrlFormat::Deterministic { .. }) };
-    let place = proxy.here.place(needs, &proxy.metadata);
+    let place = proxy.exchange.router.location();
     report.line("region", place.as_ref().map(|place| place.region.clone()));
     let project = match &config.url_format {
         UrlFormat::Deterministic { .. } => place.as_ref().map(|place| place.project.clone()),
@@ -96,14 +95,14 @@ fn check_ports(report: &mut Report, config: &Config) {
 
 fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     let started = Instant::now();
-    let goal = match proxy.goal(name) {
-        Ok(goal) => goal,
+    let host = match proxy.exchange.router.resolve(name.as_bytes()) {
+        Ok(host) => host,
         Err(refusal) => return report.line("name", Err::<String, _>(refusal.reason())),
     };
     report.line("name", ok(name));
-    let to = &goal.destination;
+    let to = &host.destination;
     let scheme = if to.tls { "https" } else { "http" };
-    report.line("URL", ok(format!("{scheme}://{}, {}", goal.authority, ms(started))));
+    report.line("URL", ok(format!("{scheme}://{}, {}", host.authority, ms(started))));
     let audience = to.audience.as_deref();
     report.line("audience", ok(audience.unwrap_or("none: no token is sent")));
     let started = Instant::now();
@@ -118,12 +117,12 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
         return;
     }
     let started = Instant::now();
-    let bearer = proxy.bearer(&goal, &RequestCredentials::default(), SystemTime::now());
+    let bearer = proxy.exchange.token(&host, &RequestCredentials::default(), SystemTime::now());
     let bearer = match bearer {
         Ok(bearer) => bearer,
         Err(refusal) => return report.line("token", Err::<String, _>(refusal.reason())),
     };
-    match proxy.tokens.expiry_notice(SystemTime::now()) {
+    match proxy.exchange.tokens.expiry_notice(SystemTime::now()) {
         Some(ended) => return report.line("token", Err::<String, _>(ended)),
         None if bearer.is_some() => report.line("token", ok(format!("fetched, {}", ms(started)))),
         None => {}
@@ -137,14 +136,14 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
     report.line("TLS", ok(format!("{version}, {}", ms(started))));
     let started = Instant::now();
     let _ = connection.reader.set_read_timeout(Some(ANSWER));
-    let asked = http1::probe(&mut connection, &goal.authority, bearer.as_ref());
+    let asked = http1::probe(&mut connection, &host.authority, bearer.as_ref());
     let took = ms(started);
     report.line(
         "status",
         asked.map_err(|err| format!("no answer to GET /: {err}")).and_then(|(status, body)| {
             // The service's own word is all right, whatever it says.
             match denial::is_front_end(status, None, &body) {
-                true => Err(proxy.hint(&goal, name, status, bearer.is_some())),
+                true => Err(proxy.exchange.denial_hint(&host, status, bearer.is_some())),
                 false => Ok(format!("{status} to GET /, {took}")),
             }
         }),

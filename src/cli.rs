@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use lexopt::{Arg, Parser};
 
 use crate::logger::Format;
-use crate::names::destination::Route;
+use crate::names::policy::Route;
 use crate::names::service;
 use flags::{FLAGS, Flag, FlagKind, HELP, closest, ignored};
 use help::{help, version};
@@ -183,7 +183,7 @@ fn resolve(typed: &mut Typed, variables: &[(OsString, OsString)]) -> Result<Cli,
     let zone = args.domain.clone();
     let names = args.routes.iter_mut().map(|route| &mut route.name);
     for name in names.chain(args.only.iter_mut().flatten()) {
-        *name = service::relative(name, &zone);
+        *name = service::strip_zone(name, &zone);
     }
     let check = typed.check_name()?;
     args.command = mem::take(&mut typed.command);

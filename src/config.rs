@@ -7,9 +7,8 @@ use std::time::Duration;
 use log::warn;
 
 use crate::cli::Args;
-use crate::names::destination::{Route, UrlFormat};
-use crate::names::service;
-use crate::names::service::Service;
+use crate::names::destination::UrlFormat;
+use crate::names::policy::NamePolicy;
 use crate::resolv_conf::ResolvConf;
 use crate::secret::Secret;
 use crate::tls::TrustedRoots;
@@ -104,8 +103,12 @@ impl Config {
     }
 
     /// Returns which names runsd answers itself.
-    pub fn names(&self) -> Names {
-        Names { zone: self.args.domain.clone(), routes: self.args.routes.clone(), only: self.args.only.clone() }
+    pub fn name_policy(&self) -> NamePolicy {
+        NamePolicy {
+            zone: self.args.domain.clone(),
+            routes: self.args.routes.clone(),
+            allowlist: self.args.only.clone(),
+        }
     }
 
     /// Returns what the DNS server needs to know. `-nameserver` goes before resolv.conf; where neither has a
@@ -150,99 +153,3 @@ impl Platform {
 
 /// The address of the metadata server, and of the platform's nameserver.
 pub const METADATA_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
-
-/// Which names are ours, for the DNS server and the proxy alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
-    /// The zone services live in, lower case, without outer dots: `run.internal`.
-    pub zone: String,
-    /// Names given with `-route`, lower case, without the zone.
-    pub routes: Vec<Route>,
-    /// With `-only`: the names that are ours, and no other; lower case, without
-    /// the zone.
-    pub only: Option<Vec<String>>,
-}
-
-/// What a name stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NamedTarget<'a> {
-    /// A service, by the grammar of names.
-    Service(Service),
-    /// What the user said with `-route`.
-    Route(&'a Route),
-}
-
-impl Names {
-    /// What a name stands for, in any spelling; `None` when it is not ours.
-    ///
-    /// A route goes before a service of the same name. `-only hello` leaves
-    /// every spelling of the service `hello`, in all regions and with all
-    /// tags; `-only hello.us-east1` leaves just that one.
-    pub fn find(&self, text: &str) -> Option<NamedTarget<'_>> {
-        let name = service::relative(text, &self.zone);
-        let named = match self.routes.iter().find(|route| route.name == name) {
-            Some(route) => NamedTarget::Route(route),
-            None => NamedTarget::Service(Service::parse(&name)?),
-        };
-        let Some(only) = &self.only else {
-            return Some(named);
-        };
-        let listed = |entry: &String| match &named {
-            NamedTarget::Service(service) => *entry == service.name || *entry == name,
-            NamedTarget::Route(_) => *entry == name,
-        };
-        only.iter().any(listed).then_some(named)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(name: &str) -> Route {
-        Route { name: name.to_owned(), tls: true, host: format!("{name}.example.com"), port: 443, audience: None }
-    }
-
-    #[test]
-    fn what_names_stand_for() {
-        let routes = vec![route("billing"), route("hello.us-east1"), route("my_db")];
-        let names = |only: Option<&str>| Names {
-            zone: "run.internal".to_owned(),
-            routes: routes.clone(),
-            only: only.map(|only| only.split(',').map(str::to_owned).collect()),
-        };
-        for (only, text, want) in [
-            (None, "hello", Some("service hello")),
-            (None, "HELLO.Run.Internal.", Some("service hello")),
-            (None, "billing", Some("route billing")),
-            (None, "Billing.run.internal", Some("route billing")),
-            (None, "billing.us-east1", Some("service billing")),
-            (None, "hello.us-east1", Some("route hello.us-east1")),
-            (None, "my_db", Some("route my_db")),
-            (None, "other_db", None),
-            (None, "metadata", None),
-            (None, "example.com", None),
-            (Some("hello"), "hello", Some("service hello")),
-            (Some("hello"), "Hello.us-west1", Some("service hello")),
-            (Some("hello"), "hello.us-west1.42", Some("service hello")),
-            (Some("hello"), "canary---hello", Some("service hello")),
-            (Some("hello"), "hello2", None),
-            (Some("hello"), "canary---other", None),
-            (Some("hello"), "billing", None),
-            (Some("hello"), "hello.us-east1", None),
-            (Some("hello,billing"), "billing", Some("route billing")),
-            (Some("hello.us-west1"), "hello.us-west1", Some("service hello")),
-            (Some("hello.us-west1"), "hello", None),
-            (Some("canary---hello"), "hello", None),
-            (Some("canary---hello"), "canary---hello", Some("service hello")),
-            (Some(""), "hello", None),
-        ] {
-            let names = names(only);
-            let got = names.find(text).map(|named| match named {
-                NamedTarget::Service(service) => format!("service {}", service.name),
-                NamedTarget::Route(route) => format!("route {}", route.name),
-            });
-            assert_eq!(got.as_deref(), want, "{text:?} with -only {only:?}");
-        }
-    }
-}

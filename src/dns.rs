@@ -24,11 +24,12 @@ use std::time::{Duration, Instant};
 
 use log::{error, trace, warn};
 
-use crate::config::{DnsConfig, Names};
+use crate::config::DnsConfig;
 use crate::dns::forwarder::{Client, Forwarder};
 use crate::dns::log_format::RecordType;
 use crate::dns::tcp::TcpServer;
 use crate::dns::zones::{Question, Zones};
+use crate::names::policy::NamePolicy;
 use crate::sys::net::{PollFd, RecvBatch, bind_tcp, bind_udp, is_address_unavailable, poll};
 use message::{Read, Reply};
 use nameservers::{Nameservers, Patience};
@@ -96,7 +97,7 @@ impl Sockets {
 /// What everyone who answers queries needs.
 #[derive(Debug)]
 pub struct ServerContext {
-    pub names: Names,
+    pub names: NamePolicy,
     pub config: Arc<DnsConfig>,
     /// Whether the proxy listens on ::1 too.
     pub ipv6: bool,

@@ -141,7 +141,7 @@ fn serve(config: &Config, listeners: Listeners) -> io::Result<()> {
     let dns_config = config.dns(&listeners.resolv_conf, |address| is_own(address, &own));
     let nameservers = Arc::new(Nameservers::new(&dns_config.nameservers, &own));
     let dns_context = dns::ServerContext {
-        names: config.names(),
+        names: config.name_policy(),
         patience: Patience::within(dns_config.timeout),
         config: Arc::new(dns_config),
         ipv6: listeners.proxy.as_ref().is_some_and(proxy::Sockets::ipv6),
@@ -158,7 +158,7 @@ fn serve(config: &Config, listeners: Listeners) -> io::Result<()> {
     let proxy = Arc::new(Proxy::new(config, nameservers, sockets.port(), listeners.is_forward_proxy));
     let shared = Arc::clone(&proxy);
     let prefetch = move || {
-        shared.warm();
+        shared.prefetch();
         // After what the first request waits for.
         shared.limit_memory();
     };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use self::client::{Client, Error};
 use crate::dns::resolver::Resolver;
-use crate::names::destination::Location;
+use crate::names::location::Location;
 use crate::names::service::{is_project_number, is_region};
 use crate::net::percent;
 use crate::secret::Secret;
@@ -35,11 +35,6 @@ impl Metadata {
     /// The server at `host[:port]`, whose name `resolver` looks up. Asks nothing yet.
     pub fn new(host: String, resolver: Arc<Resolver>) -> Metadata {
         Metadata { client: Client::new(host, resolver), timeouts: TIMEOUTS, sleep: thread::sleep }
-    }
-
-    /// The server's `host[:port]`.
-    pub fn host(&self) -> &str {
-        self.client.host()
     }
 
     /// Asks for the region and the project number of this instance.

@@ -1,5 +1,6 @@
-//! Names as callers write them, and where they lead: the DNS server and the proxy both ask here.
+//! Names as applications write them, and where they lead: name → [`policy::Target`] → [`destination::Destination`].
 
 pub mod destination;
 pub mod location;
+pub mod policy;
 pub mod service;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::names::destination::Destination;
 use std::os::unix::ffi::OsStringExt as _;
 
 /// Parses a command line, split at spaces.
@@ -166,13 +167,8 @@ fn flags_go_before_variables() {
 #[test]
 fn routes() {
     let route = |name: &str, tls, host: &str, port, audience: &str| {
-        Ok(Route {
-            name: name.to_owned(),
-            tls,
-            host: host.to_owned(),
-            port,
-            audience: (!audience.is_empty()).then(|| audience.to_owned()),
-        })
+        let audience = (!audience.is_empty()).then(|| audience.to_owned());
+        Ok(Route { name: name.to_owned(), destination: Destination { host: host.to_owned(), port, tls, audience } })
     };
     for (text, want) in [
         ("B=https://B.example.com", route("b", true, "b.example.com", 443, "https://b.example.com")),
@@ -183,7 +179,8 @@ fn routes() {
         ("b=https://x.y,audience=none", route("b", true, "x.y", 443, "")),
         ("b=http://localhost:8080", route("b", false, "localhost", 8080, "")),
         ("b=http://127.0.0.1,audience=x", route("b", false, "127.0.0.1", 80, "x")),
-        ("b=http://[::1]:81", route("b", false, "[::1]", 81, "")),
+        ("b=http://[::1]:81", route("b", false, "::1", 81, "")),
+        ("b=https://[::1]", route("b", true, "::1", 443, "https://[::1]")),
         ("b.run.internal.=https://x.y", route("b", true, "x.y", 443, "https://x.y")),
     ] {
         let got = typed(&format!("-route {text} app")).map(|cli| match cli {
@@ -209,7 +206,7 @@ fn routes() {
         assert_eq!(typed(&format!("-route={text} app")), Err(want), "{text}");
     }
     let args = args("-route a=https://x.y -route b=https://x.y -route A=https://z.y app");
-    let hosts: Vec<_> = args.routes.iter().map(|route| (&*route.name, &*route.host)).collect();
+    let hosts: Vec<_> = args.routes.iter().map(|route| (&*route.name, &*route.destination.host)).collect();
     assert_eq!(hosts, [("b", "x.y"), ("a", "z.y")]);
 }
 

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use crate::names::destination::Route;
+use crate::names::destination::Destination;
+use crate::names::policy::Route;
 use crate::names::service;
 use crate::net::authority::Authority;
 use crate::resolv_conf::Nameserver;
@@ -184,18 +185,18 @@ pub fn route(text: &str) -> Result<Route, String> {
     }
     let (host, port) = host_and_port(authority, if tls { 443 } else { 80 })
         .ok_or_else(|| format!("{url:?} holds no HOST or HOST:PORT"))?;
-    let loopback =
-        host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     if !tls && !loopback {
         return Err(format!("{url:?} is not encrypted, which only loopback may be; write https://"));
     }
-    let audience = match audience {
+    let mut destination = Destination { host, port, tls, audience: None };
+    destination.audience = match audience {
         Some("none") => None,
         Some(audience) => Some(audience.to_owned()),
         // A neighbour on loopback, as a sidecar is, has no use for a token.
-        None => tls.then(|| format!("https://{host}")),
+        None => tls.then(|| format!("https://{}", destination.uri_host())),
     };
-    Ok(Route { name, tls, host, port, audience })
+    Ok(Route { name, destination })
 }
 
 fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
@@ -203,12 +204,12 @@ fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
     head.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
-/// The host in lower case, an IPv6 address in its brackets, and the port.
+/// The host in lower case, an IPv6 address without its brackets, and the port.
 fn host_and_port(authority: &str, default: u16) -> Option<(String, u16)> {
     let authority = Authority::parse(authority.as_bytes()).ok()?;
     let port = authority.port.unwrap_or(default);
     if let Ok(ip) = authority.host.parse::<Ipv6Addr>() {
-        return Some((format!("[{ip}]"), port));
+        return Some((ip.to_string(), port));
     }
     Some((dns_name(authority.host).ok()?, port))
 }

@@ -37,7 +37,7 @@ fn serve_with(sockets: Sockets, config: DnsConfig, patience: Patience) -> Server
         udp: sockets.udp.iter().map(|s| s.local_addr().unwrap()).collect(),
         tcp: sockets.tcp[0].local_addr().unwrap(),
     };
-    let names = Names { zone: "run.internal".to_owned(), routes: Vec::new(), only: None };
+    let names = NamePolicy { zone: "run.internal".to_owned(), routes: Vec::new(), allowlist: None };
     let nameservers = Arc::new(Nameservers::new(&config.nameservers, &sockets.own()));
     let house = ServerContext { names, config: Arc::new(config), ipv6: true, nameservers, patience };
     thread::spawn(move || sockets.serve(house));

@@ -5,8 +5,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::config::Names;
 use crate::dns::message::{A, AAAA, ANY, CNAME, HTTPS, IN, Otherwise, Reply};
+use crate::names::policy::{NamePolicy, Target};
 
 /// A question, as far as it matters here.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +20,7 @@ pub struct Question<'a> {
 /// Whose names are whose.
 #[derive(Debug)]
 pub struct Zones<'a> {
-    pub names: &'a Names,
+    pub names: &'a NamePolicy,
     /// The original search domains, lower case, without outer dots.
     pub search: &'a [String],
     /// Whether the proxy listens on ::1 too.
@@ -36,8 +36,11 @@ impl Zones<'_> {
             return match relative {
                 _ if question.class != IN => Reply::Refused,
                 "" => Reply::Empty { apex },
-                _ if self.names.find(name).is_some() => self.loopback(question.kind, apex),
-                _ => Reply::NxDomain { apex },
+                // A resolver goes on to metadata.google.internal where `metadata` does not exist here.
+                _ => match self.names.target(name) {
+                    Some(Target::Service(_) | Target::Route(_)) => self.loopback(question.kind, apex),
+                    Some(Target::Metadata) | None => Reply::NxDomain { apex },
+                },
             };
         }
         if let Some(relative) = under(name, GOOGLE_INTERNAL) {
@@ -55,13 +58,12 @@ impl Zones<'_> {
         // alias beside addresses (RFC 1034, section 3.6.2).
         let is_ours = matches!(question.kind, A | AAAA | HTTPS | CNAME | ANY);
         let apex = name.len();
-        Reply::Forward(match () {
-            () if question.class != IN => self.searched(name),
-            () if name == METADATA && is_ours => return metadata(question.kind, apex),
-            () if name == METADATA => Otherwise::Empty { apex },
-            () if self.names.find(name).is_none() => self.searched(name),
-            () if is_ours => return self.loopback(question.kind, apex),
-            () => Otherwise::Empty { apex },
+        Reply::Forward(match self.names.target(name) {
+            _ if question.class != IN => self.searched(name),
+            None => self.searched(name),
+            Some(_) if !is_ours => Otherwise::Empty { apex },
+            Some(Target::Metadata) => return metadata(question.kind, apex),
+            Some(Target::Service(_) | Target::Route(_)) => return self.loopback(question.kind, apex),
         })
     }
 

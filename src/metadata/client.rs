@@ -106,11 +106,6 @@ impl Client {
         Client { host, agent }
     }
 
-    /// The server's `host[:port]`.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
     /// Sends a GET for `path`, which starts with a slash, and receives the response.
     ///
     /// Blocks: until the response is complete, for `timeout` at most.

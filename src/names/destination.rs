@@ -1,47 +1,20 @@
-//! Where a request really goes: the host of a service or a route, and the
-//! audience of its token.
+//! Where a request goes: the URL of a service, and the audience of its identity token.
 //!
-//! Pure: what the metadata server knows comes in as a [`Location`].
+//! Pure: region and project of this instance come in as a [`Location`].
 
-use crate::names::service::Service;
+use crate::names::location::Location;
+use crate::names::service::ServiceName;
 
-/// The far end of a request.
+/// The upstream of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Destination {
-    /// Host of the URL, lower case.
+    /// A name or an address, lower case; an IPv6 address without brackets.
     pub host: String,
-    /// Port of the URL.
     pub port: u16,
-    /// Whether it is `https`.
+    /// Whether the scheme is `https`.
     pub tls: bool,
-    /// What its tokens are for; `None` sends none.
+    /// The audience of its identity tokens; `None` sends none.
     pub audience: Option<String>,
-}
-
-/// A name that stands for a URL of the user's choice: `-route NAME=URL,audience=AUD`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// The name, lower case, without the zone.
-    pub name: String,
-    /// `http` is for loopback only.
-    pub tls: bool,
-    /// Host of the URL, lower case.
-    pub host: String,
-    /// Port of the URL.
-    pub port: u16,
-    /// The audience of its tokens; `None` sends none.
-    pub audience: Option<String>,
-}
-
-/// Where this instance runs.
-///
-/// A half that is not known, and not needed ([`LocationNeeds`]), may stay empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Location {
-    /// `us-east1`
-    pub region: String,
-    /// The project's number.
-    pub project: String,
 }
 
 /// How the URLs of services are built.
@@ -56,108 +29,90 @@ pub enum UrlFormat {
     Hash {
         /// The project's hash, the same in all its regions.
         hash: String,
-        /// As above.
+        /// As in [`UrlFormat::Deterministic`].
         domain: String,
     },
 }
 
-/// The halves of a [`Location`] that a name leaves open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LocationNeeds {
-    pub region: bool,
-    pub project: bool,
-}
-
-impl LocationNeeds {
-    /// What must be known before `service` has a URL: a name that says it all
-    /// waits for nobody.
-    pub fn of(service: &Service, form: &UrlFormat) -> LocationNeeds {
-        LocationNeeds {
-            region: service.region.is_none(),
-            project: service.project.is_none() && matches!(form, UrlFormat::Deterministic { .. }),
-        }
-    }
-}
-
 impl Destination {
-    /// The URL of a service, as seen from `place`.
-    pub fn of_service(service: &Service, place: &Location, form: &UrlFormat) -> Result<Destination, String> {
-        let region = known(service.region.as_ref(), &place.region, "region")?;
-        let (end, domain) = match (form, &service.project) {
-            // The hash is that of our own project: for a project that was
-            // named, whichever it is, only its number makes a URL.
+    /// Builds the URL of a service, as seen from `location`.
+    ///
+    /// # Errors
+    /// A sentence, where neither the name nor `location` has the region or the project, where a URL with a hash needs
+    /// the code of an unknown region, or where the first label is longer than DNS allows.
+    pub fn from_service(service: &ServiceName, location: &Location, format: &UrlFormat) -> Result<Destination, String> {
+        let region = known(service.region.as_ref(), &location.region, "region")?;
+        let (suffix, domain) = match (format, &service.project) {
+            // The hash is that of this instance's project: a project in the name has a URL by its number only.
             (UrlFormat::Hash { hash, domain }, None) => {
-                let code = region_code(region).ok_or_else(|| unknown_code(region))?;
+                let code = region_code(region)?;
                 (format!("-{hash}-{code}"), format!("a.{domain}"))
             }
             (UrlFormat::Deterministic { domain } | UrlFormat::Hash { domain, .. }, project) => {
-                let project = known(project.as_ref(), &place.project, "project number")?;
+                let project = known(project.as_ref(), &location.project, "project number")?;
                 (format!("-{project}"), format!("{region}.{domain}"))
             }
         };
-        let tag = match &service.tag {
-            Some(tag) => format!("{tag}---"),
-            None => String::new(),
-        };
+        let tag = service.tag.as_ref().map(|tag| format!("{tag}---")).unwrap_or_default();
         let name = &service.name;
-        let length = tag.len() + name.len() + end.len();
-        if length > 63 {
-            return Err(format!("\"{tag}{name}{end}\" has {length} characters; the first part of a host may have 63"));
+        let len = tag.len() + name.len() + suffix.len();
+        if len > MAX_LABEL_LEN {
+            return Err(format!(
+                "\"{tag}{name}{suffix}\" has {len} characters; the first part of a host may have {MAX_LABEL_LEN}"
+            ));
         }
         Ok(Destination {
-            host: format!("{tag}{name}{end}.{domain}").to_ascii_lowercase(),
+            host: format!("{tag}{name}{suffix}.{domain}").to_ascii_lowercase(),
             port: 443,
             tls: true,
-            // Without the tag: the front end knows no other audience.
-            audience: Some(format!("https://{name}{end}.{domain}").to_ascii_lowercase()),
+            // Without the tag: the front end accepts no other audience.
+            audience: Some(format!("https://{name}{suffix}.{domain}").to_ascii_lowercase()),
         })
     }
 
-    /// What the user said with `-route`.
-    pub fn of_route(route: &Route) -> Destination {
-        Destination { host: route.host.clone(), port: route.port, tls: route.tls, audience: route.audience.clone() }
+    /// Returns the value of `Host` and `:authority`: the port is left out where it is the scheme's default
+    /// (RFC 9110 section 4.2.3).
+    pub fn authority(&self) -> String {
+        match (self.tls, self.port) {
+            (true, 443) | (false, 80) => self.uri_host(),
+            (_, port) => format!("{}:{port}", self.uri_host()),
+        }
     }
 
-    /// The host as `Host` and `:authority` have it: with its port, unless the
-    /// scheme says it already.
-    pub fn authority(&self) -> String {
-        // Only an IPv6 address has colons.
-        let host = match self.host.contains(':') && !self.host.starts_with('[') {
+    /// Returns the host as a URL has it: an IPv6 address in brackets (RFC 3986 section 3.2.2).
+    pub fn uri_host(&self) -> String {
+        match self.host.contains(':') {
             true => format!("[{}]", self.host),
             false => self.host.clone(),
-        };
-        match (self.tls, self.port) {
-            (true, 443) | (false, 80) => host,
-            (_, port) => format!("{host}:{port}"),
         }
     }
 }
 
-fn known<'a>(given: Option<&'a String>, found: &'a String, what: &str) -> Result<&'a String, String> {
-    let text = given.unwrap_or(found);
+fn known<'a>(named: Option<&'a String>, default: &'a String, what: &str) -> Result<&'a String, String> {
+    let text = named.unwrap_or(default);
     match text.is_empty() {
         true => Err(format!("the {what} of this instance is not known")),
         false => Ok(text),
     }
 }
 
-fn unknown_code(region: &str) -> String {
-    format!(
-        "no region code is known for {region:?}, and URLs with a project hash need one; \
-         leave the hash out, or say the project too: NAME.{region}.PROJECTNUMBER"
-    )
+/// Returns the two letters of a region in a URL with a hash.
+fn region_code(region: &str) -> Result<&'static str, String> {
+    let found = REGION_CODES.iter().find(|(name, _)| *name == region);
+    found.map(|(_, code)| *code).ok_or_else(|| {
+        format!(
+            "no region code is known for {region:?}, and URLs with a project hash need one; \
+             leave the hash out, or say the project too: NAME.{region}.PROJECTNUMBER"
+        )
+    })
 }
 
-/// The two letters a region has in hash URLs.
-///
-/// A table that is never complete, which is why the deterministic form, which
-/// needs none, is the usual one.
-fn region_code(region: &str) -> Option<&'static str> {
-    let found = CODES.iter().find(|(name, _)| *name == region);
-    found.map(|(_, code)| *code)
-}
+/// Octets of the longest DNS label (RFC 1035 section 2.3.4).
+const MAX_LABEL_LEN: usize = 63;
 
-const CODES: [(&str, &str); 43] = [
+/// The codes that Cloud Run gave to regions. New regions are missing until somebody adds them, which is why
+/// [`UrlFormat::Deterministic`], which needs no code, is the default.
+const REGION_CODES: [(&str, &str); 43] = [
     ("asia-east1", "de"),
     ("asia-east2", "df"),
     ("asia-northeast1", "an"),

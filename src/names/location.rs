@@ -1,77 +1,115 @@
-//! Where this instance runs: said by flags, or asked of the metadata server
-//! once, after the application has started.
+//! Where this instance runs: configured by flags, or discovered once, after the application has started.
 
 use std::sync::{Mutex, OnceLock};
 
 use log::info;
 
-use crate::metadata::Metadata;
-use crate::names::destination::{Location, LocationNeeds};
+use crate::names::destination::UrlFormat;
+use crate::names::service::ServiceName;
 use crate::sync::lock;
+
+/// Region and project of an instance; a part that is not known is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Location {
+    /// `us-east1`
+    pub region: String,
+    /// The project's number.
+    pub project: String,
+}
+
+/// The parts of a [`Location`] that a URL needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocationNeeds {
+    /// The region.
+    pub region: bool,
+    /// The project's number.
+    pub project: bool,
+}
+
+impl LocationNeeds {
+    /// What the URL of `service` needs beside its name.
+    pub fn for_service(service: &ServiceName, format: &UrlFormat) -> LocationNeeds {
+        let bare = LocationNeeds::for_bare_name(format);
+        LocationNeeds { region: service.region.is_none(), project: service.project.is_none() && bare.project }
+    }
+
+    /// What the URL of a service needs whose name has no region.
+    pub fn for_bare_name(format: &UrlFormat) -> LocationNeeds {
+        LocationNeeds { region: true, project: matches!(format, UrlFormat::Deterministic { .. }) }
+    }
+}
 
 /// Region and project of this instance, as far as they are known.
 pub struct InstanceLocation {
-    given: Location,
-    found: OnceLock<Location>,
-    /// Why the last asking failed. Held while asking: those who come meanwhile
-    /// wait, and share what it came to.
+    configured: Location,
+    /// Written once, by the first thread whose lookup succeeds; configured parts take precedence.
+    discovered: OnceLock<Location>,
+    discover: Box<dyn Fn() -> Result<Location, String> + Send + Sync>,
+    /// The last error. Locked during a lookup, so that concurrent callers share one request and its result.
     failure: Mutex<Option<String>>,
 }
 
 impl InstanceLocation {
-    /// `given`: what flags say, empty where they say nothing.
-    pub fn new(given: Location) -> InstanceLocation {
-        InstanceLocation { given, found: OnceLock::new(), failure: Mutex::new(None) }
-    }
-
-    /// The project's number, empty while it is not known.
-    pub fn project(&self) -> &str {
-        match self.found.get() {
-            Some(found) => &found.project,
-            None => &self.given.project,
+    /// `configured` is what flags say, empty where they say nothing; `discover` asks the metadata server.
+    pub fn new(
+        configured: Location,
+        discover: impl Fn() -> Result<Location, String> + Send + Sync + 'static,
+    ) -> InstanceLocation {
+        InstanceLocation {
+            configured,
+            discovered: OnceLock::new(),
+            discover: Box::new(discover),
+            failure: Mutex::new(None),
         }
     }
 
-    /// The place, with at least the halves that are needed.
+    /// Returns what is known now; never blocks.
+    pub fn known(&self) -> &Location {
+        self.discovered.get().unwrap_or(&self.configured)
+    }
+
+    /// Returns the location, with at least the parts that are needed.
     ///
-    /// An error is the sentence of the metadata server's failure, and which
-    /// flags do without it; the next call asks again.
-    pub fn place(&self, needs: LocationNeeds, metadata: &Metadata) -> Result<&Location, String> {
-        let flags = match (needs.region && self.given.region.is_empty(), needs.project && self.given.project.is_empty())
-        {
-            (false, false) => return Ok(self.found.get().unwrap_or(&self.given)),
+    /// Blocks: until the metadata server answered, where flags do not say what is needed.
+    ///
+    /// # Errors
+    /// The sentence of the failed lookup, and which flags do without it; the next call looks it up again.
+    pub fn resolve(&self, needs: LocationNeeds) -> Result<&Location, String> {
+        let lacks_region = needs.region && self.configured.region.is_empty();
+        let lacks_project = needs.project && self.configured.project.is_empty();
+        let flags = match (lacks_region, lacks_project) {
+            (false, false) => return Ok(self.known()),
             (true, false) => "-gcp_region",
             (false, true) => "-gcp_project_number",
             (true, true) => "-gcp_region and -gcp_project_number",
         };
-        self.asked(metadata).map_err(|err| format!("{err}; check the metadata server, or give {flags}"))
+        self.discovered().map_err(|err| format!("{err}; check the metadata server, or give {flags}"))
     }
 
-    /// What the metadata server says, as far as flags do not.
-    fn asked(&self, metadata: &Metadata) -> Result<&Location, String> {
-        if let Some(found) = self.found.get() {
-            return Ok(found);
+    fn discovered(&self) -> Result<&Location, String> {
+        if let Some(discovered) = self.discovered.get() {
+            return Ok(discovered);
         }
-        let asked_already = self.failure.try_lock().is_err();
+        let is_under_way = self.failure.try_lock().is_err();
         let mut failure = lock(&self.failure);
-        if let Some(found) = self.found.get() {
-            return Ok(found);
+        if let Some(discovered) = self.discovered.get() {
+            return Ok(discovered);
         }
-        if asked_already && let Some(why) = &*failure {
-            // Whoever held the lock asked for us too.
-            return Err(why.clone());
+        if is_under_way && let Some(err) = &*failure {
+            // The lookup that this call waited for failed just now.
+            return Err(err.clone());
         }
-        match metadata.location() {
-            Ok(mut place) => {
-                if !self.given.region.is_empty() {
-                    place.region.clone_from(&self.given.region);
+        match (self.discover)() {
+            Ok(mut location) => {
+                if !self.configured.region.is_empty() {
+                    location.region.clone_from(&self.configured.region);
                 }
-                if !self.given.project.is_empty() {
-                    place.project.clone_from(&self.given.project);
+                if !self.configured.project.is_empty() {
+                    location.project.clone_from(&self.configured.project);
                 }
-                info!("region {}, project {}", place.region, place.project);
+                info!("region {}, project {}", location.region, location.project);
                 *failure = None;
-                Ok(self.found.get_or_init(|| place))
+                Ok(self.discovered.get_or_init(|| location))
             }
             Err(err) => {
                 *failure = Some(err.clone());

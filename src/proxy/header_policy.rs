@@ -5,52 +5,21 @@
 //! business of the one who asks.
 
 use crate::cli::AuthHeader;
-use crate::config::{NamedTarget, Names};
-use crate::names::destination::{Destination, Route};
-use crate::names::service::{Service, relative};
+use crate::names::destination::Destination;
 use crate::net::authority::Authority;
 use crate::secret::Secret;
 
-/// The policy of this instance.
-#[derive(Debug, Clone)]
-pub struct Router {
-    pub names: Names,
+/// Which headers of a request change, by the flags.
+#[derive(Debug, Clone, Copy)]
+pub struct HeaderPolicy {
+    /// Which header has the identity token.
     pub auth_header: AuthHeader,
 }
 
-/// What a `Host` stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target<'a> {
-    Service(Service),
-    Route(&'a Route),
-    /// The metadata server, as on Compute Engine.
-    Metadata,
-    /// One of our names, at a port where nothing is served.
-    OtherPort(u16),
-}
-
-impl Router {
-    /// Where a request for this `Host` or `:authority` goes; `None` when it is
-    /// none of our names.
-    ///
-    /// The port may be given when it says nothing new: 80, or the one the
-    /// proxy listens on.
-    pub fn lookup(&self, host: Authority<'_>, proxy_port: u16) -> Option<Target<'_>> {
-        let named = match self.names.find(host.host) {
-            Some(NamedTarget::Service(service)) => Target::Service(service),
-            Some(NamedTarget::Route(route)) => Target::Route(route),
-            None if is_metadata(&relative(host.host, &self.names.zone)) => Target::Metadata,
-            None => return None,
-        };
-        match host.port {
-            Some(port) if port != 80 && port != proxy_port => Some(Target::OtherPort(port)),
-            _ => Some(named),
-        }
-    }
-
+impl HeaderPolicy {
     /// Whether a request gets a token of ours at all: fetching one for nothing
     /// would be a wait, and maybe a failure, for nothing.
-    pub fn wants_token(&self, sent: &RequestCredentials<'_>) -> bool {
+    pub fn wants_token(self, sent: &RequestCredentials<'_>) -> bool {
         let (mine, theirs) = (sent.serverless(), sent.authorization());
         match self.auth_header {
             AuthHeader::Off => false,
@@ -64,14 +33,15 @@ impl Router {
     ///
     /// What the application wrote itself is never replaced. A stripped token
     /// is nobody's: it would win at the next hop, and fail.
-    pub fn rewrite(&self, sent: &RequestCredentials<'_>, bearer: Option<&Secret>) -> HeaderEdits {
-        let mut changes = HeaderEdits {
+    pub fn edits(self, sent: &RequestCredentials<'_>, token: Option<Secret>) -> HeaderEdits {
+        let mut edits = HeaderEdits {
             authorization: HeaderEdit::Keep,
             serverless: HeaderEdit::Keep,
             user_agent: user_agent(sent.user_agent),
+            token: token.filter(|_| self.wants_token(sent)),
         };
-        let Some(bearer) = bearer.filter(|_| self.wants_token(sent)) else {
-            return changes;
+        let Some(token) = &edits.token else {
+            return edits;
         };
         // From here on the second holds no value of the application's own.
         let theirs = sent.authorization();
@@ -81,19 +51,20 @@ impl Router {
             AuthHeader::Authorization | AuthHeader::Off => false,
         };
         // The application may have fetched the same token: once is enough.
-        let sent_already = sent.authorization.is_some_and(|value| token(value) == token(bearer.expose().as_bytes()));
-        changes.serverless = match sent.serverless {
+        let sent_already =
+            sent.authorization.is_some_and(|value| without_scheme(value) == without_scheme(token.expose().as_bytes()));
+        edits.serverless = match sent.serverless {
             _ if in_second && !sent_already => HeaderEdit::Set,
             // Stripped or blank: beside it the other one would not count.
             Some(_) => HeaderEdit::Remove,
             None => HeaderEdit::Keep,
         };
-        changes.authorization = match (in_second, theirs) {
+        edits.authorization = match (in_second, theirs) {
             (false, _) => HeaderEdit::Set,
             (true, Credential::Stripped) => HeaderEdit::Remove,
             (true, _) => HeaderEdit::Keep,
         };
-        changes
+        edits
     }
 }
 
@@ -147,6 +118,8 @@ pub struct HeaderEdits {
     pub serverless: HeaderEdit,
     /// The new `User-Agent`, bytes as the old one may have any.
     pub user_agent: Vec<u8>,
+    /// The value of the headers with [`HeaderEdit::Set`].
+    pub token: Option<Secret>,
 }
 
 /// What is to be done with all lines of one header.
@@ -189,7 +162,7 @@ fn is_stripped(value: &[u8]) -> bool {
 }
 
 /// The value without `Bearer`.
-fn token(value: &[u8]) -> &[u8] {
+fn without_scheme(value: &[u8]) -> &[u8] {
     let value = value.trim_ascii();
     match value.split_at_checked(7) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token.trim_ascii(),
@@ -203,10 +176,6 @@ fn user_agent(original: Option<&[u8]>) -> Vec<u8> {
         None | Some(b"") => ours.as_bytes().to_vec(),
         Some(original) => [ours.as_bytes(), b"; ", original].concat(),
     }
-}
-
-fn is_metadata(name: &str) -> bool {
-    name == "metadata" || name == "metadata.google.internal"
 }
 
 /// Whether a 401 says that the token itself was wrong, and not that there was
@@ -233,7 +202,7 @@ pub fn location_back(location: &str, destination: &Destination, asked: &str) -> 
     let usual = if tls { 443 } else { 80 };
     let authority = Authority::parse(authority.as_bytes()).ok()?;
     let port = authority.port.unwrap_or(usual);
-    let same_host = authority.host.eq_ignore_ascii_case(destination.host.trim_matches(['[', ']']));
+    let same_host = authority.host.eq_ignore_ascii_case(&destination.host);
     let same_port = match tls == destination.tls {
         true => port == destination.port,
         // The front end answers there too, and leads to the same service.
@@ -278,7 +247,7 @@ fn is_domain_of(value: &[u8], destination: &Destination) -> bool {
     let domain = value.trim_ascii();
     let domain = domain.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(domain);
     let domain = domain.strip_prefix(b".").unwrap_or(domain);
-    let host = destination.host.trim_matches(['[', ']']).as_bytes();
+    let host = destination.host.as_bytes();
     let Some(at) = host.len().checked_sub(domain.len()) else {
         return false;
     };

@@ -1,6 +1,7 @@
 use super::*;
 use crate::dns::message::CNAME;
-use crate::names::destination::Route;
+use crate::names::destination::Destination;
+use crate::names::policy::Route;
 
 const MX: u16 = 15;
 const TXT: u16 = 16;
@@ -27,22 +28,18 @@ fn asked(apex: &str) -> Reply {
     Reply::Forward(Otherwise::Empty { apex: apex.len() })
 }
 
-fn names(only: Option<&[&str]>) -> Names {
-    let route = |name: &str| Route {
-        name: name.to_owned(),
-        tls: true,
-        host: "billing.example.com".to_owned(),
-        port: 443,
-        audience: None,
-    };
-    Names {
+fn names(only: Option<&[&str]>) -> NamePolicy {
+    let host = "billing.example.com".to_owned();
+    let destination = Destination { host, port: 443, tls: true, audience: None };
+    let route = |name: &str| Route { name: name.to_owned(), destination: destination.clone() };
+    NamePolicy {
         zone: "run.internal".to_owned(),
         routes: vec![route("bill_ing"), route("billing.example.com")],
-        only: only.map(|only| only.iter().map(|&name| name.to_owned()).collect()),
+        allowlist: only.map(|only| only.iter().map(|&name| name.to_owned()).collect()),
     }
 }
 
-fn decide(names: &Names, ipv6: bool, name: &str, kind: u16, class: u16) -> Reply {
+fn decide(names: &NamePolicy, ipv6: bool, name: &str, kind: u16, class: u16) -> Reply {
     let search = ["google.internal", "c.proj.internal"].map(str::to_owned);
     let zones = Zones { names, search: &search, ipv6 };
     zones.decide(Question { name, kind, class })

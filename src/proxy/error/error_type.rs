@@ -36,7 +36,7 @@ pub enum ErrorType {
     ProxyInternalError,
     ProxyConfigurationError,
     /// The same, where the details say what to do.
-    PlaceUnknown,
+    LocationUnknown,
     /// The same off Cloud Run, where there need be no metadata server.
     IdTokenNotGiven,
     ProxyLoopDetected,
@@ -94,7 +94,7 @@ impl ErrorType {
             ErrorType::IdTokenNotGiven => {
                 ("proxy_configuration_error", 502, "start with CLOUD_RUN_ID_TOKEN=$(gcloud auth print-identity-token)")
             }
-            ErrorType::PlaceUnknown => ("proxy_configuration_error", 502, ""),
+            ErrorType::LocationUnknown => ("proxy_configuration_error", 502, ""),
             ErrorType::ProxyLoopDetected => ("proxy_loop_detected", 502, ""),
         }
     }

@@ -1,62 +1,5 @@
 use super::*;
 
-fn router(auth_header: AuthHeader) -> Router {
-    let route = Route {
-        name: "billing".to_owned(),
-        tls: true,
-        host: "billing.example.com".to_owned(),
-        port: 443,
-        audience: Some("my-aud".to_owned()),
-    };
-    Router { names: Names { zone: "run.internal".to_owned(), routes: vec![route], only: None }, auth_header }
-}
-
-#[test]
-fn hosts() {
-    let router = router(AuthHeader::Auto);
-    for (host, want) in [
-        ("hello", "service hello"),
-        ("Hello:80", "service hello"),
-        ("hello:8080", "service hello"),
-        ("hello:", "service hello"),
-        ("hello.", "service hello"),
-        ("hello.:80", "service hello"),
-        ("HELLO.run.internal.:8080", "service hello"),
-        ("hello.us-east1.42", "service hello"),
-        ("canary---hello", "service hello"),
-        ("billing", "route billing"),
-        ("BILLING.run.internal:80", "route billing"),
-        ("metadata", "metadata"),
-        ("Metadata:80", "metadata"),
-        ("metadata.google.internal.", "metadata"),
-        ("hello:443", "port 443"),
-        ("metadata:8081", "port 8081"),
-        ("hello:+80", "malformed"),
-        ("hello:http", "malformed"),
-        ("", "malformed"),
-        ("localhost", "none"),
-        ("127.0.0.1", "none"),
-        ("[::1]:80", "none"),
-        ("[::1]", "none"),
-        ("example.com", "none"),
-        ("example.com:8081", "none"),
-        ("hello ", "malformed"),
-        ("user@hello", "malformed"),
-        ("h\u{e9}llo", "malformed"),
-    ] {
-        let authority = Authority::parse(host.as_bytes()).ok();
-        let got = match authority.and_then(|host| router.lookup(host, 8080)) {
-            None if authority.is_none() => "malformed".to_owned(),
-            Some(Target::Service(service)) => format!("service {}", service.name),
-            Some(Target::Route(route)) => format!("route {}", route.name),
-            Some(Target::Metadata) => "metadata".to_owned(),
-            Some(Target::OtherPort(port)) => format!("port {port}"),
-            None => "none".to_owned(),
-        };
-        assert_eq!(got, want, "{host:?}");
-    }
-}
-
 const OURS: &str = "Bearer o.u.rs";
 const STRIPPED: &str = "Bearer a.b.SIGNATURE_REMOVED_BY_GOOGLE";
 
@@ -99,7 +42,7 @@ fn where_the_token_goes() {
             serverless: serverless.map(str::as_bytes),
             user_agent: None,
         };
-        let got = router(mode).rewrite(&sent, Some(&Secret::new(OURS)));
+        let got = HeaderPolicy { auth_header: mode }.edits(&sent, Some(Secret::new(OURS)));
         let got = (got.authorization, got.serverless);
         assert_eq!(got, want, "{mode:?} {authorization:?} {serverless:?}");
     }
@@ -127,9 +70,9 @@ fn after(lines: &[&'static str], change: HeaderEdit) -> Vec<&'static str> {
 #[test]
 fn whatever_was_sent() {
     use AuthHeader::{Authorization, Auto, Off, Serverless};
-    let ours = Secret::new(OURS);
+    let token = Secret::new(OURS);
     for mode in [Auto, Authorization, Serverless, Off] {
-        let router = router(mode);
+        let policy = HeaderPolicy { auth_header: mode };
         for first in lines() {
             for second in lines() {
                 let case = format!("{mode:?} {first:?} {second:?}");
@@ -139,17 +82,17 @@ fn whatever_was_sent() {
                 let sent = RequestCredentials::of(headers.map(|(n, v)| (n.as_bytes(), v.as_bytes())));
 
                 // Without a token nothing changes.
-                let none = router.rewrite(&sent, None);
+                let none = policy.edits(&sent, None);
                 assert_eq!(none.authorization, HeaderEdit::Keep, "{case}");
                 assert_eq!(none.serverless, HeaderEdit::Keep, "{case}");
 
-                let changes = router.rewrite(&sent, Some(&ours));
+                let changes = policy.edits(&sent, Some(token.clone()));
                 let changed = (changes.authorization, changes.serverless);
                 let got_first = after(&first, changes.authorization);
                 let got_second = after(&second, changes.serverless);
 
                 // No token is fetched for nothing, nor any change made without one.
-                if !router.wants_token(&sent) {
+                if !policy.wants_token(&sent) {
                     assert_eq!(changed, (HeaderEdit::Keep, HeaderEdit::Keep), "{case}");
                     continue;
                 }
@@ -189,7 +132,7 @@ fn user_agents() {
         (Some(b"curl/8.5.0"), format!("runsd version={version}; curl/8.5.0")),
     ] {
         let sent = RequestCredentials { user_agent: original, ..RequestCredentials::default() };
-        let got = router(AuthHeader::Off).rewrite(&sent, None).user_agent;
+        let got = HeaderPolicy { auth_header: AuthHeader::Off }.edits(&sent, None).user_agent;
         assert_eq!(String::from_utf8(got).unwrap(), want);
     }
 }

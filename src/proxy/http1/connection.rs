@@ -11,8 +11,9 @@ use super::request::{Request, RequestContext, RequestTraits, bad_head, interpret
 use super::route::Route;
 use super::tunnel;
 use crate::net::conn_limit::Permit;
+use crate::proxy::Proxy;
 use crate::proxy::error::{ErrorType, ProxyError};
-use crate::proxy::{Proxy, say};
+use crate::proxy::exchange::log_error;
 use crate::sys;
 
 /// The inside of a CONNECT request whose other end is runsd.
@@ -138,7 +139,7 @@ impl ClientConnection<'_> {
         request: &RequestTraits,
         next: Option<Input>,
     ) -> Result<Next, ClientGone> {
-        say(&request.host, error);
+        log_error(&request.host, error);
         let next = next.filter(|_| request.keep_alive && !self.client.permit.is_keep_alive_off());
         let connection = match (&next, request.minor_version) {
             (None, _) => "Connection: close\r\n",

@@ -181,7 +181,7 @@ impl Forwarder<'_, '_> {
 
     fn relay(&mut self, reader: &mut Reader, upload: Option<&Upload<'_>>) -> Result<Outcome, AttemptError> {
         let relay = ResponseRelay {
-            proxy: self.route.proxy,
+            exchange: &self.route.proxy.exchange,
             client: self.client,
             request: self.request,
             upload,

@@ -8,9 +8,10 @@ use super::rewrite;
 use super::route::Route;
 use crate::proxy::access_log::RequestLog;
 use crate::proxy::error::{ErrorType, ProxyError};
+use crate::proxy::exchange::loggable_host;
 use crate::proxy::header_policy::RequestCredentials;
+use crate::proxy::router::ResolvedHost;
 use crate::proxy::syntax::{self, RequestError, Scheme, Target};
-use crate::proxy::{Goal, Proxy, name_of};
 use crate::secret::Secret;
 use crate::upstream::DialErrorKind;
 
@@ -27,7 +28,7 @@ pub struct RequestContext {
     /// What the response depends on.
     pub traits: RequestTraits,
     /// Where the request goes.
-    pub target: Arc<Goal>,
+    pub target: Arc<ResolvedHost>,
     /// How the request's body is delimited.
     pub framing: Framing,
     /// The method may be sent twice without harm (RFC 9110 section 9.2.2).
@@ -39,7 +40,7 @@ pub struct RequestContext {
     /// The upstream rejected a first token, and this is the second one.
     pub token_replaced: bool,
     /// `None` if requests are not logged.
-    log: Option<Box<RequestLog>>,
+    pub log: Option<Box<RequestLog>>,
 }
 
 /// What the response to a request depends on, whether an upstream sends it or runsd.
@@ -59,7 +60,7 @@ pub struct RequestTraits {
 impl Default for RequestTraits {
     /// Those of a request whose head is malformed.
     fn default() -> RequestTraits {
-        let host = name_of(None).into();
+        let host = loggable_host(None).into();
         RequestTraits { host, accept: None, is_head: false, keep_alive: false, minor_version: 1 }
     }
 }
@@ -77,19 +78,12 @@ impl RequestTraits {
 
     /// Those of a request that can be parsed, but not forwarded.
     pub fn of_rejected(head: &Head, input: &[u8]) -> RequestTraits {
-        let host = name_of(head.host(input).ok().flatten());
+        let host = loggable_host(head.host(input).ok().flatten());
         RequestTraits::new(host.into(), head, input)
     }
 }
 
 impl RequestContext {
-    /// Logs the request, if requests are logged, with its response's status.
-    pub fn log(&self, status: u16, proxy: &Proxy) {
-        if let Some(log) = &self.log {
-            log.log(status, proxy.here.project());
-        }
-    }
-
     /// Whether the whole request may be sent twice.
     pub fn is_replayable(&self) -> bool {
         self.is_idempotent && self.framing.is_empty() && !self.upgrade
@@ -114,23 +108,19 @@ pub fn interpret(head: &Head, input: &[u8], route: &mut Route<'_>, out: &mut Vec
         Resource::At { host, path } => (host, path),
         Resource::Tunnel(authority) => {
             // Its other end is runsd: to any other authority it would make runsd a proxy for everything.
-            let target = proxy.goal(authority)?;
+            let target = proxy.exchange.resolve(authority.as_bytes(), None)?;
             return match proxy.upstream.addresses(&target.destination) {
                 Err(err) if err.kind == DialErrorKind::Loop => Err(err.into()),
                 _ => Ok(Request::Connect(authority.to_owned())),
             };
         }
     };
-    let (host, target) = route.resolve(host)?;
+    let target = route.resolve(host)?;
     let credentials = RequestCredentials::of(head.fields(input));
-    let bearer = match target.foreign {
-        true => None,
-        false => proxy.bearer(&target, &credentials, SystemTime::now())?,
-    };
-    let edits = (!target.foreign).then(|| proxy.router.rewrite(&credentials, bearer.as_ref()));
+    let edits = proxy.exchange.header_edits(&target, &credentials, SystemTime::now())?;
     let request = RequestContext {
-        log: RequestLog::new(method, &host, path, |name| head.get(input, name)),
-        traits: RequestTraits::new(host, head, input),
+        log: RequestLog::new(method, &target.name, path, |name| head.get(input, name)),
+        traits: RequestTraits::new(Arc::clone(&target.name), head, input),
         target,
         framing,
         is_idempotent: IDEMPOTENT.contains(&method),
@@ -138,7 +128,7 @@ pub fn interpret(head: &Head, input: &[u8], route: &mut Route<'_>, out: &mut Vec
             && framing.is_empty()
             && head.list_contains(input, "connection", "upgrade")
             && rewrite::upgrade_protocols(head, input).next().is_some(),
-        bearer,
+        bearer: edits.as_ref().and_then(|edits| edits.token.clone()),
         token_replaced: false,
     };
     out.clear();

@@ -28,8 +28,7 @@ use super::request::RequestContext;
 use super::rewrite::Response;
 use super::upload::{Upload, UploadOutcome};
 use crate::proxy::error::{ErrorType, ProxyError};
-use crate::proxy::header_policy::is_invalid_token;
-use crate::proxy::{Denial, Proxy};
+use crate::proxy::exchange::{Denial, Exchange};
 use crate::upstream::Reader;
 
 /// How a response ended.
@@ -43,8 +42,8 @@ pub enum Outcome {
 
 /// Relays the response to one request that was sent.
 pub struct ResponseRelay<'a, 'c> {
-    /// What all connections share.
-    pub proxy: &'a Proxy,
+    /// What both protocols decide.
+    pub exchange: &'a Exchange,
     /// Who gets the response.
     pub client: &'a mut Client<'c>,
     /// The request.
@@ -91,7 +90,7 @@ impl ResponseRelay<'_, '_> {
             }
             self.reader.consume(end);
             if status == 101 {
-                request.log(status, self.proxy);
+                self.exchange.log_request(request.log.as_deref(), status);
                 return Ok(Outcome::Upgraded);
             }
             self.flush_to_client()?;
@@ -125,8 +124,12 @@ impl ResponseRelay<'_, '_> {
         let request = self.request;
         let input = self.reader.unread();
         let challenge = self.head.get(input, "www-authenticate");
-        if status == 401 && challenge.is_some_and(is_invalid_token) {
-            self.invalidate_token(is_first)?;
+        if status == 401 {
+            let can_replay = is_first && !request.token_replaced && request.framing.is_empty();
+            let token = request.bearer.as_ref();
+            if let Some(other) = self.exchange.on_unauthorized(&request.target, token, challenge, can_replay) {
+                return Err(AttemptError::TokenRejected(other));
+            }
         }
         let framing =
             self.head.response_framing(input, request.traits.is_head).map_err(|bad| self.malformed_head(bad))?;
@@ -137,33 +140,14 @@ impl ResponseRelay<'_, '_> {
         let is_keep_alive_off = self.client.permit.is_keep_alive_off();
         let keep_client = request.traits.keep_alive && is_sent && has_end && !unchunk && !is_keep_alive_off;
         let keep_upstream = is_sent && has_end && self.head.keeps_alive(input);
-        let is_denial = matches!(status, 401 | 403 | 404) && !request.target.foreign;
+        let is_denial = matches!(status, 401 | 403 | 404) && !request.target.is_passthrough;
         let denial = is_denial.then(|| PendingDenial { status, challenge: challenge.map(<[u8]>::to_vec) });
         self.to_client.clear();
         self.write_head(framing, keep_client);
-        request.log(status, self.proxy);
+        self.exchange.log_request(request.log.as_deref(), status);
         self.reader.consume(head_end);
         let ended_clean = self.relay_body(framing, unchunk, denial)?;
         Ok(Outcome::Relayed { keep_client, keep_upstream: keep_upstream && ended_clean })
-    }
-
-    /// Drops the token that the upstream called invalid.
-    ///
-    /// # Errors
-    /// [`AttemptError::TokenRejected`] if there is another token, and the request can be sent again. A request that was
-    /// not authenticated has had no effect, so its method does not matter.
-    fn invalidate_token(&self, is_first: bool) -> Result<(), AttemptError> {
-        let Some(bearer) = &self.request.bearer else {
-            return Ok(());
-        };
-        if !is_first || self.request.token_replaced || !self.request.framing.is_empty() {
-            self.proxy.forget(&self.request.target, bearer);
-            return Ok(());
-        }
-        match self.proxy.another(&self.request.target, bearer) {
-            Some(token) => Err(AttemptError::TokenRejected(token)),
-            None => Ok(()),
-        }
     }
 
     /// Sends `to_client`, which has the response's head, and relays the body. Returns whether the body ended, and
@@ -183,7 +167,7 @@ impl ResponseRelay<'_, '_> {
             let unread = self.reader.unread();
             // The start of the body may come with the head or after it.
             if let Some(denial) = denial.take_if(|_| !unread.is_empty()) {
-                denial.report(self.proxy, self.request, unread);
+                denial.report(self.exchange, self.request, unread);
             }
             // Copied behind the head, to go with it in one write, or straight to the client.
             let copies = !is_head_sent || unchunk;
@@ -242,7 +226,7 @@ impl ResponseRelay<'_, '_> {
             framing,
             minor_version: traits.minor_version,
             keep_alive,
-            renamed: (is_final && !target.foreign).then_some((&target.destination, &traits.host)),
+            renamed: (is_final && !target.is_passthrough).then_some((&target.destination, &traits.host)),
         };
         response.write(self.to_client);
     }
@@ -289,11 +273,10 @@ struct PendingDenial {
 }
 
 impl PendingDenial {
-    fn report(self, proxy: &Proxy, request: &RequestContext, body: &[u8]) {
-        proxy.refused(&Denial {
-            goal: &request.target,
-            name: &request.traits.host,
-            ours: request.bearer.is_some(),
+    fn report(self, exchange: &Exchange, request: &RequestContext, body: &[u8]) {
+        exchange.log_denial(&Denial {
+            host: &request.target,
+            had_token: request.bearer.is_some(),
             status: self.status,
             challenge: self.challenge.as_deref(),
             body,

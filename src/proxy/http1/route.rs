@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::context::ClientContext;
+use crate::proxy::Proxy;
 use crate::proxy::error::{ErrorType, ProxyError};
-use crate::proxy::{Goal, Proxy, syntax};
+use crate::proxy::router::ResolvedHost;
 use crate::upstream::{Connection, DialError, ReadyConnection};
 
 /// The route of the last request.
@@ -16,8 +17,8 @@ pub struct Route<'a> {
     pub proxy: &'a Proxy,
     /// The authority of the CONNECT request inside of which this connection is.
     connect_authority: Option<String>,
-    /// A `Host` and what it stands for.
-    last: Option<(Arc<str>, Arc<Goal>)>,
+    /// Where the last request went.
+    last: Option<Arc<ResolvedHost>>,
     /// The idle connection of the last request, while the client is busy. The pool has it afterwards.
     upstream: Option<Connection>,
 }
@@ -28,24 +29,19 @@ impl<'a> Route<'a> {
         Route { proxy, connect_authority, last: None, upstream: None }
     }
 
-    /// Returns `host` as text and what it stands for. Inside of a CONNECT a request may omit it.
+    /// Resolves the value of `Host`. Inside of a CONNECT a request may omit it.
     ///
     /// Blocks: until the metadata server has responded, where the name leaves out what only it knows.
     ///
     /// # Errors
     /// The host is missing, malformed, or does not lead anywhere.
-    pub fn resolve(&mut self, host: Option<&[u8]>) -> Result<(Arc<str>, Arc<Goal>), ProxyError> {
+    pub fn resolve(&mut self, host: Option<&[u8]>) -> Result<Arc<ResolvedHost>, ProxyError> {
         let connect_authority = self.connect_authority.as_deref().map(str::as_bytes);
         let host = host.filter(|host| !host.is_empty()).or(connect_authority).or(host);
         // Correct in HTTP/1.0, but such a request leads nowhere.
         let no_host = || ProxyError::new(ErrorType::DestinationNotFound, "the request has no Host header");
-        let host = host.ok_or_else(no_host)?;
-        if let Some(last) = self.last.as_ref().filter(|(last, _)| last.as_bytes() == host) {
-            return Ok(last.clone());
-        }
-        let host: Arc<str> = syntax::authority(host)?.text.into();
-        let target = Arc::new(self.proxy.goal(&host)?);
-        Ok(self.last.insert((host, target)).clone())
+        let host = self.proxy.exchange.resolve(host.ok_or_else(no_host)?, self.last.as_ref())?;
+        Ok(Arc::clone(self.last.insert(host)))
     }
 
     /// Returns a connection for one request to `target`: that of the last request if it leads there, an idle one of
@@ -55,7 +51,12 @@ impl<'a> Route<'a> {
     ///
     /// # Errors
     /// Why there is no connection.
-    pub fn connect(&mut self, target: &Goal, client: &TcpStream, is_new: bool) -> Result<ReadyConnection, DialError> {
+    pub fn connect(
+        &mut self,
+        target: &ResolvedHost,
+        client: &TcpStream,
+        is_new: bool,
+    ) -> Result<ReadyConnection, DialError> {
         let mut context = ClientContext::new(client, MAX_HALF_CLOSED);
         let (pool, to) = (&self.proxy.upstream, &target.destination);
         if is_new {

@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::proxy::error::ProxyError;
+use crate::proxy::exchange::{log_error, loggable_host};
 use crate::proxy::http2::Handler;
 use crate::proxy::http2::conn_state::ConnState;
 use crate::proxy::http2::early_frames::EarlyFrames;
@@ -27,7 +28,6 @@ use crate::proxy::http2::request::Request;
 use crate::proxy::http2::settings_sync::MAX_CLIENT_STREAMS;
 use crate::proxy::http2::stream_table::{Side, State};
 use crate::proxy::syntax::RequestError;
-use crate::proxy::{name_of, say};
 use crate::sync::lock;
 
 mod control;
@@ -357,7 +357,7 @@ impl<'a> ClientToUpstream<'a> {
         error: RequestError,
         splicer: &mut FrameSplicer<'_>,
     ) {
-        say(&name_of(authority), &error.into());
+        log_error(&loggable_host(authority), &error.into());
         self.reset_stream(id, ErrorCode::PROTOCOL_ERROR, splicer);
     }
 

@@ -1,234 +1,193 @@
-//! What the proxy decides about requests, as HTTP/2 asks for it.
+//! Connects HTTP/2 to what the proxy decides about requests: [`Exchange`] for each of them, one upstream for all.
 
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use log::{Level, log_enabled};
 
 use crate::net::context::ClientContext;
+use crate::proxy::Proxy;
 use crate::proxy::access_log::RequestLog;
 use crate::proxy::error::{ErrorType, ProxyError};
-use crate::proxy::header_policy::{
-    AUTHORIZATION, HeaderEdit, RequestCredentials, SERVERLESS, USER_AGENT, is_invalid_token,
-};
+use crate::proxy::exchange::{Denial, Exchange, log_error, loggable_host};
+use crate::proxy::header_policy::{AUTHORIZATION, HeaderEdit, HeaderEdits, RequestCredentials, SERVERLESS, USER_AGENT};
 use crate::proxy::hop_by_hop::is_hop_by_hop;
 use crate::proxy::http2;
 use crate::proxy::http2::Field;
 use crate::proxy::http2::request::{RequestMeta, ResponseHead};
-use crate::proxy::{Denial, Goal, Proxy, say};
+use crate::proxy::router::ResolvedHost;
 use crate::secret::Secret;
 use crate::sync::lock;
-use crate::upstream::{Alpn, DialErrorKind};
+use crate::upstream::{Alpn, Connector, DialErrorKind};
 
-/// The decisions for one connection.
+/// The decisions for one client connection.
 pub struct Handler<'a> {
-    proxy: &'a Proxy,
-    /// The connection itself: a dial ends when the client leaves.
+    exchange: &'a Exchange,
+    upstream: &'a Connector,
+    /// A dial is cancelled when this client leaves.
     client: &'a TcpStream,
-    /// The authority of the connection, and where it leads: all its requests
-    /// are for the same.
-    opened: Mutex<Option<Opened>>,
-}
-
-struct Opened {
-    asked: String,
-    goal: Arc<Goal>,
+    /// The host that the upstream was connected for: all requests of the connection have to lead there. Written by
+    /// [`http2::Handler::connect`], read by the threads of both directions; never locked across a wait.
+    pinned: Mutex<Option<Arc<ResolvedHost>>>,
 }
 
 impl<'a> Handler<'a> {
-    /// For one connection.
+    /// Decides for the connection of `client`.
     pub fn new(proxy: &'a Proxy, client: &'a TcpStream) -> Handler<'a> {
-        Handler { proxy, client, opened: Mutex::new(None) }
+        Handler { exchange: &proxy.exchange, upstream: &proxy.upstream, client, pinned: Mutex::new(None) }
     }
 
-    /// Never held while anything is asked of anyone: the thread that passes
-    /// the answers needs it too.
-    fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
-        lock(&self.opened)
+    fn pinned(&self) -> Option<Arc<ResolvedHost>> {
+        lock(&self.pinned).clone()
     }
 
-    /// What the upstream was opened as, and where it is.
-    fn way(&self) -> Option<(String, Arc<Goal>)> {
-        let opened = self.opened();
-        let opened = opened.as_ref()?;
-        Some((opened.asked.clone(), opened.goal.clone()))
-    }
-
-    fn leads_to(&self, goal: &Goal) -> bool {
-        let opened = self.opened();
-        opened.as_ref().is_some_and(|opened| opened.goal.destination == goal.destination)
-    }
-
-    fn goal(&self, request: &[Field]) -> Result<(String, Arc<Goal>), ProxyError> {
+    fn resolve(&self, request: &[Field]) -> Result<Arc<ResolvedHost>, ProxyError> {
         if field(request, ":method") == Some(b"CONNECT") && field(request, ":protocol").is_none() {
-            return Err(no_tunnel());
+            // The front end has no tunnels (RFC 9110 section 15.6.2).
+            return Err(request_error(501, "a CONNECT over HTTP/2; use HTTP/1.1 for it"));
         }
-        let asked = authority(request)?;
-        if let Some(opened) = &*self.opened()
-            && opened.asked == asked
-        {
-            return Ok((asked, opened.goal.clone()));
-        }
-        let goal = self.proxy.goal(&asked)?;
-        Ok((asked, Arc::new(goal)))
+        let host = authority(request).ok_or_else(|| request_error(400, "the request has no :authority"))?;
+        self.exchange.resolve(host, self.pinned().as_ref())
     }
-}
 
-impl Handler<'_> {
-    fn rewritten(&self, request: &mut Vec<Field>) -> Result<RequestMeta, ProxyError> {
-        let (asked, goal) = self.goal(request)?;
-        if !self.leads_to(&goal) {
-            return Err(misdirected(&asked));
+    fn edit(&self, request: &mut Vec<Field>) -> Result<RequestMeta, ProxyError> {
+        let host = self.resolve(request)?;
+        if self.pinned().is_none_or(|pinned| pinned.destination != host.destination) {
+            let name = &host.name;
+            let details = format!("this connection belongs to another name than {name:?}; open one for each");
+            return Err(request_error(421, details));
         }
         let [method, path] = [":method", ":path"].map(|name| field(request, name).unwrap_or_default());
-        let mut note =
-            RequestMeta { bearer: None, log: RequestLog::new(method, &asked, path, |name| field(request, name)) };
-        // `te` is for the next hop too, but gRPC wants to hear it at each.
+        let log = RequestLog::new(method, &host.name, path, |name| field(request, name));
+        // `te` is hop-by-hop, too, but gRPC requires it at each hop.
         request.retain(|field| field.name == b"te" || !is_hop_by_hop(&field.name));
-        if goal.foreign {
-            return Ok(note);
+        let edits = self.exchange.header_edits(&host, &credentials(request), SystemTime::now())?;
+        let bearer = edits.and_then(|edits| apply(request, &host, edits));
+        Ok(RequestMeta { bearer, log })
+    }
+
+    fn dial(&self, request: &[Field], client_left: &mut bool) -> Result<http2::UpstreamHalves, ProxyError> {
+        let host = self.resolve(request)?;
+        // Before the dial: without a token no connection is needed, and after the dial an error body may have no
+        // flow control window.
+        if !host.is_passthrough {
+            self.exchange.token(&host, &credentials(request), SystemTime::now())?;
         }
-        let sent = sent(request);
-        let bearer = self.proxy.bearer(&goal, &sent, SystemTime::now())?;
-        let changes = self.proxy.router.rewrite(&sent, bearer.as_ref());
-        request.retain(|field| match field.name.as_slice() {
-            b"host" => false,
-            name if name == AUTHORIZATION.as_bytes() => changes.authorization == HeaderEdit::Keep,
-            name if name == SERVERLESS.as_bytes() => changes.serverless == HeaderEdit::Keep,
-            name => name != USER_AGENT.as_bytes(),
-        });
-        for field in request.iter_mut() {
-            match field.name.as_slice() {
-                b":authority" => field.value = goal.authority.clone().into_bytes(),
-                b":scheme" => field.value = if goal.destination.tls { b"https".to_vec() } else { b"http".to_vec() },
-                _ => {}
-            }
-        }
-        if !request.iter().any(|field| field.name == b":authority") {
-            // After :method and before the ordinary fields, where it belongs.
-            request.insert(1.min(request.len()), Field::new(":authority", goal.authority.as_bytes()));
-        }
-        request.push(Field::new(USER_AGENT, changes.user_agent));
-        if let Some(bearer) = &bearer {
-            for (change, name) in [(changes.authorization, AUTHORIZATION), (changes.serverless, SERVERLESS)] {
-                if change == HeaderEdit::Set {
-                    request.push(Field::new(name, bearer.expose().as_bytes()));
-                }
-            }
-        }
-        note.bearer = bearer;
-        Ok(note)
+        // A FIN ends the connection, wherever its bytes are read.
+        let mut client = ClientContext::new(self.client, Duration::ZERO);
+        let dialed = self.upstream.dial(&host.destination, Alpn::Http2, &mut client);
+        *client_left = dialed.as_ref().is_err_and(|err| err.kind == DialErrorKind::Cancelled);
+        let (reader, writer) = dialed?.into_halves();
+        // The thread that reads the client notices when the client leaves.
+        reader.set_read_timeout(None).map_err(|err| ProxyError::new(ErrorType::ProxyInternalError, err.to_string()))?;
+        // Probes find an upstream that vanished without a FIN.
+        reader.set_keepalive();
+        reader.set_user_timeout();
+        let shutdown = reader.shutdown_handle();
+        *lock(&self.pinned) = Some(host);
+        Ok(http2::UpstreamHalves {
+            reader: Box::new(reader),
+            writer: Box::new(writer),
+            close: Box::new(move || shutdown.shutdown()),
+        })
     }
 }
 
 impl http2::Handler for Handler<'_> {
     fn connect(&self, request: &[Field]) -> Result<http2::UpstreamHalves, ProxyError> {
-        let mut left = false;
-        let mut open = || -> Result<_, ProxyError> {
-            let (asked, goal) = self.goal(request)?;
-            // First, because after it a refusal has no room for its sentence,
-            // and without it a connection would be for nothing.
-            if !goal.foreign {
-                self.proxy.bearer(&goal, &sent(request), SystemTime::now())?;
-            }
-            // FIN is the end of it, as wherever this connection is read.
-            let mut client = ClientContext::new(self.client, Duration::ZERO);
-            let upstream = &self.proxy.upstream;
-            let connection = upstream.dial(&goal.destination, Alpn::Http2, &mut client).inspect_err(|err| {
-                left = err.kind == DialErrorKind::Cancelled;
-            })?;
-            let (reader, writer) = connection.into_halves();
-            // The thread that reads the client notices when it leaves.
-            reader
-                .set_read_timeout(None)
-                .map_err(|err| ProxyError::new(ErrorType::ProxyInternalError, err.to_string()))?;
-            // One that was cut while nobody looked is not silence for long.
-            reader.set_keepalive();
-            reader.set_user_timeout();
-            let upstream = reader.shutdown_handle();
-            *self.opened() = Some(Opened { asked, goal });
-            Ok(http2::UpstreamHalves {
-                reader: Box::new(reader),
-                writer: Box::new(writer),
-                close: Box::new(move || upstream.shutdown()),
-            })
-        };
-        let opened = open();
-        if let Err(refusal) = &opened
-            && !left
+        let mut client_left = false;
+        let dialed = self.dial(request, &mut client_left);
+        if let Err(err) = &dialed
+            && !client_left
         {
-            say(&name(request), refusal);
+            log_error(&loggable_host(authority(request)), err);
         }
-        opened
+        dialed
     }
 
     fn rewrite(&self, request: &mut Vec<Field>) -> Result<RequestMeta, ProxyError> {
-        self.rewritten(request).inspect_err(|refusal| say(&name(request), refusal))
+        self.edit(request).inspect_err(|err| log_error(&loggable_host(authority(request)), err))
     }
 
     fn can_replay(&self, bearer: Option<&Secret>) -> Option<RequestMeta> {
         if log_enabled!(Level::Trace) {
-            return None; // its line needs what the fields say
+            return None; // the access log's line needs the decoded fields
         }
-        let Some(old) = bearer else {
-            return Some(RequestMeta::default());
-        };
-        let goal = self.opened().as_ref()?.goal.clone();
-        let audience = goal.destination.audience.as_deref()?;
-        let new = self.proxy.tokens.bearer(audience, SystemTime::now()).ok()?;
-        (new == *old).then_some(RequestMeta { bearer: Some(new), log: None })
-    }
-
-    fn on_response(&self, note: &RequestMeta, answer: &ResponseHead) {
-        if let Some(log) = &note.log {
-            log.log(answer.status, self.proxy.here.project());
-        }
-        if let (401, Some(bearer), Some(challenge)) = (answer.status, &note.bearer, &answer.challenge)
-            && is_invalid_token(challenge)
-            && let Some((_, goal)) = self.way()
+        if let Some(token) = bearer
+            && !self.exchange.is_current(&*self.pinned()?, token)
         {
-            self.proxy.forget(&goal, bearer);
+            return None;
+        }
+        Some(RequestMeta { bearer: bearer.cloned(), log: None })
+    }
+
+    fn on_response(&self, meta: &RequestMeta, response: &ResponseHead) {
+        self.exchange.log_request(meta.log.as_deref(), response.status);
+        if response.status == 401
+            && let Some(host) = self.pinned()
+        {
+            // HEADERS were forwarded already, so the request is not sent again.
+            self.exchange.on_unauthorized(&host, meta.bearer.as_ref(), response.challenge.as_deref(), false);
         }
     }
 
-    fn on_denial(&self, note: &RequestMeta, answer: &ResponseHead, body: &[u8]) {
-        let Some((name, goal)) = self.way() else {
-            return;
-        };
-        if !goal.foreign {
-            self.proxy.refused(&Denial {
-                goal: &goal,
-                name: &name,
-                ours: note.bearer.is_some(),
-                status: answer.status,
-                challenge: answer.challenge.as_deref(),
+    fn on_denial(&self, meta: &RequestMeta, response: &ResponseHead, body: &[u8]) {
+        if let Some(host) = self.pinned() {
+            self.exchange.log_denial(&Denial {
+                host: &host,
+                had_token: meta.bearer.is_some(),
+                status: response.status,
+                challenge: response.challenge.as_deref(),
                 body,
             });
         }
     }
 
-    fn on_upstream_lost(&self, refusal: &ProxyError) {
-        if let Some((name, _)) = self.way() {
-            say(&name, refusal);
+    fn on_upstream_lost(&self, err: &ProxyError) {
+        if let Some(host) = self.pinned() {
+            log_error(&host.name, err);
         }
     }
 }
 
-/// The authority of a request (RFC 9113 section 8.3.1: or its Host).
-fn authority(request: &[Field]) -> Result<String, ProxyError> {
-    let find = |name: &[u8]| request.iter().find(|field| field.name == name);
-    let field = find(b":authority").or_else(|| find(b"host"));
-    let field =
-        field.ok_or_else(|| ProxyError::new(ErrorType::HttpRequestError(400), "the request has no :authority"))?;
-    String::from_utf8(field.value.clone()).map_err(|_| {
-        ProxyError::new(ErrorType::HttpRequestError(400), "a host that is not of letters, digits and dashes")
-    })
+/// Applies `edits` to a request to `host`, and returns its token.
+fn apply(request: &mut Vec<Field>, host: &ResolvedHost, edits: HeaderEdits) -> Option<Secret> {
+    let tokens = [(AUTHORIZATION, edits.authorization), (SERVERLESS, edits.serverless)];
+    request.retain(|field| {
+        let edit = tokens.iter().find(|(name, _)| field.name == name.as_bytes());
+        edit.is_none_or(|(_, edit)| *edit == HeaderEdit::Keep)
+            && field.name != b"host"
+            && field.name != USER_AGENT.as_bytes()
+    });
+    let authority = host.authority.as_bytes();
+    if field(request, ":authority").is_none() {
+        // After `:method`: pseudo-header fields precede the others (RFC 9113 section 8.3).
+        request.insert(1.min(request.len()), Field::new(":authority", authority));
+    }
+    for field in request.iter_mut() {
+        match field.name.as_slice() {
+            b":authority" => field.value = authority.to_vec(),
+            b":scheme" => field.value = if host.destination.tls { b"https".to_vec() } else { b"http".to_vec() },
+            _ => {}
+        }
+    }
+    request.push(Field::new(USER_AGENT, edits.user_agent));
+    if let Some(token) = &edits.token {
+        for (name, _) in tokens.iter().filter(|(_, edit)| *edit == HeaderEdit::Set) {
+            request.push(Field::new(*name, token.expose().as_bytes()));
+        }
+    }
+    edits.token
 }
 
-fn sent(request: &[Field]) -> RequestCredentials<'_> {
-    let headers = request.iter();
-    RequestCredentials::of(headers.map(|field| (&field.name[..], &field.value[..])))
+/// Returns the authority of a request: `:authority`, or else `host` (RFC 9113 section 8.3.1).
+fn authority(request: &[Field]) -> Option<&[u8]> {
+    field(request, ":authority").or_else(|| field(request, "host"))
+}
+
+fn credentials(request: &[Field]) -> RequestCredentials<'_> {
+    RequestCredentials::of(request.iter().map(|field| (&field.name[..], &field.value[..])))
 }
 
 fn field<'a>(request: &'a [Field], name: &str) -> Option<&'a [u8]> {
@@ -236,20 +195,6 @@ fn field<'a>(request: &'a [Field], name: &str) -> Option<&'a [u8]> {
     field.map(|field| &field.value[..])
 }
 
-fn misdirected(asked: &str) -> ProxyError {
-    ProxyError::new(
-        ErrorType::HttpRequestError(421),
-        format!("this connection belongs to another name than {asked:?}; open one for each"),
-    )
-}
-
-/// A tunnel inside of HTTP/2: the front end has none (RFC 9110 section 15.6.2).
-fn no_tunnel() -> ProxyError {
-    ProxyError::new(ErrorType::HttpRequestError(501), "a CONNECT over HTTP/2; use HTTP/1.1 for it")
-}
-
-/// The authority of a request as the application wrote it, for people.
-fn name(request: &[Field]) -> String {
-    let field = field(request, ":authority").or_else(|| field(request, "host"));
-    String::from_utf8_lossy(field.unwrap_or(b"a request")).into_owned()
+fn request_error(status: u16, details: impl Into<String>) -> ProxyError {
+    ProxyError::new(ErrorType::HttpRequestError(status), details)
 }
