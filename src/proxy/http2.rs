@@ -30,7 +30,7 @@ mod early_frames;
 pub mod frame;
 mod frame_splicer;
 #[cfg(any(test, fuzzing))]
-#[path = "../../tests/fuzz/hpack.rs"]
+#[path = "../../tests/fuzz/http2.rs"]
 pub mod fuzz;
 pub mod handler;
 mod header_block;

@@ -4,7 +4,8 @@
 //! inputs made from them.
 
 pub use crate::proxy::http1::fuzz::http1;
-pub use crate::proxy::http2::fuzz::hpack;
+pub use crate::proxy::http2::fuzz::http2;
+pub use crate::proxy::http2::hpack::fuzz::hpack;
 
 #[cfg(test)]
 mod tests {
@@ -79,6 +80,11 @@ mod tests {
     #[test]
     fn http1() {
         short_run("http1", super::http1, 100_000);
+    }
+
+    #[test]
+    fn http2() {
+        short_run("http2", super::http2, 30_000);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! HPACK (RFC 7541): what another decoder reads alike, and what runsd encodes is read back, by both.
 
-use super::hpack::{Decoder, Encoder, huffman};
+use super::{Decoder, Encoder, Field, Indexing, huffman};
 
 /// The first octet says how large the table may be; then come header blocks, each behind its length.
 pub fn hpack(data: &[u8]) {
@@ -24,7 +24,7 @@ pub fn hpack(data: &[u8]) {
             (Err(_), Err(_)) => return,
             (ours, theirs) => panic!("{:?} and {:?}", ours.err(), theirs.err()),
         };
-        let pairs = |fields: &[super::hpack::Field]| -> Vec<(Vec<u8>, Vec<u8>)> {
+        let pairs = |fields: &[Field]| -> Vec<(Vec<u8>, Vec<u8>)> {
             fields.iter().map(|field| (field.name.clone(), field.value.clone())).collect()
         };
         assert_eq!(pairs(&decoded), others);
@@ -32,7 +32,7 @@ pub fn hpack(data: &[u8]) {
         encoder.encode(&decoded, &mut encoded);
         let again = reader.decode(&encoded, 1 << 20).expect("what was just encoded").fields;
         assert_eq!(pairs(&again), others);
-        let never = |field: &super::hpack::Field| field.indexing == super::hpack::Indexing::Never;
+        let never = |field: &Field| field.indexing == Indexing::Never;
         assert!(again.iter().map(never).eq(decoded.iter().map(never)), "never indexed has to stay so");
         assert_eq!(their_reader.decode(&encoded).expect("what was just encoded"), others);
     }

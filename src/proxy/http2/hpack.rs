@@ -12,7 +12,7 @@ use std::fmt;
 
 use table::{Table, find_static};
 
-pub mod huffman;
+mod huffman;
 mod table;
 
 /// A field line.
@@ -356,5 +356,8 @@ const MAX_PASSIVE_TABLE_SIZE: usize = 65_536;
 /// connection; the fields of a gRPC call with its token take about 2 KiB.
 const MAX_ENCODER_TABLE_SIZE: usize = 16_384;
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/hpack.rs"]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;

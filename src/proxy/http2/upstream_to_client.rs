@@ -64,6 +64,9 @@ impl<'a> UpstreamToClient<'a> {
                 frame_type::RST_STREAM => self.receive_rst_stream(&frame, splicer)?,
                 frame_type::SETTINGS => self.receive_settings(&frame, splicer)?,
                 frame_type::GOAWAY => self.receive_goaway(&frame, splicer),
+                frame_type::CONTINUATION => {
+                    return Err(ConnectionError::protocol("CONTINUATION without a header block"));
+                }
                 _ => splicer.forward(frame.len()),
             }
         }
