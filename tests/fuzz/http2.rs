@@ -79,8 +79,8 @@ impl Run<'_> {
             6 => self.now += Duration::from_millis(u64::from(step >> 3) * 50),
             _ => frame::write_settings(if step & 8 == 0 { &mut self.client } else { &mut self.upstream }, &[]),
         }
-        self.from_client()?;
-        self.from_upstream()
+        self.receive_from_client()?;
+        self.receive_from_upstream()
     }
 
     /// A request in order, but for what `bytes` add to its path.
@@ -99,7 +99,7 @@ impl Run<'_> {
         self.client.extend_from_slice(&block);
     }
 
-    fn from_client(&mut self) -> Option<()> {
+    fn receive_from_client(&mut self) -> Option<()> {
         let input = std::mem::take(&mut self.client);
         let mut splicer = FrameSplicer::new(&input);
         let next = loop {
@@ -129,7 +129,7 @@ impl Run<'_> {
         Some(())
     }
 
-    fn from_upstream(&mut self) -> Option<()> {
+    fn receive_from_upstream(&mut self) -> Option<()> {
         if !self.is_connected {
             self.upstream.clear();
             return Some(());
