@@ -12,7 +12,6 @@ mod pool;
 mod race;
 
 use std::net::SocketAddr;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,21 +48,19 @@ pub struct Connector {
     limiter: Arc<ConnLimiter>,
     dialer: Dialer,
     tls: TlsConnector,
-    pool: ConnectionPool<Connection>,
+    pool: ConnectionPool<IdleConnection>,
 }
 
-/// An established connection; over TLS the upstream's certificate is verified.
+/// An established connection without a request; over TLS the upstream's certificate is verified.
 ///
 /// In HTTP/1 bytes that come before a request is sent would be taken for its response. So a request needs a
-/// [`ReadyConnection`], which only [`Connector::get`] and [`Connector::connect`] return: after they checked that
-/// nothing has come.
-pub struct Connection(Box<ConnectionParts>);
+/// [`Connection`], which only [`Connector::get`] and [`Connector::connect`] return: after they checked that nothing has
+/// come.
+pub struct IdleConnection(Box<Connection>);
 
-/// A connection that was checked just now: what comes next is the response to the request that is sent next.
-pub struct ReadyConnection(Box<ConnectionParts>);
-
-/// What a connection consists of. Boxed, because a request moves its connection several times and this has 240 bytes.
-pub struct ConnectionParts {
+/// A connection that was checked just now: what comes next is the response to the request that is sent next. Boxed
+/// where it is passed on, because a request does that several times and this has 240 bytes.
+pub struct Connection {
     /// The half that receives.
     pub reader: Reader,
     /// The half that sends.
@@ -105,9 +102,9 @@ impl Connector {
     pub fn get(
         &self,
         to: &Destination,
-        current: Option<Connection>,
+        current: Option<IdleConnection>,
         context: &mut dyn Context,
-    ) -> Result<ReadyConnection, DialError> {
+    ) -> Result<Box<Connection>, DialError> {
         let current = current.and_then(|current| current.check_idle().ok());
         match current.or_else(|| self.get_idle(to)) {
             Some(ready) => Ok(ready),
@@ -118,7 +115,7 @@ impl Connector {
     /// Returns a new connection for one request over HTTP/1 to `to`.
     ///
     /// Blocks and fails as [`Connector::dial`] does, and fails when the upstream sent or closed before the request.
-    pub fn connect(&self, to: &Destination, context: &mut dyn Context) -> Result<ReadyConnection, DialError> {
+    pub fn connect(&self, to: &Destination, context: &mut dyn Context) -> Result<Box<Connection>, DialError> {
         self.dial(to, Alpn::Http1, context)?.check_idle().map_err(|state| {
             let (kind, what) = match state {
                 IdleState::Closed => (DialErrorKind::Unavailable, "closed the connection"),
@@ -129,7 +126,7 @@ impl Connector {
     }
 
     /// Returns the idle connection to `to` that was used last and is still open.
-    fn get_idle(&self, to: &Destination) -> Option<ReadyConnection> {
+    fn get_idle(&self, to: &Destination) -> Option<Box<Connection>> {
         let key = pool_key(to);
         loop {
             if let Ok(ready) = self.pool.get_idle(&key, Instant::now())?.check_idle() {
@@ -140,7 +137,7 @@ impl Connector {
     }
 
     /// Adds a connection without a request to the pool.
-    pub fn put_idle(&self, mut connection: Connection) {
+    pub fn put_idle(&self, mut connection: IdleConnection) {
         connection.0.reader.release_buffers();
         self.pool.put_idle(connection.0.key.clone(), connection, Instant::now());
     }
@@ -151,7 +148,7 @@ impl Connector {
     ///
     /// # Errors
     /// A [`DialError`] that says which step failed; no byte of a request was sent.
-    pub fn dial(&self, to: &Destination, alpn: Alpn, context: &mut dyn Context) -> Result<Connection, DialError> {
+    pub fn dial(&self, to: &Destination, alpn: Alpn, context: &mut dyn Context) -> Result<IdleConnection, DialError> {
         // Connections in use and idle ones together stay within the limit, and so within the descriptors.
         self.pool.evict_idle(self.limiter.available());
         let dialed = self.dial_steps(to, alpn, context);
@@ -161,7 +158,7 @@ impl Connector {
         dialed
     }
 
-    fn dial_steps(&self, to: &Destination, alpn: Alpn, context: &mut dyn Context) -> Result<Connection, DialError> {
+    fn dial_steps(&self, to: &Destination, alpn: Alpn, context: &mut dyn Context) -> Result<IdleConnection, DialError> {
         let started = Instant::now();
         let tcp = self.dialer.connect(&to.host, to.port, context)?;
         let connected = started.elapsed();
@@ -179,7 +176,7 @@ impl Connector {
             .set_read_timeout(Some(READ_TIMEOUT))
             .map_err(|err| DialError::new(DialErrorKind::Internal, err.to_string()))?;
         debug!("upstream: {}: connected in {connected:.1?}, ready in {:.1?}", to.host, started.elapsed());
-        Ok(Connection(Box::new(ConnectionParts { reader, writer, is_reused: false, key: pool_key(to) })))
+        Ok(IdleConnection(Box::new(Connection { reader, writer, is_reused: false, key: pool_key(to) })))
     }
 
     /// Returns the addresses that a dial would try first, in order.
@@ -193,14 +190,15 @@ impl Connector {
     }
 }
 
-impl Connection {
+impl IdleConnection {
     /// Checks that the upstream has neither closed the connection nor sent anything. If it has, the connection is
     /// closed (RFC 9112 section 9.2).
-    fn check_idle(mut self) -> Result<ReadyConnection, IdleState> {
+    fn check_idle(mut self) -> Result<Box<Connection>, IdleState> {
         match self.0.reader.check_idle() {
-            IdleState::Quiet => Ok(ReadyConnection(self.0)),
+            IdleState::Quiet => Ok(self.0),
             state => {
-                debug!("upstream: {}: {state:?} before a request", self.0.key.0);
+                let what = if state == IdleState::Data { "data" } else { "the end" };
+                debug!("upstream: {}: {what} came before a request", self.0.key.0);
                 Err(state)
             }
         }
@@ -218,25 +216,11 @@ impl Connection {
     }
 }
 
-impl ReadyConnection {
+impl Connection {
     /// Returns the connection for the next request: the response was read to its end.
-    pub fn into_idle(mut self) -> Connection {
-        self.0.is_reused = true;
-        Connection(self.0)
-    }
-}
-
-impl Deref for ReadyConnection {
-    type Target = ConnectionParts;
-
-    fn deref(&self) -> &ConnectionParts {
-        &self.0
-    }
-}
-
-impl DerefMut for ReadyConnection {
-    fn deref_mut(&mut self) -> &mut ConnectionParts {
-        &mut self.0
+    pub fn into_idle(mut self: Box<Connection>) -> IdleConnection {
+        self.is_reused = true;
+        IdleConnection(self)
     }
 }
 

@@ -18,7 +18,7 @@ use super::upload::{Upload, UploadOutcome};
 use crate::proxy::STACK;
 use crate::proxy::error::{ErrorType, ProxyError};
 use crate::secret::Secret;
-use crate::upstream::{ConnectionParts, DialError, DialErrorKind, Reader, ReadyConnection};
+use crate::upstream::{Connection, DialError, DialErrorKind, Reader};
 
 /// Forwards one request, whose head is in [`Buffers::to_upstream`].
 pub struct Forwarder<'a, 'c> {
@@ -38,7 +38,7 @@ pub enum Forwarded {
     Relayed { keep_client: bool },
     /// 101: the connection speaks another protocol from here on. The client has not got the 101, which is in
     /// [`Buffers::to_client`].
-    Upgraded(ReadyConnection),
+    Upgraded(Box<Connection>),
 }
 
 /// Why an attempt brought no response. Nothing of one was sent to the client.
@@ -115,7 +115,7 @@ impl Forwarder<'_, '_> {
     }
 
     /// Sends the request on one connection, and relays its response.
-    fn attempt(&mut self, body: &mut RequestBody, upstream: &mut ReadyConnection) -> Result<Outcome, AttemptError> {
+    fn attempt(&mut self, body: &mut RequestBody, upstream: &mut Connection) -> Result<Outcome, AttemptError> {
         // Many clients send a head and then its body: mostly the body has come by now, and needs no thread.
         if !body.is_complete() && body.fill(NonBlocking(self.client.tcp)).is_ok() {
             body.scan().map_err(malformed)?;
@@ -145,9 +145,9 @@ impl Forwarder<'_, '_> {
     fn attempt_with_upload(
         &mut self,
         body: &mut RequestBody,
-        upstream: &mut ReadyConnection,
+        upstream: &mut Connection,
     ) -> Result<Outcome, AttemptError> {
-        let ConnectionParts { reader, writer, .. } = &mut **upstream;
+        let Connection { reader, writer, .. } = upstream;
         let client = self.client.tcp;
         let upload = &Upload::new(client, self.request.framing, reader.shutdown_handle());
         let head_and_body = [&self.buffers.to_upstream, body.bytes()].concat();

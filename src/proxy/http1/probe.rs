@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use super::head::{Head, Progress};
 use super::response::MAX_INTERIM;
 use crate::secret::Secret;
-use crate::upstream::ReadyConnection;
+use crate::upstream::Connection;
 
 /// Sends `GET /`; returns the status of the response and the start of its body.
 ///
@@ -13,7 +13,7 @@ use crate::upstream::ReadyConnection;
 ///
 /// # Errors
 /// The connection failed, or what came is not a response.
-pub fn probe(connection: &mut ReadyConnection, authority: &str, bearer: Option<&Secret>) -> io::Result<(u16, Vec<u8>)> {
+pub fn probe(connection: &mut Connection, authority: &str, bearer: Option<&Secret>) -> io::Result<(u16, Vec<u8>)> {
     let authorization = bearer.map(|bearer| format!("Authorization: {}\r\n", bearer.expose())).unwrap_or_default();
     let request = format!("GET / HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{authorization}\r\n");
     connection.writer.write_all(request.as_bytes())?;

@@ -9,7 +9,7 @@ use crate::net::context::ClientContext;
 use crate::proxy::Proxy;
 use crate::proxy::error::{ErrorType, ProxyError};
 use crate::proxy::router::ResolvedHost;
-use crate::upstream::{Connection, DialError, ReadyConnection};
+use crate::upstream::{Connection, DialError, IdleConnection};
 
 /// The route of the last request.
 pub struct Route<'a> {
@@ -20,7 +20,7 @@ pub struct Route<'a> {
     /// Where the last request went.
     last: Option<Arc<ResolvedHost>>,
     /// The idle connection of the last request, while the client is busy. The pool has it afterwards.
-    upstream: Option<Connection>,
+    upstream: Option<IdleConnection>,
 }
 
 impl<'a> Route<'a> {
@@ -56,7 +56,7 @@ impl<'a> Route<'a> {
         target: &ResolvedHost,
         client: &TcpStream,
         is_new: bool,
-    ) -> Result<ReadyConnection, DialError> {
+    ) -> Result<Box<Connection>, DialError> {
         let mut context = ClientContext::new(client, MAX_HALF_CLOSED);
         let (pool, to) = (&self.proxy.upstream, &target.destination);
         if is_new {
@@ -70,7 +70,7 @@ impl<'a> Route<'a> {
 
     /// Keeps an upstream connection for the next request: the last one was sent whole, and its response was read to
     /// its end.
-    pub fn keep(&mut self, upstream: ReadyConnection) {
+    pub fn keep(&mut self, upstream: Box<Connection>) {
         self.upstream = Some(upstream.into_idle());
     }
 

@@ -8,7 +8,7 @@ use std::thread;
 use crate::net::buffer::Buffer;
 use crate::proxy::STACK;
 use crate::sys::tcp;
-use crate::upstream::{ConnectionParts, Reader, ReadyConnection};
+use crate::upstream::{Connection, Reader};
 
 /// Relays bytes both ways: first `from_client`, which the client has sent already, and `to_client`.
 ///
@@ -18,13 +18,8 @@ use crate::upstream::{ConnectionParts, Reader, ReadyConnection};
 ///
 /// # Errors
 /// There is no thread for the second direction. Then the client has got nothing, and the upstream is shut down.
-pub fn run(
-    client: &TcpStream,
-    from_client: Buffer,
-    to_client: &[u8],
-    upstream: &mut ReadyConnection,
-) -> io::Result<()> {
-    let ConnectionParts { reader, writer, .. } = &mut **upstream;
+pub fn run(client: &TcpStream, from_client: Buffer, to_client: &[u8], upstream: &mut Connection) -> io::Result<()> {
+    let Connection { reader, writer, .. } = upstream;
     let upstream = reader.shutdown_handle();
     reader.set_keepalive();
     let send = || {
