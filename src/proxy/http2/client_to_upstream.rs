@@ -348,8 +348,8 @@ impl<'a> ClientToUpstream<'a> {
         local_response::write(&mut self.to_client.frames, windows, headers.stream_id, request.traits(), error);
     }
 
-    /// Resets the stream of a malformed request (RFC 9113 section 8.1.1). RST_STREAM has no room for a reason, so the
-    /// log has it, as it has those of HTTP/1.
+    /// Resets the stream of a malformed request (RFC 9113 section 8.1.1). RST_STREAM has no reason phrase, so the reason
+    /// is logged, as for HTTP/1.
     fn reset_malformed(
         &mut self,
         id: u32,
@@ -392,7 +392,7 @@ impl<'a> ClientToUpstream<'a> {
 }
 
 fn stream_is_idle() -> ConnectionError {
-    ConnectionError::protocol("a frame on a stream that has not begun")
+    ConnectionError::protocol("a frame on an idle stream")
 }
 
 /// Octets of the body of a rejected request that runsd receives and discards before it resets the stream: most clients

@@ -135,7 +135,7 @@ impl ConnState {
         self.last_accepted
     }
 
-    /// Appends GOAWAY for the client, who may open no more streams.
+    /// Appends GOAWAY for the client, which may open no more streams.
     pub fn write_goaway(&mut self, out: &mut Vec<u8>, error: ConnectionError) {
         let last = self.lower_last_accepted(self.streams.last_id());
         frame::write_goaway(out, last, error);

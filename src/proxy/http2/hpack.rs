@@ -4,7 +4,7 @@
 //! Each has its own dynamic table, because runsd changes the fields between decoder and encoder: the authority is
 //! another one, and a token is added. The encoder indexes what the client indexed, and the token as well. RFC 7541
 //! section 7.1.3 suggests never-indexed literals for credentials, against guesses by others on the same connection;
-//! here nobody else is on the connection, both ends are TLS or this container, and an indexed token is one octet in
+//! here the connection has one client only, both ends are TLS or this container, and an indexed token is one octet in
 //! each call instead of 1 KB.
 
 use std::borrow::Cow;

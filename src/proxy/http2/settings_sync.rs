@@ -1,4 +1,4 @@
-//! SETTINGS of both ends (RFC 9113 section 6.5): what they allow, and who acknowledges what.
+//! SETTINGS of both ends (RFC 9113 section 6.5): what they allow, and which acknowledgements are forwarded.
 //!
 //! SETTINGS are forwarded, and so are their acknowledgements, with two exceptions. runsd sends the client one SETTINGS
 //! of its own, at once, and acknowledges those of the client that come before there is an upstream: some clients wait
@@ -20,7 +20,7 @@ pub struct SettingsSync {
     /// The upstream's SETTINGS_MAX_FRAME_SIZE, in octets: the longest frame that runsd may send it.
     pub upstream_max_frame: usize,
     /// The largest SETTINGS_MAX_FRAME_SIZE that the upstream ever sent, in octets: the longest frame that the client
-    /// may send, who may not have received a smaller one.
+    /// may send, which may not have received a smaller one.
     pub upstream_max_frame_ever: usize,
     /// The largest SETTINGS_MAX_FRAME_SIZE that the client ever sent, in octets: the longest frame that the upstream
     /// may send.

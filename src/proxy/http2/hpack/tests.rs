@@ -345,7 +345,7 @@ impl Random {
 
     fn field(&mut self) -> Field {
         let name = match self.below(4) {
-            // Not "accept-charset": the other's table says "accept-" there.
+            // Not "accept-charset", which is "accept-" in the table of fluke-hpack.
             0 => STATIC[usize::try_from(15 + self.below(46)).unwrap()].0.to_owned(),
             1 => format!("x-{}", self.below(1_000_000)),
             _ => format!("x-{}", self.below(10)),

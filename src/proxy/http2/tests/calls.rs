@@ -12,7 +12,7 @@ fn a_call_from_preface_to_trailers() {
     t.client.send(PREFACE);
     t.client.settings(&[(setting::HEADER_TABLE_SIZE, 100), (setting::INITIAL_WINDOW_SIZE, 9)]);
     t.client.window_update(0, 10_000);
-    // Ours comes at once, and so does the acknowledgement, before any request.
+    // runsd's SETTINGS come at once, and so does its acknowledgement, before any request.
     assert_eq!(t.client.frame(), (frame_type::SETTINGS, 0, 0, OWN_SETTINGS.to_vec()));
     assert_eq!(t.client.frame(), (frame_type::SETTINGS, flag::ACK, 0, vec![]));
     t.client.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
@@ -33,14 +33,14 @@ fn a_call_from_preface_to_trailers() {
     t.upstream.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
     t.upstream.send_frame(frame_type::HEADERS, flag::END_HEADERS, 1, &[0x88]);
     t.upstream.send_frame(frame_type::DATA, 0, 1, b"down");
-    // Without the table size, without the acknowledgement we gave, and without
-    // the limit of streams we began with.
+    // Without the table size, without the acknowledgement of what runsd acknowledged, and without
+    // the limit of runsd's own SETTINGS.
     let settings = [0, 5, 0, 0, 0x4e, 0x20, 0, 3, 0xff, 0xff, 0xff, 0xff].to_vec();
     assert_eq!(t.client.frame(), (frame_type::SETTINGS, 0, 0, settings));
     assert_eq!(t.client.frame(), (frame_type::HEADERS, flag::END_HEADERS, 1, vec![0x88]));
     assert_eq!(t.client.frame(), (frame_type::DATA, 0, 1, b"down".to_vec()));
 
-    // The client's acknowledgement goes up; a longer frame and trailers too.
+    // The client's acknowledgement is forwarded, and so are a longer frame and trailers.
     t.client.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
     t.client.send_frame(frame_type::DATA, flag::PADDED, 1, &[3; 20_000]);
     t.client.trailers(1, &[("x-sum", "1")]);
@@ -89,28 +89,28 @@ fn a_repeated_request_is_replayed() {
         let (got, flags, fields) = t.upstream.headers();
         assert_eq!(got, stream);
         assert_eq!(flags & flag::END_STREAM != 0, end, "{stream}");
-        let known = t.handler.replays.load(Ordering::Relaxed);
-        (fields, known)
+        let replays = t.handler.replays.load(Ordering::Relaxed);
+        (fields, replays)
     };
     let more = [("x-one", "1")];
-    // Into the tables, from the tables, and then known octet for octet.
+    // The first request fills the tables, the second one uses them, the third one is the same octets.
     let (first, _) = again(&mut t, 1, &more, true);
-    let (second, known) = again(&mut t, 3, &more, true);
-    assert_eq!((&second, known), (&first, 0));
-    let (third, known) = again(&mut t, 5, &more, false);
-    assert_eq!((&third, known), (&first, 1));
-    // With another token it is rewritten, and is known again after that.
+    let (second, replays) = again(&mut t, 3, &more, true);
+    assert_eq!((&second, replays), (&first, 0));
+    let (third, replays) = again(&mut t, 5, &more, false);
+    assert_eq!((&third, replays), (&first, 1));
+    // With another token it is rewritten, and can be replayed again after that.
     t.handler.token_renewed.store(true, Ordering::Relaxed);
     assert_eq!(again(&mut t, 7, &more, true), (first.clone(), 2));
     t.handler.token_renewed.store(false, Ordering::Relaxed);
     assert_eq!(again(&mut t, 9, &more, true), (first.clone(), 3));
-    // Another one in between changes the tables, and so the octets.
-    let (other, known) = again(&mut t, 11, &[("x-two", "2")], true);
-    assert_eq!((other.last(), known), (first.last(), 3));
+    // Another request in between changes the tables, and so the octets.
+    let (other, replays) = again(&mut t, 11, &[("x-two", "2")], true);
+    assert_eq!((other.last(), replays), (first.last(), 3));
     assert!(other.contains(&("x-two".into(), "2".into())), "{other:?}");
     assert_eq!(again(&mut t, 13, &more, true), (first.clone(), 3));
     assert_eq!(again(&mut t, 15, &more, true), (first.clone(), 4));
-    // A table that the upstream takes away takes it along.
+    // A new table size of the upstream changes the octets as well.
     t.upstream.settings(&[(setting::HEADER_TABLE_SIZE, 0)]);
     t.upstream.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
     assert_eq!(t.client.frame().0, frame_type::SETTINGS);
@@ -158,7 +158,7 @@ fn both_directions_may_be_full_at_once() {
             writer.send_frame(frame_type::DATA, 0, 1, &[1; 16_000]);
         }
     });
-    // ... and 9 MB come down at the same time.
+    // ... and sends 9 MB at the same time.
     let mut writer = t.upstream.try_clone();
     let down = thread::spawn(move || {
         for _ in 0..FRAMES {
@@ -185,7 +185,7 @@ fn a_client_that_does_not_read_can_close() {
     t.upstream.receive_greeting();
     t.upstream.headers();
     let mut writer = t.upstream.try_clone();
-    // More than any buffer on the way holds; ends when the connection does.
+    // More than all buffers between hold; ends with the connection.
     let down = thread::spawn(move || while writer.try_send_frame(frame_type::DATA, 1, &[0; 16_000]) {});
     t.client.close();
     t.end();

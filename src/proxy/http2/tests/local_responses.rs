@@ -15,7 +15,7 @@ fn an_unreachable_upstream_gets_an_error_response_and_is_tried_again() {
     let (stream, flags, fields) = t.client.headers();
     assert_eq!((stream, flags), (1, END));
     assert!(fields.contains(&("grpc-status".into(), "14".into())));
-    // What was under way is given back.
+    // The credit of what was in flight is returned.
     t.client.send_frame(frame_type::DATA, flag::END_STREAM, 1, b"12345");
     assert_eq!(t.client.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 5]));
 
@@ -37,7 +37,7 @@ fn an_unreachable_upstream_gets_an_error_response_and_is_tried_again() {
     t.client.request(5, "hello", &[], true);
     t.upstream.preface();
     assert_eq!(t.upstream.frame().0, frame_type::SETTINGS);
-    // 10,000 without the 63 octets of our body.
+    // 10,000 less the 63 octets of the body of runsd.
     assert_eq!(t.upstream.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x26, 0xd1]));
     assert_eq!(t.upstream.headers().0, 5);
     t.client.close();
@@ -75,7 +75,7 @@ fn the_body_of_a_rejected_request_is_read_to_a_limit() {
     t.client.greet();
     t.client.request(1, "hello", &[], false);
     assert_eq!(t.client.headers().0, 1);
-    // 1 MiB is given back on both windows, then only on the connection's.
+    // The credit of 1 MiB is returned on both windows, then only on the connection's.
     for _ in 0..64 {
         t.client.send_frame(frame_type::DATA, 0, 1, &[0; 16_384]);
         let given = vec![0, 0, 0x40, 0];
@@ -122,7 +122,7 @@ fn with_an_upstream_the_whole_window_is_its_own() {
     assert_eq!(t.client.frame().0, frame_type::SETTINGS);
     t.client.window_update(0, 1);
     assert_eq!(t.upstream.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 1]));
-    // What runsd says takes nothing of it: the sentence is in a header.
+    // The response of runsd takes nothing of it: the sentence is in a field.
     t.client.request(3, "other", &[], true);
     let (stream, flags, fields) = t.client.headers();
     assert_eq!((stream, flags), (3, END));
@@ -141,7 +141,7 @@ fn requests_for_the_same_unreachable_upstream_get_the_same_error() {
     let mut t = Pair::start();
     t.handler.unreachable.store(true, Ordering::Relaxed);
     t.client.greet();
-    // All at once, as if they had come while the first was being tried for.
+    // All at once, as if they had come while runsd connected for the first.
     let requests = [1, 3, 5, 7].map(|stream| Peer::raw_request(stream, END));
     t.client.send(&requests.concat());
     for want in [1, 3, 5, 7] {

@@ -32,8 +32,8 @@ fn each_status_is_reported_once() {
     t.client.greet();
     t.request_all(&[1, 3, 5]);
     for (stream, flags, block) in [
-        (1, flag::END_HEADERS, &b"\x08\x03103"[..]), // 103, and the answer follows
-        (1, flag::END_HEADERS, b"\x48\x03401\x7d\x01a"), // to be indexed, and who asks
+        (1, flag::END_HEADERS, &b"\x08\x03103"[..]), // 103, before the final response
+        (1, flag::END_HEADERS, b"\x48\x03401\x7d\x01a"), // incremental indexing, and a challenge
         (1, END, b"\x00\x01x\x01y"),                 // trailers
         (3, 0x0d, b"\x02\x8d\0\0"),                  // 404, padded
         (5, 0x00, b"\x88"),
@@ -44,8 +44,7 @@ fn each_status_is_reported_once() {
             assert_eq!(t.client.frame(), passed);
         }
     }
-    // A block that is not all here holds back what follows, so that nothing
-    // of ours comes between.
+    // An incomplete block is held back, so that no frame of runsd comes between its frames.
     t.client.request(7, "other", &[], true);
     assert_eq!(t.client.headers().0, 7);
     t.upstream.send_frame(frame_type::CONTINUATION, flag::END_HEADERS, 5, b"");
@@ -73,7 +72,7 @@ fn a_response_of_table_entries_is_reported() {
     }
     let seen = (401, Some(challenge.to_owned()));
     assert_eq!(*lock(&t.handler.responses), [seen.clone(), seen]);
-    // A block that is none to us passes all the same, and ends the looking on.
+    // A block that runsd cannot decode is forwarded, and ends the passive decoder.
     for (stream, block) in [(5, b"\xff\xff\xff\xff\xff\x7f"), (7, b"\x88\x00\x01a\x01b")] {
         t.upstream.send_frame(frame_type::HEADERS, END, stream, block);
         assert_eq!(t.client.frame().3, block);

@@ -7,10 +7,10 @@ use std::thread;
 use super::peer::{END, Pair, Peer, raw};
 use crate::proxy::http2::frame::{flag, frame_type};
 
-/// Sends `round` for one stream after the other until runsd says GOAWAY; its
-/// code, and how many requests the upstream saw.
+/// Sends `round` for one stream after the other until runsd sends GOAWAY; returns its
+/// code, and the number of requests that the upstream got.
 fn until_goaway(round: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Option<(u8, usize)> {
-    // Less than what would be a flood after GOAWAY.
+    // Fewer than the limit of requests after GOAWAY.
     const ROUNDS: u32 = 1900;
     let mut t = Pair::start();
     t.client.greet();
@@ -37,7 +37,7 @@ fn until_goaway(round: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Option<(u8, 
         for i in 0..ROUNDS {
             writer.send(&round(3 + 2 * i));
         }
-        // The open call ends when all else was said.
+        // The open call ends after all rounds.
         writer.send_frame(frame_type::DATA, 1, 1, b"end");
     });
     let mut code = None;

@@ -1,14 +1,16 @@
 //! What a frame does by the state of its stream (RFC 9113 sections 5.1 and 5.1.1), and how many streams there may be.
 
 use super::peer::{END, OWN_SETTINGS, Pair, Peer, raw};
-use crate::proxy::http2::frame::{flag, frame_type, setting};
+use crate::proxy::http2::frame::{ErrorCode, flag, frame_type, setting};
+
+use Want::{GoAway, Nothing, Reset};
 
 /// What the client sees.
 #[derive(Debug, Clone, Copy)]
 enum Want {
-    GoAway(u8),
-    Reset(u32, u8),
-    /// Nothing, and the connection goes on.
+    GoAway(ErrorCode),
+    Reset(u32, ErrorCode),
+    /// No frame; the connection stays open.
     Nothing,
 }
 
@@ -16,8 +18,8 @@ fn request(stream: u32, flags: u8) -> Vec<u8> {
     Peer::raw_request(stream, flags)
 }
 
-/// Streams of the client: 1 is closed, 3 half-closed by it, 5 open, 11 reset
-/// by the upstream and 13 by the client; 7 and 9 never began.
+/// A connection with streams of the client: 1 is closed, 3 half-closed by the client, 5 open, 11 reset by the upstream
+/// and 13 by the client; 7 and 9 are idle.
 fn with_streams() -> Pair {
     let mut t = Pair::start();
     t.client.greet();
@@ -41,6 +43,36 @@ fn with_streams() -> Pair {
     t
 }
 
+/// The client of [`with_streams`] sends `frames`, and sees `want`.
+#[track_caller]
+fn assert_outcome(what: &str, frames: &[u8], want: Want) {
+    let mut t = with_streams();
+    t.client.send(frames);
+    t.client.send(&request(17, END));
+    match want {
+        GoAway(code) => {
+            let (frame_type, _, _, payload) = t.client.frame();
+            assert_eq!((frame_type, u32::from(payload[7])), (frame_type::GOAWAY, code.code()), "{what}");
+        }
+        Reset(id, code) => {
+            let reset = (frame_type::RST_STREAM, 0, id, code.code().to_be_bytes().to_vec());
+            assert_eq!(t.client.frame(), reset, "{what}");
+        }
+        Nothing => {}
+    }
+    if !matches!(want, GoAway(_)) {
+        // The upstream gets no request on the stream.
+        let mut frame = t.upstream.frame();
+        while frame.2 != 17 {
+            assert!(!matches!(frame.0, frame_type::HEADERS | frame_type::DATA), "{what}: {frame:?}");
+            frame = t.upstream.frame();
+        }
+        assert_eq!(frame.0, frame_type::HEADERS, "{what}");
+    }
+    t.client.close();
+    t.end();
+}
+
 #[test]
 fn a_frame_is_handled_by_the_state_of_its_stream() {
     let data = |stream| raw(frame_type::DATA, 0, stream, b"x");
@@ -54,74 +86,49 @@ fn a_frame_is_handled_by_the_state_of_its_stream() {
     let dependent = raw(frame_type::HEADERS, 0x25, 15, &dependent);
     for (what, frames, want) in [
         // Idle, above and below.
-        ("DATA, idle", data(15), Want::GoAway(1)),
-        ("WINDOW_UPDATE, idle", update(15), Want::GoAway(1)),
-        ("RST_STREAM, idle", reset(15), Want::GoAway(1)),
-        ("PRIORITY, idle", priority(15), Want::Nothing),
-        ("unknown, idle", unknown(15), Want::Nothing),
-        ("HEADERS, skipped", request(7, 5), Want::GoAway(1)),
-        ("HEADERS, skipped", request(9, 5), Want::GoAway(1)),
-        ("DATA, skipped", data(7), Want::GoAway(1)),
-        ("WINDOW_UPDATE, skipped", update(9), Want::GoAway(1)),
-        ("RST_STREAM, skipped", reset(7), Want::GoAway(1)),
-        ("PRIORITY, skipped", priority(7), Want::Nothing),
+        ("DATA, idle", data(15), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("WINDOW_UPDATE, idle", update(15), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("RST_STREAM, idle", reset(15), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("PRIORITY, idle", priority(15), Nothing),
+        ("unknown, idle", unknown(15), Nothing),
+        ("HEADERS, skipped", request(7, END), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("HEADERS, skipped", request(9, END), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("DATA, skipped", data(7), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("WINDOW_UPDATE, skipped", update(9), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("RST_STREAM, skipped", reset(7), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("PRIORITY, skipped", priority(7), Nothing),
         // Even ones are the upstream's.
-        ("HEADERS, even", request(16, 5), Want::GoAway(1)),
-        ("HEADERS, even and low", request(2, 5), Want::GoAway(1)),
-        ("DATA, even", data(2), Want::GoAway(1)),
-        ("WINDOW_UPDATE, even", update(2), Want::GoAway(1)),
-        ("RST_STREAM, even", reset(2), Want::GoAway(1)),
+        ("HEADERS, even", request(16, END), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("HEADERS, even and low", request(2, END), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("DATA, even", data(2), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("WINDOW_UPDATE, even", update(2), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("RST_STREAM, even", reset(2), GoAway(ErrorCode::PROTOCOL_ERROR)),
         // Half-closed and closed by the client.
-        ("HEADERS, half-closed", request(3, 5), Want::GoAway(5)),
-        ("DATA, half-closed", data(3), Want::GoAway(5)),
-        ("WINDOW_UPDATE, half-closed", update(3), Want::Nothing),
-        ("PRIORITY, half-closed", priority(3), Want::Nothing),
-        ("HEADERS, closed", request(1, 5), Want::GoAway(5)),
-        ("DATA, closed", data(1), Want::GoAway(5)),
-        ("WINDOW_UPDATE, closed", update(1), Want::Nothing),
-        ("RST_STREAM, closed", reset(1), Want::Nothing),
-        ("PRIORITY, closed", priority(1), Want::Nothing),
-        ("HEADERS, reset by it", request(13, 5), Want::GoAway(5)),
-        ("DATA, reset by it", data(13), Want::GoAway(5)),
+        ("HEADERS, half-closed", request(3, END), GoAway(ErrorCode::STREAM_CLOSED)),
+        ("DATA, half-closed", data(3), GoAway(ErrorCode::STREAM_CLOSED)),
+        ("WINDOW_UPDATE, half-closed", update(3), Nothing),
+        ("PRIORITY, half-closed", priority(3), Nothing),
+        ("HEADERS, closed", request(1, END), GoAway(ErrorCode::STREAM_CLOSED)),
+        ("DATA, closed", data(1), GoAway(ErrorCode::STREAM_CLOSED)),
+        ("WINDOW_UPDATE, closed", update(1), Nothing),
+        ("RST_STREAM, closed", reset(1), Nothing),
+        ("PRIORITY, closed", priority(1), Nothing),
+        ("HEADERS, reset by it", request(13, END), GoAway(ErrorCode::STREAM_CLOSED)),
+        ("DATA, reset by it", data(13), GoAway(ErrorCode::STREAM_CLOSED)),
         // Reset by the upstream: the client may not know.
-        ("HEADERS, reset", request(11, 5), Want::Nothing),
-        ("WINDOW_UPDATE, reset", update(11), Want::Nothing),
-        ("RST_STREAM, reset", reset(11), Want::Nothing),
+        ("HEADERS, reset", request(11, END), Nothing),
+        ("WINDOW_UPDATE, reset", update(11), Nothing),
+        ("RST_STREAM, reset", reset(11), Nothing),
         // Open.
-        ("HEADERS that end nothing", request(5, 4), Want::Reset(5, 1)),
-        ("PRIORITY on itself", itself(5), Want::Reset(5, 1)),
-        ("PRIORITY on itself, idle", itself(15), Want::GoAway(1)),
-        ("HEADERS on itself", dependent, Want::Reset(15, 1)),
-        ("PRIORITY of four octets", short(5), Want::Reset(5, 6)),
-        ("PRIORITY of four octets, idle", short(15), Want::GoAway(6)),
-        ("PRIORITY on stream 0", priority(0), Want::GoAway(1)),
+        ("HEADERS that end nothing", request(5, flag::END_HEADERS), Reset(5, ErrorCode::PROTOCOL_ERROR)),
+        ("PRIORITY on itself", itself(5), Reset(5, ErrorCode::PROTOCOL_ERROR)),
+        ("PRIORITY on itself, idle", itself(15), GoAway(ErrorCode::PROTOCOL_ERROR)),
+        ("HEADERS on itself", dependent, Reset(15, ErrorCode::PROTOCOL_ERROR)),
+        ("PRIORITY of four octets", short(5), Reset(5, ErrorCode::FRAME_SIZE_ERROR)),
+        ("PRIORITY of four octets, idle", short(15), GoAway(ErrorCode::FRAME_SIZE_ERROR)),
+        ("PRIORITY on stream 0", priority(0), GoAway(ErrorCode::PROTOCOL_ERROR)),
     ] {
-        let mut t = with_streams();
-        t.client.send(&frames);
-        t.client.send(&request(17, 5));
-        let (frame_type, _, stream, payload) = match want {
-            Want::Nothing => (frame_type::HEADERS, 0, 0, vec![]),
-            _ => t.client.frame(),
-        };
-        match want {
-            Want::GoAway(code) => assert_eq!((frame_type, payload[7]), (frame_type::GOAWAY, code), "{what}"),
-            Want::Reset(id, code) => {
-                assert_eq!((frame_type, stream, payload), (frame_type::RST_STREAM, id, vec![0, 0, 0, code]), "{what}")
-            }
-            Want::Nothing => {}
-        }
-        if !matches!(want, Want::GoAway(_)) {
-            // What goes up is about streams that it knows, or may.
-            let mut frame = t.upstream.frame();
-            while frame.2 != 17 {
-                let is_request = matches!(frame.0, frame_type::HEADERS | frame_type::DATA);
-                assert!(!is_request, "{what}: {frame:?}");
-                frame = t.upstream.frame();
-            }
-            assert_eq!(frame.0, frame_type::HEADERS, "{what}");
-        }
-        t.client.close();
-        t.end();
+        assert_outcome(what, &frames, want);
     }
 }
 
@@ -148,13 +155,13 @@ fn requests_above_the_limit_of_the_upstream_are_pending() {
     t.upstream.receive_greeting();
     assert_eq!(t.upstream.headers().0, 1);
     t.upstream.settings(&[(setting::MAX_CONCURRENT_STREAMS, 2)]);
-    // What the client was told first stays true.
+    // The limit of runsd's own SETTINGS stays.
     assert_eq!(t.client.frame(), (frame_type::SETTINGS, 0, 0, OWN_SETTINGS.to_vec()));
     assert_eq!(t.upstream.headers().0, 3);
-    // What is there already is not held up.
+    // The open stream is not held up.
     assert_eq!(t.upstream.frame(), (frame_type::DATA, 0, 3, b"three".to_vec()));
-    // One ends, and there is room for another, whole; what the client took
-    // back meanwhile was never there.
+    // One stream ends, and the next request is sent, with all its frames; the one that the client took back in the
+    // meantime is not.
     let answer = |t: &mut Pair, stream| {
         t.upstream.send_frame(frame_type::HEADERS, END, stream, &[0x88]);
         assert_eq!(t.client.frame().2, stream);
@@ -170,7 +177,7 @@ fn requests_above_the_limit_of_the_upstream_are_pending() {
     assert_eq!(fields, [("t".to_owned(), "1".to_owned())]);
     answer(&mut t, 5);
     assert_eq!(t.upstream.headers().0, 9);
-    // An upstream that goes answers for those that wait, too.
+    // When the upstream closes, pending requests get an error as well.
     t.client.send(&request(11, END));
     t.client.send(&raw(frame_type::PING, 0, 0, &[0; 8]));
     assert_eq!(t.upstream.frame().0, frame_type::PING);
@@ -193,22 +200,22 @@ fn what_cannot_be_pending_may_be_sent_again() {
     t.upstream.settings(&[(setting::MAX_CONCURRENT_STREAMS, 1)]);
     assert_eq!(t.client.frame().0, frame_type::SETTINGS);
     let refused = |stream| (frame_type::RST_STREAM, 0, stream, vec![0, 0, 0, 7]);
-    // More of a body than is kept.
+    // More of a body than runsd keeps.
     t.client.send(&request(3, flag::END_HEADERS));
     for _ in 0..66 {
         t.client.send_frame(frame_type::DATA, 0, 3, &[0; 16_000]);
     }
     assert_eq!(t.client.frame(), refused(3));
-    // All of it is given back: the upstream never had any.
+    // All of its credit is returned: the upstream never got any of it.
     let credit = |octets: u32| (frame_type::WINDOW_UPDATE, 0, 0, octets.to_be_bytes().to_vec());
     assert_eq!(t.client.frame(), credit(66 * 16_000));
-    // More requests than the client was told of; who is taken back makes room.
+    // More requests than SETTINGS allow the client; one that it takes back makes room.
     let many: Vec<u8> = (2..=100).flat_map(|i| request(2 * i + 1, END)).collect();
     t.client.send(&many);
     t.client.send(&raw(frame_type::RST_STREAM, 0, 7, &[0, 0, 0, 8]));
     t.client.send(&[request(203, END), request(205, END)].concat());
     assert_eq!(t.client.frame(), refused(205));
-    // What is taken back while it waits, or ends as malformed, the same.
+    // The same for a pending request that is taken back, or turns out malformed.
     t.client.send(&raw(frame_type::RST_STREAM, 0, 9, &[0, 0, 0, 8]));
     t.client.send(&request(207, flag::END_HEADERS));
     t.client.send_frame(frame_type::DATA, flag::PADDED, 207, &[3; 70]);

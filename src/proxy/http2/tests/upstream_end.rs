@@ -20,8 +20,8 @@ fn each_open_stream_gets_an_end_when_the_upstream_closes() {
     for stream in [1, 3, 5, 7] {
         assert_eq!(t.upstream.headers().0, stream);
     }
-    t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]); // done
-    t.upstream.send_frame(frame_type::HEADERS, flag::END_HEADERS, 5, &[0x88]); // begun
+    t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]); // complete
+    t.upstream.send_frame(frame_type::HEADERS, flag::END_HEADERS, 5, &[0x88]); // started
     t.upstream.close();
     t.client.frame();
     t.client.frame();
@@ -53,8 +53,8 @@ fn a_graceful_goaway_is_forwarded() {
     t.upstream.close();
     assert_eq!(t.client.frame(), (frame_type::GOAWAY, 0, 0, goaway.to_vec()));
     assert_eq!(t.client.frame(), (frame_type::HEADERS, END, 1, vec![0x88]));
-    // Stream 3 was given up by the GOAWAY; nobody waits. And what may be tried
-    // again stays so: the last stream is never above the one before.
+    // The GOAWAY closed stream 3, so no response is lost. And the last stream is never above the one before, so the
+    // client may still send that request again.
     let (frame_type, _, _, payload) = t.client.frame();
     assert_eq!((frame_type, &payload[..8]), (frame_type::GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..]));
     t.client.close();
@@ -110,7 +110,7 @@ fn a_request_with_a_complete_response_is_reset_without_error() {
     t.client.request(1, "hello", &[], false);
     t.upstream.receive_greeting();
     t.upstream.headers();
-    // The whole answer, while the client has more to say.
+    // The complete response, while the client has more to send.
     t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]);
     assert_eq!(t.client.frame(), (frame_type::HEADERS, END, 1, vec![0x88]));
     t.upstream.close();
@@ -129,12 +129,12 @@ fn a_request_after_goaway_is_discarded() {
     let goaway = |last| [0, 0, 0, last, 0, 0, 0, 0].to_vec();
     t.upstream.send_frame(frame_type::GOAWAY, 0, 0, &goaway(1));
     assert_eq!(t.client.frame(), (frame_type::GOAWAY, 0, 0, goaway(1)));
-    // Under way before the client heard of it: the client tries it elsewhere,
-    // so the upstream must not see it here.
+    // In flight when the client received GOAWAY. The client sends it again elsewhere, so the upstream must not get it
+    // here.
     t.client.request(3, "hello", &[], false);
     t.client.send_frame(frame_type::DATA, flag::END_STREAM, 3, b"12");
     assert_eq!(t.client.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 2]));
-    // An upstream that changes its mind is put right.
+    // A GOAWAY with a higher last stream is lowered.
     t.upstream.send_frame(frame_type::GOAWAY, 0, 0, &goaway(5));
     assert_eq!(t.client.frame(), (frame_type::GOAWAY, 0, 0, goaway(1)));
     t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]);
@@ -176,7 +176,7 @@ fn an_early_response_is_complete_before_its_request_is_stopped() {
     t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]);
     t.upstream.send_frame(frame_type::RST_STREAM, 0, 1, &[0; 4]);
     assert_eq!(t.client.frame(), (frame_type::HEADERS, END, 1, vec![0x88]));
-    // No reset, but credit, so that who was stuck can say the rest.
+    // No reset, but credit, for a client that has none left.
     let credit = |stream, octets| (frame_type::WINDOW_UPDATE, 0, stream, octets);
     assert_eq!(t.client.frame(), credit(1, vec![0, 0, 0xff, 0xff]));
     t.client.send_frame(frame_type::DATA, 0, 1, b"12345");
@@ -184,7 +184,7 @@ fn an_early_response_is_complete_before_its_request_is_stopped() {
     assert_eq!(t.client.frame(), credit(0, vec![0, 0, 0, 5]));
     t.client.send_frame(frame_type::DATA, flag::END_STREAM, 1, b"6");
     assert_eq!(t.client.frame(), credit(0, vec![0, 0, 0, 1]));
-    // The upstream hears none of it.
+    // The upstream gets none of it.
     t.client.request(3, "hello", &[], true);
     assert_eq!(t.upstream.headers().0, 3);
     t.client.close();
