@@ -1,6 +1,8 @@
-//! `-check`: what runsd would do here, a line for each thing with ok or what
-//! is wrong. For people who look into a container; a token is never shown.
+//! `-check`: says what runsd would do here, a line for each part, with `ok`, `note`, or `WRONG` and what is wrong.
+//!
+//! For people who look into a container. It serves nothing, writes no file, and never prints a token.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -19,191 +21,192 @@ use crate::proxy::{Proxy, denial, http1};
 use crate::resolv_conf::ResolvConf;
 use crate::sys::file;
 
-/// Looks at everything, or at one name, and prints what it finds; what to exit
-/// with: 0 if all is well, else 1.
-pub fn run(config: &Config, name: Option<&str>) -> i32 {
-    let found = file::read_file(&config.args.resolv_conf_file);
-    let parsed = ResolvConf::parse(found.as_deref().unwrap_or_default());
-    let nameservers = config.dns(&parsed, |_| false).nameservers;
-    let asked = Arc::new(Nameservers::new(&nameservers, &[]));
-    let proxy = Proxy::new(config, asked, config.args.http_proxy_port, false);
-    let mut report = Report { failed: false, written: Ok(()) };
+/// Checks everything, or the steps of a request to `name`, and prints a line for each. Returns whether all are well.
+///
+/// Blocks: for the network, some seconds for each line at most.
+///
+/// # Errors
+/// That of `print`.
+pub fn run(config: &Config, name: Option<&str>, print: fn(&str) -> io::Result<()>) -> io::Result<bool> {
+    let text = file::read_file(&config.args.resolv_conf_file);
+    let resolv_conf = ResolvConf::parse(text.as_deref().unwrap_or_default());
+    let nameservers = config.dns(&resolv_conf, |_| false).nameservers;
+    let shared = Arc::new(Nameservers::new(&nameservers, &[]));
+    let proxy = Proxy::new(config, shared, config.args.http_proxy_port, false);
+    let mut report = Report { print, all_well: true, printed: Ok(()) };
     match name {
-        Some(name) => check_name(&mut report, &proxy, name),
+        Some(name) => {
+            check_name(&mut report, &proxy, name);
+        }
         None => {
-            check_place(&mut report, config, &proxy);
+            check_location(&mut report, config, &proxy);
             check_nameservers(&mut report, config, &nameservers);
             match config.serve_mode() {
-                ServeMode::HttpProxy => report.note("ports", THROUGH),
+                ServeMode::HttpProxy => {
+                    report.note("ports", "runsd serves through http_proxy, and leaves resolv.conf, 53 and 80 alone");
+                }
                 ServeMode::Dns | ServeMode::Port => check_ports(&mut report, config),
             }
             report.line("TLS roots", proxy.upstream.describe_roots());
         }
     }
-    let code = i32::from(report.failed);
-    crate::printed(report.written, config.args.log_format, code)
+    report.printed.map(|()| report.all_well)
 }
 
-fn check_place(report: &mut Report, config: &Config, proxy: &Proxy) {
-    report.line(
-        "platform",
-        match &config.platform {
-            Platform::CloudRun(sign) => Ok(format!("Cloud Run, by {sign}")),
-            Platform::Remote => Ok("not Cloud Run; services are wanted, by -gcp_region".to_owned()),
-            Platform::Elsewhere(why) => Err(format!("not Cloud Run: {why}; runsd would become the application")),
-        },
-    );
-    let place = proxy.exchange.router.location();
-    report.line("region", place.as_ref().map(|place| place.region.clone()));
-    let project = match &config.url_format {
-        UrlFormat::Deterministic { .. } => place.as_ref().map(|place| place.project.clone()),
-        UrlFormat::Hash { hash, .. } => Ok(format!("the one of hash {hash}")),
-    };
-    report.line("project", project);
+fn check_location(report: &mut Report, config: &Config, proxy: &Proxy) {
+    match &config.platform {
+        Platform::CloudRun(sign) => report.ok("platform", &format!("Cloud Run, by {sign}")),
+        Platform::Remote => report.ok("platform", "not Cloud Run; services are wanted, by -gcp_region"),
+        Platform::Elsewhere(why) => {
+            report.wrong("platform", &format!("not Cloud Run: {why}; runsd would become the application"));
+        }
+    }
+    let location = proxy.exchange.router.location();
+    report.line("region", location.as_ref().map(|location| &location.region));
+    match &config.url_format {
+        UrlFormat::Deterministic { .. } => report.line("project", location.as_ref().map(|location| &location.project)),
+        UrlFormat::Hash { hash, .. } => report.ok("project", &format!("the one of hash {hash}")),
+    }
     report.line("account", proxy.account());
 }
 
+/// Resolves a name by each nameserver alone.
 fn check_nameservers(report: &mut Report, config: &Config, nameservers: &[SocketAddr]) {
     for &nameserver in nameservers {
         let started = Instant::now();
         let alone = Arc::new(Nameservers::new(&[nameserver], &[]));
-        let asked = Resolver::new(alone).resolve(&config.args.run_domain, 443);
-        let took = ms(started);
-        let outcome = match asked {
-            // That there is no such name is an answer too.
-            Ok(_) | Err(ResolveError::NxDomain(_)) => Ok(format!("{nameserver} answers, {took}")),
-            Err(err) => Err(format!("{nameserver}: {err}")),
-        };
-        report.line("nameserver", outcome);
+        match Resolver::new(alone).resolve(&config.args.run_domain, 443) {
+            Ok(_) | Err(ResolveError::NxDomain(_)) => {
+                report.ok("nameserver", &format!("{nameserver} answers, {}", ms(started)));
+            }
+            Err(err) => report.wrong("nameserver", &format!("{nameserver}: {err}")),
+        }
     }
 }
 
+/// Binds the ports, and opens resolv.conf for writing, but writes nothing.
 fn check_ports(report: &mut Report, config: &Config) {
     let args = &config.args;
     let dns = UdpSocket::bind((Ipv4Addr::LOCALHOST, args.dns_port)).map(drop);
-    report.port(args.dns_port, "DNS", dns);
     let http = TcpListener::bind((Ipv4Addr::LOCALHOST, args.http_proxy_port)).map(drop);
-    report.port(args.http_proxy_port, "HTTP", http);
-    let path = &args.resolv_conf_file;
-    let shown = path.display();
-    // Opened and closed; nothing is written.
-    match File::options().write(true).open(path) {
-        Ok(_) => report.line("resolv.conf", ok(format!("{shown} can be written"))),
-        Err(err) => report.note("resolv.conf", &format!("{shown} cannot be written{}; {INSTEAD}", error_clause(&err))),
+    for (port, protocol, bound) in [(args.dns_port, "DNS", dns), (args.http_proxy_port, "HTTP", http)] {
+        match bound {
+            Ok(()) => report.ok("port", &format!("{port} is free for {protocol}")),
+            // People mostly look into a container where runsd runs.
+            Err(err) if err.kind() == io::ErrorKind::AddrInUse => {
+                report.ok("port", &format!("{port} is in use: by runsd, where it runs here already"));
+            }
+            Err(err) => {
+                let why = bind_error_clause(&err);
+                report.note("port", &format!("{port} cannot be bound for {protocol}{why}; {FALLBACK}"));
+            }
+        }
+    }
+    let path = args.resolv_conf_file.display();
+    match File::options().write(true).open(&args.resolv_conf_file) {
+        Ok(_) => report.ok("resolv.conf", &format!("{path} can be written")),
+        Err(err) => {
+            report.note("resolv.conf", &format!("{path} cannot be written{}; {FALLBACK}", error_clause(&err)));
+        }
     }
 }
 
-fn check_name(report: &mut Report, proxy: &Proxy, name: &str) {
+/// Takes each step of a request to `name`, to the first that is wrong.
+fn check_name(report: &mut Report, proxy: &Proxy, name: &str) -> Option<()> {
+    let exchange = &proxy.exchange;
+    let reason = |err: ProxyError| err.reason();
     let started = Instant::now();
-    let host = match proxy.exchange.router.resolve(name.as_bytes()) {
-        Ok(host) => host,
-        Err(refusal) => return report.line("name", Err::<String, _>(refusal.reason())),
-    };
-    report.line("name", ok(name));
-    let to = &host.destination;
-    let scheme = if to.tls { "https" } else { "http" };
-    report.line("URL", ok(format!("{scheme}://{}, {}", host.authority, ms(started))));
-    let audience = to.audience.as_deref();
-    report.line("audience", ok(audience.unwrap_or("none: no token is sent")));
+    let host = report.step("name", exchange.router.resolve(name.as_bytes()).map_err(reason))?;
+    report.ok("name", name);
+    let destination = &host.destination;
+    let scheme = if destination.tls { "https" } else { "http" };
+    report.ok("URL", &format!("{scheme}://{}, {}", host.authority, ms(started)));
+    report.ok("audience", destination.audience.as_deref().unwrap_or("none: no token is sent"));
+
     let started = Instant::now();
-    let addresses = proxy.upstream.addresses(to);
-    let outcome = addresses.map_err(|err| ProxyError::from(err).reason()).map(|found| {
-        let found: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
-        format!("{}, {}", found.join(" "), ms(started))
-    });
-    let resolved = outcome.is_ok();
-    report.line("address", outcome);
-    if !resolved {
-        return;
+    let addresses = proxy.upstream.addresses(destination).map_err(ProxyError::from);
+    let addresses = report.step("address", addresses.map_err(reason))?;
+    let addresses: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    report.ok("address", &format!("{}, {}", addresses.join(" "), ms(started)));
+
+    let started = Instant::now();
+    let token = exchange.token(&host, &RequestCredentials::default(), SystemTime::now());
+    let token = report.step("token", token.map_err(reason))?;
+    if let Some(expired) = exchange.tokens.expiry_notice(SystemTime::now()) {
+        report.wrong("token", &expired);
+        return None;
     }
-    let started = Instant::now();
-    let bearer = proxy.exchange.token(&host, &RequestCredentials::default(), SystemTime::now());
-    let bearer = match bearer {
-        Ok(bearer) => bearer,
-        Err(refusal) => return report.line("token", Err::<String, _>(refusal.reason())),
-    };
-    match proxy.exchange.tokens.expiry_notice(SystemTime::now()) {
-        Some(ended) => return report.line("token", Err::<String, _>(ended)),
-        None if bearer.is_some() => report.line("token", ok(format!("fetched, {}", ms(started)))),
-        None => {}
+    if token.is_some() {
+        report.ok("token", &format!("fetched, {}", ms(started)));
     }
+
     let started = Instant::now();
-    let mut connection = match proxy.upstream.connect(to, &mut Background) {
-        Ok(connection) => connection,
-        Err(err) => return report.line("TLS", Err::<String, _>(ProxyError::from(err).reason())),
-    };
+    let connection = proxy.upstream.connect(destination, &mut Background).map_err(ProxyError::from);
+    let mut connection = report.step("TLS", connection.map_err(reason))?;
     let version = connection.reader.tls_version().unwrap_or("none");
-    report.line("TLS", ok(format!("{version}, {}", ms(started))));
+    report.ok("TLS", &format!("{version}, {}", ms(started)));
+
     let started = Instant::now();
-    let _ = connection.reader.set_read_timeout(Some(ANSWER));
-    let asked = http1::probe(&mut connection, &host.authority, bearer.as_ref());
-    let took = ms(started);
-    report.line(
-        "status",
-        asked.map_err(|err| format!("no answer to GET /: {err}")).and_then(|(status, body)| {
-            // The service's own word is all right, whatever it says.
-            match denial::is_front_end(status, None, &body) {
-                true => Err(proxy.exchange.denial_hint(&host, status, bearer.is_some())),
-                false => Ok(format!("{status} to GET /, {took}")),
-            }
-        }),
-    );
+    let _ = connection.reader.set_read_timeout(Some(RESPONSE_TIMEOUT));
+    let response = http1::probe(&mut connection, &host.authority, token.as_ref());
+    let (status, body) = report.step("status", response.map_err(|err| format!("no answer to GET /: {err}")))?;
+    // Any status of the service itself is well.
+    match denial::is_front_end(status, None, &body) {
+        true => report.wrong("status", &exchange.denial_hint(&host, status, token.is_some())),
+        false => report.ok("status", &format!("{status} to GET /, {}", ms(started))),
+    }
+    Some(())
 }
 
 struct Report {
-    failed: bool,
-    /// Whether all lines could be written.
-    written: io::Result<()>,
+    print: fn(&str) -> io::Result<()>,
+    /// Whether no line was WRONG.
+    all_well: bool,
+    /// The first error of `print`; no line is printed after it.
+    printed: io::Result<()>,
 }
 
 impl Report {
-    fn line(&mut self, what: &str, outcome: Result<impl AsRef<str>, impl AsRef<str>>) {
-        match &outcome {
-            Ok(text) => self.print("ok", what, text.as_ref()),
-            Err(text) => self.print("WRONG", what, text.as_ref()),
+    fn ok(&mut self, part: &str, text: &str) {
+        self.print("ok", part, text);
+    }
+
+    /// Prints what is refused here, and done in another way.
+    fn note(&mut self, part: &str, text: &str) {
+        self.print("note", part, text);
+    }
+
+    fn wrong(&mut self, part: &str, text: &str) {
+        self.all_well = false;
+        self.print("WRONG", part, text);
+    }
+
+    fn line(&mut self, part: &str, outcome: Result<impl Display, impl Display>) {
+        match outcome {
+            Ok(text) => self.ok(part, &text.to_string()),
+            Err(err) => self.wrong(part, &err.to_string()),
         }
-        self.failed |= outcome.is_err();
     }
 
-    /// What is refused here, and works another way.
-    fn note(&mut self, what: &str, text: &str) {
-        self.print("note", what, text);
+    /// Prints an error, or returns the value.
+    fn step<T>(&mut self, part: &str, outcome: Result<T, String>) -> Option<T> {
+        outcome.map_err(|err| self.wrong(part, &err)).ok()
     }
 
-    fn print(&mut self, mark: &str, what: &str, text: &str) {
-        if self.written.is_ok() {
-            self.written = crate::print(&format!("{mark:<6}{what:<12}{text}\n"));
-        }
-    }
-
-    /// A port in use is all right when runsd runs here already, and that is
-    /// what people look at most.
-    fn port(&mut self, port: u16, protocol: &str, bound: io::Result<()>) {
-        match bound {
-            Ok(()) => self.line("port", ok(format!("{port} is free for {protocol}"))),
-            Err(err) if err.kind() == io::ErrorKind::AddrInUse => {
-                let text = format!("{port} is in use: by runsd, where it runs here already");
-                self.line("port", ok(text));
-            }
-            Err(err) => self
-                .note("port", &format!("{port} cannot be bound for {protocol}{}; {INSTEAD}", bind_error_clause(&err))),
+    fn print(&mut self, mark: &str, part: &str, text: &str) {
+        if self.printed.is_ok() {
+            self.printed = (self.print)(&format!("{mark:<6}{part:<12}{text}\n"));
         }
     }
 }
 
-fn ok<T>(text: T) -> Result<T, String> {
-    Ok(text)
-}
-
-fn ms(since: Instant) -> String {
-    // Without a float, for nothing else here needs the 8 kB that print one.
-    let micros = since.elapsed().as_micros();
+/// Returns the milliseconds since then. Without a float, as no other code needs the 8 kB that print one.
+fn ms(started: Instant) -> String {
+    let micros = started.elapsed().as_micros();
     format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
 }
 
-/// What there is to say of ports that nobody wants.
-const THROUGH: &str = "runsd serves through http_proxy, and leaves resolv.conf, 53 and 80 alone";
 /// What runsd does where ports or resolv.conf are refused.
-const INSTEAD: &str = "runsd serves through http_proxy instead";
-/// How long a service may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
+const FALLBACK: &str = "runsd serves through http_proxy instead";
+/// How long a service may take to respond: some start only now.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);

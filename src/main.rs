@@ -61,9 +61,11 @@ fn run(argv: Vec<OsString>) -> i32 {
         Ok(Cli::Run(args)) => args,
         Ok(Cli::Check(args, name)) => {
             init_logger(&args);
-            return check::run(&Config::new(args, |name| env::var_os(name)), name.as_deref());
+            let config = Config::new(args, |name| env::var_os(name));
+            let all_well = check::run(&config, name.as_deref(), print);
+            return exit_code(all_well.map(|all_well| i32::from(!all_well)), config.args.log_format);
         }
-        Ok(Cli::Print(text)) => return printed(print(&text), Format::Text, 0),
+        Ok(Cli::Print(text)) => return exit_code(print(&text).map(|()| 0), Format::Text),
         Err(err) => return fail(2, err.log_format, &err.sentence),
     };
     init_logger(&args);
@@ -197,12 +199,9 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// Returns `code`, unless printing failed.
-fn printed(outcome: io::Result<()>, format: Format, code: i32) -> i32 {
-    match outcome {
-        Ok(()) => code,
-        Err(err) => fail(1, format, &format!("cannot write to stdout: {err}")),
-    }
+/// Returns the exit code of what printed to stdout.
+fn exit_code(outcome: io::Result<i32>, format: Format) -> i32 {
+    outcome.unwrap_or_else(|err| fail(1, format, &format!("cannot write to stdout: {err}")))
 }
 
 fn fail(code: i32, format: Format, sentence: &str) -> i32 {
