@@ -1,31 +1,38 @@
-//! `host[:port]`, as `Host`, `:authority`, URLs and flags have it (RFC 3986
-//! section 3.2, RFC 9110 section 7.2): one reader for all of them. Pure.
+//! `host[:port]`, as `Host`, `:authority`, URLs and flags have it (RFC 3986 section 3.2, RFC 9110 section 7.2): one
+//! parser for all of them. Pure.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
-/// A host and its port. What else a URL may have before its path is refused.
+/// A host and its port, without the user information that a URL may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authority<'a> {
-    /// As it was written.
+    /// The whole text.
     pub text: &'a str,
     /// A name or an address; an IPv6 address without its brackets.
     pub host: &'a str,
-    /// `None` where none was written; the colon may stand without one.
+    /// `None` where there is none, also behind a colon.
     pub port: Option<u16>,
-    pub is_ipv6: bool,
 }
 
 /// Why a text is not an [`Authority`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthorityError {
+    /// There is no host.
     Empty,
+    /// More than [`MAX_LEN`] octets.
     TooLong,
+    /// `user@host`, which is a way to disguise hosts.
     UserInfo,
+    /// `/`, `?`, `#`, or the backslash that some parsers take for a slash.
     Path,
+    /// `%`, also that of an IPv6 zone.
     PercentEncoding,
+    /// A character that no DNS name has.
     Character,
+    /// Not a number from 1 to 65535.
     Port,
+    /// Malformed, or not in brackets.
     Ipv6,
 }
 
@@ -47,11 +54,10 @@ impl fmt::Display for AuthorityError {
 }
 
 impl<'a> Authority<'a> {
-    /// Reads `host[:port]`.
+    /// Parses `host[:port]`.
     ///
     /// # Errors
-    ///
-    /// Stricter than RFC 3986, which allows in a host what no DNS name has.
+    /// Where it is malformed, or has in its host what RFC 3986 allows and no DNS name has.
     pub fn parse(text: &'a [u8]) -> Result<Authority<'a>, AuthorityError> {
         if text.len() > MAX_LEN {
             return Err(AuthorityError::TooLong);
@@ -67,7 +73,7 @@ impl<'a> Authority<'a> {
             }
         }
         let text = std::str::from_utf8(text).map_err(|_| AuthorityError::Character)?;
-        let (host, port, is_ipv6) = match text.strip_prefix('[') {
+        let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (host, after) = rest.split_once(']').ok_or(AuthorityError::Ipv6)?;
                 if host.parse::<Ipv6Addr>().is_err() {
@@ -78,7 +84,7 @@ impl<'a> Authority<'a> {
                     None if after.is_empty() => "",
                     None => return Err(AuthorityError::Port),
                 };
-                (host, port, true)
+                (host, port)
             }
             None => {
                 let (host, port) = text.split_once(':').unwrap_or((text, ""));
@@ -88,17 +94,17 @@ impl<'a> Authority<'a> {
                 if host.contains(']') || host.contains('[') {
                     return Err(AuthorityError::Character);
                 }
-                (host, port, false)
+                (host, port)
             }
         };
         if host.is_empty() {
             return Err(AuthorityError::Empty);
         }
-        Ok(Authority { text, host, port: read_port(port)?, is_ipv6 })
+        Ok(Authority { text, host, port: parse_port(port)? })
     }
 }
 
-fn read_port(text: &str) -> Result<Option<u16>, AuthorityError> {
+fn parse_port(text: &str) -> Result<Option<u16>, AuthorityError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -110,7 +116,7 @@ fn read_port(text: &str) -> Result<Option<u16>, AuthorityError> {
     }
 }
 
-/// The longest, in octets: a DNS name (RFC 1035 section 2.3.4) and a port.
+/// Octets of the longest authority: a DNS name (RFC 1035 section 2.3.4) and a port.
 const MAX_LEN: usize = 255 + ":65535".len();
 
 #[cfg(test)]
@@ -118,16 +124,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_and_ports() {
+    fn hosts_and_ports_are_parsed_strictly() {
         for (text, want) in [
-            ("hello", Ok(("hello", None, false))),
-            ("Hello.us-east1.42.", Ok(("Hello.us-east1.42.", None, false))),
-            ("my_db:8080", Ok(("my_db", Some(8080), false))),
-            ("hello:", Ok(("hello", None, false))),
-            ("hello:0080", Ok(("hello", Some(80), false))),
-            ("127.0.0.1:65535", Ok(("127.0.0.1", Some(65535), false))),
-            ("[::1]", Ok(("::1", None, true))),
-            ("[::ffff:127.0.0.1]:80", Ok(("::ffff:127.0.0.1", Some(80), true))),
+            ("hello", Ok(("hello", None))),
+            ("Hello.us-east1.42.", Ok(("Hello.us-east1.42.", None))),
+            ("my_db:8080", Ok(("my_db", Some(8080)))),
+            ("hello:", Ok(("hello", None))),
+            ("hello:0080", Ok(("hello", Some(80)))),
+            ("127.0.0.1:65535", Ok(("127.0.0.1", Some(65535)))),
+            ("[::1]", Ok(("::1", None))),
+            ("[::ffff:127.0.0.1]:80", Ok(("::ffff:127.0.0.1", Some(80)))),
             ("", Err(AuthorityError::Empty)),
             (":80", Err(AuthorityError::Empty)),
             ("u@hello", Err(AuthorityError::UserInfo)),
@@ -160,7 +166,7 @@ mod tests {
             ("[v1.x]", Err(AuthorityError::Ipv6)),
         ] {
             let got = Authority::parse(text.as_bytes());
-            let got = got.map(|got| (got.host, got.port, got.is_ipv6));
+            let got = got.map(|got| (got.host, got.port));
             assert_eq!(got, want, "{text:?}");
         }
         let long = "x".repeat(MAX_LEN + 1);

@@ -1,4 +1,4 @@
-//! What only the log wants to know of a request.
+//! The access log: one line for each request, at the level of `-v=5`.
 
 use std::time::Instant;
 
@@ -6,22 +6,21 @@ use log::{Level, log_enabled};
 
 use crate::logger;
 use crate::proxy::header_policy::USER_AGENT;
-use crate::proxy::trace_context;
-use crate::proxy::trace_context::Trace;
+use crate::proxy::trace_context::{self, Trace};
 
-/// Kept while its answer is awaited.
+/// What the line says of a request, until its response comes.
 #[derive(Debug)]
 pub struct RequestLog {
     method: String,
     url: String,
     user_agent: String,
-    trace: Option<String>,
+    trace_id: Option<String>,
     started: Instant,
 }
 
 impl RequestLog {
-    /// A request that begins now, if anybody reads the log of requests; `header`
-    /// gives the value of one, by its name in lower case.
+    /// Starts the clock of a request; `None` where the access log is off. `header` returns the value of a field, by its
+    /// name in lower case.
     pub fn new<'a>(
         method: &[u8],
         host: &str,
@@ -31,20 +30,20 @@ impl RequestLog {
         if !log_enabled!(Level::Trace) {
             return None;
         }
-        let id = trace_context::id(header(trace_context::TRACEPARENT), header(trace_context::CLOUD_TRACE));
+        let trace_id = trace_context::trace_id(header(trace_context::TRACEPARENT), header(trace_context::CLOUD_TRACE));
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Some(Box::new(RequestLog {
             method: text(method),
             url: format!("http://{host}{}", String::from_utf8_lossy(path)),
             user_agent: text(header(USER_AGENT).unwrap_or_default()),
-            trace: id.map(str::to_owned),
+            trace_id: trace_id.map(str::to_owned),
             started: Instant::now(),
         }))
     }
 
-    /// Its line in the log, once it is answered; `project` is our own, by number.
+    /// Writes the line. `project` is the number of this instance's project, empty where it is not known.
     pub fn log(&self, status: u16, project: &str) {
-        let trace = Trace { project, id: self.trace.as_deref() };
+        let trace = Trace { project, id: self.trace_id.as_deref() };
         logger::request(&logger::Request {
             method: &self.method,
             url: &self.url,

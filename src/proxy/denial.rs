@@ -1,40 +1,41 @@
-//! What to look at when the front end, and not the service behind it, says no.
+//! Denials: responses with 401, 403 or 404 that the front end makes before a service sees the request, and what to
+//! check then. Pure, but for what was logged.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
 
 use crate::sync::lock;
 
-/// Says each thing once for each host.
+/// Which denials were logged, by host and status: each is logged once.
 #[derive(Debug, Default)]
 pub struct DenialLog {
-    said: Mutex<HashSet<(String, u16)>>,
+    /// Read and written by the threads that relay responses.
+    logged: Mutex<HashSet<(String, u16)>>,
 }
 
 impl DenialLog {
-    /// Whether this is the first such answer of this host.
+    /// Whether this is the first denial of this host and status, which is recorded then.
     pub fn is_first(&self, host: &str, status: u16) -> bool {
-        let mut said = lock(&self.said);
-        said.len() < MOST && said.insert((host.to_owned(), status))
+        let mut logged = lock(&self.logged);
+        logged.len() < MAX_LOGGED && logged.insert((host.to_owned(), status))
     }
 }
 
-/// Whether an answer was made by the front end itself: its pages for people
-/// all start alike. An application's own 404 is the application's business.
-/// `challenge` is `WWW-Authenticate`, where that can be seen.
+/// Whether the front end made a response, by the start of its HTML pages, and not the service behind it. `challenge`
+/// is `WWW-Authenticate`, where that is known.
 pub fn is_front_end(status: u16, challenge: Option<&[u8]>, body: &[u8]) -> bool {
-    let start = &body[..body.len().min(512)];
-    let has = |mark: &[u8]| start.windows(mark.len()).any(|window| window == mark);
-    let page = || has(format!("<title>{status} ").as_bytes()) && has(b"<h1>Error: ");
+    let start = &body[..body.len().min(MAX_INSPECTED_LEN)];
+    let contains = |mark: &[u8]| start.windows(mark.len()).any(|window| window == mark);
+    let is_page = || contains(format!("<title>{status} ").as_bytes()) && contains(b"<h1>Error: ");
     match status {
-        401 => page() && challenge.is_none_or(|value| value.starts_with(b"Bearer")),
-        403 | 404 => page(),
+        401 => is_page() && challenge.is_none_or(|value| value.starts_with(b"Bearer")),
+        403 | 404 => is_page(),
         _ => false,
     }
 }
 
-/// One sentence for a person; `account` is who the token names, if it was
-/// one of ours.
+/// Returns a sentence that says what to check. `name` is the host of the request, `account` the service account of
+/// runsd's token, if the request had one.
 pub fn sentence(status: u16, name: &str, url: &str, account: Option<&str>) -> String {
     let Some(account) = account else {
         return format!(
@@ -58,15 +59,17 @@ pub fn sentence(status: u16, name: &str, url: &str, account: Option<&str>) -> St
     }
 }
 
-/// How many are kept in mind.
-const MOST: usize = 1000;
+/// Bounds the memory for denials that were logged: the paths of a request never add to them, but its host may.
+const MAX_LOGGED: usize = 1000;
+/// Octets of a body that are searched; the marks of the front end's pages are in the first 300.
+const MAX_INSPECTED_LEN: usize = 512;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn whose_answer_it_is() {
+    fn front_end_pages_are_recognized() {
         let page = |status: &str, reason: &str| {
             format!(
                 "\n<html><head>\n<meta http-equiv=\"content-type\" \
@@ -83,7 +86,7 @@ mod tests {
             (401, None, &unauthorized, true),
             (403, None, &forbidden, true),
             (404, None, &not_found, true),
-            // What applications say for themselves.
+            // Responses of services.
             (401, Some("Basic realm=x"), &unauthorized, false),
             (401, Some(invalid), "{\"error\":\"invalid_token\"}", false),
             (403, None, "", false),
@@ -102,11 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn once_for_each_host() {
-        let hints = DenialLog::default();
-        assert!(hints.is_first("a", 403));
-        assert!(!hints.is_first("a", 403));
-        assert!(hints.is_first("a", 404));
-        assert!(hints.is_first("b", 403));
+    fn denials_are_first_once_for_each_host_and_status() {
+        let log = DenialLog::default();
+        assert!(log.is_first("a", 403));
+        assert!(!log.is_first("a", 403));
+        assert!(log.is_first("a", 404));
+        assert!(log.is_first("b", 403));
     }
 }

@@ -1,7 +1,5 @@
-//! What runsd answers by itself: a status, `Proxy-Status`, and one sentence
-//! that says what to do.
-//!
-//! Pure: it says how an answer looks, not when there is one.
+//! The responses that runsd sends in the upstream's place: a status, `Proxy-Status` (RFC 9209), and one sentence that
+//! says what to do. Pure.
 
 mod error_type;
 
@@ -11,47 +9,48 @@ use crate::net::json;
 use crate::net::percent;
 use crate::upstream::{DialError, DialErrorKind};
 
-/// Why a request got no answer from the service: this request dies, its
-/// connection may live on.
+/// Why a request got no response from its upstream. It ends the request, and not always the client's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyError {
+    /// The error type, which has the status.
     pub kind: ErrorType,
-    /// What happened, to whom: never anything secret, for it is sent and logged.
+    /// What failed, and of which host. Clients get it and the log has it, so it contains no secret.
     pub details: String,
 }
 
 impl ProxyError {
+    /// An error of a type.
     pub fn new(kind: ErrorType, details: impl Into<String>) -> ProxyError {
         let details = details.into();
         ProxyError { kind, details }
     }
 
-    /// The status RFC 9209 recommends for the kind.
+    /// The status that RFC 9209 section 2.3 recommends for the type.
     pub fn status(&self) -> u16 {
-        self.kind.row().1
+        self.kind.status()
     }
 
-    /// The value of `Proxy-Status`.
+    /// The value of `Proxy-Status` (RFC 9209 section 2).
     pub fn proxy_status(&self) -> String {
-        let name = self.kind.row().0;
+        let name = self.kind.name();
         format!("runsd; error={name}; details={}", sf_string(&self.details))
     }
 
-    /// For people: what happened, and what to do about it.
+    /// What failed, and what to do about it, for the log.
     pub fn reason(&self) -> String {
-        let advice = self.kind.row().2;
+        let advice = self.kind.advice();
         match advice.is_empty() {
             true => self.details.clone(),
             false => format!("{}; {advice}", self.details),
         }
     }
 
-    /// The same for those who do not know yet who says so.
+    /// The reason, for clients, which do not know that runsd sends the response.
     pub fn sentence(&self) -> String {
         format!("runsd: {}", self.reason())
     }
 
-    /// `grpc-status` for a gRPC call, as gRPC maps statuses of HTTP.
+    /// The value of `grpc-status`, as gRPC maps HTTP statuses (its http-grpc-status-mapping.md).
     pub fn grpc_status(&self) -> u8 {
         match self.status() {
             401 => 16,                   // UNAUTHENTICATED
@@ -63,37 +62,38 @@ impl ProxyError {
         }
     }
 
-    /// `grpc-message`: the sentence, percent-encoded as gRPC wants it.
+    /// The value of `grpc-message`: the sentence, percent-encoded as gRPC over HTTP/2 has it.
     pub fn grpc_message(&self) -> String {
         percent::encode(&self.sentence(), |b| matches!(b, b' '..=b'~') && b != b'%')
     }
 
-    /// `Content-Type` and the body: text, or JSON for those who ask for it.
+    /// Returns `Content-Type` and the body: text, or JSON where `accept` prefers that.
     pub fn body(&self, accept: Option<&str>) -> (&'static str, String) {
         if !accept.is_some_and(wants_json) {
             return ("text/plain; charset=utf-8", self.sentence() + "\n");
         }
-        let (name, status, _) = self.kind.row();
+        let (name, status) = (self.kind.name(), self.kind.status());
         let message = json::quote(&self.sentence());
         let body = format!("{{\"error\":\"{name}\",\"status\":{status},\"message\":{message}}}\n");
         ("application/json", body)
     }
 
-    /// The whole answer, for HTTP/1.
-    pub fn to_http1(&self, accept: Option<&str>, head_request: bool, connection: &str) -> Vec<u8> {
-        let (kind, body) = self.body(accept);
+    /// Returns the whole HTTP/1.1 response (RFC 9112 section 4). `connection` is a field line or empty; the response
+    /// to HEAD has no body.
+    pub fn to_http1(&self, accept: Option<&str>, is_head: bool, connection: &str) -> Vec<u8> {
+        let (content_type, body) = self.body(accept);
         let status = self.status();
-        let mut answer = format!(
-            "HTTP/1.1 {status} {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
+        let mut response = format!(
+            "HTTP/1.1 {status} {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
              Proxy-Status: {}\r\n{connection}\r\n",
-            reason(status),
+            reason_phrase(status),
             body.len(),
             self.proxy_status(),
         );
-        if !head_request {
-            answer.push_str(&body);
+        if !is_head {
+            response.push_str(&body);
         }
-        answer.into_bytes()
+        response.into_bytes()
     }
 }
 
@@ -128,11 +128,10 @@ impl From<DialError> for ProxyError {
     }
 }
 
-/// RFC 8941, section 3.3.3: printable ASCII between quotes, two characters
-/// escaped. Others have no place in it.
+/// Quotes a String of structured fields (RFC 9651 section 3.3.3): printable ASCII; other characters become `?`.
 fn sf_string(text: &str) -> String {
     let mut quoted = String::from('"');
-    for c in text.chars().take(LONGEST_DETAILS) {
+    for c in text.chars().take(MAX_DETAILS_LEN) {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
             ' '..='~' => quoted.push(c),
@@ -143,12 +142,12 @@ fn sf_string(text: &str) -> String {
     quoted
 }
 
-/// Enough for any sentence of ours; the rest could only be what came in.
-const LONGEST_DETAILS: usize = 1000;
+/// Characters of details in `Proxy-Status`. All sentences of runsd are shorter; what a client sent may be longer.
+const MAX_DETAILS_LEN: usize = 1000;
 
-/// Whether JSON is named, and no less than plain text.
+/// Whether an `Accept` names JSON with at least the weight of plain text (RFC 9110 section 12.5.1).
 ///
-/// `*/*` names nothing: it is what curl sends, and people read that.
+/// `*/*` does not name JSON: curl sends it, and a person reads the response.
 pub fn wants_json(accept: &str) -> bool {
     let mut json = 0;
     let mut text = 0;
@@ -165,7 +164,8 @@ pub fn wants_json(accept: &str) -> bool {
     json > 0 && json >= text
 }
 
-/// `q=0.5` in thousandths; what is not understood counts as nothing.
+/// Returns the weight `q=0.5` in thousandths (RFC 9110 section 12.4.2), 0 for a malformed one; `None` for other
+/// parameters.
 fn quality(parameter: &str) -> Option<u16> {
     let value = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="))?;
     let (whole, part) = value.split_once('.').unwrap_or((value, ""));
@@ -180,7 +180,8 @@ fn quality(parameter: &str) -> Option<u16> {
     })
 }
 
-fn reason(status: u16) -> &'static str {
+/// Returns the reason phrase of a status (RFC 9110 section 15).
+fn reason_phrase(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
         403 => "Forbidden",

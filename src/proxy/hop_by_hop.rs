@@ -1,13 +1,12 @@
-//! Fields that are about one connection, in HTTP/1 and HTTP/2 alike. Pure.
+//! Header fields that are about one connection. Pure.
 
 use crate::proxy::syntax::is_named;
 
-/// Whether a field is for the next hop alone (RFC 9110 sections 7.6.1 and
-/// 11.7); `name` in any case. What such fields announce (body, upgrade,
-/// trailers) is written anew where it holds.
+/// Whether a field is for the next hop alone (RFC 9110 sections 7.6.1 and 11.7); `name` in any case. runsd writes anew
+/// what such fields announce (body, upgrade, trailers), where it is so on the next hop, too.
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
-    let is = |wanted: &str| is_named(name, wanted);
-    // Most names differ by their length already.
+    let is = |lower: &str| is_named(name, lower);
+    // Most names differ in their length already.
     match name.len() {
         2 => is("te"),
         7 => is("upgrade"),
@@ -21,11 +20,10 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
     }
 }
 
-/// Whether HTTP/2 has no such field at all: who sends one means HTTP/1
-/// (RFC 9113 section 8.2.2).
+/// Whether a field makes an HTTP/2 message malformed (RFC 9113 section 8.2.2); `name` in lower case.
 pub fn is_connection_specific(name: &[u8]) -> bool {
-    let known = [&b"connection"[..], b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"];
-    known.contains(&name)
+    let names = [&b"connection"[..], b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"];
+    names.contains(&name)
 }
 
 #[cfg(test)]
@@ -33,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_for_one_hop() {
+    fn hop_by_hop_and_connection_specific_fields() {
         for (name, hop, connection) in [
             ("proxy-authorization", true, false),
             ("Proxy-Authorization", true, false),

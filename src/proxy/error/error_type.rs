@@ -1,50 +1,83 @@
-//! Why runsd answers in a service's place: the proxy error types of RFC 9209,
-//! each with its status and what to do about it.
+//! The proxy error types of RFC 9209, each with its status and what to do about it.
 
-/// The proxy error types of RFC 9209, section 2.3, that can happen here.
+/// The proxy error types (RFC 9209 section 2.3) that runsd sends. Some stand for one type of the RFC, and differ in
+/// their advice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorType {
+    /// No nameserver answered in time.
     DnsTimeout,
+    /// The name has no address.
     DnsError,
-    /// A dns_error, too, but of the nameservers and not of the name.
+    /// `dns_error`: the nameservers failed, and the name may exist.
     DnsServerError,
+    /// The host of the request is not served.
     DestinationNotFound,
+    /// The upstream closed the connection before a request, or connecting failed in another way than the next ones.
     DestinationUnavailable,
+    /// There is no route to the upstream.
     DestinationIpUnroutable,
+    /// The upstream refused or reset the connection.
     ConnectionRefused,
-    /// After the request was sent, or a part of it.
+    /// The upstream closed the connection after the request, or a part of it, was sent.
     ConnectionTerminated,
-    /// The same before it.
+    /// `connection_terminated`: in the TLS handshake, before the request was sent.
     HandshakeTerminated,
-    /// No answer in the TLS handshake, before anything was sent.
+    /// `connection_read_timeout`: in the TLS handshake, before the request was sent.
     HandshakeTimeout,
+    /// Connecting took too long.
     ConnectionTimeout,
+    /// The process may not have another thread.
     ConnectionLimitReached,
+    /// The TLS handshake failed.
     TlsProtocolError,
+    /// The upstream's certificate is not valid.
     TlsCertificateError,
+    /// The upstream ended the TLS handshake with an alert.
     TlsAlertReceived,
-    /// With its status: a 4xx, or a 5xx that says what runsd does not take
-    /// (501, 505).
+    /// The request is malformed or not served, with its status: a 4xx, 501 or 505.
     HttpRequestError(u16),
+    /// The connection was closed within the response's head.
     HttpResponseIncomplete,
+    /// The response's head is too large.
     HttpResponseHeaderSectionSize,
+    /// The response has a transfer coding other than chunked.
     HttpResponseTransferCoding,
+    /// The upstream switched protocols unasked.
     HttpUpgradeFailed,
+    /// The response is malformed.
     HttpProtocolError,
-    /// A client spoke HTTP/2, and the other side cannot.
+    /// `http_protocol_error`: the client speaks HTTP/2, and the upstream HTTP/1.1 only.
     Http1Only,
+    /// A bug, or a system call that failed and never should.
     ProxyInternalError,
+    /// The metadata server has no token.
     ProxyConfigurationError,
-    /// The same, where the details say what to do.
+    /// `proxy_configuration_error`: region or project are not known; the details say what to do.
     LocationUnknown,
-    /// The same off Cloud Run, where there need be no metadata server.
+    /// `proxy_configuration_error`: no token off Cloud Run, where there need be no metadata server.
     IdTokenNotGiven,
+    /// The host of the request leads to runsd.
     ProxyLoopDetected,
 }
 
 impl ErrorType {
-    /// Name and status of RFC 9209, and our advice.
-    pub fn row(self) -> (&'static str, u16, &'static str) {
+    /// The name in `Proxy-Status`.
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status of the response.
+    pub fn status(self) -> u16 {
+        self.row().1
+    }
+
+    /// What a person may do about it; empty where the details say that.
+    pub fn advice(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Name and status of RFC 9209, and the advice.
+    fn row(self) -> (&'static str, u16, &'static str) {
         match self {
             ErrorType::DnsTimeout => ("dns_timeout", 504, "check the nameservers and the egress settings"),
             ErrorType::DnsError => ("dns_error", 502, "check the name, its region and its domain"),
@@ -85,9 +118,8 @@ impl ErrorType {
             ErrorType::HttpProtocolError => ("http_protocol_error", 502, "look at what the service sends"),
             ErrorType::Http1Only => ("http_protocol_error", 502, "use HTTP/1.1 for this name"),
             ErrorType::ProxyInternalError => ("proxy_internal_error", 500, "please report it"),
-            // No token, or no place: it is the metadata server that failed us,
-            // and it may be back soon. RFC 9209 has 500, for a proxy that was
-            // set up wrongly.
+            // Not the 500 of RFC 9209, which is for a proxy that was set up wrongly: here the metadata server failed,
+            // and may be back soon.
             ErrorType::ProxyConfigurationError => {
                 ("proxy_configuration_error", 502, "check the metadata server and the service account")
             }

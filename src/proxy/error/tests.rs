@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn types_statuses_and_sentences() {
+fn types_have_a_status_and_a_sentence() {
     for (kind, name, status, advice) in [
         (ErrorType::DnsTimeout, "dns_timeout", 504, "check the nameservers and the egress settings"),
         (ErrorType::DnsError, "dns_error", 502, "check the name, its region and its domain"),
@@ -55,16 +55,16 @@ fn types_statuses_and_sentences() {
         ),
         (ErrorType::ProxyLoopDetected, "proxy_loop_detected", 502, ""),
     ] {
-        let refusal = ProxyError::new(kind, "x");
-        assert_eq!(refusal.status(), status, "{kind:?}");
+        let error = ProxyError::new(kind, "x");
+        assert_eq!(error.status(), status, "{kind:?}");
         let want = format!("runsd; error={name}; details=\"x\"");
-        assert_eq!(refusal.proxy_status(), want);
-        assert_ne!(reason(status), "Error", "{status}");
+        assert_eq!(error.proxy_status(), want);
+        assert_ne!(reason_phrase(status), "Error", "{status}");
         let want = match advice {
             "" => "runsd: x".to_owned(),
             advice => format!("runsd: x; {advice}"),
         };
-        assert_eq!(refusal.sentence(), want, "{kind:?}");
+        assert_eq!(error.sentence(), want, "{kind:?}");
     }
 }
 
@@ -81,8 +81,8 @@ fn details_are_quoted() {
 }
 
 #[test]
-fn answers() {
-    let refusal = ProxyError::new(ErrorType::HttpRequestError(431), "the head is over 64 KiB");
+fn http1_response_is_complete() {
+    let error = ProxyError::new(ErrorType::HttpRequestError(431), "the head is over 64 KiB");
     let want = "HTTP/1.1 431 Request Header Fields Too Large\r\n\
                 Content-Type: text/plain; charset=utf-8\r\n\
                 Content-Length: 31\r\n\
@@ -91,19 +91,19 @@ fn answers() {
                 Connection: close\r\n\
                 \r\n\
                 runsd: the head is over 64 KiB\n";
-    let got = String::from_utf8(refusal.to_http1(None, false, "Connection: close\r\n")).unwrap();
+    let got = String::from_utf8(error.to_http1(None, false, "Connection: close\r\n")).unwrap();
     assert_eq!(got, want);
-    let head = String::from_utf8(refusal.to_http1(None, true, "")).unwrap();
+    let head = String::from_utf8(error.to_http1(None, true, "")).unwrap();
     let want = want.replace("Connection: close\r\n", "");
     assert_eq!(head, want.strip_suffix("runsd: the head is over 64 KiB\n").unwrap());
 }
 
 #[test]
-fn json_for_those_who_ask() {
-    let refusal = ProxyError::new(ErrorType::DnsError, "no \"such\"\tname");
+fn body_is_json_where_accept_prefers_it() {
+    let error = ProxyError::new(ErrorType::DnsError, "no \"such\"\tname");
     let want = "{\"error\":\"dns_error\",\"status\":502,\"message\":\"runsd: no \
                 \\\"such\\\"\\tname; check the name, its region and its domain\"}\n";
-    let got = refusal.body(Some("application/json"));
+    let got = error.body(Some("application/json"));
     assert_eq!(got, ("application/json", want.to_owned()));
     for (accept, want) in [
         ("application/json, text/plain, */*", true),
@@ -124,7 +124,7 @@ fn json_for_those_who_ask() {
 }
 
 #[test]
-fn grpc() {
+fn grpc_status_and_message() {
     for (kind, want) in [
         (ErrorType::ConnectionRefused, 14),
         (ErrorType::DnsTimeout, 14),
@@ -136,6 +136,6 @@ fn grpc() {
     ] {
         assert_eq!(ProxyError::new(kind, "").grpc_status(), want, "{kind:?}");
     }
-    let refusal = ProxyError::new(ErrorType::HttpRequestError(400), "100 %\n\u{e9}");
-    assert_eq!(refusal.grpc_message(), "runsd: 100 %25%0A%C3%A9");
+    let error = ProxyError::new(ErrorType::HttpRequestError(400), "100 %\n\u{e9}");
+    assert_eq!(error.grpc_message(), "runsd: 100 %25%0A%C3%A9");
 }

@@ -4,7 +4,7 @@ const OURS: &str = "Bearer o.u.rs";
 const STRIPPED: &str = "Bearer a.b.SIGNATURE_REMOVED_BY_GOOGLE";
 
 #[test]
-fn where_the_token_goes() {
+fn token_goes_into_the_field_that_the_application_left_free() {
     use AuthHeader::{Authorization, Auto, Off, Serverless};
     use HeaderEdit::{Keep, Remove, Set};
     let own = Some("Bearer x.y.z");
@@ -68,7 +68,7 @@ fn after(lines: &[&'static str], change: HeaderEdit) -> Vec<&'static str> {
 }
 
 #[test]
-fn whatever_was_sent() {
+fn application_credentials_are_never_replaced() {
     use AuthHeader::{Authorization, Auto, Off, Serverless};
     let token = Secret::new(OURS);
     for mode in [Auto, Authorization, Serverless, Off] {
@@ -79,7 +79,7 @@ fn whatever_was_sent() {
                 let names = ["Authorization", "X-SERVERLESS-Authorization"];
                 let headers = first.iter().map(|value| (names[0], *value));
                 let headers = headers.chain(second.iter().map(|value| (names[1], *value)));
-                let sent = RequestCredentials::of(headers.map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+                let sent = RequestCredentials::from_fields(headers.map(|(n, v)| (n.as_bytes(), v.as_bytes())));
 
                 // Without a token nothing changes.
                 let none = policy.edits(&sent, None);
@@ -124,7 +124,7 @@ fn whatever_was_sent() {
 }
 
 #[test]
-fn user_agents() {
+fn user_agent_starts_with_runsd() {
     let version = env!("CARGO_PKG_VERSION");
     for (original, want) in [
         (None, format!("runsd version={version}")),
@@ -138,7 +138,7 @@ fn user_agents() {
 }
 
 #[test]
-fn what_a_401_says() {
+fn invalid_token_challenges_are_recognized() {
     let front_end = "Bearer error=\"invalid_token\" error_description=\"The access token \
                      could not be verified\"";
     for (value, want) in [
@@ -153,7 +153,7 @@ fn what_a_401_says() {
 }
 
 #[test]
-fn cookies() {
+fn set_cookie_loses_what_a_client_would_reject() {
     let service = Destination { host: "hello-1.us-east1.run.app".to_owned(), port: 443, tls: true, audience: None };
     for (cookie, want) in [
         ("a=b", "a=b"),
@@ -182,17 +182,17 @@ fn cookies() {
         ("a=Domain=run.app; Secure", "a=Domain=run.app"),
         ("", ""),
     ] {
-        let got = cookie_back(cookie.as_bytes(), &service);
+        let got = rewrite_set_cookie(cookie.as_bytes(), &service);
         let want = (want != cookie).then(|| want.as_bytes().to_vec());
         assert_eq!(got, want, "{cookie:?}");
     }
     let local = Destination { host: "127.0.0.1".to_owned(), port: 8080, tls: false, audience: None };
-    let got = cookie_back(b"a=b; Domain=127.0.0.1; Secure", &local);
+    let got = rewrite_set_cookie(b"a=b; Domain=127.0.0.1; Secure", &local);
     assert_eq!(got.as_deref(), Some(&b"a=b; Secure"[..]));
 }
 
 #[test]
-fn locations() {
+fn location_of_the_upstream_gets_the_name_of_the_request() {
     let service = Destination { host: "hello-1.us-east1.run.app".to_owned(), port: 443, tls: true, audience: None };
     for (location, want) in [
         ("https://hello-1.us-east1.run.app/a?b#c", Some("http://hello/a?b#c")),
@@ -217,7 +217,7 @@ fn locations() {
         ("a", None),
         ("", None),
     ] {
-        let got = location_back(location, &service, "hello");
+        let got = rewrite_location(location, &service, "hello");
         assert_eq!(got.as_deref(), want, "{location:?}");
     }
     let local = Destination { host: "::1".to_owned(), port: 8080, tls: false, audience: None };
@@ -227,7 +227,7 @@ fn locations() {
         ("http://[::1]/a", None),
         ("http://[::1/a", None),
     ] {
-        let got = location_back(location, &local, "db:8000");
+        let got = rewrite_location(location, &local, "db:8000");
         assert_eq!(got.as_deref(), want, "{location:?}");
     }
 }

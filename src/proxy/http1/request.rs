@@ -116,7 +116,7 @@ pub fn interpret(head: &Head, input: &[u8], route: &mut Route<'_>, out: &mut Vec
         }
     };
     let target = route.resolve(host)?;
-    let credentials = RequestCredentials::of(head.fields(input));
+    let credentials = RequestCredentials::from_fields(head.fields(input));
     let edits = proxy.exchange.header_edits(&target, &credentials, SystemTime::now())?;
     let request = RequestContext {
         log: RequestLog::new(method, &target.name, path, |name| head.get(input, name)),

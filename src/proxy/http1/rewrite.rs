@@ -8,7 +8,7 @@ use super::head::{Framing, Head, members};
 use super::request::RequestContext;
 use crate::names::destination::Destination;
 use crate::proxy::header_policy::{
-    AUTHORIZATION, HeaderEdit, HeaderEdits, SERVERLESS, USER_AGENT, cookie_back, location_back,
+    AUTHORIZATION, HeaderEdit, HeaderEdits, SERVERLESS, USER_AGENT, rewrite_location, rewrite_set_cookie,
 };
 use crate::proxy::hop_by_hop::is_hop_by_hop;
 use crate::proxy::syntax::is_named;
@@ -161,7 +161,7 @@ impl Response<'_> {
     fn location(&self) -> Option<String> {
         let (upstream, host) = self.renamed?;
         let location = self.head.get(self.input, "location")?;
-        location_back(std::str::from_utf8(location).ok()?, upstream, host)
+        rewrite_location(std::str::from_utf8(location).ok()?, upstream, host)
     }
 
     /// All cookies, in their order, if one of them has to be changed.
@@ -170,8 +170,9 @@ impl Response<'_> {
             return Vec::new();
         };
         let cookies = self.head.get_all(self.input, "set-cookie");
-        let mut cookies: Vec<_> =
-            cookies.map(|cookie| cookie_back(cookie, upstream).map_or(Cow::Borrowed(cookie), Cow::Owned)).collect();
+        let mut cookies: Vec<_> = cookies
+            .map(|cookie| rewrite_set_cookie(cookie, upstream).map_or(Cow::Borrowed(cookie), Cow::Owned))
+            .collect();
         if cookies.iter().all(|cookie| matches!(cookie, Cow::Borrowed(_))) {
             cookies.clear();
         }

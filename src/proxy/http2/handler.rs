@@ -187,7 +187,7 @@ fn authority(request: &[Field]) -> Option<&[u8]> {
 }
 
 fn credentials(request: &[Field]) -> RequestCredentials<'_> {
-    RequestCredentials::of(request.iter().map(|field| (&field.name[..], &field.value[..])))
+    RequestCredentials::from_fields(request.iter().map(|field| (&field.name[..], &field.value[..])))
 }
 
 fn field<'a>(request: &'a [Field], name: &str) -> Option<&'a [u8]> {
