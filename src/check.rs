@@ -75,8 +75,8 @@ fn check_nameservers(report: &mut Report, config: &Config, nameservers: &[Socket
     for &nameserver in nameservers {
         let started = Instant::now();
         let alone = Arc::new(Nameservers::new(&[nameserver], &[]));
-        match Resolver::new(alone).resolve(&config.args.run_domain, 443) {
-            Ok(_) | Err(ResolveError::NxDomain(_)) => {
+        match Resolver::new(alone).resolve(&config.args.run_domain, 443, &mut Background) {
+            Ok(_) | Err(ResolveError::NoAddress(_)) => {
                 report.ok("nameserver", &format!("{nameserver} answers, {}", ms(started)));
             }
             Err(err) => report.wrong("nameserver", &format!("{nameserver}: {err}")),

@@ -157,7 +157,7 @@ fn bind_fallback(args: &Args) -> (Listeners, Result<(), String>) {
 impl Listeners {
     /// Returns what to wait for until the first query or request comes.
     pub fn poll_fds(&self) -> Vec<PollFd> {
-        let dns = self.dns.iter().flat_map(dns::Sockets::waits);
+        let dns = self.dns.iter().flat_map(dns::Sockets::poll_fds);
         let proxy = self.proxy.iter().flat_map(proxy::Sockets::waits);
         dns.chain(proxy).collect()
     }

@@ -41,7 +41,8 @@ use crate::app::supervisor::{self, SpawnError, SpawnOptions};
 use crate::app::user::User;
 use crate::cli::{Args, Cli};
 use crate::config::{Config, Platform};
-use crate::dns::nameservers::{Nameservers, Patience, is_own};
+use crate::dns::nameservers::{Nameservers, Timeouts, is_own};
+use crate::dns::zones::Zones;
 use crate::listeners::{Listeners, restore_resolv_conf};
 use crate::logger::Format;
 use crate::proxy::Proxy;
@@ -139,15 +140,14 @@ fn run_app(config: Config, blocked: io::Result<()>) -> i32 {
 /// # Errors
 /// Where a thread cannot be started; then all sockets are closed.
 fn serve(config: &Config, listeners: Listeners) -> io::Result<()> {
-    let own = listeners.dns.as_ref().map(dns::Sockets::own).unwrap_or_default();
+    let own = listeners.dns.as_ref().map(dns::Sockets::local_addrs).unwrap_or_default();
     let dns_config = config.dns(&listeners.resolv_conf, |address| is_own(address, &own));
     let nameservers = Arc::new(Nameservers::new(&dns_config.nameservers, &own));
+    let ipv6 = listeners.proxy.as_ref().is_some_and(proxy::Sockets::ipv6);
     let dns_context = dns::ServerContext {
-        names: config.name_policy(),
-        patience: Patience::within(dns_config.timeout),
-        config: Arc::new(dns_config),
-        ipv6: listeners.proxy.as_ref().is_some_and(proxy::Sockets::ipv6),
+        zones: Zones { names: config.name_policy(), search: dns_config.search, ipv6 },
         nameservers: Arc::clone(&nameservers),
+        timeouts: Timeouts::within(dns_config.timeout),
     };
     let serve_dns = listeners.dns.map(|sockets| move || sockets.serve(dns_context));
     let Some(sockets) = listeners.proxy else {

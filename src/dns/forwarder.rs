@@ -1,424 +1,259 @@
-//! Queries that are not ours, passed on by UDP byte for byte to the original
-//! nameservers, and their answers back.
+//! Forwards queries by UDP to the original nameservers, byte for byte but for the id, and their responses back.
 //!
-//! No thread and nothing blocking in here: [`crate::dns::Loop`] says when there is
-//! something to read, and when time is up.
+//! Starts no thread and never blocks: the event loop of [`crate::dns::server`] says when a socket is readable and
+//! when a timer is due. All of it belongs to the `dns` thread.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::debug;
 
-use crate::dns::message;
-use crate::dns::message::{Otherwise, Query};
-use crate::dns::nameservers::{Nameservers, Patience, Random};
-use crate::dns::source_ports::{SOCKET_AGE, UpstreamSockets};
+use crate::dns::message::{self, Fallback, Parsed, Query, RawQuery};
+use crate::dns::nameservers::{Candidates, Nameservers, Timeouts, Transport};
+use crate::dns::source_ports::{Random, SOCKET_MAX_AGE, SocketId, UpstreamSockets};
 use crate::sys::net::{PollFd, RecvBatch, SendBatch, is_datagram_error};
 
-/// Whom a reply goes to: an address, by way of one of our own sockets.
+/// Where a query came from and its reply goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
-    /// Which of our sockets the query came by; the index of its [`SendBatch`].
-    pub via: usize,
-    /// Where it came from.
-    pub at: SocketAddr,
+    /// Index of runsd's socket, and of its [`SendBatch`].
+    pub socket: usize,
+    /// The client's address.
+    pub address: SocketAddr,
 }
 
-/// Queries under way.
+/// The queries that wait for a nameserver.
 pub struct Forwarder {
-    /// Replies on their way to clients: an outbox for each of our sockets.
+    /// Replies to clients, for each of runsd's sockets. The event loop sends them.
     pub replies: Vec<SendBatch>,
     nameservers: Arc<Nameservers>,
-    patience: Patience,
+    timeouts: Timeouts,
     random: Random,
-    servers: Vec<Server>,
-    upstreams: UpstreamSockets,
-    flights: Vec<PendingQuery>,
-    free: Vec<usize>,
-    /// The index in `flights` of each one under way, by the id it was sent with.
-    by_id: HashMap<u16, usize>,
-    /// Nothing is late before this.
-    next_check: Option<Instant>,
+    sockets: UpstreamSockets,
+    /// By the id they were sent with.
+    pending: HashMap<u16, PendingQuery>,
+    /// No attempt and no socket is due before this.
+    next_timer: Option<Instant>,
 }
 
-/// A nameserver as this side sees it.
-#[derive(Default)]
-struct Server {
-    last_heard: Option<Instant>,
-    /// When a silent one is to be asked again, beside another.
-    probe_at: Option<Instant>,
-}
-
-/// A query that waits for its answer.
+/// A query that waits for a response.
 struct PendingQuery {
     client: Client,
-    /// The query as it came.
+    /// The query as it came, with the client's id.
     query: Vec<u8>,
-    /// Where its question ends.
-    end: usize,
-    /// Its id on our way to the nameservers.
-    id: u16,
-    otherwise: Otherwise,
-    begun: Instant,
+    question_end: usize,
+    fallback: Fallback,
+    started_at: Instant,
+    candidates: Candidates,
+    /// When the current attempt times out.
     deadline: Instant,
-    /// The nameservers to ask, of which `turn` were asked.
-    order: Vec<usize>,
-    turn: usize,
-    /// The sockets an answer may come by, in the order of asking.
-    asked: Vec<usize>,
-    /// An answer that says nothing, in case no better one comes.
-    kept: Vec<u8>,
-    live: bool,
+    /// The sockets by which a response may come, the current attempt's last.
+    sockets: Vec<SocketId>,
+    /// The first one, in case no nameserver settles the query.
+    error_response: Option<Vec<u8>>,
+}
+
+impl PendingQuery {
+    fn raw(&self) -> RawQuery<'_> {
+        RawQuery { wire: &self.query, question_end: self.question_end }
+    }
 }
 
 impl Forwarder {
-    /// One without queries and without sockets, for clients of `ways` sockets.
-    pub fn new(nameservers: Arc<Nameservers>, patience: Patience, ways: usize) -> Forwarder {
-        let count = nameservers.len();
+    /// Opens no socket yet. `client_sockets` is the number of runsd's own sockets.
+    pub fn new(nameservers: Arc<Nameservers>, timeouts: Timeouts, client_sockets: usize) -> Forwarder {
         Forwarder {
-            replies: (0..ways).map(|_| SendBatch::default()).collect(),
+            replies: (0..client_sockets).map(|_| SendBatch::default()).collect(),
+            sockets: UpstreamSockets::new(nameservers.len()),
             nameservers,
-            patience,
+            timeouts,
             random: Random::default(),
-            servers: (0..count).map(|_| Server::default()).collect(),
-            upstreams: UpstreamSockets::new(count),
-            flights: Vec::new(),
-            free: Vec::new(),
-            by_id: HashMap::new(),
-            next_check: None,
+            pending: HashMap::new(),
+            next_timer: None,
         }
     }
 
-    /// Takes on a query. It leaves with the next [`Forwarder::flush`]; a
-    /// reply comes in any case.
-    pub fn ask(&mut self, client: Client, query: &Query<'_>, otherwise: Otherwise, now: Instant) {
-        if self.flights.len() - self.free.len() >= MOST_FLIGHTS {
-            self.end_oldest();
+    /// Takes a query, which [`Forwarder::flush`] sends. A reply to the client follows in any case.
+    pub fn submit(&mut self, client: Client, query: &Query<'_>, fallback: Fallback, now: Instant) {
+        if self.pending.len() >= MAX_PENDING
+            && let Some((&oldest, _)) = self.pending.iter().min_by_key(|(_, pending)| pending.started_at)
+        {
+            self.finish(oldest, None);
         }
         let id = loop {
             let id = self.random.id();
-            if !self.by_id.contains_key(&id) {
+            if !self.pending.contains_key(&id) {
                 break id;
             }
         };
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.flights.push(PendingQuery::none(client, now));
-            self.flights.len() - 1
-        });
-        self.by_id.insert(id, index);
-        let flight = &mut self.flights[index];
-        flight.client = client;
-        flight.query.clear();
-        flight.query.extend_from_slice(query.wire);
-        flight.end = query.end;
-        flight.id = id;
-        flight.otherwise = otherwise;
-        flight.begun = now;
-        flight.turn = 0;
-        flight.live = true;
-        flight.order.clear();
-        let order = self.nameservers.order();
-        flight.order.extend(order.iter().map(|(server, _)| server));
-        if let [only] = flight.order[..] {
-            // A datagram may be lost: asked twice, as a resolver would.
-            flight.order.push(only);
+        let candidates = self.nameservers.candidates(self.timeouts, Transport::Udp);
+        let probes = self.nameservers.take_due_probes(&candidates, now);
+        let pending = PendingQuery {
+            client,
+            query: query.raw.wire.to_vec(),
+            question_end: query.raw.question_end,
+            fallback,
+            started_at: now,
+            candidates,
+            deadline: now,
+            sockets: Vec::new(),
+            error_response: None,
+        };
+        self.pending.insert(id, pending);
+        for server in probes {
+            self.send_to(id, server, now);
         }
-        self.probe(index, now);
-        self.ask_next(index, now);
+        self.try_next(id, now);
     }
 
-    /// Sends what [`Forwarder::ask`] prepared.
+    /// Sends the batches of queries.
     pub fn flush(&mut self, now: Instant) {
-        // A failure asks the next nameserver, and so fills another outbox. It
-        // ends: a flight has no more turns than nameservers.
-        loop {
-            let mut idle = true;
-            for number in 0..self.upstreams.end() {
-                let Some(upstream) = self.upstreams.get(number) else {
-                    continue;
-                };
-                if upstream.outbox.is_empty() {
-                    continue;
-                }
-                idle = false;
-                match upstream.outbox.send(&upstream.socket) {
-                    Ok(()) => {}
-                    // As good as lost on its way: its flight asks again.
-                    Err(err) if is_datagram_error(&err) => {
-                        debug!("dns: a query did not leave: {err}");
-                    }
-                    Err(err) => self.socket_failed(number, &err, now),
-                }
-            }
-            if idle {
-                break;
+        // A failure begins a batch to the next nameserver. This ends, because a query has a last candidate.
+        while let Some(id) = self.sockets.take_batch() {
+            let Some(upstream) = self.sockets.get(id) else { continue };
+            match upstream.batch.send(&upstream.socket) {
+                Ok(()) => {}
+                // As if lost on the network: its timeout tries the next nameserver.
+                Err(err) if is_datagram_error(&err) => debug!("dns: a query was not sent: {err}"),
+                Err(err) => self.on_socket_error(id, &err, now),
             }
         }
-        self.upstreams.end_batch();
     }
 
-    /// Adds every socket an answer may come by; the numbers are for
-    /// [`Forwarder::receive`].
-    pub fn add_waits(&self, waits: &mut Vec<PollFd>, numbers: &mut Vec<usize>) {
-        self.upstreams.add_waits(waits, numbers);
+    /// Adds the sockets by which responses come, and the ids that [`Forwarder::receive`] takes.
+    pub fn add_poll_fds(&self, poll_fds: &mut Vec<PollFd>, ids: &mut Vec<SocketId>) {
+        self.sockets.add_poll_fds(poll_fds, ids);
     }
 
-    /// Takes the answers that are there on a socket, for [`Forwarder::replies`].
-    pub fn receive(&mut self, number: usize, inbox: &mut RecvBatch, now: Instant) {
-        let Some(upstream) = self.upstreams.get(number) else {
-            return;
-        };
-        match inbox.receive(&upstream.socket) {
-            // The socket is connected: the kernel lets only its nameserver in.
-            Ok(_) => inbox.iter().for_each(|(answer, _)| self.take(number, answer, now)),
-            Err(err) => self.socket_failed(number, &err, now),
+    /// Receives the responses at a socket, and puts them into [`Forwarder::replies`].
+    pub fn receive(&mut self, id: SocketId, batch: &mut RecvBatch, now: Instant) {
+        let Some(upstream) = self.sockets.get(id) else { return };
+        match batch.receive(&upstream.socket) {
+            // The socket is connected, so that the kernel passes only what its nameserver sent.
+            Ok(_) => batch.iter().for_each(|(response, _)| self.on_response(id, response, now)),
+            Err(err) => self.on_socket_error(id, &err, now),
         }
     }
 
-    /// When [`Forwarder::check`] has something to do.
-    pub fn next_check(&self) -> Option<Instant> {
-        self.next_check
+    /// Returns when [`Forwarder::on_timer`] has something to do.
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.next_timer
     }
 
-    /// Asks the next nameserver where one was silent for too long, gives up
-    /// where all were, and closes what is idle.
-    pub fn check(&mut self, now: Instant) {
-        if self.next_check.is_none_or(|next| next > now) {
+    /// Tries the next nameserver for each query whose attempt timed out, and retires old sockets.
+    pub fn on_timer(&mut self, now: Instant) {
+        if self.next_timer.is_none_or(|next| next > now) {
             return;
         }
-        self.next_check = None;
-        for index in 0..self.flights.len() {
-            let flight = &self.flights[index];
-            if !flight.live {
-                continue;
-            }
-            if flight.deadline <= now {
-                self.note_silence(index, now);
-                self.ask_next(index, now);
-            } else {
-                self.check_by(flight.deadline);
-            }
+        let late: Vec<u16> = self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(&id, _)| id).collect();
+        for id in late {
+            self.record_timeout(id, now);
+            self.try_next(id, now);
         }
-        if let Some(old) = self.upstreams.retire_old(now) {
-            self.check_by(old);
+        let deadlines = self.pending.values().map(|pending| pending.deadline);
+        self.next_timer = deadlines.chain(self.sockets.retire_old(now)).min();
+    }
+
+    fn record_timeout(&self, id: u16, now: Instant) {
+        let Some(pending) = self.pending.get(&id) else { return };
+        if let (Some(server), Parsed::Query(query)) = (pending.candidates.current(), message::parse(&pending.query)) {
+            let question = (query.name.as_str(), query.record_type);
+            self.nameservers.record_timeout(server, question, pending.started_at, now);
         }
     }
 
-    /// An answer that came by a socket.
-    fn take(&mut self, number: usize, answer: &[u8], now: Instant) {
-        let (Some(&[high, low]), Some(upstream)) = (answer.first_chunk(), self.upstreams.get(number)) else {
-            return;
-        };
+    fn on_response(&mut self, socket: SocketId, response: &[u8], now: Instant) {
+        let (Some(id), Some(upstream)) = (message::id(response), self.sockets.get(socket)) else { return };
         let server = upstream.server;
-        let id = u16::from_be_bytes([high, low]);
-        let Some(&index) = self.by_id.get(&id) else {
-            return;
-        };
-        let flight = &mut self.flights[index];
-        let Some(place) = flight.asked.iter().position(|&asked| asked == number) else {
-            return;
-        };
-        if !message::answers(answer, id, &flight.query, flight.end) {
+        let Some(pending) = self.pending.get_mut(&id) else { return };
+        if !pending.sockets.contains(&socket) || !message::is_response_to(response, id, pending.raw()) {
             return;
         }
-        self.servers[server].last_heard = Some(now);
-        if self.nameservers.note(server, false) {
-            self.servers[server].probe_at = None;
+        self.nameservers.record_response(server, now);
+        if message::settles(response) {
+            return self.finish(id, Some(response));
         }
-        if message::settles(answer) {
-            self.conclude(index, Some(answer));
-            return;
-        }
-        // The next one may know more: a resolver would ask it, too.
-        if flight.kept.is_empty() {
-            flight.kept.extend_from_slice(answer);
-        }
-        flight.asked.remove(place);
-        let was_last = place == flight.asked.len();
-        // One that is there need not be asked a second time.
-        while flight.order.get(flight.turn) == Some(&server) {
-            flight.turn += 1;
-        }
-        self.upstreams.leave(number);
-        if was_last {
-            self.ask_next(index, now);
+        pending.error_response.get_or_insert_with(|| response.to_vec());
+        pending.candidates.skip(server);
+        self.stop_waiting_at(id, socket, now);
+    }
+
+    /// The kernel says that nothing listens at the nameserver, or that it is unreachable.
+    fn on_socket_error(&mut self, socket: SocketId, err: &io::Error, now: Instant) {
+        let Some(upstream) = self.sockets.get(socket) else { return };
+        let server = upstream.server;
+        debug!("dns: nameserver {}: {err}", self.nameservers.address(server));
+        self.nameservers.record_failure(server, err, now);
+        self.sockets.retire(socket);
+        let waiting = self.pending.iter().filter(|(_, pending)| pending.sockets.contains(&socket));
+        let waiting: Vec<u16> = waiting.map(|(&id, _)| id).collect();
+        for id in waiting {
+            self.stop_waiting_at(id, socket, now);
         }
     }
 
-    /// Prepares the query for the next nameserver that can be asked at all,
-    /// or gives up.
-    fn ask_next(&mut self, index: usize, now: Instant) {
-        loop {
-            let flight = &mut self.flights[index];
-            let Some(&server) = flight.order.get(flight.turn) else {
-                return self.give_up(index);
+    /// A query expects nothing more at a socket. If that was its current attempt, the next one follows.
+    fn stop_waiting_at(&mut self, id: u16, socket: SocketId, now: Instant) {
+        let Some(pending) = self.pending.get_mut(&id) else { return };
+        let is_current = pending.sockets.last() == Some(&socket);
+        pending.sockets.retain(|&waiting| waiting != socket);
+        self.sockets.release(socket);
+        if is_current {
+            self.try_next(id, now);
+        }
+    }
+
+    /// Sends a query to its next nameserver, or finishes it.
+    fn try_next(&mut self, id: u16, now: Instant) {
+        while let Some(pending) = self.pending.get_mut(&id) {
+            let Some(attempt) = pending.candidates.next(Duration::MAX) else {
+                return self.finish(id, None);
             };
-            let wait = self.patience.for_turn(flight.turn, flight.order.len());
-            flight.turn += 1;
-            flight.deadline = now + wait;
-            if self.ask_server(index, server, now) {
-                self.check_by(now + wait.min(SOCKET_AGE));
+            pending.deadline = now + attempt.timeout;
+            if self.send_to(id, attempt.server, now) {
+                let due = now + attempt.timeout.min(SOCKET_MAX_AGE);
+                self.next_timer = Some(self.next_timer.map_or(due, |next| next.min(due)));
                 return;
             }
         }
     }
 
-    /// Prepares the query for one nameserver; false when there is no way to it.
-    fn ask_server(&mut self, index: usize, server: usize, now: Instant) -> bool {
-        let at = self.nameservers.address(server);
-        let number = match self.upstreams.pick(server, at, now) {
-            Ok(number) => number,
+    /// Adds a query to the batch of a nameserver. Returns false if that is unreachable.
+    fn send_to(&mut self, id: u16, server: usize, now: Instant) -> bool {
+        let address = self.nameservers.address(server);
+        let socket = match self.sockets.socket_for(server, address, now) {
+            Ok(socket) => socket,
             Err(err) => {
-                debug!("dns: cannot ask nameserver {}: {err}", self.nameservers.address(server));
-                self.nameservers.note_failure(server, &err);
-                self.probe_later(server, now);
+                debug!("dns: cannot ask nameserver {address}: {err}");
+                self.nameservers.record_failure(server, &err, now);
                 return false;
             }
         };
-        let flight = &mut self.flights[index];
-        // Put last, also if it was there: the last is the one waited for.
-        let place = flight.asked.iter().position(|&asked| asked == number);
-        place.map(|place| flight.asked.remove(place));
-        self.upstreams.send(number, flight.id, &flight.query, place.is_none());
-        flight.asked.push(number);
+        let Some(pending) = self.pending.get_mut(&id) else { return false };
+        let before = pending.sockets.len();
+        pending.sockets.retain(|&waiting| waiting != socket);
+        let is_first = pending.sockets.len() == before;
+        pending.sockets.push(socket);
+        self.sockets.send(socket, id, &pending.query, is_first);
         true
     }
 
-    /// Asks nameservers that were silent whether they are still, with this
-    /// query, beside the one whose turn it is.
-    fn probe(&mut self, index: usize, now: Instant) {
-        for server in 0..self.servers.len() {
-            if !self.nameservers.is_silent(server) {
-                self.servers[server].probe_at = None;
-                continue;
-            }
-            if self.flights[index].order.first() == Some(&server) {
-                continue;
-            }
-            let due = *self.servers[server].probe_at.get_or_insert(now + self.patience.silent);
-            if due <= now {
-                self.servers[server].probe_at = Some(now + self.patience.silent);
-                self.ask_server(index, server, now);
-            }
-        }
-    }
-
-    /// The nameserver whose turn it was did not answer this query in time.
-    fn note_silence(&mut self, index: usize, now: Instant) {
-        let flight = &self.flights[index];
-        let Some(&server) = flight.turn.checked_sub(1).and_then(|t| flight.order.get(t)) else {
-            return;
-        };
-        let heard = self.servers[server].last_heard;
-        let answers_others = heard.is_some_and(|heard| heard >= flight.begun);
-        let name = message::read_name(&flight.query, message::HEADER, false);
-        let name = name.map_or_else(String::new, |(name, _)| name);
-        let silent = &self.nameservers;
-        if silent.note_silence(server, &name, flight.kind(), answers_others) {
-            self.probe_later(server, now);
-        }
-    }
-
-    fn probe_later(&mut self, server: usize, now: Instant) {
-        self.servers[server].probe_at.get_or_insert(now + self.patience.silent);
-    }
-
-    /// The kernel says that nobody is there, or that there is no way.
-    fn socket_failed(&mut self, number: usize, err: &io::Error, now: Instant) {
-        let Some(upstream) = self.upstreams.get(number) else {
-            return;
-        };
-        let server = upstream.server;
-        debug!("dns: nameserver {}: {err}", self.nameservers.address(server));
-        self.nameservers.note_failure(server, err);
-        self.probe_later(server, now);
-        self.upstreams.retire(number);
-        for index in 0..self.flights.len() {
-            let flight = &mut self.flights[index];
-            let Some(place) = flight.asked.iter().position(|&asked| asked == number) else {
-                continue;
-            };
-            flight.asked.remove(place);
-            let was_last = place == flight.asked.len();
-            self.upstreams.leave(number);
-            if was_last {
-                self.ask_next(index, now);
-            }
-        }
-    }
-
-    fn give_up(&mut self, index: usize) {
-        let kept = std::mem::take(&mut self.flights[index].kept);
-        self.conclude(index, (!kept.is_empty()).then_some(&kept));
-    }
-
-    fn end_oldest(&mut self) {
-        let live = self.flights.iter().enumerate().filter(|(_, f)| f.live);
-        if let Some((oldest, _)) = live.min_by_key(|(_, flight)| flight.begun) {
-            self.give_up(oldest);
-        }
-    }
-
-    /// Gives the client what nameservers said, or what that comes to.
-    fn conclude(&mut self, index: usize, said: Option<&[u8]>) {
-        let flight = &self.flights[index];
-        let (query, end) = (&flight.query, flight.end);
-        self.replies[flight.client.via].push(Some(flight.client.at), |out| {
-            message::conclude(query, end, flight.otherwise, said, out);
+    /// Replies to the client with `settled`, else with what [`Fallback`] says.
+    fn finish(&mut self, id: u16, settled: Option<&[u8]>) {
+        let Some(pending) = self.pending.remove(&id) else { return };
+        let response = settled.or(pending.error_response.as_deref());
+        self.replies[pending.client.socket].push(Some(pending.client.address), |out| {
+            message::write_forwarded(pending.raw(), pending.fallback, response, out);
         });
-        self.end(index);
-    }
-
-    fn end(&mut self, index: usize) {
-        let flight = &mut self.flights[index];
-        flight.live = false;
-        self.by_id.remove(&flight.id);
-        // A flight is used again; what it needed once for a huge query is not.
-        flight.query.clear();
-        flight.query.shrink_to(ORDINARY_QUERY);
-        flight.kept = Vec::new();
-        self.free.push(index);
-        while let Some(number) = self.flights[index].asked.pop() {
-            self.upstreams.leave(number);
+        for socket in pending.sockets {
+            self.sockets.release(socket);
         }
-    }
-
-    fn check_by(&mut self, deadline: Instant) {
-        self.next_check = Some(self.next_check.map_or(deadline, |next| next.min(deadline)));
     }
 }
 
-impl PendingQuery {
-    fn none(client: Client, now: Instant) -> PendingQuery {
-        PendingQuery {
-            client,
-            query: Vec::new(),
-            end: 0,
-            id: 0,
-            otherwise: Otherwise::Failure,
-            begun: now,
-            deadline: now,
-            order: Vec::new(),
-            turn: 0,
-            asked: Vec::new(),
-            kept: Vec::new(),
-            live: false,
-        }
-    }
-
-    /// The type asked for.
-    fn kind(&self) -> u16 {
-        let at = self.end.saturating_sub(4);
-        let kind = self.query.get(at..).and_then(<[u8]>::first_chunk);
-        kind.map_or(0, |kind| u16::from_be_bytes(*kind))
-    }
-}
-
-/// So many queries are under way at most.
-const MOST_FLIGHTS: usize = 1000;
-
-/// Room a flight keeps for its next query.
-const ORDINARY_QUERY: usize = 512;
+/// Queries pending at a time; the oldest gives way to a new one. Each needs less than a kilobyte, and 65,536 ids keep
+/// free ones easy to find.
+const MAX_PENDING: usize = 1000;

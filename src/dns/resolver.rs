@@ -1,55 +1,52 @@
-//! The address of an upstream host, for the proxy, through the nameservers of
-//! the original resolv.conf: the system's own resolver would ask us.
+//! Resolves upstream hosts for the proxy, through the nameservers of the original resolv.conf: the system's resolver
+//! would ask runsd.
+//!
+//! A lookup follows CNAMEs over several queries. What it finds is kept in [`cache`]; a query to one nameserver is made
+//! by [`exchange`], or by whatever stands in for it.
 
+mod cache;
 mod exchange;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use log::debug;
 
-use crate::dns::log_format;
-use crate::dns::log_format::RecordType;
-use crate::dns::message;
-use crate::dns::message::{A, AAAA, NXDOMAIN, SERVFAIL};
-use crate::dns::nameservers::{Nameservers, Patience};
-use crate::dns::resolver::exchange::{NoAnswer, exchange};
-use crate::net::context::{Background, Cancelled, Context};
-use crate::sync::lock;
+use crate::dns::message::{self, Rcode, RecordType};
+use crate::dns::nameservers::{ExchangeError, Nameservers, Timeouts, Transport};
+use crate::dns::resolver::cache::{Addresses, Cache, Family};
+use crate::net::context::{Cancelled, Context};
 
-/// Addresses by name, kept for as long as their nameserver said.
-#[derive(Debug)]
+/// Resolves names, and caches their addresses for as long as their nameserver said.
 pub struct Resolver {
     nameservers: Arc<Nameservers>,
-    patience: Patience,
-    known: Mutex<HashMap<(String, Families), Arc<Slot>>>,
+    timeouts: Timeouts,
+    exchange: Box<Exchange>,
+    cache: Cache,
 }
 
-/// Which addresses are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Families {
-    /// IPv4, or where there is none IPv6.
-    Usual,
-    V6,
-}
+/// Sends a question to one nameserver and returns its response.
+///
+/// Blocks: until then or for the given time.
+pub type Exchange =
+    dyn Fn((&str, RecordType), SocketAddr, Duration, &mut dyn Context) -> Result<Vec<u8>, ExchangeError> + Send + Sync;
 
 /// Why a name has no address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResolveError {
-    /// Not a name at all.
-    NotAName(String),
-    /// The nameservers say that there is none of this name, or no address for it.
-    NxDomain(String),
-    /// The nameservers answered a query for this name and type with this code.
-    Refused(String, u16, u8),
-    /// No nameserver answered a query for this name and type.
-    TimedOut(String, u16),
-    /// There is no nameserver to ask.
+    /// It does not fit into a question.
+    InvalidName(String),
+    /// The nameservers say that this name does not exist or has no address.
+    NoAddress(String),
+    /// The first nameserver's error response to a query for this name and type.
+    ErrorResponse(String, RecordType, Rcode),
+    /// No nameserver responded to a query for this name and type.
+    TimedOut(String, RecordType),
+    /// There is no nameserver.
     NoNameserver(String),
-    /// Its context was cancelled.
+    /// The context was cancelled.
     Cancelled,
 }
 
@@ -59,354 +56,176 @@ impl From<Cancelled> for ResolveError {
     }
 }
 
-/// What is known of one name.
-#[derive(Debug, Default)]
-struct Slot {
-    state: Mutex<State>,
-    /// Notified at the end of each lookup.
-    ended: Condvar,
-}
-
-/// Never locked while anything is asked of a nameserver.
-#[derive(Debug, Default)]
-struct State {
-    /// One of the threads that want this name looks it up: a hundred
-    /// connections to a new host make one lookup, and none of them waits for
-    /// another host.
-    is_busy: bool,
-    /// The threads that wait for it.
-    waiting: usize,
-    /// Lookups that came to an end.
-    lookups: u64,
-    last: Option<Last>,
-}
-
-/// How the last lookup of a name ended, and until when that holds.
-#[derive(Debug, Clone)]
-struct Last {
-    outcome: Result<Vec<IpAddr>, ResolveError>,
-    /// By the wall clock: others stand still while the container has no CPU.
-    asked: SystemTime,
-    fresh_for: Duration,
-}
-
 impl Resolver {
-    /// One that asks these, in this order.
+    /// Asks these nameservers, in their order.
     pub fn new(nameservers: Arc<Nameservers>) -> Resolver {
-        Resolver::patient(nameservers, Patience::default())
+        Resolver::with_exchange(nameservers, Timeouts::default(), Box::new(exchange::exchange))
     }
 
-    fn patient(nameservers: Arc<Nameservers>, patience: Patience) -> Resolver {
-        Resolver { nameservers, patience, known: Mutex::default() }
+    /// As [`Resolver::new`], with timeouts and an exchange of the caller's.
+    pub fn with_exchange(nameservers: Arc<Nameservers>, timeouts: Timeouts, exchange: Box<Exchange>) -> Resolver {
+        Resolver { nameservers, timeouts, exchange, cache: Cache::default() }
     }
 
-    /// The addresses to try for `host`, in this order; blocks while asking.
-    pub fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
-        self.resolve_in(host, port, &mut Background)
-    }
-
-    /// The same, until `context` is cancelled.
-    pub fn resolve_in(
-        &self,
-        host: &str,
-        port: u16,
-        context: &mut dyn Context,
-    ) -> Result<Vec<SocketAddr>, ResolveError> {
-        let addresses = match literal(host) {
+    /// Returns the addresses to try for `host`, in this order: those of IPv4, or where there is none of IPv6.
+    ///
+    /// Blocks: during a lookup, by this thread or another one.
+    ///
+    /// # Errors
+    /// [`ResolveError`] says what the nameservers said last.
+    pub fn resolve(&self, host: &str, port: u16, context: &mut dyn Context) -> Result<Vec<SocketAddr>, ResolveError> {
+        let addresses = match without_lookup(host) {
             Some(addresses) => addresses,
-            None => self.addresses(host, Families::Usual, SystemTime::now(), context)?,
+            None => self.addresses(host, Family::V4Preferred, SystemTime::now(), context)?,
         };
         Ok(addresses.into_iter().map(|ip| (ip, port).into()).collect())
     }
 
-    /// IPv6 addresses of a `host` that does not answer by IPv4; empty if there
-    /// are none, or `context` was cancelled.
+    /// Returns the IPv6 addresses of a `host` that does not respond by IPv4; empty if there are none, or `context` was
+    /// cancelled.
+    ///
+    /// Blocks: as [`Resolver::resolve`].
     pub fn resolve_v6(&self, host: &str, port: u16, context: &mut dyn Context) -> Vec<SocketAddr> {
-        let addresses = match literal(host) {
+        let addresses = match without_lookup(host) {
             Some(_) => Vec::new(),
-            None => self.addresses(host, Families::V6, SystemTime::now(), context).unwrap_or_default(),
+            None => self.addresses(host, Family::V6, SystemTime::now(), context).unwrap_or_default(),
         };
         addresses.into_iter().map(|ip| (ip, port).into()).collect()
     }
 
-    /// None of the addresses of `host` answered: they are asked for again, but
-    /// no sooner than [`DOUBTED`] after the last time. Whether that is now.
-    pub fn doubt(&self, host: &str) -> bool {
-        self.doubt_at(host, SystemTime::now())
+    /// Shortens how long the addresses of `host` are cached, because none of them responds. Returns whether the next
+    /// [`Resolver::resolve`] looks them up again.
+    pub fn expire_early(&self, host: &str) -> bool {
+        self.expire_early_at(host, SystemTime::now())
     }
 
-    fn doubt_at(&self, host: &str, now: SystemTime) -> bool {
+    fn expire_early_at(&self, host: &str, now: SystemTime) -> bool {
         let name = canonical(host);
-        let slots = [Families::Usual, Families::V6].map(|kinds| {
-            let known = lock(&self.known);
-            known.get(&(name.clone(), kinds)).cloned()
-        });
-        let mut is_stale = false;
-        for slot in slots.into_iter().flatten() {
-            if let Some(last) = &mut lock(&slot.state).last {
-                last.fresh_for = last.fresh_for.min(DOUBTED);
-                is_stale |= !last.is_fresh(now);
-            }
-        }
-        is_stale
+        // Both, whatever the first one says.
+        let [v4, v6] = [Family::V4Preferred, Family::V6].map(|family| self.cache.expire_early(&name, family, now));
+        v4 || v6
     }
 
     fn addresses(
         &self,
         host: &str,
-        kinds: Families,
+        family: Family,
         now: SystemTime,
         context: &mut dyn Context,
     ) -> Result<Vec<IpAddr>, ResolveError> {
         let name = canonical(host);
-        if !message::can_be_asked(&name) {
-            return Err(ResolveError::NotAName(host.to_owned()));
+        if !message::is_valid_name(&name) {
+            return Err(ResolveError::InvalidName(host.to_owned()));
         }
-        let slot = self.slot(&name, kinds);
-        if let Some(outcome) = slot.wait(now, context)? {
-            return outcome;
-        }
-        // From here on this thread looks the name up for all that wait.
-        let mut end = EndOfLookup { slot: &slot, last: None };
-        let mut lookup = Lookup { resolver: self, name: &name, begun: Instant::now(), context };
-        let looked_up = match kinds {
-            Families::Usual => lookup.usual(),
-            Families::V6 => lookup.follow(AAAA),
-        };
-        let (outcome, ttl) = match looked_up {
-            Ok((addresses, ttl)) => (Ok(addresses), ttl),
-            // This says nothing about the name: the next thread looks it up.
-            Err(ResolveError::Cancelled) => return Err(ResolveError::Cancelled),
-            Err(err) => (Err(err), 0),
-        };
-        match &outcome {
-            Ok(found) => debug!("dns: upstream {name}: {}", log_format::addresses(found)),
-            Err(err) => debug!("dns: upstream {name}: {err}"),
-        }
-        end.last = Some(Last {
-            outcome: outcome.clone(),
-            asked: now,
-            fresh_for: Duration::from_secs(ttl.min(LONGEST_TTL).into()),
-        });
-        outcome
-    }
-
-    fn slot(&self, name: &str, kinds: Families) -> Arc<Slot> {
-        let mut known = lock(&self.known);
-        let key = (name.to_owned(), kinds);
-        if known.len() >= MOST_NAMES && !known.contains_key(&key) {
-            // Threads that hold one now have it to the end; the rest is asked
-            // again.
-            known.clear();
-        }
-        Arc::clone(known.entry(key).or_default())
-    }
-}
-
-impl Slot {
-    /// What is known; or `None`, and then the caller has to look it up.
-    ///
-    /// Blocks: while another thread looks it up.
-    fn wait(
-        &self,
-        now: SystemTime,
-        context: &mut dyn Context,
-    ) -> Result<Option<Result<Vec<IpAddr>, ResolveError>>, Cancelled> {
-        let mut state = lock(&self.state);
-        let before = state.lookups;
-        loop {
-            // A lookup that ended while we waited for it is as good as ours,
-            // also if it failed: else each waiter would fail in turn.
-            let is_new = state.lookups != before;
-            if let Some(last) = &state.last
-                && (is_new || last.is_fresh(now))
-            {
-                return Ok(Some(last.outcome.clone()));
+        self.cache.entry(&name, family).get_or_look_up(now, context, |context| {
+            let deadline = Instant::now() + self.timeouts.total;
+            let mut lookup = Lookup { resolver: self, name: &name, deadline, context };
+            let found = match family {
+                Family::V4Preferred => lookup.v4_else_v6(),
+                Family::V6 => lookup.follow(RecordType::AAAA),
+            };
+            match &found {
+                Ok(found) => debug!("dns: upstream {name}: {}", message::display_addresses(&found.ips)),
+                Err(ResolveError::Cancelled) => {}
+                Err(err) => debug!("dns: upstream {name}: {err}"),
             }
-            if !state.is_busy {
-                state.is_busy = true;
-                return Ok(None);
-            }
-            state.waiting += 1;
-            let waited = self.ended.wait_timeout(state, LOOK_AROUND);
-            let (held, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = held;
-            state.waiting -= 1;
-            if timeout.timed_out() {
-                drop(state);
-                context.wait(&mut Vec::new(), Duration::ZERO)?;
-                state = lock(&self.state);
-            }
-        }
+            found
+        })
     }
 }
 
-impl Last {
-    fn is_fresh(&self, now: SystemTime) -> bool {
-        // A clock set back makes an error here: ask again then.
-        let age = now.duration_since(self.asked);
-        age.is_ok_and(|age| age < self.fresh_for)
-    }
-}
-
-/// Lets others look up the name, however this lookup ends.
-struct EndOfLookup<'a> {
-    slot: &'a Slot,
-    /// What it came to; without it another thread has to try.
-    last: Option<Last>,
-}
-
-impl Drop for EndOfLookup<'_> {
-    fn drop(&mut self) {
-        let mut state = lock(&self.slot.state);
-        state.is_busy = false;
-        if let Some(last) = self.last.take() {
-            state.last = Some(last);
-            state.lookups += 1;
-        }
-        let is_awaited = state.waiting > 0;
-        drop(state);
-        if is_awaited {
-            self.slot.ended.notify_all();
-        }
-    }
-}
-
-/// One lookup under way.
+/// One lookup of a name: a query, or several of them.
 struct Lookup<'a> {
     resolver: &'a Resolver,
     name: &'a str,
-    begun: Instant,
+    /// Of all queries together.
+    deadline: Instant,
     context: &'a mut dyn Context,
 }
 
 impl Lookup<'_> {
-    /// IPv6 only where there is no IPv4: the containers' networks have the
-    /// latter for sure.
-    fn usual(&mut self) -> Result<(Vec<IpAddr>, u32), ResolveError> {
-        let first = self.follow(A);
-        match &first {
-            Ok((addresses, _)) if !addresses.is_empty() => return first,
-            // No such name, of whatever type; or silence, which is no answer.
-            Err(ResolveError::Refused(..)) | Ok(_) => {}
-            Err(_) => return first,
+    /// Looks up IPv6 only where there is no IPv4, which the network of each container has.
+    fn v4_else_v6(&mut self) -> Result<Addresses, ResolveError> {
+        let v4 = self.follow(RecordType::A);
+        match &v4 {
+            Ok(found) if !found.ips.is_empty() => return v4,
+            // The nameservers may say more about AAAA.
+            Err(ResolveError::ErrorResponse(..)) | Ok(_) => {}
+            // The name does not exist, for any type; or nameservers are silent.
+            Err(_) => return v4,
         }
-        match (self.follow(AAAA), first) {
-            (Ok((addresses, ttl)), _) if !addresses.is_empty() => Ok((addresses, ttl)),
+        match (self.follow(RecordType::AAAA), v4) {
+            (Ok(v6), _) if !v6.ips.is_empty() => Ok(v6),
             (Err(ResolveError::Cancelled), _) => Err(ResolveError::Cancelled),
-            // What A met says more.
+            // The error of the A query says more than that of the AAAA query.
             (_, Err(err)) => Err(err),
-            // There is no A; whether there is AAAA is not known.
+            // There is no A; whether there is AAAA is unknown.
             (Err(err), Ok(_)) => Err(err),
-            (Ok(_), Ok(_)) => Err(ResolveError::NxDomain(self.name.to_owned())),
+            (Ok(_), Ok(_)) => Err(ResolveError::NoAddress(self.name.to_owned())),
         }
     }
 
-    /// The addresses of one kind, along CNAMEs that lead out of an answer.
-    fn follow(&mut self, kind: u16) -> Result<(Vec<IpAddr>, u32), ResolveError> {
+    /// Returns the addresses of one type, following CNAMEs that lead out of a response.
+    fn follow(&mut self, record_type: RecordType) -> Result<Addresses, ResolveError> {
         let name = || self.name.to_owned();
         let mut current = name();
         let mut ttl = u32::MAX;
-        for _ in 0..MOST_ALIASES {
-            let answer = self.ask(&current, kind)?;
+        for _ in 0..MAX_ALIASES {
+            let response = self.ask(&current, record_type)?;
             let name = || self.name.to_owned();
-            match message::code(&answer) {
-                0 => {}
-                NXDOMAIN => return Err(ResolveError::NxDomain(name())),
-                code => return Err(ResolveError::Refused(name(), kind, code)),
+            match message::rcode(&response) {
+                Rcode::NOERROR => {}
+                Rcode::NXDOMAIN => return Err(ResolveError::NoAddress(name())),
+                rcode => return Err(ResolveError::ErrorResponse(name(), record_type, rcode)),
             }
-            let found = message::addresses(&answer, &current, kind)
-                .ok_or_else(|| ResolveError::Refused(name(), kind, SERVFAIL))?;
+            let found = message::read_addresses(&response, &current, record_type)
+                .ok_or_else(|| ResolveError::ErrorResponse(name(), record_type, Rcode::SERVFAIL))?;
             ttl = ttl.min(found.ttl);
             match found.alias {
-                Some(alias) if found.addresses.is_empty() && message::can_be_asked(&alias) => {
-                    current = alias;
-                }
-                _ => return Ok((found.addresses, ttl)),
+                Some(alias) if found.addresses.is_empty() && message::is_valid_name(&alias) => current = alias,
+                _ => return Ok(Addresses { ips: found.addresses, ttl }),
             }
         }
-        Ok((Vec::new(), 0))
+        Ok(Addresses { ips: Vec::new(), ttl: 0 })
     }
 
-    /// One question, to the nameservers in turn.
-    fn ask(&mut self, current: &str, kind: u16) -> Result<Vec<u8>, ResolveError> {
-        let Resolver { nameservers, patience, .. } = self.resolver;
-        let mut order = nameservers.order();
-        match order[..] {
-            [] => return Err(ResolveError::NoNameserver(self.name.to_owned())),
-            // A datagram may be lost.
-            [only] => order.push(only),
-            _ => {}
+    /// Asks the nameservers in turn.
+    fn ask(&mut self, current: &str, record_type: RecordType) -> Result<Vec<u8>, ResolveError> {
+        let Resolver { nameservers, timeouts, exchange, .. } = self.resolver;
+        if nameservers.len() == 0 {
+            return Err(ResolveError::NoNameserver(self.name.to_owned()));
         }
-        let mut refusal = None;
-        for (turn, &(server, address)) in order.iter().enumerate() {
-            let left = patience.all.saturating_sub(self.begun.elapsed());
-            let limit = patience.for_turn(turn, order.len()).min(left);
-            // The only nameserver has refused: it need not be asked again.
-            let is_done = refusal.is_some() && turn > 0 && order[turn - 1].0 == server;
-            if limit.is_zero() || is_done {
-                break;
-            }
-            match exchange((current, kind), address, limit, self.context) {
-                Ok(answer) => {
-                    nameservers.note(server, false);
-                    match message::code(&answer) {
-                        0 | NXDOMAIN => return Ok(answer),
-                        _ if refusal.is_none() => refusal = Some(answer),
-                        _ => {}
-                    }
-                }
-                Err(NoAnswer::Cancelled) => return Err(ResolveError::Cancelled),
-                Err(NoAnswer::Cut(err)) => {
-                    debug!("dns: upstream {current}: {address} by TCP: {err}");
-                    nameservers.note(server, false);
-                }
-                Err(NoAnswer::Silent(err)) => {
-                    debug!("dns: upstream {current}: {address}: {err}");
-                    nameservers.note_silence(server, current, kind, false);
-                }
-            }
-        }
-        refusal.ok_or_else(|| ResolveError::TimedOut(self.name.to_owned(), kind))
+        let question = (current, record_type);
+        let candidates = nameservers.candidates(*timeouts, Transport::Udp);
+        let response = nameservers.ask_in_turn(question, candidates, self.deadline, |address, timeout| {
+            exchange(question, address, timeout, self.context)
+        })?;
+        response.ok_or_else(|| ResolveError::TimedOut(self.name.to_owned(), record_type))
     }
 }
 
-/// What needs no nameserver: addresses themselves, and this machine.
-fn literal(host: &str) -> Option<Vec<IpAddr>> {
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    if let Ok(ip) = bare.unwrap_or(host).parse() {
+/// Returns the addresses of what needs no nameserver: an address itself, or this machine (RFC 6761, section 6.3).
+fn without_lookup(host: &str) -> Option<Vec<IpAddr>> {
+    let without_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Ok(ip) = without_brackets.unwrap_or(host).parse() {
         return Some(vec![ip]);
     }
-    let name = host.strip_suffix('.').unwrap_or(host);
-    // RFC 6761, section 6.3.
-    name.eq_ignore_ascii_case("localhost").then(|| vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])
+    let loopback = || vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    (canonical(host) == "localhost").then(loopback)
 }
 
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ResolveError::NotAName(host) => write!(f, "{host:?} is not a host name"),
-            ResolveError::NxDomain(host) => {
-                write!(f, "the nameservers know no address of {host:?}")
+            ResolveError::InvalidName(host) => write!(f, "{host:?} is not a host name"),
+            ResolveError::NoAddress(host) => write!(f, "the nameservers know no address of {host:?}"),
+            ResolveError::ErrorResponse(host, record_type, rcode) => {
+                write!(f, "the nameservers answered {rcode} for {record_type} of {host:?}")
             }
-            ResolveError::Refused(host, kind, code) => {
-                let code: &dyn fmt::Display = match code {
-                    1 => &"FORMERR",
-                    2 => &"SERVFAIL",
-                    4 => &"NOTIMP",
-                    5 => &"REFUSED",
-                    code => code,
-                };
-                let kind = RecordType(*kind);
-                write!(f, "the nameservers answered {code} for {kind} of {host:?}")
+            ResolveError::TimedOut(host, record_type) => {
+                write!(f, "no nameserver answered for {record_type} of {host:?}")
             }
-            ResolveError::TimedOut(host, kind) => {
-                let kind = RecordType(*kind);
-                write!(f, "no nameserver answered for {kind} of {host:?}")
-            }
-            ResolveError::NoNameserver(host) => {
-                write!(f, "no nameserver is there to ask for {host:?}")
-            }
+            ResolveError::NoNameserver(host) => write!(f, "no nameserver is there to ask for {host:?}"),
             ResolveError::Cancelled => f.write_str("the lookup was cancelled"),
         }
     }
@@ -414,27 +233,13 @@ impl fmt::Display for ResolveError {
 
 impl std::error::Error for ResolveError {}
 
-/// As names are compared: lower case, without the final dot.
+/// Returns a name as names are compared: lower case, without the trailing dot.
 fn canonical(host: &str) -> String {
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
-/// So many names are remembered.
-const MOST_NAMES: usize = 1000;
-
-/// How many answers to follow from name to name.
-const MOST_ALIASES: usize = 8;
-
-/// No address is believed for longer, in seconds.
-const LONGEST_TTL: u32 = 3600;
-
-/// How long an answer is kept at least, though none of its addresses answers:
-/// else each failing request would ask the nameservers.
-const DOUBTED: Duration = Duration::from_secs(1);
-
-/// How often a thread that waits for the lookup of another looks whether its
-/// own context is cancelled.
-const LOOK_AROUND: Duration = Duration::from_millis(100);
+/// Queries of one lookup that follow CNAMEs; longer chains are misconfigured, or loops.
+const MAX_ALIASES: usize = 8;
 
 #[cfg(test)]
 mod tests;

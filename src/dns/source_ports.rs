@@ -1,176 +1,208 @@
-//! The UDP sockets by which queries leave for the nameservers.
+//! The UDP sockets of the forwarder, and what an off-path attacker cannot guess: ids and source ports (RFC 5452,
+//! section 9.2).
 //!
-//! Each nameserver has a few, on ports of the kernel's choice and connected to
-//! it, so that nobody else is heard; see [`crate::dns::nameservers`] for why.
+//! Ids are outputs of SipHash under a key of the kernel's, a keyed pseudo-random function of which only the
+//! nameservers see outputs. Ports are the kernel's choice: each batch of queries (one query, unless they come faster
+//! than they are read) leaves by a socket picked at random from [`POOL_LEN`], each replaced after [`SOCKET_MAX_AGE`]
+//! or [`SOCKET_MAX_QUERIES`]. Several open ports do not help an attacker: a response is accepted only on the port
+//! that its query left by, and the kernel drops datagrams of others than the nameserver.
 
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::dns::nameservers::{Random, connect};
 use crate::sys::net::{PollFd, SendBatch};
 
-/// All sockets, by number; a number is not given again while a flight has it.
+/// Numbers that cannot be guessed.
+#[derive(Default)]
+pub struct Random {
+    key: RandomState,
+    count: u64,
+}
+
+impl Random {
+    /// Returns a message id: any 16 bits.
+    pub fn id(&mut self) -> u16 {
+        self.count += 1;
+        let [.., high, low] = self.key.hash_one(self.count).to_be_bytes();
+        u16::from_be_bytes([high, low])
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::from(self.id()) % limit
+    }
+}
+
+/// Opens a socket on a port of the kernel's choice that receives from `server` only.
+///
+/// # Errors
+/// Those of socket(2), bind(2) and connect(2), as that there is no route.
+pub fn connect(server: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(server)?;
+    Ok(socket)
+}
+
+/// Identifies a socket; never used again.
+pub type SocketId = u64;
+
+/// The sockets to all nameservers. Used by the `dns` thread alone.
 pub struct UpstreamSockets {
-    sockets: Vec<Option<UpstreamSocket>>,
-    /// What new queries leave by, for each nameserver.
+    sockets: BTreeMap<SocketId, UpstreamSocket>,
+    next_id: SocketId,
+    /// By index of the nameserver.
     pools: Vec<Pool>,
     random: Random,
 }
 
 /// A socket to a nameserver.
 pub struct UpstreamSocket {
+    /// Connected.
     pub socket: UdpSocket,
+    /// Index of the nameserver.
     pub server: usize,
-    pub outbox: SendBatch,
-    opened: Instant,
+    /// Queries of the current batch.
+    pub batch: SendBatch,
+    opened_at: Instant,
     queries: u32,
-    /// Flights that may be answered here; it stays open for them.
-    flights: usize,
+    /// Queries that may receive a response here; the socket stays open for them.
+    pending: usize,
 }
 
+/// The sockets that queries to one nameserver leave by.
 #[derive(Default)]
 struct Pool {
-    places: [Option<usize>; POOL],
-    /// The one that this batch leaves by.
-    current: Option<usize>,
+    slots: [Option<SocketId>; POOL_LEN],
+    /// The one of the current batch.
+    current: Option<SocketId>,
 }
 
 impl UpstreamSockets {
-    /// None yet, for so many nameservers.
+    /// Opens no socket yet, for this many nameservers.
     pub fn new(servers: usize) -> UpstreamSockets {
         UpstreamSockets {
-            sockets: Vec::new(),
+            sockets: BTreeMap::new(),
+            next_id: 0,
             pools: (0..servers).map(|_| Pool::default()).collect(),
             random: Random::default(),
         }
     }
 
-    /// A socket, if there is one of this number.
-    pub fn get(&mut self, number: usize) -> Option<&mut UpstreamSocket> {
-        self.sockets.get_mut(number)?.as_mut()
+    /// Returns a socket that is still open.
+    pub fn get(&mut self, id: SocketId) -> Option<&mut UpstreamSocket> {
+        self.sockets.get_mut(&id)
     }
 
-    /// Above every number.
-    pub fn end(&self) -> usize {
-        self.sockets.len()
+    /// Adds all sockets to `poll_fds`, and their ids in the same order to `ids`.
+    pub fn add_poll_fds(&self, poll_fds: &mut Vec<PollFd>, ids: &mut Vec<SocketId>) {
+        poll_fds.extend(self.sockets.values().map(|upstream| PollFd::readable(&upstream.socket)));
+        ids.extend(self.sockets.keys());
     }
 
-    /// Adds all of them to `waits`, and their numbers to `numbers`.
-    pub fn add_waits(&self, waits: &mut Vec<PollFd>, numbers: &mut Vec<usize>) {
-        for (number, upstream) in self.sockets.iter().enumerate() {
-            if let Some(upstream) = upstream {
-                waits.push(PollFd::readable(&upstream.socket));
-                numbers.push(number);
-            }
-        }
+    /// Ends the current batch of one nameserver and returns its socket; `None` when no batch is left to send.
+    pub fn take_batch(&mut self) -> Option<SocketId> {
+        self.pools.iter_mut().find_map(|pool| pool.current.take())
     }
 
-    /// What comes leaves by other sockets.
-    pub fn end_batch(&mut self) {
-        for pool in &mut self.pools {
-            pool.current = None;
+    /// Returns the socket of the current batch to a nameserver, which is opened where need be.
+    ///
+    /// # Errors
+    /// Those of [`connect`].
+    pub fn socket_for(&mut self, server: usize, address: SocketAddr, now: Instant) -> io::Result<SocketId> {
+        if let Some(id) = self.pools[server].current {
+            return Ok(id);
         }
-    }
-
-    /// The socket of this batch to a nameserver, opened where need be.
-    pub fn pick(&mut self, server: usize, at: SocketAddr, now: Instant) -> io::Result<usize> {
-        if let Some(number) = self.pools[server].current {
-            return Ok(number);
-        }
-        let place = self.random.below(POOL);
-        if let Some(number) = self.pools[server].places[place] {
-            let is_usable =
-                |upstream: &mut UpstreamSocket| upstream.queries < SOCKET_QUERIES && now < upstream.opened + SOCKET_AGE;
-            if self.get(number).is_some_and(is_usable) {
-                self.pools[server].current = Some(number);
-                return Ok(number);
-            }
-            self.retire(number);
-        }
-        let upstream = UpstreamSocket {
-            socket: connect(at)?,
-            server,
-            outbox: SendBatch::default(),
-            opened: now,
-            queries: 0,
-            flights: 0,
-        };
-        let number = match self.sockets.iter().position(Option::is_none) {
-            Some(number) => number,
+        let slot = self.random.below(POOL_LEN);
+        let pooled = self.pools[server].slots[slot];
+        let id = match pooled.filter(|id| self.sockets.get(id).is_some_and(|upstream| upstream.is_usable(now))) {
+            Some(id) => id,
             None => {
-                self.sockets.push(None);
-                self.sockets.len() - 1
+                if let Some(id) = pooled {
+                    self.retire(id);
+                }
+                self.open(server, address, now)?
             }
         };
-        self.sockets[number] = Some(upstream);
-        self.pools[server].places[place] = Some(number);
-        self.pools[server].current = Some(number);
-        Ok(number)
+        self.pools[server].slots[slot] = Some(id);
+        self.pools[server].current = Some(id);
+        Ok(id)
     }
 
-    /// Prepares a query to leave by a socket; `is_new` when its flight does
-    /// not wait there yet.
-    pub fn send(&mut self, number: usize, id: u16, query: &[u8], is_new: bool) {
-        if let Some(upstream) = self.get(number) {
+    fn open(&mut self, server: usize, address: SocketAddr, now: Instant) -> io::Result<SocketId> {
+        let socket = connect(address)?;
+        let batch = SendBatch::default();
+        let upstream = UpstreamSocket { socket, server, batch, opened_at: now, queries: 0, pending: 0 };
+        self.next_id += 1;
+        self.sockets.insert(self.next_id, upstream);
+        Ok(self.next_id)
+    }
+
+    /// Adds a query to the batch of a socket. `is_first` says that it does not wait for a response there yet.
+    pub fn send(&mut self, id: SocketId, query_id: u16, query: &[u8], is_first: bool) {
+        if let Some(upstream) = self.sockets.get_mut(&id) {
             upstream.queries += 1;
-            upstream.flights += usize::from(is_new);
-            upstream.outbox.push(None, |out| {
-                out.extend_from_slice(&id.to_be_bytes());
+            upstream.pending += usize::from(is_first);
+            upstream.batch.push(None, |out| {
+                out.extend_from_slice(&query_id.to_be_bytes());
                 out.extend_from_slice(&query[2..]);
             });
         }
     }
 
-    /// A flight no longer waits at a socket.
-    pub fn leave(&mut self, number: usize) {
-        let Some(upstream) = self.get(number) else {
-            return;
-        };
-        upstream.flights -= 1;
-        let (server, is_idle) = (upstream.server, upstream.flights == 0);
-        if is_idle && !self.pools[server].places.contains(&Some(number)) {
-            self.sockets[number] = None;
+    /// A query no longer waits for a response at this socket.
+    pub fn release(&mut self, id: SocketId) {
+        if let Some(upstream) = self.sockets.get_mut(&id) {
+            upstream.pending -= 1;
+            self.close_if_unused(id);
         }
     }
 
-    /// No new query leaves by this socket; without flights it is closed.
-    pub fn retire(&mut self, number: usize) {
-        let Some(upstream) = self.get(number) else {
-            return;
-        };
-        let (server, is_idle) = (upstream.server, upstream.flights == 0);
-        let pool = &mut self.pools[server];
-        for place in pool.places.iter_mut().chain([&mut pool.current]) {
-            place.take_if(|pooled| *pooled == number);
-        }
-        if is_idle {
-            self.sockets[number] = None;
-        }
-    }
-
-    /// Retires what is old; when the next one will be.
-    pub fn retire_old(&mut self, now: Instant) -> Option<Instant> {
-        let mut next: Option<Instant> = None;
-        for number in 0..self.sockets.len() {
-            let Some(upstream) = &self.sockets[number] else {
-                continue;
-            };
-            let old = upstream.opened + SOCKET_AGE;
-            if old <= now {
-                // Those that flights have stay until the last has gone.
-                self.retire(number);
-            } else {
-                next = Some(next.map_or(old, |next| next.min(old)));
+    /// Takes a socket out of its pool, so that no new query leaves by it.
+    pub fn retire(&mut self, id: SocketId) {
+        if let Some(upstream) = self.sockets.get(&id) {
+            let pool = &mut self.pools[upstream.server];
+            for pooled in pool.slots.iter_mut().chain([&mut pool.current]) {
+                pooled.take_if(|pooled| *pooled == id);
             }
+            self.close_if_unused(id);
         }
-        next
+    }
+
+    fn close_if_unused(&mut self, id: SocketId) {
+        let is_unused =
+            |upstream: &UpstreamSocket| upstream.pending == 0 && !self.pools[upstream.server].slots.contains(&Some(id));
+        if self.sockets.get(&id).is_some_and(is_unused) {
+            self.sockets.remove(&id);
+        }
+    }
+
+    /// Retires the sockets over [`SOCKET_MAX_AGE`]. Returns when the next one will be.
+    pub fn retire_old(&mut self, now: Instant) -> Option<Instant> {
+        let expires_at = |upstream: &UpstreamSocket| upstream.opened_at + SOCKET_MAX_AGE;
+        let old: Vec<_> = self.sockets.iter().filter(|(_, s)| expires_at(s) <= now).map(|(id, _)| *id).collect();
+        old.into_iter().for_each(|id| self.retire(id));
+        self.sockets.values().map(expires_at).filter(|at| *at > now).min()
     }
 }
 
-/// Sockets to choose from for each nameserver.
-const POOL: usize = 8;
+impl UpstreamSocket {
+    fn is_usable(&self, now: Instant) -> bool {
+        self.queries < SOCKET_MAX_QUERIES && now < self.opened_at + SOCKET_MAX_AGE
+    }
+}
 
-/// How long, and for how many queries, a port is used.
-pub const SOCKET_AGE: Duration = Duration::from_secs(2);
-const SOCKET_QUERIES: u32 = 256;
+/// Sockets to choose from for each nameserver: enough that consecutive batches rarely share a port, and few descriptors.
+const POOL_LEN: usize = 8;
+
+/// How long a port is used: a burst of queries shares it, and an attacker who finds it has little time.
+pub const SOCKET_MAX_AGE: Duration = Duration::from_secs(2);
+
+/// Queries by one port. Opening a socket for each would cost a forwarded query four system calls.
+const SOCKET_MAX_QUERIES: u32 = 256;

@@ -1,11 +1,11 @@
-//! DNS over TCP (RFC 7766): the clients' connections, and ours to the nameservers.
+//! DNS over TCP (RFC 7766): clients' connections, and their queries to the nameservers.
 //!
-//! Few come this way: answers too large for a datagram. So a connection has a
-//! thread, and so has each query on it that is passed on: a slow answer never
-//! holds up another one, and answers go back in the order they come.
+//! Few queries come this way: those with responses too large for a datagram. So each connection has a thread, and so
+//! has each query of it that is forwarded: a slow response never delays another one, and responses are sent in the
+//! order in which they come (RFC 7766, section 6.2.1.1).
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,69 +13,77 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use crate::dns::ServerContext;
-use crate::dns::message;
-use crate::dns::message::{AXFR, IXFR, Otherwise, Query, Read, Reply, SERVFAIL};
-use crate::dns::nameservers::{Nameservers, Patience, Random};
-use crate::dns::tcp_framing::{receive, send};
+use crate::dns::message::{self, Fallback, Parsed, Query, Rcode, RecordType};
+use crate::dns::nameservers::{ExchangeError, Transport};
+use crate::dns::server::ServerContext;
+use crate::dns::source_ports::Random;
+use crate::dns::tcp_framing::{DeadlineStream, exchange, receive, send};
+use crate::net::context::Background;
 use crate::sync::lock;
 
-/// The connections being served.
+/// Serves the connections. The `dns` thread accepts them.
 #[derive(Default)]
 pub struct TcpServer {
+    /// Written by the `dns` thread (a new connection) and the connections' threads (their end).
     open: Arc<Mutex<Vec<Arc<Connection>>>>,
-    /// Queries being passed on, counted apart: however slow the nameservers,
-    /// there is a connection for our own names.
-    queries: Arc<AtomicUsize>,
+    /// Queries being forwarded, of all connections. Limited apart from the connections, so that slow nameservers
+    /// leave connections free for runsd's own names.
+    forwarded: Arc<AtomicUsize>,
 }
 
 impl TcpServer {
-    /// Serves a connection from a thread of its own, unless there are too many.
-    pub fn serve(&self, client: TcpStream, house: &Arc<ServerContext>) {
-        let connection = Arc::new(Connection::new(client));
-        let Some(admitted) = Admitted::new(&connection, &self.open) else {
+    /// Serves a connection from a thread of its own; closes it if there are too many.
+    ///
+    /// Blocks: only where there is no thread, for up to [`INLINE_TIMEOUT`].
+    pub fn serve(&self, tcp: TcpStream, context: &Arc<ServerContext>) {
+        let connection = Arc::new(Connection::new(tcp));
+        let Some(open) = OpenConnection::new(&connection, &self.open) else {
             debug!("dns: too many connections; closed one");
             return;
         };
         let work = {
-            let (house, queries) = (Arc::clone(house), Arc::clone(&self.queries));
-            move || {
-                if let Err(err) = converse(&admitted.connection, &house, &queries) {
-                    debug!("dns: a connection ended: {err}");
-                }
-            }
+            let (context, forwarded) = (Arc::clone(context), Arc::clone(&self.forwarded));
+            move || log_end(serve_queries(&open.connection, &context, &forwarded))
         };
         if let Err(err) = spawn(work) {
             warn!("dns: no thread for a connection: {err}; it has one answer at once");
-            if let Err(err) = answer_at_once(&connection.tcp, house) {
-                debug!("dns: a connection ended: {err}");
-            }
+            log_end(serve_one_inline(&connection.tcp, context));
         }
     }
 }
 
-/// A client's connection, as the thread of the server, its own and those of its
-/// queries have it.
+fn log_end(served: io::Result<()>) {
+    if let Err(err) = served {
+        debug!("dns: a connection ended: {err}");
+    }
+}
+
+/// A client's connection, shared by its thread, those of its forwarded queries, and the `dns` thread.
 struct Connection {
     tcp: TcpStream,
-    /// Locked while a message is written, so that none gets into another.
-    writing: Mutex<()>,
-    /// Its queries that are passed on and not answered yet.
-    pending: AtomicUsize,
-    /// When its last query came, or else the connection.
-    last: Mutex<Instant>,
+    /// Locked while a message is written, so that each is in one piece.
+    write_lock: Mutex<()>,
+    /// Its forwarded queries without a response so far.
+    pending: Arc<AtomicUsize>,
+    /// When its last query came, or else the connection. Written by its thread, read by the `dns` thread.
+    last_active: Mutex<Instant>,
 }
 
 impl Connection {
     fn new(tcp: TcpStream) -> Connection {
-        Connection { tcp, writing: Mutex::default(), pending: AtomicUsize::new(0), last: Mutex::new(Instant::now()) }
+        Connection {
+            tcp,
+            write_lock: Mutex::default(),
+            pending: Arc::default(),
+            last_active: Mutex::new(Instant::now()),
+        }
     }
 
-    /// Sends the client a message; where that fails half of it may be out, and
-    /// nothing can follow.
-    fn give(&self, wire: &[u8]) -> io::Result<()> {
-        let _alone = lock(&self.writing);
-        send(&self.tcp, wire, Instant::now() + IDLE).inspect_err(|_| self.close())
+    /// Sends the client a message. Where that fails, half of it may be sent and nothing can follow.
+    fn send(&self, wire: &[u8]) -> io::Result<()> {
+        let _guard = lock(&self.write_lock);
+        let deadline = Instant::now() + IDLE_TIMEOUT;
+        send(&mut DeadlineStream::new(&self.tcp, deadline, &mut Background), wire).inspect_err(|_| self.close())
     }
 
     fn close(&self) {
@@ -83,231 +91,155 @@ impl Connection {
     }
 }
 
-/// One of the connections that are served, until it is dropped.
-struct Admitted {
+/// An entry of the open connections, until it is dropped.
+struct OpenConnection {
     connection: Arc<Connection>,
-    open: Arc<Mutex<Vec<Arc<Connection>>>>,
+    all: Arc<Mutex<Vec<Arc<Connection>>>>,
 }
 
-impl Admitted {
-    /// One more of them. At the limit it takes the place of the one that has
-    /// been idle for longest (RFC 7766, section 6.2.3, lets a server close it);
-    /// `None` where all wait for answers.
-    fn new(connection: &Arc<Connection>, open: &Arc<Mutex<Vec<Arc<Connection>>>>) -> Option<Admitted> {
-        let mut others = lock(open);
-        if others.len() >= MOST {
-            let idle = |&at: &usize| others[at].pending.load(Ordering::Relaxed) == 0;
-            let longest = (0..others.len()).filter(idle);
-            let longest = longest.min_by_key(|&at| *lock(&others[at].last))?;
+impl OpenConnection {
+    /// Adds a connection. At the limit it replaces the one that was idle for longest, which RFC 7766, section 6.2.3,
+    /// allows; `None` where all wait for responses.
+    fn new(connection: &Arc<Connection>, all: &Arc<Mutex<Vec<Arc<Connection>>>>) -> Option<OpenConnection> {
+        let mut open = lock(all);
+        if open.len() >= MAX_CONNECTIONS {
+            let idle = (0..open.len()).filter(|&at| open[at].pending.load(Ordering::Relaxed) == 0);
+            let idle_longest = idle.min_by_key(|&at| *lock(&open[at].last_active))?;
             debug!("dns: too many connections; closed the one that was idle for longest");
-            others.swap_remove(longest).close();
+            open.swap_remove(idle_longest).close();
         }
-        others.push(Arc::clone(connection));
-        Some(Admitted { connection: Arc::clone(connection), open: Arc::clone(open) })
+        open.push(Arc::clone(connection));
+        Some(OpenConnection { connection: Arc::clone(connection), all: Arc::clone(all) })
     }
 }
 
-impl Drop for Admitted {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
-        lock(&self.open).retain(|other| !Arc::ptr_eq(other, &self.connection));
+        lock(&self.all).retain(|other| !Arc::ptr_eq(other, &self.connection));
     }
 }
 
-/// Answers the first query of a connection on the thread of the server, which
-/// may not wait for a nameserver: what would be passed on fails.
-fn answer_at_once(client: &TcpStream, house: &ServerContext) -> io::Result<()> {
-    client.set_nonblocking(false)?;
-    let deadline = Instant::now() + AT_ONCE;
-    let Some(wire) = receive(client, deadline)? else {
+/// Answers the first query of a connection on the `dns` thread, which may not wait for a nameserver: a query that
+/// would be forwarded fails.
+fn serve_one_inline(tcp: &TcpStream, context: &ServerContext) -> io::Result<()> {
+    tcp.set_nonblocking(true)?;
+    let mut background = Background;
+    let mut stream = DeadlineStream::new(tcp, Instant::now() + INLINE_TIMEOUT, &mut background);
+    let Some(wire) = receive(&mut stream)? else {
         return Ok(());
     };
     let mut out = Vec::new();
-    match message::read(&wire) {
-        Read::Ignored => return Ok(()),
-        Read::Bad(code) => message::refuse(&wire, code, &mut out),
-        Read::Query(query) => match house.decide(&query) {
-            Reply::Forward { .. } => message::failure(&wire, SERVFAIL, &mut out),
-            verdict => message::reply(&query, &verdict, &mut out),
-        },
+    if let Some((query, _)) = context.answer(&wire, &mut out) {
+        message::write_rcode(query.raw, Rcode::SERVFAIL, &mut out);
     }
-    send(client, &out, deadline)
+    if out.is_empty() { Ok(()) } else { send(&mut stream, &out) }
 }
 
-/// Answers queries until the client is done with them.
-fn converse(connection: &Arc<Connection>, house: &Arc<ServerContext>, queries: &Arc<AtomicUsize>) -> io::Result<()> {
-    let client = &connection.tcp;
-    // Accepted sockets do not inherit it on Linux, but to say so costs nothing.
-    client.set_nonblocking(false)?;
+/// Answers queries until the client closes, or is idle for [`IDLE_TIMEOUT`].
+fn serve_queries(
+    connection: &Arc<Connection>,
+    context: &Arc<ServerContext>,
+    forwarded: &Arc<AtomicUsize>,
+) -> io::Result<()> {
+    let tcp = &connection.tcp;
+    tcp.set_nonblocking(true)?;
     // Only speed depends on it.
-    let _ = client.set_nodelay(true);
-    while let Some(wire) = receive(client, Instant::now() + IDLE)? {
-        *lock(&connection.last) = Instant::now();
+    let _ = tcp.set_nodelay(true);
+    while let Some(wire) = receive(&mut DeadlineStream::new(tcp, Instant::now() + IDLE_TIMEOUT, &mut Background))? {
+        *lock(&connection.last_active) = Instant::now();
         let mut out = Vec::new();
-        match message::read(&wire) {
-            // Nothing good comes after this.
-            Read::Ignored => return Ok(()),
-            Read::Bad(code) => message::refuse(&wire, code, &mut out),
-            Read::Query(query) => match house.decide(&query) {
-                Reply::Forward(otherwise) => {
-                    if !start_to_pass_on(&wire, otherwise, connection, house, queries) {
-                        message::failure(&wire, SERVFAIL, &mut out);
-                    }
-                }
-                verdict => message::reply(&query, &verdict, &mut out),
-            },
+        match context.answer(&wire, &mut out) {
+            Some((_, fallback)) if spawn_forward(&wire, fallback, connection, context, forwarded) => continue,
+            Some((query, _)) => message::write_rcode(query.raw, Rcode::SERVFAIL, &mut out),
+            None => {}
         }
-        if !out.is_empty() {
-            connection.give(&out)?;
+        // A message that is not a query ends the connection.
+        if out.is_empty() {
+            break;
         }
+        connection.send(&out)?;
     }
     Ok(())
 }
 
-/// Passes a query on, from a thread of its own; whether there is one for it.
-fn start_to_pass_on(
+/// Forwards a query from a thread of its own. Returns false if there are too many.
+fn spawn_forward(
     wire: &[u8],
-    otherwise: Otherwise,
+    fallback: Fallback,
     connection: &Arc<Connection>,
-    house: &Arc<ServerContext>,
-    queries: &Arc<AtomicUsize>,
+    context: &Arc<ServerContext>,
+    forwarded: &Arc<AtomicUsize>,
 ) -> bool {
-    let Some(counted) = Counted::one_more(queries) else {
+    let Some(forwarded) = Counted::new(forwarded, MAX_FORWARDED) else {
         return false;
     };
-    let pending = Pending::new(connection);
-    let (wire, house) = (wire.to_vec(), Arc::clone(house));
+    let pending = Counted::new(&connection.pending, MAX_FORWARDED);
+    let (wire, context, connection) = (wire.to_vec(), Arc::clone(context), Arc::clone(connection));
     let work = move || {
-        pass_on(&wire, otherwise, &house, &pending.0);
-        drop((pending, counted));
+        if let Parsed::Query(query) = message::parse(&wire) {
+            // An error is the client's, to which nothing more is sent then.
+            let _ = forward(&query, fallback, &context, &connection);
+        }
+        drop((forwarded, pending));
     };
     spawn(work).inspect_err(|err| warn!("dns: no thread for a query: {err}; sent SERVFAIL")).is_ok()
 }
 
-/// Asks the nameservers, and gives the client what they say, or what that
-/// comes to.
-fn pass_on(wire: &[u8], otherwise: Otherwise, house: &ServerContext, client: &Connection) {
-    let Read::Query(query) = message::read(wire) else {
-        return;
-    };
-    let conclude = |said: Option<&[u8]>| {
-        let mut out = Vec::new();
-        message::conclude(wire, query.end, otherwise, said, &mut out);
-        client.give(&out)
-    };
-    // Where the client takes no more, nothing more is read for it.
-    let _ = match ask_all(&query, &house.nameservers, house.patience) {
-        Said::Settled(first, rest) => conclude(Some(&first)).and_then(|()| {
-            let mut rest = rest.into_iter().flatten();
-            rest.try_for_each(|more| client.give(&more))
-        }),
-        Said::Refused(refusal) => conclude(Some(&refusal)),
-        Said::Nothing => conclude(None),
-    };
-}
-
-/// What the nameservers had to say.
-enum Said {
-    /// This, and from a zone more to come.
-    Settled(Vec<u8>, Option<Rest>),
-    /// No more than this; of the first of them.
-    Refused(Vec<u8>),
-    Nothing,
-}
-
-/// Asks the nameservers in turn, until one settles the query.
-fn ask_all(query: &Query<'_>, nameservers: &Nameservers, patience: Patience) -> Said {
-    let mut said = Said::Nothing;
-    let order = nameservers.order();
-    let begun = Instant::now();
-    for (turn, &(server, address)) in order.iter().enumerate() {
-        let left = patience.all.saturating_sub(begun.elapsed());
-        let wait = patience.for_turn(turn, order.len()).min(left);
-        if wait.is_zero() {
-            break;
-        }
-        match ask(query, address, wait) {
-            Ok((answer, rest)) if message::settles(&answer) => {
-                nameservers.note(server, false);
-                let is_zone = matches!(query.kind, AXFR | IXFR);
-                return Said::Settled(answer, is_zone.then_some(rest));
-            }
-            Ok((answer, _)) => {
-                if matches!(said, Said::Nothing) {
-                    said = Said::Refused(answer);
-                }
-            }
-            // Not noted as silence: there are nameservers without TCP.
-            Err(err) => debug!("dns: {}: {address} by TCP: {err}", query.name),
-        }
-    }
-    said
-}
-
-/// Asks one nameserver: its answer, and what may follow that.
-fn ask(query: &Query<'_>, address: SocketAddr, wait: Duration) -> io::Result<(Vec<u8>, Rest)> {
-    let deadline = Instant::now() + wait;
-    let stream = TcpStream::connect_timeout(&address, wait)?;
-    let _ = stream.set_nodelay(true);
+/// Asks the nameservers, and sends the client what follows from their responses.
+fn forward(query: &Query<'_>, fallback: Fallback, context: &ServerContext, connection: &Connection) -> io::Result<()> {
+    let ServerContext { nameservers, timeouts, .. } = context;
     let id = Random::default().id();
-    let mut asked = query.wire.to_vec();
-    asked[..2].copy_from_slice(&id.to_be_bytes());
-    send(&stream, &asked, deadline)?;
+    let mut nameserver = None;
+    let candidates = nameservers.candidates(*timeouts, Transport::Tcp);
+    let deadline = Instant::now() + timeouts.total;
+    let question = (query.name.as_str(), query.record_type);
+    let response = nameservers.ask_in_turn(question, candidates, deadline, |address, timeout| {
+        let exchanged = exchange(query.raw, id, address, Instant::now() + timeout, &mut Background)?;
+        let (response, tcp) = exchanged.map_err(ExchangeError::NoTcp)?;
+        nameserver = Some(tcp);
+        Ok(response)
+    });
+    let response = response.unwrap_or(None); // Background is never cancelled
+    let mut out = Vec::new();
+    message::write_forwarded(query.raw, fallback, response.as_deref(), &mut out);
+    connection.send(&out)?;
+    match (response, nameserver) {
+        (Some(response), Some(tcp)) if is_zone_transfer(query.record_type) && message::settles(&response) => {
+            relay_zone(&tcp, id, query.raw.wire, connection)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Relays the further messages of a zone (RFC 5936, section 2.2) until the nameserver is silent for [`IDLE_TIMEOUT`]:
+/// only a reader of all records would know the last one.
+fn relay_zone(nameserver: &TcpStream, id: u16, query: &[u8], connection: &Connection) -> io::Result<()> {
     loop {
-        let mut answer = receive(&stream, deadline)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        if message::answers(&answer, id, query.wire, query.end) {
-            let client = [query.wire[0], query.wire[1]];
-            answer[..2].copy_from_slice(&client);
-            return Ok((answer, Rest { stream, id, client }));
+        let deadline = Instant::now() + IDLE_TIMEOUT;
+        let received = receive(&mut DeadlineStream::new(nameserver, deadline, &mut Background));
+        let Ok(Some(mut more)) = received else {
+            return Ok(());
+        };
+        if more.len() < message::HEADER_LEN || message::id(&more) != Some(id) {
+            return Ok(());
         }
+        more[..2].copy_from_slice(&query[..2]);
+        connection.send(&more)?;
     }
 }
 
-/// What follows the first message of a zone: as many as its server likes.
-///
-/// Only who reads the records knows the last one. Until silence, then.
-struct Rest {
-    stream: TcpStream,
-    id: u16,
-    client: [u8; 2],
+fn is_zone_transfer(record_type: RecordType) -> bool {
+    matches!(record_type, RecordType::AXFR | RecordType::IXFR)
 }
 
-impl Iterator for Rest {
-    type Item = Vec<u8>;
-
-    fn next(&mut self) -> Option<Vec<u8>> {
-        let mut more = receive(&self.stream, Instant::now() + IDLE).ok()??;
-        if more.len() < message::HEADER || more[..2] != self.id.to_be_bytes() {
-            return None;
-        }
-        more[..2].copy_from_slice(&self.client);
-        Some(more)
-    }
-}
-
-/// One more query of a connection that is passed on, until it is dropped.
-struct Pending(Arc<Connection>);
-
-impl Pending {
-    fn new(connection: &Arc<Connection>) -> Pending {
-        connection.pending.fetch_add(1, Ordering::Relaxed);
-        Pending(Arc::clone(connection))
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.0.pending.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// One of those that are counted, until it is dropped.
+/// Adds one to a counter until it is dropped.
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
-    /// One more of them; `None` at the limit.
-    fn one_more(all: &Arc<AtomicUsize>) -> Option<Counted> {
-        let more = Counted(Arc::clone(all));
-        (all.fetch_add(1, Ordering::Relaxed) < MOST).then_some(more)
+    /// `None` where the counter is at `max`.
+    fn new(counter: &Arc<AtomicUsize>, max: usize) -> Option<Counted> {
+        let counted = Counted(Arc::clone(counter));
+        (counter.fetch_add(1, Ordering::Relaxed) < max).then_some(counted)
     }
 }
 
@@ -319,19 +251,21 @@ impl Drop for Counted {
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let builder = thread::Builder::new().name("dns-tcp".to_owned());
-    builder.stack_size(STACK).spawn(work).map(drop)
+    builder.stack_size(STACK_LEN).spawn(work).map(drop)
 }
 
-/// Connections at a time, and queries of theirs at a time: each has a thread.
-pub const MOST: usize = 100;
+/// Connections at a time. Each has a thread; few programs of a container have more than one.
+pub const MAX_CONNECTIONS: usize = 100;
 
-/// What such a thread needs, and then some.
-const STACK: usize = 256 * 1024;
+/// Forwarded queries at a time, of all connections. Each has a thread.
+const MAX_FORWARDED: usize = 100;
 
-/// How long a client, or the server of a zone, may take for a message from the
-/// end of the one before; clients keep a silent connection for less.
-const IDLE: Duration = Duration::from_secs(10);
+/// Bytes of such a thread's stack. Messages are on the heap; measured use is far below.
+const STACK_LEN: usize = 256 * 1024;
 
-/// How long a client without a thread may take to send its query, and to read
-/// the answer: all other queries wait for it.
-const AT_ONCE: Duration = Duration::from_millis(100);
+/// How long a client, or the server of a zone, may take for a message, from the end of the one before. RFC 7766,
+/// section 6.2.3, recommends a few seconds.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client without a thread may take to send its query and to read the reply: all other queries wait.
+const INLINE_TIMEOUT: Duration = Duration::from_millis(100);

@@ -1,112 +1,107 @@
-//! What is answered to a question: the only place of the DNS server that
-//! decides anything about a name.
+//! Decides what becomes of a query: the only place of the DNS server that knows whose name is whose.
 //!
-//! Nothing here knows bytes or sockets.
+//! Reads no bytes and no sockets.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::dns::message::{A, AAAA, ANY, CNAME, HTTPS, IN, Otherwise, Reply};
+use crate::dns::message::{CLASS_IN, Fallback, RecordType, Reply};
 use crate::names::policy::{NamePolicy, Target};
 
-/// A question, as far as it matters here.
-#[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// Lower case, without the trailing dot.
-    pub name: &'a str,
-    pub kind: u16,
-    pub class: u16,
-}
-
-/// Whose names are whose.
+/// Names that runsd answers for; all others are forwarded.
 #[derive(Debug)]
-pub struct Zones<'a> {
-    pub names: &'a NamePolicy,
-    /// The original search domains, lower case, without outer dots.
-    pub search: &'a [String],
+pub struct Zones {
+    /// The names of services and routes, and the zone they are in.
+    pub names: NamePolicy,
+    /// The search domains of resolv.conf before it was rewritten: lower case, without outer dots.
+    pub search: Vec<String>,
     /// Whether the proxy listens on ::1 too.
     pub ipv6: bool,
 }
 
-impl Zones<'_> {
-    /// Decides.
-    pub fn decide(&self, question: Question<'_>) -> Reply {
-        let name = question.name;
-        if let Some(relative) = under(name, &self.names.zone) {
-            let apex = self.names.zone.len();
+impl Zones {
+    /// Decides about a question. `name` is in lower case, without the trailing dot.
+    pub fn classify(&self, name: &str, record_type: RecordType, class: u16) -> Reply {
+        if let Some(relative) = strip_domain(name, &self.names.zone) {
+            let apex_len = self.names.zone.len();
             return match relative {
-                _ if question.class != IN => Reply::Refused,
-                "" => Reply::Empty { apex },
+                _ if class != CLASS_IN => Reply::Refused,
+                "" => Reply::NoData { apex_len },
                 // A resolver goes on to metadata.google.internal where `metadata` does not exist here.
                 _ => match self.names.target(name) {
-                    Some(Target::Service(_) | Target::Route(_)) => self.loopback(question.kind, apex),
-                    Some(Target::Metadata) | None => Reply::NxDomain { apex },
+                    Some(Target::Service(_) | Target::Route(_)) => self.loopback(record_type, apex_len),
+                    Some(Target::Metadata) | None => Reply::NxDomain { apex_len },
                 },
             };
         }
-        if let Some(relative) = under(name, GOOGLE_INTERNAL) {
-            let apex = GOOGLE_INTERNAL.len();
+        if let Some(relative) = strip_domain(name, GOOGLE_INTERNAL) {
+            let apex_len = GOOGLE_INTERNAL.len();
             return match relative {
-                _ if question.class != IN => Reply::Refused,
-                "" => Reply::Empty { apex },
-                METADATA => metadata(question.kind, apex),
-                _ => Reply::NxDomain { apex },
+                _ if class != CLASS_IN => Reply::Refused,
+                "" => Reply::NoData { apex_len },
+                METADATA => metadata(record_type, apex_len),
+                _ => Reply::NxDomain { apex_len },
             };
         }
-        // Names asked for as they are, with a dot at their end or by a
-        // resolver without a search list. Only what an HTTP client asks is
-        // ours there: a mail exchanger `mail.` would not be. Nor is there an
-        // alias beside addresses (RFC 1034, section 3.6.2).
-        let is_ours = matches!(question.kind, A | AAAA | HTTPS | CNAME | ANY);
-        let apex = name.len();
-        Reply::Forward(match self.names.target(name) {
-            _ if question.class != IN => self.searched(name),
-            None => self.searched(name),
-            Some(_) if !is_ours => Otherwise::Empty { apex },
-            Some(Target::Metadata) => return metadata(question.kind, apex),
-            Some(Target::Service(_) | Target::Route(_)) => return self.loopback(question.kind, apex),
-        })
+        self.classify_bare(name, record_type, class)
     }
 
-    /// What a name elsewhere is, where no nameserver knows it.
-    fn searched(&self, name: &str) -> Otherwise {
-        let is_below = |domain: &String| under(name, domain).is_some_and(|rest| !rest.is_empty());
+    /// Decides about a name outside runsd's zones: typed with a trailing dot, or sent by a resolver without a search
+    /// list.
+    fn classify_bare(&self, name: &str, record_type: RecordType, class: u16) -> Reply {
+        // Only what an HTTP client looks up is runsd's: the MX record of `mail.` is not. A name with addresses has no
+        // alias (RFC 1034, section 3.6.2).
+        let is_for_http = matches!(
+            record_type,
+            RecordType::A | RecordType::AAAA | RecordType::HTTPS | RecordType::CNAME | RecordType::ANY
+        );
+        let apex_len = name.len();
+        match self.names.target(name).filter(|_| class == CLASS_IN) {
+            None => Reply::Forward(self.fallback(name)),
+            Some(_) if !is_for_http => Reply::Forward(Fallback::NoData { apex_len }),
+            Some(Target::Metadata) => metadata(record_type, apex_len),
+            Some(Target::Service(_) | Target::Route(_)) => self.loopback(record_type, apex_len),
+        }
+    }
+
+    /// Decides what the client of a forwarded query receives when no nameserver knows the name.
+    fn fallback(&self, name: &str) -> Fallback {
+        let is_below = |domain: &String| strip_domain(name, domain).is_some_and(|relative| !relative.is_empty());
         match self.search.iter().any(is_below) {
-            true => Otherwise::NxDomain,
-            false => Otherwise::Failure,
+            true => Fallback::NxDomain,
+            false => Fallback::Failure,
         }
     }
 
-    fn loopback(&self, kind: u16, apex: usize) -> Reply {
-        let v4 = matches!(kind, A | ANY).then_some(Ipv4Addr::LOCALHOST);
-        let v6 = (self.ipv6 && matches!(kind, AAAA | ANY)).then_some(Ipv6Addr::LOCALHOST);
-        if v4.is_none() && v6.is_none() {
-            return Reply::Empty { apex };
+    fn loopback(&self, record_type: RecordType, apex_len: usize) -> Reply {
+        let v4 = matches!(record_type, RecordType::A | RecordType::ANY).then_some(Ipv4Addr::LOCALHOST);
+        let has_v6 = self.ipv6 && matches!(record_type, RecordType::AAAA | RecordType::ANY);
+        match (v4, has_v6.then_some(Ipv6Addr::LOCALHOST)) {
+            (None, None) => Reply::NoData { apex_len },
+            (v4, v6) => Reply::Answer { v4, v6 },
         }
-        Reply::Answer { v4, v6 }
     }
 }
 
-fn metadata(kind: u16, apex: usize) -> Reply {
-    match kind {
-        A | ANY => Reply::Answer { v4: Some(METADATA_SERVER), v6: None },
-        _ => Reply::Empty { apex },
+fn metadata(record_type: RecordType, apex_len: usize) -> Reply {
+    match record_type {
+        RecordType::A | RecordType::ANY => Reply::Answer { v4: Some(METADATA_ADDRESS), v6: None },
+        _ => Reply::NoData { apex_len },
     }
 }
 
-/// The part of `name` before `domain`: empty for the domain itself, `None` for
-/// a name elsewhere.
-fn under<'a>(name: &'a str, domain: &str) -> Option<&'a str> {
-    let rest = name.strip_suffix(domain)?;
-    if rest.is_empty() {
-        return Some(rest);
+/// Returns the part of `name` before `domain`: empty for the domain itself, `None` for a name outside it.
+fn strip_domain<'a>(name: &'a str, domain: &str) -> Option<&'a str> {
+    let relative = name.strip_suffix(domain)?;
+    if relative.is_empty() {
+        return Some(relative);
     }
-    rest.strip_suffix('.')
+    relative.strip_suffix('.')
 }
 
-/// The zone that the platform has in its search list, and the one name there.
+/// The zone that the platform has in its search list, and the one name in it.
 const GOOGLE_INTERNAL: &str = "google.internal";
 const METADATA: &str = "metadata";
-const METADATA_SERVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use ureq::unversioned::transport::{NextTimeout, TcpConnector};
 
 use crate::dns::resolver::{ResolveError, Resolver};
 use crate::net::authority::Authority;
+use crate::net::context::Background;
 use crate::net::hosts::HostsFile;
 
 /// A response that was received to its end.
@@ -65,7 +66,7 @@ impl Error {
 
     fn unresolved(host: &str, err: &ResolveError) -> Error {
         match err {
-            ResolveError::NotAName(_) => Error::not_a_host(host),
+            ResolveError::InvalidName(_) => Error::not_a_host(host),
             err => Error::Transient(format!("the metadata server's name has no address: {err}")),
         }
     }
@@ -204,7 +205,7 @@ fn lookup(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<SocketAddr>,
     {
         return Ok(vec![(ip, port).into()]);
     }
-    resolver.resolve(host, port)
+    resolver.resolve(host, port, &mut Background)
 }
 
 const FLAVOR: &str = "Google";

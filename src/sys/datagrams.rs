@@ -131,16 +131,13 @@ pub struct SendBatch {
 }
 
 impl SendBatch {
-    /// Adds what `write` appends, for `to`, or for the peer of a connected socket.
+    /// Adds a datagram of what `write` appends, if that is anything, for `to`, or for the peer of a connected socket.
     pub fn push(&mut self, to: Option<SocketAddr>, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         write(&mut self.bytes);
-        self.waiting.push((start..self.bytes.len(), to));
-    }
-
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        if self.bytes.len() > start {
+            self.waiting.push((start..self.bytes.len(), to));
+        }
     }
 
     /// Sends everything without waiting, and is empty then.

@@ -119,8 +119,8 @@ impl From<ResolveError> for DialError {
         let kind = match err {
             ResolveError::Cancelled => return Cancelled.into(),
             ResolveError::TimedOut(..) => DialErrorKind::DnsTimeout,
-            ResolveError::Refused(..) | ResolveError::NoNameserver(_) => DialErrorKind::DnsServer,
-            ResolveError::NotAName(_) | ResolveError::NxDomain(_) => DialErrorKind::DnsName,
+            ResolveError::ErrorResponse(..) | ResolveError::NoNameserver(_) => DialErrorKind::DnsServer,
+            ResolveError::InvalidName(_) | ResolveError::NoAddress(_) => DialErrorKind::DnsName,
         };
         DialError::new(kind, err.to_string())
     }

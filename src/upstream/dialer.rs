@@ -8,7 +8,7 @@ use log::debug;
 
 use crate::dns::resolver::Resolver;
 use crate::net::conn_limit::ConnLimiter;
-use crate::net::context::Context;
+use crate::net::context::{Background, Context};
 use crate::upstream::dial_error::{DialError, DialErrorKind};
 use crate::upstream::race::{ATTEMPT_DELAY, Race, RaceState};
 
@@ -44,18 +44,18 @@ impl Dialer {
             race.add(vec![address]);
             return race.finish();
         }
-        let addresses = self.resolver.resolve_in(host, port, context)?;
+        let addresses = self.resolver.resolve(host, port, context)?;
         let err = match self.connect_any(host, port, addresses.clone(), context) {
             // After a timeout no time is left for another race; the next request looks the host up anew.
             Err(err)
                 if !matches!(err.kind, DialErrorKind::Cancelled | DialErrorKind::ConnectionTimeout)
-                    && self.resolver.doubt(host) =>
+                    && self.resolver.expire_early(host) =>
             {
                 err
             }
             done => return done,
         };
-        let renewed = self.resolver.resolve_in(host, port, context)?;
+        let renewed = self.resolver.resolve(host, port, context)?;
         if renewed.iter().all(|address| addresses.contains(address)) {
             return Err(err);
         }
@@ -102,7 +102,7 @@ impl Dialer {
         if let Some(address) = self.fixed_address {
             return Ok(vec![address]);
         }
-        let mut addresses = self.resolver.resolve(host, port)?;
+        let mut addresses = self.resolver.resolve(host, port, &mut Background)?;
         match self.shared.remove_own(&mut addresses) {
             Some(own) if addresses.is_empty() => Err(DialError::own_listener(host, own)),
             _ => Ok(addresses),

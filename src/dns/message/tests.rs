@@ -5,6 +5,18 @@ use std::net::IpAddr;
 use super::response::Record;
 use super::*;
 
+pub(in crate::dns) const A: RecordType = RecordType::A;
+pub(in crate::dns) const AAAA: RecordType = RecordType::AAAA;
+pub(in crate::dns) const ANY: RecordType = RecordType::ANY;
+pub(in crate::dns) const CNAME: RecordType = RecordType::CNAME;
+pub(in crate::dns) const HTTPS: RecordType = RecordType::HTTPS;
+pub(in crate::dns) const MX: RecordType = RecordType::MX;
+pub(in crate::dns) const SOA: RecordType = RecordType::SOA;
+pub(in crate::dns) const SRV: RecordType = RecordType::SRV;
+pub(in crate::dns) const TXT: RecordType = RecordType::TXT;
+/// A type without a meaning (RFC 6895, section 3.1).
+pub(in crate::dns) const PRIVATE_USE: RecordType = RecordType(65_280);
+
 /// A query for `hello.run.internal` as dig sends it, with a cookie.
 const DIG: &[u8] = &[
     0x12, 0x34, // id
@@ -20,18 +32,22 @@ const DIG: &[u8] = &[
 ];
 
 fn query(wire: &[u8]) -> Query<'_> {
-    match read(wire) {
-        Read::Query(query) => query,
+    match parse(wire) {
+        Parsed::Query(query) => query,
         other => panic!("got {other:?}; expected a query"),
     }
+}
+
+fn raw(wire: &[u8], question_end: usize) -> RawQuery<'_> {
+    RawQuery { wire, question_end }
 }
 
 #[test]
 fn a_query_is_read() {
     let query = query(DIG);
     assert_eq!(query.name, "hello.run.internal");
-    assert_eq!((query.kind, query.class, query.end), (A, IN, 36));
-    assert_eq!(response::opt(query.wire, query.end), Some([0, 0]));
+    assert_eq!((query.record_type, query.class, query.raw.question_end), (A, CLASS_IN, 36));
+    assert_eq!(response::opt(query.raw.wire, query.raw.question_end), Some([0, 0]));
 }
 
 #[test]
@@ -39,7 +55,7 @@ fn a_query_with_two_opt_records_is_malformed() {
     let mut twice = DIG.to_vec();
     twice[11] += 1;
     twice.extend_from_slice(&DIG[36..]);
-    assert_eq!(read(&twice), Read::Bad(FORMERR));
+    assert_eq!(parse(&twice), Parsed::Malformed(Rcode::FORMERR));
     // Another record beside it is nothing to complain of.
     twice[DIG.len() + 2] = 250; // TSIG
     assert_eq!(query(&twice).name, "hello.run.internal");
@@ -49,22 +65,22 @@ fn a_query_with_two_opt_records_is_malformed() {
 fn every_cut_is_answered_or_ignored() {
     for cut in 0..DIG.len() {
         let mut out = Vec::new();
-        match read(&DIG[..cut]) {
-            Read::Ignored => assert!(cut < HEADER, "cut at {cut}"),
-            Read::Bad(code) => {
-                assert!((HEADER..36).contains(&cut), "cut at {cut}");
-                refuse(&DIG[..cut], code, &mut out);
-                assert_eq!(out, [0x12, 0x34, 0x81, FORMERR, 0, 0, 0, 0, 0, 0, 0, 0]);
+        match parse(&DIG[..cut]) {
+            Parsed::NotAQuery => assert!(cut < HEADER_LEN, "cut at {cut}"),
+            Parsed::Malformed(rcode) => {
+                assert!((HEADER_LEN..36).contains(&cut), "cut at {cut}");
+                write_error(&DIG[..cut], rcode, &mut out);
+                assert_eq!(out, [0x12, 0x34, 0x81, Rcode::FORMERR.0, 0, 0, 0, 0, 0, 0, 0, 0]);
             }
-            Read::Query(query) => {
+            Parsed::Query(query) => {
                 assert!(cut >= 36, "cut at {cut}");
-                reply(&query, &Reply::Empty { apex: 12 }, &mut out);
-                assert_eq!(code(&out), 0, "cut at {cut}");
+                write_reply(query.raw, &Reply::NoData { apex_len: 12 }, &mut out);
+                assert_eq!(rcode(&out), Rcode::NOERROR, "cut at {cut}");
+                write_rcode(query.raw, Rcode::SERVFAIL, &mut out);
             }
         }
-        failure(&DIG[..cut], SERVFAIL, &mut out);
-        assert!(!answers(&DIG[..cut], 0x1234, DIG, 36), "cut at {cut}");
-        addresses(&DIG[..cut], "hello", A);
+        assert!(!is_response_to(&DIG[..cut], 0x1234, raw(DIG, 36)), "cut at {cut}");
+        read_addresses(&DIG[..cut], "hello", A);
     }
 }
 
@@ -76,19 +92,19 @@ fn what_is_no_plain_query() {
         wire
     };
     for (wire, want, why) in [
-        (with(2, 0x81), Read::Ignored, "a response"),
-        (with(2, 0x10), Read::Bad(NOTIMP), "a status request"),
-        (with(2, 0x28), Read::Bad(NOTIMP), "an update"),
-        (with(5, 0), Read::Bad(FORMERR), "no question"),
-        (with(5, 2), Read::Bad(FORMERR), "two questions"),
-        (with(4, 1), Read::Bad(FORMERR), "257 questions"),
-        (with(12, 64), Read::Bad(FORMERR), "a label of 64"),
-        (with(12, 0xc0), Read::Bad(FORMERR), "a pointer"),
-        (with(12, 0x80), Read::Bad(FORMERR), "a label of an unknown kind"),
-        (vec![0xff; 600], Read::Ignored, "garbage"),
-        (vec![0; 600], Read::Bad(FORMERR), "zeroes"),
+        (with(2, 0x81), Parsed::NotAQuery, "a response"),
+        (with(2, 0x10), Parsed::Malformed(Rcode::NOTIMP), "a status request"),
+        (with(2, 0x28), Parsed::Malformed(Rcode::NOTIMP), "an update"),
+        (with(5, 0), Parsed::Malformed(Rcode::FORMERR), "no question"),
+        (with(5, 2), Parsed::Malformed(Rcode::FORMERR), "two questions"),
+        (with(4, 1), Parsed::Malformed(Rcode::FORMERR), "257 questions"),
+        (with(12, 64), Parsed::Malformed(Rcode::FORMERR), "a label of 64"),
+        (with(12, 0xc0), Parsed::Malformed(Rcode::FORMERR), "a pointer"),
+        (with(12, 0x80), Parsed::Malformed(Rcode::FORMERR), "a label of an unknown kind"),
+        (vec![0xff; 600], Parsed::NotAQuery, "garbage"),
+        (vec![0; 600], Parsed::Malformed(Rcode::FORMERR), "zeroes"),
     ] {
-        assert_eq!(read(&wire), want, "{why}");
+        assert_eq!(parse(&wire), want, "{why}");
     }
 }
 
@@ -96,11 +112,11 @@ fn what_is_no_plain_query() {
 fn what_we_do_not_take_comes_back_with_its_question() {
     let mut wire = DIG.to_vec();
     wire[2] = 0x21; // NOTIFY, RD
-    for (end, with_question) in [(DIG.len(), true), (36, true), (35, false), (HEADER, false)] {
+    for (end, with_question) in [(DIG.len(), true), (36, true), (35, false), (HEADER_LEN, false)] {
         let mut out = Vec::new();
-        refuse(&wire[..end], NOTIMP, &mut out);
-        let header = [0x12, 0x34, 0xa1, NOTIMP, 0, u8::from(with_question), 0, 0, 0, 0, 0, 0];
-        let question = if with_question { &DIG[HEADER..36] } else { &[] };
+        write_error(&wire[..end], Rcode::NOTIMP, &mut out);
+        let header = [0x12, 0x34, 0xa1, Rcode::NOTIMP.0, 0, u8::from(with_question), 0, 0, 0, 0, 0, 0];
+        let question = if with_question { &DIG[HEADER_LEN..36] } else { &[] };
         assert_eq!(out, [&header, question].concat(), "{end}");
     }
 }
@@ -109,13 +125,13 @@ fn what_we_do_not_take_comes_back_with_its_question() {
 fn our_address() {
     let mut out = vec![0xee]; // replies are appended
     let (v4, v6) = (Some(Ipv4Addr::LOCALHOST), None);
-    reply(&query(DIG), &Reply::Answer { v4, v6 }, &mut out);
+    write_reply(query(DIG).raw, &Reply::Answer { v4, v6 }, &mut out);
     let mut want = vec![
         0xee, 0x12, 0x34, // id
         0x85, 0x80, // QR, AA, RD; RA, NOERROR
         0, 1, 0, 1, 0, 0, 0, 1, // a question, an answer, an OPT
     ];
-    want.extend_from_slice(&DIG[HEADER..36]); // in the case it came
+    want.extend_from_slice(&DIG[HEADER_LEN..36]); // in the case it came
     want.extend_from_slice(&[
         0xc0, 12, 0, 1, 0, 1, // the same name, A, IN
         0, 0, 0, 10, 0, 4, 127, 0, 0, 1, // for 10 s
@@ -128,11 +144,11 @@ fn our_address() {
 fn no_such_name_has_the_zones_soa() {
     let mut out = Vec::new();
     let wire = question(7, "nothing.there.run.internal", A);
-    reply(&query(&wire), &Reply::NxDomain { apex: 12 }, &mut out);
-    assert_eq!(out[2..12], [0x85, 0x80 | NXDOMAIN, 0, 1, 0, 0, 0, 1, 0, 0]);
+    write_reply(query(&wire).raw, &Reply::NxDomain { apex_len: 12 }, &mut out);
+    assert_eq!(out[2..12], [0x85, 0x80 | Rcode::NXDOMAIN.0, 0, 1, 0, 0, 0, 1, 0, 0]);
     let soa = Record::read(&out, wire.len()).unwrap();
-    let end = soa.until;
-    assert_eq!((soa.owner.as_str(), soa.kind, soa.ttl), ("run.internal", SOA, 10));
+    let end = soa.end;
+    assert_eq!((soa.owner.as_str(), soa.record_type, soa.ttl), ("run.internal", SOA, 10));
     let (server, at) = read_name(&out, end - soa.data().len(), true).unwrap();
     let (mail, at) = read_name(&out, at, true).unwrap();
     assert_eq!((server.as_str(), mail.as_str()), ("run.internal", ""));
@@ -145,8 +161,8 @@ fn an_edns_version_to_come_is_told_so() {
     let mut wire = DIG.to_vec();
     wire[36 + 6] = 1;
     let mut out = Vec::new();
-    reply(&query(&wire), &Reply::NxDomain { apex: 12 }, &mut out);
-    assert_eq!(code(&out), 0);
+    write_reply(query(&wire).raw, &Reply::NxDomain { apex_len: 12 }, &mut out);
+    assert_eq!(rcode(&out), Rcode::NOERROR);
     assert_eq!(out[out.len() - 6], 1); // BADVERS is 1 here and 0 there
 }
 
@@ -196,13 +212,13 @@ fn pointers_lead_backwards_or_nowhere() {
 }
 
 /// An answer to `question` with these records, each owner given in full.
-pub(in crate::dns) fn answer(question: &[u8], records: &[(&str, u16, u32, &[u8])]) -> Vec<u8> {
+pub(in crate::dns) fn answer(question: &[u8], records: &[(&str, RecordType, u32, &[u8])]) -> Vec<u8> {
     let mut wire = question.to_vec();
     wire[2] |= QR;
     wire[7] = u8::try_from(records.len()).unwrap();
-    for (owner, kind, ttl, data) in records {
-        let owner = super::question(0, owner, *kind);
-        wire.extend_from_slice(&owner[HEADER..]);
+    for (owner, record_type, ttl, data) in records {
+        let owner = super::question(0, owner, *record_type);
+        wire.extend_from_slice(&owner[HEADER_LEN..]);
         wire.extend_from_slice(&ttl.to_be_bytes());
         wire.extend_from_slice(&u16::try_from(data.len()).unwrap().to_be_bytes());
         wire.extend_from_slice(data);
@@ -213,7 +229,7 @@ pub(in crate::dns) fn answer(question: &[u8], records: &[(&str, u16, u32, &[u8])
 /// A name as the data of a CNAME.
 pub(in crate::dns) fn name(text: &str) -> Vec<u8> {
     let wire = question(0, text, A);
-    wire[HEADER..wire.len() - 4].to_vec()
+    wire[HEADER_LEN..wire.len() - 4].to_vec()
 }
 
 #[test]
@@ -223,26 +239,26 @@ fn addresses_along_cnames() {
     let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
     for (records, want) in [
         (&[][..], (vec![], None, u32::MAX)),
-        (&[("A", 1, 60, &[10, 0, 0, 1][..]), ("a", 1, 30, &[10, 0, 0, 2])], (vec![ip(1), ip(2)], None, 30)),
+        (&[("A", A, 60, &[10, 0, 0, 1][..]), ("a", A, 30, &[10, 0, 0, 2])], (vec![ip(1), ip(2)], None, 30)),
         (
             // in any order, of any case; the least TTL counts
-            &[("c", 1, 60, &[10, 0, 0, 3]), ("B", 5, 20, &c), ("a", 5, 300, &b)],
+            &[("c", A, 60, &[10, 0, 0, 3]), ("B", CNAME, 20, &c), ("a", CNAME, 300, &b)],
             (vec![ip(3)], Some("c"), 20),
         ),
-        (&[("a", 5, 5, &b)], (vec![], Some("b"), 5)),
+        (&[("a", CNAME, 5, &b)], (vec![], Some("b"), 5)),
         // somebody else's, another type's, of a wrong size
-        (&[("x", 1, 5, &[1, 1, 1, 1]), ("a", 28, 5, &[0; 16]), ("a", 1, 5, &[1, 1])], (vec![], None, u32::MAX)),
+        (&[("x", A, 5, &[1, 1, 1, 1]), ("a", AAAA, 5, &[0; 16]), ("a", A, 5, &[1, 1])], (vec![], None, u32::MAX)),
         // a TTL with its highest bit set
-        (&[("a", 1, 1 << 31, &[10, 0, 0, 1])], (vec![ip(1)], None, 0)),
+        (&[("a", A, 1 << 31, &[10, 0, 0, 1])], (vec![ip(1)], None, 0)),
     ] {
-        let got = addresses(&answer(&asked, records), "a", A).unwrap();
+        let got = read_addresses(&answer(&asked, records), "a", A).unwrap();
         assert_eq!((got.addresses, got.alias.as_deref(), got.ttl), want, "{records:?}");
     }
     // A ring ends, somewhere.
-    let ring = answer(&asked, &[("a", 5, 1, &b), ("b", 5, 1, &a)]);
-    assert!(addresses(&ring, "a", A).unwrap().addresses.is_empty());
+    let ring = answer(&asked, &[("a", CNAME, 1, &b), ("b", CNAME, 1, &a)]);
+    assert!(read_addresses(&ring, "a", A).unwrap().addresses.is_empty());
     for cut in 0..ring.len() {
-        if let Some(found) = addresses(&ring[..cut], "a", A) {
+        if let Some(found) = read_addresses(&ring[..cut], "a", A) {
             assert!(found.addresses.is_empty(), "cut at {cut}");
         }
     }
@@ -256,10 +272,10 @@ fn answers_are_of_the_question() {
         wire[at] = byte;
         wire
     };
-    let mut header = answer(&asked, &[])[..HEADER].to_vec();
+    let mut header = answer(&asked, &[])[..HEADER_LEN].to_vec();
     header[5] = 0;
     let mut refusing = header.clone();
-    refusing[3] = REFUSED;
+    refusing[3] = Rcode::REFUSED.0;
     for (wire, want, why) in [
         (answer(&asked, &[]), true, "as asked"),
         (with(13, b'E'), true, "in another case"),
@@ -272,7 +288,7 @@ fn answers_are_of_the_question() {
         (header, false, "nothing at all"),
         (refusing, true, "a bare refusal"),
     ] {
-        assert_eq!(answers(&wire, 9, &asked, asked.len()), want, "{why}");
+        assert_eq!(is_response_to(&wire, 9, raw(&asked, asked.len())), want, "{why}");
     }
 }
 
@@ -286,7 +302,7 @@ fn garbage_is_never_fatal() {
         (state >> 8) as usize % limit
     };
     for _ in 0..20_000 {
-        let mut wire = DIG[..HEADER + below(DIG.len() - HEADER)].to_vec();
+        let mut wire = DIG[..HEADER_LEN + below(DIG.len() - HEADER_LEN)].to_vec();
         for _ in 0..below(6) {
             let at = below(wire.len());
             match below(3) {
@@ -299,15 +315,15 @@ fn garbage_is_never_fatal() {
             }
         }
         let mut out = Vec::new();
-        if let Read::Query(query) = read(&wire) {
-            for verdict in [Reply::Empty { apex: 12 }, Reply::NxDomain { apex: 500 }, Reply::Refused] {
-                reply(&query, &verdict, &mut out);
+        if let Parsed::Query(query) = parse(&wire) {
+            for verdict in [Reply::NoData { apex_len: 12 }, Reply::NxDomain { apex_len: 500 }, Reply::Refused] {
+                write_reply(query.raw, &verdict, &mut out);
             }
+            write_rcode(query.raw, Rcode::SERVFAIL, &mut out);
         }
-        failure(&wire, SERVFAIL, &mut out);
-        refuse(&wire, FORMERR, &mut out);
-        addresses(&wire, "hello.run.internal", A);
-        answers(&wire, 0x1234, DIG, 36);
+        write_error(&wire, Rcode::FORMERR, &mut out);
+        read_addresses(&wire, "hello.run.internal", A);
+        is_response_to(&wire, 0x1234, raw(DIG, 36));
     }
 }
 
@@ -315,15 +331,15 @@ fn garbage_is_never_fatal() {
 fn only_records_of_the_internet_are_addresses() {
     let asked = question(9, "a", A);
     let b = name("b");
-    for (kind, data, of_it) in [(A, &[10, 0, 0, 1][..], 1), (CNAME, &b, 0)] {
-        for class in [IN, 0, 2, 3, 4, 254, 255, 0x101] {
-            let mut wire = answer(&asked, &[("a", kind, 60, data)]);
+    for (record_type, data, of_it) in [(A, &[10, 0, 0, 1][..], 1), (CNAME, &b, 0)] {
+        for class in [CLASS_IN, 0, 2, 3, 4, 254, 255, 0x101] {
+            let mut wire = answer(&asked, &[("a", record_type, 60, data)]);
             let at = asked.len() + 3 + 2;
             wire[at..at + 2].copy_from_slice(&class.to_be_bytes());
-            let found = addresses(&wire, "a", A).unwrap();
+            let found = read_addresses(&wire, "a", A).unwrap();
             let got = (found.addresses.len(), found.alias.is_some());
-            let want = if class == IN { (of_it, of_it == 0) } else { (0, false) };
-            assert_eq!(got, want, "type {kind}, class {class}");
+            let want = if class == CLASS_IN { (of_it, of_it == 0) } else { (0, false) };
+            assert_eq!(got, want, "type {record_type}, class {class}");
         }
     }
 }
@@ -349,7 +365,7 @@ fn a_name_ends_where_its_record_does() {
         for records in [&[("a", CNAME, 60, data)][..], &[("a", CNAME, 60, data), ("x", A, 60, after.3)]] {
             let mut wire = answer(&asked, records);
             wire.extend_from_slice(&[1, b'c', 0]);
-            let alias = addresses(&wire, "a", A).and_then(|found| found.alias);
+            let alias = read_addresses(&wire, "a", A).and_then(|found| found.alias);
             assert_eq!(alias.as_deref(), want, "{data:?}");
         }
     }
@@ -383,17 +399,18 @@ fn garbage_of_a_nameserver_is_never_fatal() {
         }
         settles(&wire);
         is_truncated(&wire);
-        if let Some(found) = addresses(&wire, "hello", A) {
+        if let Some(found) = read_addresses(&wire, "hello", A) {
             assert!(found.addresses.len() < wire.len());
         }
-        if !answers(&wire, 0x1234, &asked, asked.len()) {
+        let query = raw(&asked, asked.len());
+        if !is_response_to(&wire, 0x1234, query) {
             continue;
         }
-        for otherwise in [Otherwise::Failure, Otherwise::NxDomain, Otherwise::Empty { apex: 5 }] {
+        for fallback in [Fallback::Failure, Fallback::NxDomain, Fallback::NoData { apex_len: 5 }] {
             let mut out = Vec::new();
-            conclude(&asked, asked.len(), otherwise, Some(&wire), &mut out);
-            assert!(answers(&out, 0x1234, &asked, asked.len()), "{wire:?}");
-            assert_eq!(out[HEADER..asked.len()].to_ascii_lowercase(), asked[HEADER..]);
+            write_forwarded(query, fallback, Some(&wire), &mut out);
+            assert!(is_response_to(&out, 0x1234, query), "{wire:?}");
+            assert_eq!(out[HEADER_LEN..asked.len()].to_ascii_lowercase(), asked[HEADER_LEN..]);
         }
     }
 }

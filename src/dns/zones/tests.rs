@@ -1,31 +1,28 @@
 use super::*;
-use crate::dns::message::CNAME;
+use crate::dns::message::tests::{A, AAAA, ANY, CNAME, HTTPS, MX, PRIVATE_USE, SRV, TXT};
 use crate::names::destination::Destination;
 use crate::names::policy::Route;
 
-const MX: u16 = 15;
-const TXT: u16 = 16;
-const SRV: u16 = 33;
 const CHAOS: u16 = 3;
 
 const V4: Reply = Reply::Answer { v4: Some(Ipv4Addr::LOCALHOST), v6: None };
 const V6: Reply = Reply::Answer { v4: None, v6: Some(Ipv6Addr::LOCALHOST) };
 const BOTH: Reply = Reply::Answer { v4: Some(Ipv4Addr::LOCALHOST), v6: Some(Ipv6Addr::LOCALHOST) };
-const SERVER: Reply = Reply::Answer { v4: Some(METADATA_SERVER), v6: None };
-const FORWARD: Reply = Reply::Forward(Otherwise::Failure);
-const SEARCHED: Reply = Reply::Forward(Otherwise::NxDomain);
+const METADATA_SERVER: Reply = Reply::Answer { v4: Some(METADATA_ADDRESS), v6: None };
+const FORWARD: Reply = Reply::Forward(Fallback::Failure);
+const VIA_SEARCH_LIST: Reply = Reply::Forward(Fallback::NxDomain);
 
-fn none(apex: &str) -> Reply {
-    Reply::NxDomain { apex: apex.len() }
+fn nx_domain(apex: &str) -> Reply {
+    Reply::NxDomain { apex_len: apex.len() }
 }
 
-fn empty(apex: &str) -> Reply {
-    Reply::Empty { apex: apex.len() }
+fn no_data(apex: &str) -> Reply {
+    Reply::NoData { apex_len: apex.len() }
 }
 
-/// Asked of the nameservers; where they do not know it, there is no such record.
-fn asked(apex: &str) -> Reply {
-    Reply::Forward(Otherwise::Empty { apex: apex.len() })
+/// Forwarded; where no nameserver knows it, the reply is that there is no such record.
+fn forwarded(apex: &str) -> Reply {
+    Reply::Forward(Fallback::NoData { apex_len: apex.len() })
 }
 
 fn names(only: Option<&[&str]>) -> NamePolicy {
@@ -39,98 +36,98 @@ fn names(only: Option<&[&str]>) -> NamePolicy {
     }
 }
 
-fn decide(names: &NamePolicy, ipv6: bool, name: &str, kind: u16, class: u16) -> Reply {
+fn classify(names: &NamePolicy, ipv6: bool, name: &str, record_type: RecordType, class: u16) -> Reply {
     let search = ["google.internal", "c.proj.internal"].map(str::to_owned);
-    let zones = Zones { names, search: &search, ipv6 };
-    zones.decide(Question { name, kind, class })
+    let zones = Zones { names: names.clone(), search: search.to_vec(), ipv6 };
+    zones.classify(name, record_type, class)
 }
 
 #[test]
-fn whose_is_a_name() {
+fn names_of_runsd_and_names_of_others() {
     let names = names(None);
     let run = "run.internal";
     let google = "google.internal";
-    for (name, kind, want) in [
+    for (name, record_type, want) in [
         ("hello.run.internal", A, V4),
         ("hello.run.internal", AAAA, V6),
         ("hello.run.internal", ANY, BOTH),
-        ("hello.run.internal", HTTPS, empty(run)),
-        ("hello.run.internal", TXT, empty(run)),
-        ("hello.run.internal", CNAME, empty(run)),
-        ("hello.run.internal", 65_280, empty(run)),
+        ("hello.run.internal", HTTPS, no_data(run)),
+        ("hello.run.internal", TXT, no_data(run)),
+        ("hello.run.internal", CNAME, no_data(run)),
+        ("hello.run.internal", PRIVATE_USE, no_data(run)),
         ("canary---hello.run.internal", A, V4),
         ("hello.us-east1.run.internal", A, V4),
         ("hello.us-east1.123456789012.run.internal", A, V4),
         ("bill_ing.run.internal", A, V4),
         ("billing.example.com.run.internal", A, V4),
-        ("run.internal", A, empty(run)),
-        ("metadata.run.internal", A, none(run)),
-        ("localhost.run.internal", A, none(run)),
-        ("example.com.run.internal", A, none(run)),
-        ("example.com.run.internal", MX, none(run)),
-        ("us-east1.123.run.internal", A, none(run)),
-        ("_grpc._tcp.hello.run.internal", 33, none(run)),
+        ("run.internal", A, no_data(run)),
+        ("metadata.run.internal", A, nx_domain(run)),
+        ("localhost.run.internal", A, nx_domain(run)),
+        ("example.com.run.internal", A, nx_domain(run)),
+        ("example.com.run.internal", MX, nx_domain(run)),
+        ("us-east1.123.run.internal", A, nx_domain(run)),
+        ("_grpc._tcp.hello.run.internal", SRV, nx_domain(run)),
         (r"x\046run.internal", A, FORWARD),
         ("notrun.internal", A, FORWARD),
-        ("internal", MX, asked("internal")),
-        ("metadata.google.internal", A, SERVER),
-        ("metadata.google.internal", ANY, SERVER),
-        ("metadata.google.internal", AAAA, empty(google)),
-        ("metadata.google.internal", TXT, empty(google)),
-        ("hello.google.internal", A, none(google)),
-        ("example.com.google.internal", TXT, none(google)),
-        ("google.internal", A, empty(google)),
-        ("metadata", A, SERVER),
-        ("metadata", AAAA, empty("metadata")),
-        ("metadata", TXT, asked("metadata")),
-        ("metadata", ANY, SERVER),
-        ("metadata", CNAME, empty("metadata")),
+        ("internal", MX, forwarded("internal")),
+        ("metadata.google.internal", A, METADATA_SERVER),
+        ("metadata.google.internal", ANY, METADATA_SERVER),
+        ("metadata.google.internal", AAAA, no_data(google)),
+        ("metadata.google.internal", TXT, no_data(google)),
+        ("hello.google.internal", A, nx_domain(google)),
+        ("example.com.google.internal", TXT, nx_domain(google)),
+        ("google.internal", A, no_data(google)),
+        ("metadata", A, METADATA_SERVER),
+        ("metadata", AAAA, no_data("metadata")),
+        ("metadata", TXT, forwarded("metadata")),
+        ("metadata", ANY, METADATA_SERVER),
+        ("metadata", CNAME, no_data("metadata")),
         ("hello", A, V4),
         ("hello", AAAA, V6),
-        ("hello", HTTPS, empty("hello")),
-        ("hello", MX, asked("hello")),
-        ("hello", TXT, asked("hello")),
-        ("hello", SRV, asked("hello")),
+        ("hello", HTTPS, no_data("hello")),
+        ("hello", MX, forwarded("hello")),
+        ("hello", TXT, forwarded("hello")),
+        ("hello", SRV, forwarded("hello")),
         ("hello", ANY, BOTH),
-        ("hello", CNAME, empty("hello")),
-        ("hello.us-east1", SRV, asked("hello.us-east1")),
-        ("canary---hello", TXT, asked("canary---hello")),
+        ("hello", CNAME, no_data("hello")),
+        ("hello.us-east1", SRV, forwarded("hello.us-east1")),
+        ("canary---hello", TXT, forwarded("canary---hello")),
         ("hello.us-east1", A, V4),
         ("hello.us-east1.123456789012", A, V4),
         ("billing.example.com", A, V4),
-        ("billing.example.com", TXT, asked("billing.example.com")),
+        ("billing.example.com", TXT, forwarded("billing.example.com")),
         ("mail.billing.example.com", MX, FORWARD),
         ("bill_ing", A, V4),
         ("localhost", A, FORWARD),
-        ("", 2, FORWARD),
+        ("", RecordType::NS, FORWARD),
         ("", A, FORWARD),
         ("example.com", A, FORWARD),
-        ("example.com", 65_280, FORWARD),
-        ("vm.c.proj.internal", A, SEARCHED),
-        ("hello.us-east1.c.proj.internal", TXT, SEARCHED),
+        ("example.com", PRIVATE_USE, FORWARD),
+        ("vm.c.proj.internal", A, VIA_SEARCH_LIST),
+        ("hello.us-east1.c.proj.internal", TXT, VIA_SEARCH_LIST),
         ("c.proj.internal", A, FORWARD),
         ("xc.proj.internal", A, FORWARD),
-        ("1.0.0.127.in-addr.arpa", 12, FORWARD),
+        ("1.0.0.127.in-addr.arpa", RecordType::PTR, FORWARD),
     ] {
-        assert_eq!(decide(&names, true, name, kind, IN), want, "{name} {kind}");
+        assert_eq!(classify(&names, true, name, record_type, CLASS_IN), want, "{name} {record_type}");
     }
 }
 
 #[test]
 fn without_ipv6_there_is_no_aaaa() {
     let names = names(None);
-    for (name, kind, want) in [
+    for (name, record_type, want) in [
         ("hello.run.internal", A, V4),
-        ("hello.run.internal", AAAA, empty("run.internal")),
+        ("hello.run.internal", AAAA, no_data("run.internal")),
         ("hello.run.internal", ANY, V4),
-        ("hello", AAAA, empty("hello")),
+        ("hello", AAAA, no_data("hello")),
     ] {
-        assert_eq!(decide(&names, false, name, kind, IN), want, "{name} {kind}");
+        assert_eq!(classify(&names, false, name, record_type, CLASS_IN), want, "{name} {record_type}");
     }
 }
 
 #[test]
-fn other_classes() {
+fn runsd_answers_for_the_internet_class_alone() {
     let names = names(None);
     for (name, want) in [
         ("hello.run.internal", Reply::Refused),
@@ -138,13 +135,13 @@ fn other_classes() {
         ("version.bind", FORWARD),
         ("hello", FORWARD),
     ] {
-        assert_eq!(decide(&names, true, name, TXT, CHAOS), want, "{name}");
-        assert_eq!(decide(&names, true, name, A, CHAOS), want, "{name}");
+        assert_eq!(classify(&names, true, name, TXT, CHAOS), want, "{name}");
+        assert_eq!(classify(&names, true, name, A, CHAOS), want, "{name}");
     }
 }
 
 #[test]
-fn only_the_names_listed() {
+fn names_outside_the_allowlist_are_forwarded() {
     for (only, name, want) in [
         ("hello", "hello", true),
         ("hello", "hello.us-east1", true),
@@ -163,9 +160,9 @@ fn only_the_names_listed() {
     ] {
         let names = names(Some(&[only]));
         let full = format!("{name}.run.internal");
-        let verdict = if want { V4 } else { none("run.internal") };
-        assert_eq!(decide(&names, true, &full, A, IN), verdict, "{full}, of {only}");
+        let verdict = if want { V4 } else { nx_domain("run.internal") };
+        assert_eq!(classify(&names, true, &full, A, CLASS_IN), verdict, "{full}, of {only}");
         let verdict = if want { V4 } else { FORWARD };
-        assert_eq!(decide(&names, true, name, A, IN), verdict, "{name}., of {only}");
+        assert_eq!(classify(&names, true, name, A, CLASS_IN), verdict, "{name}., of {only}");
     }
 }

@@ -12,11 +12,12 @@ use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder};
 
 use packets::{Random, seeds};
 
+use super::super::reply::{EDNS_PAYLOAD_LEN, TTL};
 use super::response::opt;
 use super::*;
 
 /// A question, or a record without its data: name, type, class, TTL.
-type Line = (String, u16, u16, u32);
+type Line = (String, RecordType, u16, u32);
 
 /// All of a message but its OPT record.
 #[derive(Debug, PartialEq)]
@@ -28,31 +29,31 @@ struct Lines {
 
 /// As runsd reads it; `None` where a part of it cannot be read.
 fn ours(wire: &[u8]) -> Option<Lines> {
-    let count = |at| number(wire, at).map(usize::from);
+    let count = |at| read_u16(wire, at).map(usize::from);
     let mut counts = [count(4)?, count(6)?, count(8)?, count(10)?];
     let mut lines = Vec::new();
-    let mut at = HEADER;
+    let mut at = HEADER_LEN;
     for _ in 0..counts[0] {
         let (name, end) = read_name(wire, at, true)?;
         assert!(name::skip_name(wire, at).is_some_and(|skipped| skipped == end));
-        lines.push((name, number(wire, end)?, number(wire, end + 2)?, 0));
+        lines.push((name, RecordType(read_u16(wire, end)?), read_u16(wire, end + 2)?, 0));
         at = end + 4;
     }
     for (section, count) in counts.iter_mut().enumerate().skip(1) {
         for _ in 0..*count {
             let record = Record::read(wire, at)?;
             // Elsewhere, or with a name, it is none (RFC 6891, section 6.1.1).
-            if record.kind == OPT && section == 3 && wire[at] == 0 {
+            if record.record_type == RecordType::OPT && section == 3 && wire[at] == 0 {
                 *count -= 1;
             } else {
-                lines.push((record.owner, record.kind, record.class, record.ttl));
+                lines.push((record.owner, record.record_type, record.class, record.ttl));
             }
-            at = record.until;
+            at = record.end;
         }
     }
     Some(Lines {
         // Bit 6 is reserved, and hickory-proto has no field for it.
-        header: [number(wire, 0)?, number(wire, 2)? & !0x40],
+        header: [read_u16(wire, 0)?, read_u16(wire, 2)? & !0x40],
         counts,
         lines,
     })
@@ -65,7 +66,7 @@ fn theirs(message: &Message) -> Lines {
     let records = records.map(|record| {
         let ttl = i32::try_from(record.ttl).map_or(0, i32::unsigned_abs);
         let class = record.dns_class.into();
-        (text(&record.name), record.record_type().into(), class, ttl)
+        (text(&record.name), RecordType(record.record_type().into()), class, ttl)
     });
     let head = &message.metadata;
     let flag = |bit: u16, is_set: bool| if is_set { 1 << bit } else { 0 };
@@ -86,8 +87,8 @@ fn theirs(message: &Message) -> Lines {
 }
 
 fn question_of(query: &TheirQuery) -> Line {
-    let (kind, class) = (query.query_type.into(), query.query_class.into());
-    (text(&query.name), kind, class, 0)
+    let (record_type, class) = (RecordType(query.query_type.into()), query.query_class.into());
+    (text(&query.name), record_type, class, 0)
 }
 
 /// A name of theirs as [`read_name`] writes one.
@@ -103,7 +104,7 @@ fn text(name: &Name) -> String {
 }
 
 /// Types that dns-parser has a name for when it meets them in a record.
-const OLD_KINDS: [u16; 9] = [A, 2, CNAME, SOA, 12, 15, 16, AAAA, 33];
+const OLD_TYPES: [RecordType; 9] = [A, RecordType::NS, CNAME, SOA, RecordType::PTR, MX, TXT, AAAA, SRV];
 
 /// As dns-parser reads it, which has no number for other types' records: 0.
 fn oldest(packet: &Packet<'_>) -> (u16, [usize; 4], Vec<Line>) {
@@ -115,24 +116,24 @@ fn oldest(packet: &Packet<'_>) -> (u16, [usize; 4], Vec<Line>) {
     let high = |bit: bool| u16::from(bit) << 15;
     let questions = packet.questions.iter().map(|q| {
         let class = q.qclass as u16 | high(q.prefer_unicast);
-        (name(&q.qname), q.qtype as u16, class, 0)
+        (name(&q.qname), RecordType(q.qtype as u16), class, 0)
     });
     let sections = [&packet.answers, &packet.nameservers, &packet.additional];
     let records = sections.into_iter().flatten().map(|record| {
-        let kind = match record.data {
+        let record_type = match record.data {
             OldData::A(_) => A,
-            OldData::NS(_) => 2,
+            OldData::NS(_) => RecordType::NS,
             OldData::CNAME(_) => CNAME,
             OldData::SOA(_) => SOA,
-            OldData::PTR(_) => 12,
-            OldData::MX(_) => 15,
-            OldData::TXT(_) => 16,
+            OldData::PTR(_) => RecordType::PTR,
+            OldData::MX(_) => MX,
+            OldData::TXT(_) => TXT,
             OldData::AAAA(_) => AAAA,
-            OldData::SRV(_) => 33,
-            OldData::Unknown(_) => 0,
+            OldData::SRV(_) => SRV,
+            OldData::Unknown(_) => RecordType(0),
         };
         let class = record.cls as u16 | high(record.multicast_unique);
-        (name(&record.name), kind, class, record.ttl)
+        (name(&record.name), record_type, class, record.ttl)
     });
     let [answers, authorities, additional] = sections.map(Vec::len);
     (packet.header.id, [packet.questions.len(), answers, authorities, additional], questions.chain(records).collect())
@@ -154,7 +155,7 @@ impl Agreed {
         if let Ok(message) = Message::from_vec(wire) {
             self.hickory += 1;
             assert_eq!(ours, Some(theirs(&message)), "{wire:?}");
-            code_is_alike(wire, &message);
+            rcode_is_alike(wire, &message);
             addresses_are_alike(wire, &message);
         }
         let Some(Lines { header, counts, mut lines }) = ours else {
@@ -165,8 +166,8 @@ impl Agreed {
             && lines.iter().all(|(name, ..)| !name.contains('\\'))
         {
             self.dns_parser += 1;
-            for (_, kind, ..) in &mut lines[counts[0]..] {
-                *kind = if OLD_KINDS.contains(kind) { *kind } else { 0 };
+            for (_, record_type, ..) in &mut lines[counts[0]..] {
+                *record_type = if OLD_TYPES.contains(record_type) { *record_type } else { RecordType(0) };
             }
             assert_eq!((header[0], counts, lines), oldest(&packet), "{wire:?}");
         }
@@ -177,18 +178,18 @@ impl Agreed {
 /// place; names with pointers are not taken in questions.
 fn question_is_alike(wire: &[u8]) -> bool {
     let mut decoder = BinDecoder::new(wire);
-    let theirs = decoder.read_slice(HEADER).ok().map(drop);
+    let theirs = decoder.read_slice(HEADER_LEN).ok().map(drop);
     let theirs = theirs.and_then(|()| TheirQuery::read(&mut decoder).ok());
     let theirs = theirs.map(|query| (octets(&query.name), question_of(&query), decoder.index()));
-    match (read(wire), theirs) {
-        (Read::Query(query), theirs) => {
-            let end = query.end;
-            let ours = (end - HEADER - 4, (query.name, query.kind, query.class, 0), end);
+    match (parse(wire), theirs) {
+        (Parsed::Query(query), theirs) => {
+            let end = query.raw.question_end;
+            let ours = (end - HEADER_LEN - 4, (query.name, query.record_type, query.class, 0), end);
             assert_eq!(Some(ours), theirs, "{wire:?}");
             true
         }
-        (Read::Bad(FORMERR), Some((len, _, end))) if number(wire, 4) == Some(1) => {
-            assert!(len != end - HEADER - 4, "{wire:?}");
+        (Parsed::Malformed(Rcode::FORMERR), Some((len, _, end))) if read_u16(wire, 4) == Some(1) => {
+            assert!(len != end - HEADER_LEN - 4, "{wire:?}");
             false
         }
         _ => false,
@@ -199,16 +200,16 @@ fn octets(name: &Name) -> usize {
     1 + name.iter().map(|label| 1 + label.len()).sum::<usize>()
 }
 
-fn code_is_alike(wire: &[u8], message: &Message) {
+fn rcode_is_alike(wire: &[u8], message: &Message) {
     let end =
-        (0..message.queries.len()).fold(HEADER, |at, _| name::skip_name(wire, at).expect("they read it, too") + 4);
+        (0..message.queries.len()).fold(HEADER_LEN, |at, _| name::skip_name(wire, at).expect("they read it, too") + 4);
     let ours = opt(wire, end);
     let edns = message.edns.as_ref();
     let theirs = edns.map(|edns| [edns.rcode_high(), edns.version()]);
     assert_eq!(ours, theirs, "{wire:?}");
     let upper = u16::from(ours.map_or(0, |[upper, _]| upper));
     let theirs = u16::from(message.metadata.response_code);
-    assert_eq!(upper << 4 | u16::from(code(wire)), theirs, "{wire:?}");
+    assert_eq!(upper << 4 | u16::from(rcode(wire).0), theirs, "{wire:?}");
     assert_eq!(is_truncated(wire), message.metadata.truncation);
     if message.answers.is_empty() {
         assert_eq!(settles(wire), matches!(theirs, 0 | 3), "{wire:?}");
@@ -224,7 +225,7 @@ fn addresses_are_alike(wire: &[u8], message: &Message) {
     let mut want = Vec::new();
     for _ in 0..=message.answers.len() {
         let named = message.answers.iter();
-        let mut named = named.filter(|r| u16::from(r.dns_class) == IN && text(&r.name) == current);
+        let mut named = named.filter(|r| u16::from(r.dns_class) == CLASS_IN && text(&r.name) == current);
         let ips = named.clone().filter_map(|record| match record.data {
             RData::A(ip) => Some(IpAddr::from(ip.0)),
             _ => None,
@@ -239,7 +240,7 @@ fn addresses_are_alike(wire: &[u8], message: &Message) {
             _ => break,
         }
     }
-    let got = addresses(wire, &name, A).map(|found| found.addresses);
+    let got = read_addresses(wire, &name, A).map(|found| found.addresses);
     // A CNAME without a name, as in an update, is one for us alone.
     let has_empty = |record: &_| matches!(record, RData::Update0(_));
     if !message.answers.iter().any(|record| has_empty(&record.data)) {
@@ -251,50 +252,50 @@ impl Agreed {
     /// Both of them understand what we reply to a query, and as it was meant.
     fn reply(&mut self, wire: &[u8], turn: usize) {
         let mut out = Vec::new();
-        let Read::Query(query) = read(wire) else {
-            if let Read::Bad(bad) = read(wire) {
-                refuse(wire, bad, &mut out);
+        let Parsed::Query(query) = parse(wire) else {
+            if let Parsed::Malformed(bad) = parse(wire) {
+                write_error(wire, bad, &mut out);
                 let message = Message::from_vec(&out).expect("a refusal");
-                assert_eq!(u16::from(message.metadata.response_code), u16::from(bad));
+                assert_eq!(u16::from(message.metadata.response_code), u16::from(bad.0));
                 assert_eq!(message.metadata.message_type, MessageType::Response);
-                assert_eq!(message.metadata.id, number(wire, 0).unwrap());
+                assert_eq!(message.metadata.id, read_u16(wire, 0).unwrap());
             }
             return;
         };
-        let apex = match query.name.strip_suffix(".run.internal") {
+        let apex_len = match query.name.strip_suffix(".run.internal") {
             Some(_) => "run.internal".len(),
             None if query.name.contains('\\') => 0,
             None => query.name.len(),
         };
         let (v4, v6) = (Some(Ipv4Addr::LOCALHOST), Some(Ipv6Addr::LOCALHOST));
-        let (verdict, low, counts) = match (turn % 7, apex) {
-            (0, _) => (Reply::Answer { v4, v6 }, 0, [2, 0]),
-            (1, _) => (Reply::Answer { v4, v6: None }, 0, [1, 0]),
-            (2, _) => (Reply::Answer { v4: None, v6 }, 0, [1, 0]),
-            (3, 1..) => (Reply::Empty { apex }, 0, [0, 1]),
-            (4, 1..) => (Reply::NxDomain { apex }, NXDOMAIN, [0, 1]),
-            (5, _) => (Reply::Forward(Otherwise::Failure), SERVFAIL, [0, 0]),
-            _ => (Reply::Refused, REFUSED, [0, 0]),
+        let (verdict, rcode, counts) = match (turn % 7, apex_len) {
+            (0, _) => (Reply::Answer { v4, v6 }, Rcode::NOERROR, [2, 0]),
+            (1, _) => (Reply::Answer { v4, v6: None }, Rcode::NOERROR, [1, 0]),
+            (2, _) => (Reply::Answer { v4: None, v6 }, Rcode::NOERROR, [1, 0]),
+            (3, 1..) => (Reply::NoData { apex_len }, Rcode::NOERROR, [0, 1]),
+            (4, 1..) => (Reply::NxDomain { apex_len }, Rcode::NXDOMAIN, [0, 1]),
+            (5, _) => (Reply::Forward(Fallback::Failure), Rcode::SERVFAIL, [0, 0]),
+            _ => (Reply::Refused, Rcode::REFUSED, [0, 0]),
         };
         match verdict {
-            Reply::Forward(otherwise) => conclude(wire, query.end, otherwise, None, &mut out),
-            verdict => reply(&query, &verdict, &mut out),
+            Reply::Forward(fallback) => write_forwarded(query.raw, fallback, None, &mut out),
+            verdict => write_reply(query.raw, &verdict, &mut out),
         }
-        let asked = (query.name.clone(), query.kind, query.class, 0);
-        let owned = |kind| (query.name.clone(), kind, IN, TTL);
+        let asked = (query.name.clone(), query.record_type, query.class, 0);
+        let owned = |record_type| (query.name.clone(), record_type, CLASS_IN, TTL);
         let mut lines = vec![asked];
         lines.extend(Some(owned(A)).filter(|_| matches!(verdict, Reply::Answer { v4: Some(_), .. })));
         lines.extend(Some(owned(AAAA)).filter(|_| matches!(verdict, Reply::Answer { v6: Some(_), .. })));
         if counts[1] == 1 {
-            let zone = query.name[query.name.len() - apex..].to_owned();
-            lines.push((zone, SOA, IN, TTL));
+            let zone = query.name[query.name.len() - apex_len..].to_owned();
+            lines.push((zone, SOA, CLASS_IN, TTL));
         }
-        let edns = opt(wire, query.end);
+        let edns = opt(wire, query.raw.question_end);
         let is_bad_version = edns.is_some_and(|[_, version]| version != 0);
-        let low = if is_bad_version { 0 } else { low };
+        let low = if is_bad_version { 0 } else { rcode.0 };
         let is_ours = counts != [0, 0];
         let flags = u16::from_be_bytes([wire[2] & RD | QR, wire[3] & CD | RA | low]) | u16::from(is_ours) << 10;
-        let want = Lines { header: [number(wire, 0).unwrap(), flags], counts: [1, counts[0], counts[1], 0], lines };
+        let want = Lines { header: [read_u16(wire, 0).unwrap(), flags], counts: [1, counts[0], counts[1], 0], lines };
 
         let message = Message::from_vec(&out).expect("a reply");
         assert_eq!(theirs(&message), want, "{wire:?}");
@@ -313,7 +314,7 @@ impl Agreed {
         }
         let said = message.edns.as_ref();
         let said = said.map(|edns| (edns.rcode_high(), edns.version(), edns.max_payload()));
-        let want_edns = edns.map(|_| (u8::from(is_bad_version), 0, EDNS_SIZE));
+        let want_edns = edns.map(|_| (u8::from(is_bad_version), 0, EDNS_PAYLOAD_LEN));
         assert_eq!(said, want_edns, "{wire:?}");
         self.replies += 1;
 
@@ -327,12 +328,13 @@ impl Agreed {
     /// Whatever a nameserver says, what a client gets of it is an answer to
     /// its question, as readable as it came.
     fn pass_on(&self, wire: &[u8], asked: &[u8]) {
-        if !answers(wire, 0x1234, asked, asked.len()) {
+        let query = raw(asked, asked.len());
+        if !is_response_to(wire, 0x1234, query) {
             return;
         }
         let mut out = Vec::new();
-        conclude(asked, asked.len(), Otherwise::Failure, Some(wire), &mut out);
-        assert!(answers(&out, 0x1234, asked, asked.len()), "{wire:?}");
+        write_forwarded(query, Fallback::Failure, Some(wire), &mut out);
+        assert!(is_response_to(&out, 0x1234, query), "{wire:?}");
         let (said, got) = (Message::from_vec(wire), Message::from_vec(&out));
         assert!(said.is_err() || got.is_ok(), "{wire:?}");
     }
@@ -364,11 +366,11 @@ fn other_readers_of_dns_messages_agree() {
 /// Why dns-parser is not what the product reads packets with.
 #[test]
 fn what_dns_parser_cannot_read() {
-    for kind in [HTTPS, 64, 99, 257, 65_280] {
-        assert!(Packet::parse(&question(1, "hello", kind)).is_err(), "{kind}");
+    for record_type in [HTTPS, RecordType::SVCB, RecordType(99), RecordType(257), PRIVATE_USE] {
+        assert!(Packet::parse(&question(1, "hello", record_type)).is_err(), "{record_type}");
     }
     let asked = question(1, "a.b", A);
-    let dname = answer(&asked, &[("b", 39, 60, &name("c"))]);
+    let dname = answer(&asked, &[("b", DNAME, 60, &name("c"))]);
     assert!(Packet::parse(&dname).is_err() && ours(&dname).is_some());
     let long = "x".repeat(63);
     let written = panic::catch_unwind(|| {
@@ -381,6 +383,9 @@ fn what_dns_parser_cannot_read() {
     builder.add_question(&long[1..], false, QueryType::A, QueryClass::IN);
     assert_eq!(builder.build().ok(), Some(question(1, &long[1..], A)));
 }
+
+/// RFC 6672, section 2.1.
+const DNAME: RecordType = RecordType(39);
 
 /// Of an ordinary run, a few seconds; `RUNSD_PACKETS` in the environment says
 /// how many else. Two million take a minute and a half.

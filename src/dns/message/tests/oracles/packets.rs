@@ -14,7 +14,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         question(0x1234, host, AAAA),
         question(0x1234, "HeLLo", HTTPS),
         question(0x1234, &format!("{long}.{long}.{long}.{}", &long[2..]), A),
-        question(0x1234, "", 2),
+        question(0x1234, "", RecordType::NS),
         answer(
             &question(0x1234, "a.b", A),
             &[("A.b", CNAME, 60, b"\x01x\xc0\x0e"), ("x.b", A, 30, &[192, 0, 2, 1]), ("x.b", AAAA, 30, &[1; 16])],
@@ -22,14 +22,14 @@ pub fn seeds() -> Vec<Vec<u8>> {
         answer(
             &all,
             &[
-                ("example.com", 15, 60, b"\0\x0a\x04mail\xc0\x0c"),
-                ("example.com", 16, 60, b"\x05hello"),
-                ("example.com", 2, 1 << 31, b"\x02ns\xc0\x0c"),
-                ("_grpc._tcp.example.com", 33, 60, b"\0\0\0\x05\x01\xbb\xc0\x0c"),
-                ("example.com", 12, 60, b"\xc0\x14"),
+                ("example.com", MX, 60, b"\0\x0a\x04mail\xc0\x0c"),
+                ("example.com", TXT, 60, b"\x05hello"),
+                ("example.com", RecordType::NS, 1 << 31, b"\x02ns\xc0\x0c"),
+                ("_grpc._tcp.example.com", SRV, 60, b"\0\0\0\x05\x01\xbb\xc0\x0c"),
+                ("example.com", RecordType::PTR, 60, b"\xc0\x14"),
                 ("example.com", SOA, 60, &soa),
                 ("example.com", HTTPS, 60, b"\0\x01\0\0\x01\0\x03\x02h2"),
-                ("example.com", 39, 60, b"\xc0\x14"),
+                ("example.com", DNAME, 60, b"\xc0\x14"),
             ],
         ),
         answer(&question(0x1234, "a.b", A), &[("b", SOA, 60, &soa)]),
@@ -72,8 +72,8 @@ impl Random {
                 }
                 // A type or a class, a length, an address: two octets in place.
                 _ if at + 1 < wire.len() => {
-                    let kind = KINDS_SEEN[self.below(KINDS_SEEN.len())].to_be_bytes();
-                    wire[at..at + 2].copy_from_slice(&kind);
+                    let number = NUMBERS[self.below(NUMBERS.len())].to_be_bytes();
+                    wire[at..at + 2].copy_from_slice(&number);
                 }
                 _ => {}
             }
@@ -99,4 +99,5 @@ pub struct Random(pub u64);
 /// What ends names, or leads elsewhere.
 const ODD: [u8; 10] = [0, 1, 2, 12, 0x3f, 0x40, 0x80, 0xc0, 0xfe, 0xff];
 
-const KINDS_SEEN: [u16; 14] = [A, 2, CNAME, SOA, 12, 15, 16, AAAA, 33, 39, OPT, HTTPS, ANY, 0xc00c];
+/// Types that are read, and a pointer to the question.
+const NUMBERS: [u16; 14] = [1, 2, 5, 6, 12, 15, 16, 28, 33, 39, 41, 65, 255, 0xc00c];

@@ -4,8 +4,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use super::super::message::HEADER;
 use super::*;
+use crate::dns::message::HEADER_LEN;
 
 /// A way from a client to the server, or from the server to a nameserver.
 trait Way {
@@ -108,12 +108,12 @@ fn hear(stream: &mut TcpStream) -> Vec<u8> {
 
 /// The ways there are to refuse with a code: with the question, with a header
 /// alone, with a header alone that has the query's counts.
-fn refusals(asked: &[u8], code: u8) -> Vec<Vec<u8>> {
-    let whole = with_code(asked, code);
-    if matches!(code, 0 | NXDOMAIN) {
+fn error_responses(asked: &[u8], rcode: Rcode) -> Vec<Vec<u8>> {
+    let whole = with_rcode(asked, rcode);
+    if matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN) {
         return vec![whole];
     }
-    let bare = whole[..HEADER].to_vec();
+    let bare = whole[..HEADER_LEN].to_vec();
     let mut empty = bare.clone();
     empty[5] = 0;
     vec![whole, bare, empty]
@@ -128,14 +128,14 @@ where
         let addresses: Vec<_> = nameservers.iter().map(W::at).collect();
         let server = start(&addresses, LONG);
         let mut client = W::client(&server);
-        for refused in 0..16 {
-            let settles = matches!(refused, 0 | NXDOMAIN);
+        for error in (0..16).map(Rcode) {
+            let settles = matches!(error, Rcode::NOERROR | Rcode::NXDOMAIN);
             for (name, searched) in [("example.com", false), ("vm.c.proj.internal", true)] {
                 let asked = question(1, name, A);
-                for refusal in refusals(&asked, refused) {
-                    let what = format!("{count} nameservers, code {refused}, {name}");
+                for response in error_responses(&asked, error) {
+                    let what = format!("{count} nameservers, code {error}, {name}");
                     // The last one knows, and is asked only where it must be.
-                    let mut said = vec![refusal.clone(); count - 1];
+                    let mut said = vec![response.clone(); count - 1];
                     let knows = answer(&asked, &[(name, A, 60, IP)]);
                     said.push(knows.clone());
                     if settles {
@@ -144,17 +144,17 @@ where
                     let got = W::turns(&mut client, &asked, &nameservers, &said);
                     assert_eq!(&got, said.last().unwrap(), "{what}");
                     // All of them refuse: the first one's words, and the question.
-                    let mut said = vec![refusal.clone()];
+                    let mut said = vec![response.clone()];
                     if !settles {
-                        let others = |at: usize| with_code(&asked, if at == 1 { 2 } else { 9 });
+                        let others = |at: usize| with_rcode(&asked, if at == 1 { Rcode::SERVFAIL } else { Rcode(9) });
                         said.extend((1..count).map(others));
                     }
                     let got = W::turns(&mut client, &asked, &nameservers, &said);
-                    let want = if searched && !settles { NXDOMAIN } else { refused };
-                    assert_eq!(code(&got), want, "{what}");
-                    let counts = &got[4..HEADER];
+                    let want = if searched && !settles { Rcode::NXDOMAIN } else { error };
+                    assert_eq!(rcode(&got), want, "{what}");
+                    let counts = &got[4..HEADER_LEN];
                     assert_eq!(counts, [0, 1, 0, 0, 0, 0, 0, 0], "{what}");
-                    assert_eq!(got[HEADER..], asked[HEADER..], "{what}");
+                    assert_eq!(got[HEADER_LEN..], asked[HEADER_LEN..], "{what}");
                 }
             }
         }
@@ -187,7 +187,7 @@ fn a_code_that_takes_edns_to_say_it_is_no_answer() {
     let servers = [first, second];
     let said = [badvers.clone(), knows.clone()];
     assert_eq!(Udp::turns(&mut client, &asked, &servers, &said), knows);
-    let said = [badvers.clone(), with_code(&bare, SERVFAIL)];
+    let said = [badvers.clone(), with_rcode(&bare, Rcode::SERVFAIL)];
     assert_eq!(Udp::turns(&mut client, &asked, &servers, &said), badvers);
 }
 
@@ -197,36 +197,35 @@ fn a_name_of_ours<W: Way>()
 where
     W::Nameserver: Sync,
 {
-    const SRV: u16 = 33;
     let nameservers = [W::nameserver()];
     let server = start(&[W::at(&nameservers[0])], LONG);
     let mut client = W::client(&server);
     for name in ["hello", "HELLO.us-east1", "canary---hello", "metadata"] {
-        for kind in [SRV, 16, 15, 2, 6, 43, 65_280] {
-            let asked = question(1, name, kind);
-            let known = answer(&asked, &[(name, kind, 60, b"data")]);
+        for record_type in [SRV, TXT, MX, RecordType::NS, SOA, RecordType(43), PRIVATE_USE] {
+            let asked = question(1, name, record_type);
+            let known = answer(&asked, &[(name, record_type, 60, b"data")]);
             let said = [known.clone()];
             let got = W::turns(&mut client, &asked, &nameservers, &said);
-            assert_eq!(got, known, "{name} {kind}");
-            for refused in 0..16 {
-                for said in refusals(&asked, refused) {
+            assert_eq!(got, known, "{name} {record_type}");
+            for error in (0..16).map(Rcode) {
+                for said in error_responses(&asked, error) {
                     let got = W::turns(&mut client, &asked, &nameservers, &[said]);
-                    let what = format!("{name} {kind}, code {refused}");
-                    assert_eq!(code(&got), 0, "{what}");
+                    let what = format!("{name} {record_type}, code {error}");
+                    assert_eq!(rcode(&got), Rcode::NOERROR, "{what}");
                     // The SOA of it, which is for ten seconds: no longer is
                     // it kept that there is no such record.
-                    assert_eq!(got[4..HEADER], [0, 1, 0, 0, 0, 1, 0, 0], "{what}");
-                    assert_eq!(got[HEADER..asked.len()], asked[HEADER..], "{what}");
+                    assert_eq!(got[4..HEADER_LEN], [0, 1, 0, 0, 0, 1, 0, 0], "{what}");
+                    assert_eq!(got[HEADER_LEN..asked.len()], asked[HEADER_LEN..], "{what}");
                     let soa = &got[asked.len()..];
                     assert_eq!(soa[..10], [0xc0, 12, 0, 6, 0, 1, 0, 0, 0, 10], "{what}");
                     assert_eq!(got[got.len() - 4..], [0, 0, 0, 10], "{what}");
                 }
             }
         }
-        for kind in [A, 5, 28, 65, 255] {
+        for record_type in [A, CNAME, AAAA, HTTPS, ANY] {
             // Nobody else is asked.
-            let got = W::ask(&mut client, &question(1, name, kind));
-            assert_eq!(code(&got), 0, "{name} {kind}");
+            let got = W::ask(&mut client, &question(1, name, record_type));
+            assert_eq!(rcode(&got), Rcode::NOERROR, "{name} {record_type}");
         }
     }
 }
@@ -241,7 +240,7 @@ fn a_name_of_ours_is_there_for_every_type() {
 fn a_name_of_ours_is_there_while_no_nameserver_is() {
     let server = start(&[], LONG);
     let mut client = Peer::client(&server);
-    let asked = question(1, "hello", 33);
+    let asked = question(1, "hello", SRV);
     let got = Udp::ask(&mut client, &asked);
-    assert_eq!((code(&got), got[9]), (0, 1));
+    assert_eq!((rcode(&got), got[9]), (Rcode::NOERROR, 1));
 }

@@ -4,9 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::mpsc;
 
-use super::super::message::tests::name;
 use super::*;
-use crate::dns::tcp::MOST;
+use crate::dns::message::tests::name;
+use crate::dns::tcp::MAX_CONNECTIONS;
+use crate::dns::tcp_framing::{DeadlineStream, receive, send};
+use crate::net::context::Background;
 
 fn say(stream: &mut TcpStream, wire: &[u8]) {
     let len = u16::try_from(wire.len()).unwrap().to_be_bytes();
@@ -27,8 +29,8 @@ fn several_on_a_connection_in_any_order() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = start(&[upstream.local_addr().unwrap()], LONG);
     let mut client = TcpStream::connect(server.tcp).unwrap();
-    let one = question(1, "one.example", 16);
-    let two = question(2, "two.example", 16);
+    let one = question(1, "one.example", TXT);
+    let two = question(2, "two.example", TXT);
     say(&mut client, &one);
     let (mut of_one, _) = upstream.accept().unwrap();
     let heard_one = listen(&mut of_one);
@@ -40,7 +42,7 @@ fn several_on_a_connection_in_any_order() {
     assert_eq!(listen(&mut client)[..2], [0, 3]);
     let large = [0xa5; 60_000];
     for (heard, stream, asked) in [(heard_two, &mut of_two, two), (heard_one, &mut of_one, one)] {
-        let said = answer(&heard, &[("x", 16, 1, &large)]);
+        let said = answer(&heard, &[("x", TXT, 1, &large)]);
         say(stream, &with_id(&said, &[heard[0], !heard[1]]));
         say(stream, &said);
         assert_eq!(listen(&mut client), with_id(&said, &asked));
@@ -55,7 +57,7 @@ fn the_next_nameserver_by_tcp() {
     let address = |listener: &TcpListener| listener.local_addr().unwrap();
     let server = start(&[closed, address(&hangs_up), address(&answers)], LONG);
     let mut client = TcpStream::connect(server.tcp).unwrap();
-    let asked = question(1, "one.example", 16);
+    let asked = question(1, "one.example", TXT);
     // In two pieces, the second one a byte.
     let framed = [&[0, 29][..], &asked].concat();
     assert_eq!(asked.len(), 29);
@@ -64,7 +66,7 @@ fn the_next_nameserver_by_tcp() {
     drop(hangs_up.accept().unwrap());
     let (mut stream, _) = answers.accept().unwrap();
     let heard = listen(&mut stream);
-    let said = answer(&heard, &[("one.example", 5, 1, &name("two.example"))]);
+    let said = answer(&heard, &[("one.example", CNAME, 1, &name("two.example"))]);
     say(&mut stream, &said);
     assert_eq!(listen(&mut client), with_id(&said, &asked));
 }
@@ -74,12 +76,12 @@ fn no_nameserver_by_tcp() {
     let closed = Peer::new().address();
     let server = start(&[closed], LONG);
     let mut client = TcpStream::connect(server.tcp).unwrap();
-    for (name, want) in [("example.com", SERVFAIL), ("vm.c.proj.internal", NXDOMAIN)] {
+    for (name, want) in [("example.com", Rcode::SERVFAIL), ("vm.c.proj.internal", Rcode::NXDOMAIN)] {
         say(&mut client, &question(1, name, A));
-        assert_eq!(code(&listen(&mut client)), want, "{name}");
+        assert_eq!(rcode(&listen(&mut client)), want, "{name}");
     }
     say(&mut client, &[0; 12]);
-    assert_eq!(code(&listen(&mut client)), 1);
+    assert_eq!(rcode(&listen(&mut client)), Rcode::FORMERR);
     // A response ends the conversation.
     say(&mut client, &answer(&question(1, "x", A), &[]));
     assert_eq!(client.read(&mut [0; 2]).unwrap(), 0);
@@ -95,12 +97,12 @@ fn idle_connections_give_way_to_another_one() {
         say(client, &own(id));
         assert_eq!(listen(client)[1], id.to_be_bytes()[1]);
     };
-    let mut clients: Vec<TcpStream> = (0..MOST).map(|_| TcpStream::connect(server.tcp).unwrap()).collect();
+    let mut clients: Vec<TcpStream> = (0..MAX_CONNECTIONS).map(|_| TcpStream::connect(server.tcp).unwrap()).collect();
     for client in &mut clients {
         ask(client, 1);
     }
     // The first waits for its answer, and the second was idle for less than the third.
-    say(&mut clients[0], &question(2, "one.example", 16));
+    say(&mut clients[0], &question(2, "one.example", TXT));
     let (mut upstream, _) = silent.accept().unwrap();
     let heard = listen(&mut upstream);
     ask(&mut clients[1], 3);
@@ -108,8 +110,8 @@ fn idle_connections_give_way_to_another_one() {
     ask(&mut newcomer, 4);
     assert_eq!(clients[2].read(&mut [0; 2]).unwrap(), 0);
     ask(&mut clients[1], 5);
-    ask(&mut clients[MOST - 1], 6);
-    say(&mut upstream, &answer(&heard, &[("one.example", 16, 1, b"x")]));
+    ask(&mut clients[MAX_CONNECTIONS - 1], 6);
+    say(&mut upstream, &answer(&heard, &[("one.example", TXT, 1, b"x")]));
     assert_eq!(listen(&mut clients[0])[..2], [0, 2]);
 }
 
@@ -132,14 +134,14 @@ fn a_nameserver_that_sends_octet_by_octet_has_no_longer_than_others() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = start(&[upstream.local_addr().unwrap()], Duration::from_millis(100));
     let mut client = TcpStream::connect(server.tcp).unwrap();
-    let asked = question(1, "one.example", 16);
+    let asked = question(1, "one.example", TXT);
     say(&mut client, &asked);
     let (mut stream, _) = upstream.accept().unwrap();
     let heard = listen(&mut stream);
-    let large = answer(&heard, &[("one.example", 16, 1, &[0xa5; 60_000])]);
+    let large = answer(&heard, &[("one.example", TXT, 1, &[0xa5; 60_000])]);
     // For five minutes, if it could.
     let slow = trickle(stream, [&[0xea, 0x60][..], &large].concat());
-    assert_eq!(code(&listen(&mut client)), SERVFAIL);
+    assert_eq!(rcode(&listen(&mut client)), Rcode::SERVFAIL);
     drop(slow);
 }
 
@@ -148,19 +150,20 @@ fn a_message_is_whole_by_its_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, _) = listener.accept().unwrap();
-    let in_time = || Instant::now() + LONG;
+    stream.set_nonblocking(true).unwrap();
     let soon = || Instant::now() + Duration::from_millis(100);
-    let kind = |err: io::Error| match err.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut,
-        kind => kind,
-    };
+    let kind = |err: io::Error| err.kind();
     say(&mut peer, b"one");
-    assert_eq!(tcp_framing::receive(&stream, in_time()).unwrap().unwrap(), b"one");
+    assert_eq!(
+        receive(&mut DeadlineStream::new(&stream, Instant::now() + LONG, &mut Background)).unwrap().unwrap(),
+        b"one"
+    );
     // The kernel's buffers are full in the end, and nobody empties them.
-    let filled = (0..).find_map(|_| tcp_framing::send(&stream, &[0; 65_535], soon()).err());
+    let filled =
+        (0..).find_map(|_| send(&mut DeadlineStream::new(&stream, soon(), &mut Background), &[0; 65_535]).err());
     assert_eq!(filled.map(kind), Some(io::ErrorKind::TimedOut));
     let slow = trickle(peer.try_clone().unwrap(), vec![0xff; 65_537]);
-    let cut = tcp_framing::receive(&stream, soon()).map_err(kind);
+    let cut = receive(&mut DeadlineStream::new(&stream, soon(), &mut Background)).map_err(kind);
     assert_eq!(cut, Err(io::ErrorKind::TimedOut));
     drop(slow);
 }

@@ -33,8 +33,8 @@ fn the_next_nameserver_after_silence() {
 fn a_nameserver_that_is_back_comes_first_again() {
     let (first, second) = (Peer::new(), Peer::new());
     let config = config(&[first.address(), second.address()]);
-    let patience = Patience { first: A_WHILE, all: LONG, silent: Duration::ZERO };
-    let server = serve_with(bind(0).unwrap(), config, patience);
+    let timeouts = Timeouts { first: A_WHILE, total: LONG, probe_interval: Duration::ZERO };
+    let server = serve_with(bind(0).unwrap(), config, timeouts);
     let client = Peer::client(&server);
     let exchange = |who: &Peer, id| {
         let (heard, from) = who.next();
@@ -72,25 +72,25 @@ fn the_next_nameserver_after_a_refusal() {
     let (first, second) = (Peer::new(), Peer::new());
     let server = start(&[first.address(), second.address()], LONG);
     let client = Peer::client(&server);
-    for refusal in [SERVFAIL, REFUSED] {
+    for error in [Rcode::SERVFAIL, Rcode::REFUSED] {
         let asked = question(1, "example.com", A);
         client.ask(&asked);
         let (heard, from) = first.next();
-        first.tell(&with_code(&heard, refusal), from);
+        first.tell(&with_rcode(&heard, error), from);
         let (heard, from) = second.next();
         let said = answer(&heard, &[]);
         second.tell(&said, from);
         assert_eq!(client.hear(), with_id(&said, &asked));
     }
     // Both: the first one's own words, and NXDOMAIN under a search domain.
-    for (name, want) in [("example.com", REFUSED), ("vm.c.proj.internal", NXDOMAIN)] {
+    for (name, want) in [("example.com", Rcode::REFUSED), ("vm.c.proj.internal", Rcode::NXDOMAIN)] {
         let asked = question(1, name, A);
         client.ask(&asked);
         let (heard, from) = first.next();
-        first.tell(&with_code(&heard, REFUSED), from);
+        first.tell(&with_rcode(&heard, Rcode::REFUSED), from);
         let (heard, from) = second.next();
-        second.tell(&with_code(&heard, SERVFAIL), from);
-        assert_eq!(code(&client.hear()), want, "{name}");
+        second.tell(&with_rcode(&heard, Rcode::SERVFAIL), from);
+        assert_eq!(rcode(&client.hear()), want, "{name}");
     }
 }
 
@@ -101,8 +101,8 @@ fn no_such_name_is_an_answer() {
     let client = Peer::client(&server);
     client.ask(&question(1, "vm.c.proj.internal", A));
     let (heard, from) = first.next();
-    first.tell(&with_code(&heard, NXDOMAIN), from);
-    assert_eq!(code(&client.hear()), NXDOMAIN);
+    first.tell(&with_rcode(&heard, Rcode::NXDOMAIN), from);
+    assert_eq!(rcode(&client.hear()), Rcode::NXDOMAIN);
 }
 
 #[test]
@@ -117,11 +117,11 @@ fn nobody_there_at_all() {
     ] {
         let server = start(nameservers, first);
         let client = Peer::client(&server);
-        for (name, want) in [("example.com", SERVFAIL), ("vm.c.proj.internal", NXDOMAIN)] {
+        for (name, want) in [("example.com", Rcode::SERVFAIL), ("vm.c.proj.internal", Rcode::NXDOMAIN)] {
             let asked = question(1, name, A);
             client.ask(&asked);
             let heard = client.hear();
-            assert_eq!(code(&heard), want, "{name} {nameservers:?}");
+            assert_eq!(rcode(&heard), want, "{name} {nameservers:?}");
             assert_eq!(heard[12..], asked[12..], "{name} {nameservers:?}");
         }
     }

@@ -4,9 +4,11 @@ mod codes;
 mod silence;
 mod tcp;
 
-use super::message::tests::answer;
-use super::message::{A, NXDOMAIN, REFUSED, SERVFAIL, code, question};
 use super::*;
+use crate::config::DnsConfig;
+use crate::dns::message::tests::{A, AAAA, ANY, CNAME, HTTPS, MX, PRIVATE_USE, SOA, SRV, TXT, answer};
+use crate::dns::message::{Rcode, RecordType, question, rcode};
+use crate::names::policy::NamePolicy;
 
 /// A server of ours: where it takes queries by UDP, and by TCP.
 struct Server {
@@ -28,19 +30,18 @@ fn start(nameservers: &[SocketAddr], first: Duration) -> Server {
 }
 
 fn serve(sockets: Sockets, config: DnsConfig, first: Duration) -> Server {
-    let patience = Patience { first, all: first * 2, silent: LONG };
-    serve_with(sockets, config, patience)
+    serve_with(sockets, config, Timeouts { first, total: first * 2, probe_interval: LONG })
 }
 
-fn serve_with(sockets: Sockets, config: DnsConfig, patience: Patience) -> Server {
+fn serve_with(sockets: Sockets, config: DnsConfig, timeouts: Timeouts) -> Server {
     let server = Server {
         udp: sockets.udp.iter().map(|s| s.local_addr().unwrap()).collect(),
         tcp: sockets.tcp[0].local_addr().unwrap(),
     };
     let names = NamePolicy { zone: "run.internal".to_owned(), routes: Vec::new(), allowlist: None };
-    let nameservers = Arc::new(Nameservers::new(&config.nameservers, &sockets.own()));
-    let house = ServerContext { names, config: Arc::new(config), ipv6: true, nameservers, patience };
-    thread::spawn(move || sockets.serve(house));
+    let nameservers = Arc::new(Nameservers::new(&config.nameservers, &sockets.local_addrs()));
+    let zones = Zones { names, search: config.search, ipv6: true };
+    thread::spawn(move || sockets.serve(ServerContext { zones, nameservers, timeouts }));
     server
 }
 
@@ -89,9 +90,9 @@ fn with_id(wire: &[u8], id: &[u8]) -> Vec<u8> {
     [&id[..2], &wire[2..]].concat()
 }
 
-fn with_code(wire: &[u8], code: u8) -> Vec<u8> {
+fn with_rcode(wire: &[u8], rcode: Rcode) -> Vec<u8> {
     let mut wire = answer(wire, &[]);
-    wire[3] |= code;
+    wire[3] |= rcode.0;
     wire
 }
 
@@ -103,7 +104,7 @@ fn both_ways_are_bytes() {
     let server = start(&[upstream.address()], LONG);
     let client = Peer::client(&server);
     // Every flag a client may set, a type and a class nobody knows, options.
-    let mut asked = question(0xbeef, "WeIrD.example", 65_280);
+    let mut asked = question(0xbeef, "WeIrD.example", PRIVATE_USE);
     asked[2] |= 0x06; // AA, TC
     asked[3] |= 0x7f; // Z, AD, CD, and a code
     let last = asked.len() - 1;
@@ -113,7 +114,7 @@ fn both_ways_are_bytes() {
     client.ask(&asked);
     let (heard, from) = upstream.next();
     assert_eq!(heard[2..], asked[2..]);
-    let mut said = with_id(&answer(&asked, &[("x", 65_280, 1, IP)]), &heard);
+    let mut said = with_id(&answer(&asked, &[("x", PRIVATE_USE, 1, IP)]), &heard);
     said.extend_from_slice(&[0xa5; 4000]);
     upstream.tell(&said, from);
     assert_eq!(client.hear(), with_id(&said, &asked));
@@ -167,7 +168,7 @@ fn only_the_answer_is_taken_and_once() {
     stranger.tell(&right, from);
     upstream.tell(&with_id(&right, &other_id), from);
     upstream.tell(&with_id(&answer(&question(0, "example.org", A), &[]), &heard), from);
-    upstream.tell(&with_id(&answer(&question(0, "example.com", 28), &[]), &heard), from);
+    upstream.tell(&with_id(&answer(&question(0, "example.com", AAAA), &[]), &heard), from);
     upstream.tell(&heard, from);
     for cut in [0, 1, 2, 5, 12, 20, asked.len() - 1] {
         upstream.tell(&right[..cut], from);
@@ -235,7 +236,7 @@ fn of_too_many_the_oldest_goes() {
         heard.push(upstream.next());
     }
     let gone = client.hear();
-    assert_eq!((&gone[..2], code(&gone)), (&[0, 0][..], SERVFAIL));
+    assert_eq!((&gone[..2], rcode(&gone)), (&[0, 0][..], Rcode::SERVFAIL));
     for (id, (query, from)) in heard.iter().enumerate() {
         upstream.tell(&answer(query, &[]), *from);
         if id > 0 {
@@ -248,11 +249,11 @@ fn of_too_many_the_oldest_goes() {
 #[test]
 fn we_do_not_ask_ourselves() {
     let sockets = bind(0).unwrap();
-    let own: Vec<_> = sockets.udp.iter().map(|s| s.local_addr().unwrap()).collect();
+    let own = sockets.local_addrs();
     let server = serve(sockets, config(&own), LONG);
     let client = Peer::client(&server);
     client.ask(&question(1, "example.com", A));
-    assert_eq!(code(&client.hear()), SERVFAIL);
+    assert_eq!(rcode(&client.hear()), Rcode::SERVFAIL);
 }
 
 #[test]
@@ -265,20 +266,20 @@ fn what_is_no_query() {
         wire
     };
     for (wire, want, why) in [
-        (with(5, 2), Some(1), "two questions"),
-        (with(5, 0), Some(1), "no question"),
-        (with(2, 0x28), Some(4), "an update"),
+        (with(5, 2), Some(Rcode::FORMERR), "two questions"),
+        (with(5, 0), Some(Rcode::FORMERR), "no question"),
+        (with(2, 0x28), Some(Rcode::NOTIMP), "an update"),
         (with(2, 0x80), None, "a response"),
         (vec![1, 2, 3], None, "garbage"),
         (vec![], None, "nothing"),
     ] {
         client.ask(&wire);
         if let Some(want) = want {
-            assert_eq!(code(&client.hear()), want, "{why}");
+            assert_eq!(rcode(&client.hear()), want, "{why}");
         }
         client.ask(&with(1, 77));
         let heard = client.hear();
-        assert_eq!((heard[1], code(&heard)), (77, 0), "after {why}");
+        assert_eq!((heard[1], rcode(&heard)), (77, Rcode::NOERROR), "after {why}");
     }
 }
 
