@@ -20,10 +20,8 @@ use crate::proxy::http2::early_frames::EarlyFrames;
 use crate::proxy::http2::frame::{self, ConnectionError, ErrorCode, Frame, PREFACE, flag, frame_type, setting};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
 use crate::proxy::http2::header_block::HeaderBlock;
-use crate::proxy::http2::hpack::{self, Decoder, Encoder};
 use crate::proxy::http2::local_response;
 use crate::proxy::http2::rate_limit::FrameLimits;
-use crate::proxy::http2::replay::ReplayEntry;
 use crate::proxy::http2::request::Request;
 use crate::proxy::http2::settings_sync::MAX_CLIENT_STREAMS;
 use crate::proxy::http2::stream_table::{Side, State};
@@ -34,6 +32,7 @@ mod control;
 mod headers;
 mod pending;
 
+use crate::proxy::http2::client_to_upstream::headers::HeaderCodec;
 use crate::proxy::http2::client_to_upstream::pending::PendingRequests;
 
 /// The half that the thread uses that reads the client.
@@ -42,12 +41,7 @@ pub struct ClientToUpstream<'a> {
     handler: &'a dyn Handler,
     upstream: UpstreamState,
     greeting: Greeting,
-    decoder: Decoder,
-    encoder: Encoder,
-    /// The last request that changed no table.
-    replay: Option<ReplayEntry>,
-    /// A header block of which CONTINUATION is missing.
-    partial_block: Option<HeaderBlock>,
+    codec: HeaderCodec,
     /// The highest id that the client used, as `conn` has it too; here it is read for each frame without the lock.
     last_id: u32,
     pending: PendingRequests,
@@ -116,10 +110,7 @@ impl<'a> ClientToUpstream<'a> {
             handler,
             upstream: UpstreamState::Idle { early: EarlyFrames::default(), failure: None },
             greeting: Greeting::AwaitsPreface,
-            decoder: Decoder::new(hpack::DEFAULT_TABLE_SIZE),
-            encoder: Encoder::new(),
-            replay: None,
-            partial_block: None,
+            codec: HeaderCodec::new(),
             last_id: 0,
             pending: PendingRequests::default(),
             limits: FrameLimits::new(now),
@@ -239,7 +230,7 @@ impl<'a> ClientToUpstream<'a> {
         frame: &Frame<'_>,
         splicer: &mut FrameSplicer<'_>,
     ) -> Result<Option<Request>, ConnectionError> {
-        if let Some(mut block) = self.partial_block.take() {
+        if let Some(mut block) = self.codec.partial_block.take() {
             splicer.discard(frame.len());
             block.extend(frame)?;
             return self.receive_block(block, splicer);

@@ -17,7 +17,7 @@ impl ClientToUpstream<'_> {
         if frame.header.has(flag::ACK) {
             let (forward, table_size) = lock(self.conn).settings.on_client_ack();
             if let Some(size) = table_size {
-                self.encoder.set_max_table_size(size);
+                self.codec.encoder.set_max_table_size(size);
             }
             return Ok(forward && self.is_connected());
         }

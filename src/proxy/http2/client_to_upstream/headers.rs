@@ -15,13 +15,36 @@ use crate::proxy::http2::client_to_upstream::{ClientToUpstream, UpstreamState};
 use crate::proxy::http2::frame::{self, ConnectionError, ErrorCode};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
 use crate::proxy::http2::header_block::{self, HeaderBlock, HeadersFrame, MAX_FIELDS_LEN};
-use crate::proxy::http2::hpack::Field;
+use crate::proxy::http2::hpack::{self, Decoder, Encoder, Field};
 use crate::proxy::http2::replay::ReplayEntry;
 use crate::proxy::http2::request::{Request, RequestMeta, RequestTraits, TableVersions};
 use crate::proxy::http2::stream_table::{Side, State, Stream};
 use crate::proxy::http2::validation;
 use crate::proxy::syntax::RequestError;
 use crate::sync::lock;
+
+/// The header blocks of one direction: HPACK's tables, and what depends on them.
+pub struct HeaderCodec {
+    decoder: Decoder,
+    /// Writes the blocks for the upstream.
+    pub encoder: Encoder,
+    /// A header block of which CONTINUATION is missing.
+    pub partial_block: Option<HeaderBlock>,
+    /// The last request that changed no table.
+    replay: Option<ReplayEntry>,
+}
+
+impl HeaderCodec {
+    /// The tables of a new connection.
+    pub fn new() -> HeaderCodec {
+        let decoder = Decoder::new(hpack::DEFAULT_TABLE_SIZE);
+        HeaderCodec { decoder, encoder: Encoder::new(), partial_block: None, replay: None }
+    }
+
+    fn table_versions(&self) -> TableVersions {
+        (self.decoder.table_version(), self.encoder.table_version())
+    }
+}
 
 impl ClientToUpstream<'_> {
     /// Processes a header block, which may be incomplete; returns a request that needs an upstream.
@@ -31,18 +54,20 @@ impl ClientToUpstream<'_> {
         splicer: &mut FrameSplicer<'_>,
     ) -> Result<Option<Request>, ConnectionError> {
         if !block.end_headers {
-            self.partial_block = Some(block);
+            self.codec.partial_block = Some(block);
             return Ok(None);
         }
         let HeaderBlock { headers, block, .. } = block;
-        let tables = self.table_versions();
+        let tables = self.codec.table_versions();
         let is_request = headers.stream_id > self.last_id && !headers.stream_id.is_multiple_of(2);
         let mut request = Request { headers, fields: Vec::new(), content_length: None, block, tables };
-        if let Some(replay) = self.replay.as_ref().filter(|entry| is_request && entry.matches(&request.block, tables)) {
+        if let Some(replay) =
+            self.codec.replay.as_ref().filter(|entry| is_request && entry.matches(&request.block, tables))
+        {
             request.content_length = replay.request.content_length;
             return self.receive_request(request, true, splicer);
         }
-        let decoded = self.decoder.decode(&request.block, MAX_FIELDS_LEN);
+        let decoded = self.codec.decoder.decode(&request.block, MAX_FIELDS_LEN);
         let decoded = decoded.map_err(|_| {
             let reason = "a header block cannot be decompressed";
             ConnectionError::new(ErrorCode::COMPRESSION_ERROR, reason)
@@ -89,7 +114,7 @@ impl ClientToUpstream<'_> {
                 return Ok(None);
             }
             // The table is as it was, so the fields are the same and valid.
-            let decoded = self.decoder.decode(&request.block, MAX_FIELDS_LEN);
+            let decoded = self.codec.decoder.decode(&request.block, MAX_FIELDS_LEN);
             request.fields = decoded.map(|decoded| decoded.fields).unwrap_or_default();
         }
         match &self.upstream {
@@ -137,7 +162,7 @@ impl ClientToUpstream<'_> {
 
     /// Sends the block of the last request again; `false` where the handler would not rewrite this one to the same.
     fn replay(&mut self, request: &Request, splicer: &mut FrameSplicer<'_>) -> bool {
-        let Some(entry) = self.replay.take() else {
+        let Some(entry) = self.codec.replay.take() else {
             return false;
         };
         let Some(meta) = self.handler.can_replay(entry.bearer.as_ref()) else {
@@ -155,7 +180,7 @@ impl ClientToUpstream<'_> {
             }
             Opened::Refused => {}
         }
-        self.replay = Some(entry);
+        self.codec.replay = Some(entry);
         true
     }
 
@@ -171,7 +196,7 @@ impl ClientToUpstream<'_> {
                 let sent_block = self.send(request.headers, &request.fields, max_frame, splicer);
                 let request = Request { fields: Vec::new(), ..request };
                 let entry = ReplayEntry { request, sent_block, traits, bearer };
-                self.replay = Some(entry).filter(|entry| entry.is_valid(self.table_versions()));
+                self.codec.replay = Some(entry).filter(|entry| entry.is_valid(self.codec.table_versions()));
             }
             Opened::Pending => self.pending.push(request),
             Opened::Refused => {}
@@ -257,13 +282,9 @@ impl ClientToUpstream<'_> {
         splicer: &mut FrameSplicer<'_>,
     ) -> Vec<u8> {
         let mut block = Vec::with_capacity(256);
-        self.encoder.encode(fields, &mut block);
+        self.codec.encoder.encode(fields, &mut block);
         header_block::write(splicer.insert(), headers, &block, max_frame);
         block
-    }
-
-    fn table_versions(&self) -> TableVersions {
-        (self.decoder.table_version(), self.encoder.table_version())
     }
 }
 
