@@ -1,5 +1,7 @@
 //! Which header fields change on their way to the upstream and back. Pure.
 
+use std::iter;
+
 use crate::cli::AuthHeader;
 use crate::names::destination::Destination;
 use crate::net::authority::Authority;
@@ -108,6 +110,28 @@ pub struct HeaderEdits {
     pub user_agent: Vec<u8>,
     /// The value of the fields with [`HeaderEdit::Set`].
     pub token: Option<Secret>,
+}
+
+impl HeaderEdits {
+    /// Whether a field that the client sent is forwarded; `name` in any case.
+    pub fn keeps(&self, name: &[u8]) -> bool {
+        if is_named(name, AUTHORIZATION) {
+            self.authorization == HeaderEdit::Keep
+        } else if is_named(name, SERVERLESS) {
+            self.serverless == HeaderEdit::Keep
+        } else {
+            !is_named(name, USER_AGENT)
+        }
+    }
+
+    /// The fields that are added, with their names as HTTP/1 mostly writes them.
+    pub fn added(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let token = self.token.as_ref().map(|token| token.expose().as_bytes());
+        let tokens = [("Authorization", self.authorization), ("X-Serverless-Authorization", self.serverless)];
+        let tokens = tokens.into_iter().filter(|(_, edit)| *edit == HeaderEdit::Set);
+        let tokens = tokens.filter_map(move |(name, _)| Some((name, token?)));
+        iter::once(("User-Agent", self.user_agent.as_slice())).chain(tokens)
+    }
 }
 
 /// What changes in all lines of one field.

@@ -7,7 +7,7 @@ use super::client::{Client, ClientGone, READ_TIMEOUT};
 use super::forward::{AttemptError, Forwarded, Forwarder, closed, no_thread};
 use super::head::{Head, HeadError, Progress};
 use super::input::{Input, RequestBody};
-use super::request::{Request, RequestContext, RequestTraits, bad_head, interpret};
+use super::request::{Request, RequestContext, RequestTraits, interpret};
 use super::route::Route;
 use super::tunnel;
 use crate::net::conn_limit::Permit;
@@ -81,7 +81,7 @@ impl ClientConnection<'_> {
     fn serve_request(&mut self, mut input: Input) -> Result<Next, ClientGone> {
         let head_end = match self.read_head(&mut input)? {
             Ok(end) => end,
-            Err(bad) => return self.send_error(&bad_head(bad), &RequestTraits::default(), None),
+            Err(bad) => return self.send_error(&bad.into(), &RequestTraits::default(), None),
         };
         let Buffers { request_head, to_upstream, .. } = &mut self.buffers;
         match interpret(request_head, input.bytes(), &mut self.route, to_upstream) {

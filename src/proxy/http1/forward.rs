@@ -6,7 +6,6 @@ use std::thread;
 
 use log::debug;
 
-use super::body::ChunkError;
 use super::client::{Client, ClientGone, NonBlocking};
 use super::connection::Buffers;
 use super::input::RequestBody;
@@ -62,6 +61,12 @@ impl From<DialError> for AttemptError {
     }
 }
 
+impl From<ProxyError> for AttemptError {
+    fn from(err: ProxyError) -> AttemptError {
+        AttemptError::Proxy(err)
+    }
+}
+
 impl From<ClientGone> for AttemptError {
     fn from(_: ClientGone) -> AttemptError {
         AttemptError::ClientGone
@@ -77,7 +82,7 @@ impl Forwarder<'_, '_> {
     /// Why there is no response.
     pub fn run(mut self, body: &mut RequestBody) -> Result<Forwarded, AttemptError> {
         // The upstream need not hear of a body that is malformed already.
-        body.scan().map_err(malformed)?;
+        body.scan().map_err(ProxyError::from)?;
         let mut is_new = false;
         loop {
             let mut upstream = self.route.connect(&self.request.target, self.client.tcp, is_new)?;
@@ -107,10 +112,10 @@ impl Forwarder<'_, '_> {
     }
 
     fn replace_token(&mut self, new: Secret) {
-        if let Some(old) = &self.request.bearer {
-            rewrite::replace_token(&mut self.buffers.to_upstream, old, &new);
+        if let Some(token) = self.request.edits.as_mut().and_then(|edits| edits.token.as_mut()) {
+            rewrite::replace_token(&mut self.buffers.to_upstream, token, &new);
+            *token = new;
         }
-        self.request.bearer = Some(new);
         self.request.token_replaced = true;
     }
 
@@ -118,7 +123,7 @@ impl Forwarder<'_, '_> {
     fn attempt(&mut self, body: &mut RequestBody, upstream: &mut Connection) -> Result<Outcome, AttemptError> {
         // Many clients send a head and then its body: mostly the body has come by now, and needs no thread.
         if !body.is_complete() && body.fill(NonBlocking(self.client.tcp)).is_ok() {
-            body.scan().map_err(malformed)?;
+            body.scan().map_err(ProxyError::from)?;
         }
         if !body.is_complete() {
             return self.attempt_with_upload(body, upstream);
@@ -136,7 +141,7 @@ impl Forwarder<'_, '_> {
             Ok(Outcome::Relayed { keep_client, keep_upstream }) => {
                 Ok(Outcome::Relayed { keep_client, keep_upstream: keep_upstream && sent.is_ok() })
             }
-            Err(AttemptError::StaleConnection) if !upstream.is_reused => Err(AttemptError::Proxy(closed(self.request))),
+            Err(AttemptError::StaleConnection) if !upstream.is_reused => Err(closed(self.request).into()),
             outcome => outcome,
         }
     }
@@ -155,7 +160,7 @@ impl Forwarder<'_, '_> {
             let thread = thread::Builder::new().name("upload".to_owned()).stack_size(STACK);
             thread
                 .spawn_scoped(scope, move || upload.run(head_and_body, body, writer))
-                .map_err(|err| AttemptError::Proxy(no_thread("a large body", &err)))?;
+                .map_err(|err| no_thread("a large body", &err))?;
             let outcome = self.relay(reader, Some(upload));
             let is_complete = upload.is_complete();
             if !is_complete {
@@ -170,11 +175,11 @@ impl Forwarder<'_, '_> {
         match (upload.outcome(), outcome) {
             (Some(UploadOutcome::ClientGone), _) => Err(AttemptError::ClientGone),
             (Some(UploadOutcome::Malformed(bad)), Err(AttemptError::StaleConnection | AttemptError::Proxy(_))) => {
-                Err(malformed(bad))
+                Err(ProxyError::from(bad).into())
             }
             (_, Ok(_)) if !is_complete => Ok(Outcome::Relayed { keep_client: false, keep_upstream: false }),
             // The body, or a part of it, was sent and dropped: it cannot be sent again.
-            (_, Err(AttemptError::StaleConnection)) => Err(AttemptError::Proxy(closed(self.request))),
+            (_, Err(AttemptError::StaleConnection)) => Err(closed(self.request).into()),
             (_, outcome) => outcome,
         }
     }
@@ -191,11 +196,6 @@ impl Forwarder<'_, '_> {
         };
         relay.run()
     }
-}
-
-fn malformed(body: ChunkError) -> AttemptError {
-    let details = format!("the request has {body}");
-    AttemptError::Proxy(ProxyError::new(ErrorType::HttpRequestError(400), details))
 }
 
 /// The error where a thread for `what` cannot be started.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::body::ChunkError;
 use super::head::{Framing, Head, HeadError};
 use super::rewrite;
 use super::route::Route;
 use crate::proxy::access_log::RequestLog;
 use crate::proxy::error::{ErrorType, ProxyError};
 use crate::proxy::exchange::loggable_host;
-use crate::proxy::header_policy::RequestCredentials;
+use crate::proxy::header_policy::{HeaderEdits, RequestCredentials};
 use crate::proxy::router::ResolvedHost;
 use crate::proxy::syntax::{self, RequestError, Scheme, Target};
 use crate::secret::Secret;
@@ -35,8 +36,8 @@ pub struct RequestContext {
     is_idempotent: bool,
     /// The request asks for another protocol, which the upstream may speak.
     pub upgrade: bool,
-    /// The token that was sent, as a header value.
-    pub bearer: Option<Secret>,
+    /// How the head was changed; `None` if it is forwarded as it is.
+    pub edits: Option<HeaderEdits>,
     /// The upstream rejected a first token, and this is the second one.
     pub token_replaced: bool,
     /// `None` if requests are not logged.
@@ -88,6 +89,11 @@ impl RequestContext {
     pub fn is_replayable(&self) -> bool {
         self.is_idempotent && self.framing.is_empty() && !self.upgrade
     }
+
+    /// The token that was sent, as a header value.
+    pub fn token(&self) -> Option<&Secret> {
+        self.edits.as_ref()?.token.as_ref()
+    }
 }
 
 /// Interprets the head in `input`. Of a request that is to be forwarded, `out` gets the head for the upstream.
@@ -99,7 +105,7 @@ impl RequestContext {
 pub fn interpret(head: &Head, input: &[u8], route: &mut Route<'_>, out: &mut Vec<u8>) -> Result<Request, ProxyError> {
     let proxy = route.proxy;
     let method = head.method(input);
-    let framing = match head.request_framing(input).map_err(bad_head)? {
+    let framing = match head.request_framing(input)? {
         // RFC 9110 section 8.6: a user agent sends a length with these. Some servers respond 411 without one.
         Framing::None if ANTICIPATE_CONTENT.contains(&method) => Framing::Length(0),
         framing => framing,
@@ -117,22 +123,21 @@ pub fn interpret(head: &Head, input: &[u8], route: &mut Route<'_>, out: &mut Vec
     };
     let target = route.resolve(host)?;
     let credentials = RequestCredentials::from_fields(head.fields(input));
-    let edits = proxy.exchange.header_edits(&target, &credentials, SystemTime::now())?;
     let request = RequestContext {
         log: RequestLog::new(method, &target.name, path, |name| head.get(input, name)),
         traits: RequestTraits::new(Arc::clone(&target.name), head, input),
-        target,
         framing,
         is_idempotent: IDEMPOTENT.contains(&method),
         upgrade: head.minor_version == 1
             && framing.is_empty()
             && head.list_contains(input, "connection", "upgrade")
             && rewrite::upgrade_protocols(head, input).next().is_some(),
-        bearer: edits.as_ref().and_then(|edits| edits.token.clone()),
+        edits: proxy.exchange.header_edits(&target, &credentials, SystemTime::now())?,
         token_replaced: false,
+        target,
     };
     out.clear();
-    rewrite::Request { head, input, path, context: &request, edits: edits.as_ref() }.write(out);
+    rewrite::Request { head, input, path, context: &request }.write(out);
     Ok(Request::Forward(request))
 }
 
@@ -147,7 +152,7 @@ enum Resource<'a> {
 }
 
 fn resource<'a>(head: &Head, input: &'a [u8], framing: Framing) -> Result<Resource<'a>, ProxyError> {
-    let host = head.host(input).map_err(bad_head)?;
+    let host = head.host(input)?;
     let target = head.target(input);
     match syntax::target(head.method(input), target) {
         Ok(Target::Path(path)) => Ok(Resource::At { host, path }),
@@ -168,7 +173,7 @@ fn resource<'a>(head: &Head, input: &'a [u8], framing: Framing) -> Result<Resour
         }
         Ok(Target::Authority(authority)) if framing.is_empty() => Ok(Resource::Tunnel(authority.text)),
         // Another recipient may or may not take what follows for a body (RFC 9110 section 9.3.6).
-        Ok(Target::Authority(_)) => Err(bad_head(HeadError::ConnectWithBody)),
+        Ok(Target::Authority(_)) => Err(HeadError::ConnectWithBody.into()),
         Err(RequestError::Scheme) => {
             let scheme = target.split(|&b| b == b':').next().unwrap_or_default();
             let scheme = String::from_utf8_lossy(&scheme[..scheme.len().min(syntax::MAX_SHOWN)]);
@@ -182,9 +187,16 @@ fn bad_request(details: String) -> ProxyError {
     ProxyError::new(ErrorType::HttpRequestError(400), details)
 }
 
-/// The error for a malformed head.
-pub fn bad_head(bad: HeadError) -> ProxyError {
-    ProxyError::new(ErrorType::HttpRequestError(bad.status()), format!("the request has {bad}"))
+impl From<HeadError> for ProxyError {
+    fn from(bad: HeadError) -> ProxyError {
+        ProxyError::new(ErrorType::HttpRequestError(bad.status()), format!("the request has {bad}"))
+    }
+}
+
+impl From<ChunkError> for ProxyError {
+    fn from(bad: ChunkError) -> ProxyError {
+        bad_request(format!("the request has {bad}"))
+    }
 }
 
 /// The methods whose requests mostly have a body.

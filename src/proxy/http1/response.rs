@@ -70,7 +70,7 @@ impl ResponseRelay<'_, '_> {
         let request = self.request;
         for interim in 0..=MAX_INTERIM {
             let end = match self.read_head() {
-                Err(AttemptError::StaleConnection) if interim > 0 => return Err(AttemptError::Proxy(closed(request))),
+                Err(AttemptError::StaleConnection) if interim > 0 => return Err(closed(request).into()),
                 end => end?,
             };
             let status = self.head.status(self.reader.unread());
@@ -126,8 +126,8 @@ impl ResponseRelay<'_, '_> {
         let challenge = self.head.get(input, "www-authenticate");
         if status == 401 {
             let can_replay = is_first && !request.token_replaced && request.framing.is_empty();
-            let token = request.bearer.as_ref();
-            if let Some(other) = self.exchange.on_unauthorized(&request.target, token, challenge, can_replay) {
+            let other = self.exchange.on_unauthorized(&request.target, request.token(), challenge, can_replay);
+            if let Some(other) = other {
                 return Err(AttemptError::TokenRejected(other));
             }
         }
@@ -276,7 +276,7 @@ impl PendingDenial {
     fn report(self, exchange: &Exchange, request: &RequestContext, body: &[u8]) {
         exchange.log_denial(&Denial {
             host: &request.target,
-            had_token: request.bearer.is_some(),
+            had_token: request.token().is_some(),
             status: self.status,
             challenge: self.challenge.as_deref(),
             body,

@@ -7,9 +7,7 @@ use std::cmp::Ordering;
 use super::head::{Framing, Head, members};
 use super::request::RequestContext;
 use crate::names::destination::Destination;
-use crate::proxy::header_policy::{
-    AUTHORIZATION, HeaderEdit, HeaderEdits, SERVERLESS, USER_AGENT, rewrite_location, rewrite_set_cookie,
-};
+use crate::proxy::header_policy::{HeaderEdits, rewrite_location, rewrite_set_cookie};
 use crate::proxy::hop_by_hop::is_hop_by_hop;
 use crate::proxy::syntax::is_named;
 use crate::secret::Secret;
@@ -22,10 +20,8 @@ pub struct Request<'a> {
     pub input: &'a [u8],
     /// The path and query of the target.
     pub path: &'a [u8],
-    /// Where the request goes.
+    /// Where the request goes, and what changes.
     pub context: &'a RequestContext,
-    /// `None` if the request goes to an upstream that is not runsd's business, and keeps its fields.
-    pub edits: Option<&'a HeaderEdits>,
 }
 
 impl Request<'_> {
@@ -44,17 +40,10 @@ impl Request<'_> {
             !hop.contains(name)
                 && !is_named(name, "host")
                 && !is_named(name, "content-length")
-                && self.edits.is_none_or(|edits| edit_of(edits, name) == HeaderEdit::Keep)
+                && context.edits.as_ref().is_none_or(|edits| edits.keeps(name))
         });
-        if let Some(edits) = self.edits {
-            write_field(out, b"User-Agent", &edits.user_agent);
-            let bearer = context.bearer.as_ref().map_or(&b""[..], |bearer| bearer.expose().as_bytes());
-            if edits.authorization == HeaderEdit::Set {
-                write_field(out, b"Authorization", bearer);
-            }
-            if edits.serverless == HeaderEdit::Set {
-                write_field(out, b"X-Serverless-Authorization", bearer);
-            }
+        for (name, value) in context.edits.iter().flat_map(HeaderEdits::added) {
+            write_field(out, name.as_bytes(), value);
         }
         write_framing(out, context.framing);
         if context.upgrade {
@@ -66,18 +55,6 @@ impl Request<'_> {
             out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
         }
         out.extend_from_slice(b"\r\n");
-    }
-}
-
-fn edit_of(edits: &HeaderEdits, name: &[u8]) -> HeaderEdit {
-    if is_named(name, AUTHORIZATION) {
-        edits.authorization
-    } else if is_named(name, SERVERLESS) {
-        edits.serverless
-    } else if is_named(name, USER_AGENT) {
-        HeaderEdit::Remove
-    } else {
-        HeaderEdit::Keep
     }
 }
 

@@ -11,7 +11,7 @@ use crate::proxy::Proxy;
 use crate::proxy::access_log::RequestLog;
 use crate::proxy::error::{ErrorType, ProxyError};
 use crate::proxy::exchange::{Denial, Exchange, log_error, loggable_host};
-use crate::proxy::header_policy::{AUTHORIZATION, HeaderEdit, HeaderEdits, RequestCredentials, SERVERLESS, USER_AGENT};
+use crate::proxy::header_policy::{HeaderEdits, RequestCredentials};
 use crate::proxy::hop_by_hop::is_hop_by_hop;
 use crate::proxy::http2;
 use crate::proxy::http2::Field;
@@ -153,13 +153,7 @@ impl http2::Handler for Handler<'_> {
 
 /// Applies `edits` to a request to `host`, and returns its token.
 fn apply(request: &mut Vec<Field>, host: &ResolvedHost, edits: HeaderEdits) -> Option<Secret> {
-    let tokens = [(AUTHORIZATION, edits.authorization), (SERVERLESS, edits.serverless)];
-    request.retain(|field| {
-        let edit = tokens.iter().find(|(name, _)| field.name == name.as_bytes());
-        edit.is_none_or(|(_, edit)| *edit == HeaderEdit::Keep)
-            && field.name != b"host"
-            && field.name != USER_AGENT.as_bytes()
-    });
+    request.retain(|field| edits.keeps(&field.name) && field.name != b"host");
     let authority = host.authority.as_bytes();
     if field(request, ":authority").is_none() {
         // After `:method`: pseudo-header fields precede the others (RFC 9113 section 8.3).
@@ -172,12 +166,7 @@ fn apply(request: &mut Vec<Field>, host: &ResolvedHost, edits: HeaderEdits) -> O
             _ => {}
         }
     }
-    request.push(Field::new(USER_AGENT, edits.user_agent));
-    if let Some(token) = &edits.token {
-        for (name, _) in tokens.iter().filter(|(_, edit)| *edit == HeaderEdit::Set) {
-            request.push(Field::new(*name, token.expose().as_bytes()));
-        }
-    }
+    request.extend(edits.added().map(|(name, value)| Field::new(name.to_ascii_lowercase(), value)));
     edits.token
 }
 
