@@ -294,7 +294,7 @@ fn next_argument(parser: &mut Parser) -> Result<Argument, String> {
     let rest = parser.optional_value().unwrap_or_default();
     let rest = rest
         .into_string()
-        .map_err(|rest| format!("the flag \"-{first}\" goes on with {rest:?}, which is not UTF-8"))?;
+        .map_err(|rest| format!("the flag {:?} goes on with {rest:?}, which is not UTF-8", format!("-{first}")))?;
     let word = first + &rest;
     Ok(match word.split_once('=') {
         Some((name, value)) => Argument::Flag(name.to_owned(), Some(value.to_owned())),

@@ -3,7 +3,7 @@
 //! By default it has warnings and errors alone, as a container's log is the application's: runsd writes where a person
 //! should look, and counts what it would repeat.
 
-mod line;
+pub mod line;
 mod panics;
 mod repeats;
 mod stderr;

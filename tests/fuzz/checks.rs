@@ -3,6 +3,9 @@
 //! libFuzzer calls them (`make fuzz TARGET=http1`), and `cargo test` does, with the seeds and with some thousands of
 //! inputs made from them.
 
+mod text;
+
+pub use self::text::text;
 pub use crate::proxy::http1::fuzz::http1;
 pub use crate::proxy::http2::fuzz::http2;
 pub use crate::proxy::http2::hpack::fuzz::hpack;
@@ -85,6 +88,11 @@ mod tests {
     #[test]
     fn http2() {
         short_run("http2", super::http2, 30_000);
+    }
+
+    #[test]
+    fn text() {
+        short_run("text", super::text, 40_000);
     }
 
     #[test]

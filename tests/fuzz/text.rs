@@ -1,0 +1,136 @@
+//! What is read as text: files, flags, names, tokens, and what is written into log lines and headers.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::ffi::OsStringExt as _;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::auth::jwt;
+use crate::cli::{self, Cli};
+use crate::logger::{self, line};
+use crate::names::destination::{Destination, UrlFormat};
+use crate::names::location::Location;
+use crate::names::service::ServiceName;
+use crate::net::authority::Authority;
+use crate::proxy::error::{ErrorType, ProxyError};
+use crate::resolv_conf::ResolvConf;
+
+const CHECKS: &[fn(&[u8])] = &[resolv_conf, names, authority, flags, token, log_line, error];
+
+/// The first octet says what the others are.
+pub fn text(data: &[u8]) {
+    let Some((which, input)) = data.split_first() else { return };
+    CHECKS[usize::from(*which) % CHECKS.len()](input);
+}
+
+/// What runsd writes into resolv.conf is read back, and written again it is the same.
+fn resolv_conf(input: &[u8]) {
+    let own = [IpAddr::from(Ipv4Addr::LOCALHOST)];
+    let conf = ResolvConf::parse(input);
+    let written = conf.render(&own, "run.internal", 4);
+    let again = ResolvConf::parse(&written);
+    assert_eq!(again.nameservers.len(), 1);
+    // Resolvers take six domains, and lines of some 250 characters.
+    let has_room = conf.search.len() < 6 && conf.search.concat().len() < 200;
+    assert!(!has_room || again.search.first().is_some_and(|domain| domain == "run.internal"), "{:?}", again.search);
+    assert_eq!(again.render(&own, "run.internal", 4), written, "{}", written.escape_ascii());
+    assert!(again.timeout() > Duration::ZERO);
+}
+
+/// A name that is a service's is so in each of its spellings, and leads to a host that DNS can have.
+fn names(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let Some(service) = ServiceName::parse(&text) else { return };
+    let parts = [service.region.as_deref(), service.project.as_deref()].into_iter().flatten();
+    let first = service.tag.iter().map(|tag| format!("{tag}---")).chain([service.name.clone()]).collect::<String>();
+    let spelled = parts.fold(first, |name, part| format!("{name}.{part}"));
+    assert_eq!(ServiceName::parse(&spelled).as_ref(), Some(&service));
+    let location = Location { region: "us-east1".to_owned(), project: "123456789012".to_owned() };
+    let domain = "run.app".to_owned();
+    for format in
+        [UrlFormat::Deterministic { domain: domain.clone() }, UrlFormat::Hash { hash: "abcdefghij".to_owned(), domain }]
+    {
+        let Ok(destination) = Destination::from_service(&service, &location, &format) else { continue };
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-')
+        };
+        assert!(destination.host.split('.').all(is_label), "{}", destination.host);
+        assert!(destination.tls && destination.audience.is_some());
+    }
+}
+
+/// What is an authority has nothing in it that another reader could end it at.
+fn authority(input: &[u8]) {
+    let Ok(authority) = Authority::parse(input) else { return };
+    assert!(!authority.host.is_empty() && !authority.host.contains(['@', '/', '\\', '?', '#', '%']));
+    assert_eq!(authority.text.as_bytes(), input);
+    let host = if authority.is_ipv6 { format!("[{}]", authority.host) } else { authority.host.to_owned() };
+    assert!(authority.text.starts_with(&host));
+}
+
+/// Arguments with NUL between them: a command line is right, or one sentence says what is wrong with it.
+fn flags(input: &[u8]) {
+    let arguments = input.split(|&octet| octet == 0).map(|argument| OsString::from_vec(argument.to_vec()));
+    match cli::parse(arguments, &[]) {
+        Ok(Cli::Run(args)) => {
+            assert!(!args.command.is_empty());
+        }
+        Ok(_) => {}
+        Err(error) => assert!(!error.sentence.is_empty()),
+    }
+}
+
+/// A token's expiry is what a JSON parser finds, or none; and the token itself is in no error.
+fn token(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let _ = (jwt::expires_at(&text), jwt::account(&text), jwt::validate(&text));
+    let token = format!("e30.{}.sig", base64url(input));
+    let (Ok(expires_at), account) = (jwt::expires_at(&token), jwt::account(&token)) else { return };
+    if let Ok(serde_json::Value::Object(claims)) = serde_json::from_slice(input) {
+        let exp = claims.get("exp").and_then(serde_json::Value::as_f64).unwrap_or(-1.0);
+        let ours = f64::from(u32::try_from(expires_at).unwrap_or(u32::MAX));
+        assert!(exp >= f64::from(u32::MAX) || (exp - ours).abs() < 1.0, "{exp} and {expires_at}");
+    }
+    assert!(account.is_none_or(|account| !account.contains(['"', '\n', '\r'])));
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Whatever is in a message, its line is one line, and JSON where it should be.
+fn log_line(input: &[u8]) {
+    let message = String::from_utf8_lossy(input);
+    let now = UNIX_EPOCH + Duration::from_secs(input.len() as u64 * 1_000_003);
+    let request = logger::Request {
+        method: &message,
+        url: &message,
+        status: 200,
+        latency: Duration::from_micros(1_500_001),
+        user_agent: &message,
+        trace: &message,
+    };
+    let json = line::format_line(logger::Format::Json, log::Level::Warn.into(), &message, Some(&request), now);
+    let (line, rest) = json.split_once('\n').expect("a line");
+    assert_eq!(rest, "");
+    let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!(value["message"], *message);
+    assert_eq!(value["httpRequest"]["requestUrl"], *message);
+    let text = line::format_line(logger::Format::Text, log::Level::Warn.into(), &message, None, now);
+    assert_eq!(text.chars().filter(|c| c.is_control()).count(), 1, "{text:?}");
+}
+
+/// Whatever is in an error's details, it stays in its header, its trailer, and its body.
+fn error(input: &[u8]) {
+    let details = String::from_utf8_lossy(input);
+    let error = ProxyError::new(ErrorType::DestinationUnavailable, &*details);
+    let is_visible = |text: &str| text.bytes().all(|octet| (0x20..0x7f).contains(&octet));
+    assert!(is_visible(&error.proxy_status()), "{:?}", error.proxy_status());
+    assert!(is_visible(&error.grpc_message()), "{:?}", error.grpc_message());
+    let (content_type, body) = error.body(Some("application/json"));
+    assert!(content_type.contains("json"));
+    let value: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert!(value.is_object());
+}
