@@ -65,7 +65,7 @@ fn authority(input: &[u8]) {
     let Ok(authority) = Authority::parse(input) else { return };
     assert!(!authority.host.is_empty() && !authority.host.contains(['@', '/', '\\', '?', '#', '%']));
     assert_eq!(authority.text.as_bytes(), input);
-    let host = if authority.is_ipv6 { format!("[{}]", authority.host) } else { authority.host.to_owned() };
+    let host = if authority.host.contains(':') { format!("[{}]", authority.host) } else { authority.host.to_owned() };
     assert!(authority.text.starts_with(&host));
 }
 
