@@ -19,6 +19,18 @@ pub fn wait_timeout<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, timeout:
     condvar.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
 }
 
+/// Unlocks `guard`, waits for `condvar` while `condition` holds, and locks again.
+///
+/// Blocks: until `condition` does not hold, for `timeout` at most.
+pub fn wait_timeout_while<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    timeout: Duration,
+    condition: impl FnMut(&mut T) -> bool,
+) -> MutexGuard<'a, T> {
+    condvar.wait_timeout_while(guard, timeout, condition).unwrap_or_else(PoisonError::into_inner).0
+}
+
 /// Adds 1 to a counter until it is dropped.
 pub struct Counted<'a>(&'a AtomicUsize);
 

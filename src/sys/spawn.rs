@@ -11,8 +11,8 @@ use std::io;
 use std::iter;
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
 use rustix::process::{Pid, WaitOptions, getpid, setpgid, waitpid};
@@ -22,6 +22,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::signal;
 use super::terminal::Terminal;
+use crate::sync::lock;
 
 /// The user and groups of a process: all of its real, effective and saved ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub struct Command<'a> {
 /// Those of clone(2), setresuid(2) and execve(2).
 pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
     let program = Program::new(command)?;
-    let mut stack = STACK.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut stack = lock(&STACK);
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack is writable and aligned, and passed by its end, as it grows downwards. The call returns when
     // the child has memory of its own or has ended; until then this thread stands still, so that only the child

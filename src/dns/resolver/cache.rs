@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crate::dns::resolver::ResolveError;
 use crate::net::context::{Cancelled, Context};
-use crate::sync::lock;
+use crate::sync::{lock, wait_timeout};
 
 /// Which addresses of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,10 +138,8 @@ impl Entry {
                 state.in_flight = true;
                 return Ok(None);
             }
-            let waited = self.finished.wait_timeout(state, CANCEL_CHECK_INTERVAL);
-            let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = guard;
-            if timeout.timed_out() {
+            state = wait_timeout(&self.finished, state, CANCEL_CHECK_INTERVAL);
+            if state.in_flight {
                 drop(state);
                 context.wait(&mut Vec::new(), Duration::ZERO)?;
                 state = lock(&self.state);

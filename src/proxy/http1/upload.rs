@@ -23,14 +23,14 @@
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use super::body::ChunkError;
 use super::client::NonBlocking;
 use super::head::Framing;
 use super::input::RequestBody;
-use crate::sync::lock;
+use crate::sync::{lock, wait_timeout_while};
 use crate::sys::net::{PollFd, poll};
 use crate::upstream::ShutdownHandle;
 
@@ -176,9 +176,7 @@ impl<'a> Upload<'a> {
         let progress = lock(&self.progress);
         let grace = if *progress == Progress::SendingLast { LAST_BYTES_GRACE } else { grace };
         let has_not_ended = |progress: &mut Progress| !matches!(progress, Progress::Ended(_));
-        let waited = self.ended.wait_timeout_while(progress, grace, has_not_ended);
-        let (progress, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *progress == Progress::Ended(UploadOutcome::Complete)
+        *wait_timeout_while(&self.ended, progress, grace, has_not_ended) == Progress::Ended(UploadOutcome::Complete)
     }
 
     /// Ends the upload, and the upstream's connection: the response is over, and nothing more is sent.

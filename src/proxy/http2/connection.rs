@@ -26,7 +26,7 @@ use crate::proxy::http2::request::Request;
 use crate::proxy::http2::shared_writer::SharedWriter;
 use crate::proxy::http2::upstream_to_client::UpstreamToClient;
 use crate::proxy::http2::{Handler, UpstreamHalves, close_streams};
-use crate::sync::lock;
+use crate::sync::{lock, wait_timeout_while};
 use crate::sys::tcp;
 
 /// Serves a client. `buffered` is what was read of it already: the preface, or a part of it, comes first.
@@ -190,7 +190,7 @@ impl Connection<'_> {
     /// first request is sent, so this takes no longer than its response.
     fn await_settings(&self) {
         let is_waiting = |conn: &mut ConnState| !conn.settings.upstream_received && !conn.is_closed;
-        let _ = self.settings_received.wait_timeout_while(lock(self.conn), SETTINGS_TIMEOUT, is_waiting);
+        drop(wait_timeout_while(&self.settings_received, lock(self.conn), SETTINGS_TIMEOUT, is_waiting));
     }
 
     /// Reads the upstream to its end, of which it tells the client.
