@@ -48,7 +48,7 @@ impl Router {
     /// `http_request_error` for a malformed host, `destination_not_found` for one that is not served,
     /// `proxy_configuration_error` where region or project are not known, `proxy_loop_detected` for a route to runsd.
     pub fn resolve(&self, host: &[u8]) -> Result<ResolvedHost, ProxyError> {
-        let authority = syntax::authority(host)?;
+        let authority = syntax::parse_authority(host)?;
         let other_port = authority.port.filter(|&port| port != HTTP_PORT && port != self.own_port);
         let destination = match (self.policy.target(authority.host), other_port) {
             (Some(Target::Service(service)), None) => {
@@ -64,7 +64,7 @@ impl Router {
             }
             (Some(Target::Route(route)), None) => route.destination.clone(),
             (Some(Target::Metadata), None) => {
-                return Ok(passthrough(authority.text, syntax::authority(self.metadata_host.as_bytes())?));
+                return Ok(passthrough(authority.text, syntax::parse_authority(self.metadata_host.as_bytes())?));
             }
             _ if self.is_forward_proxy => return Ok(passthrough(authority.text, authority)),
             (Some(_), Some(port)) => {

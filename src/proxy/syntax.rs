@@ -1,8 +1,7 @@
-//! What a request may say of itself, in HTTP/1 as in HTTP/2: its method, its
-//! target, its authority and the length of its body. Pure.
+//! What a request may say, in HTTP/1 as in HTTP/2: method, target, authority and content length. Pure.
 //!
-//! Both protocols read these here, so that what one refuses the other refuses,
-//! too: what HTTP/2 passes on may become a line of HTTP/1 behind the next hop.
+//! Both protocols validate here, so that what one rejects the other rejects, too: what HTTP/2 forwards may become a
+//! line of HTTP/1 behind the next hop.
 
 use std::fmt;
 use std::iter;
@@ -13,40 +12,49 @@ use crate::proxy::error::{ErrorType, ProxyError};
 /// Why a request is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestError {
+    /// The method is not a token.
     Method,
-    /// Neither a path nor a URL.
+    /// The target is neither a path nor a URL.
     Target,
+    /// The target has octets beyond ASCII.
     TargetNotAscii,
-    /// A space or a control character.
+    /// The target has a space or a control character.
     TargetCharacter,
-    /// `#`: some readers end the path there, others do not.
+    /// The target has a `#`: some readers end the path there, others do not.
     Fragment,
+    /// The target has more than [`MAX_TARGET_LEN`] octets.
     TargetTooLong,
     /// `*` with another method than OPTIONS.
     Asterisk,
     /// CONNECT without `host:port`.
     ConnectTarget,
+    /// A URL of another scheme than `http` and `https`.
     Scheme,
+    /// A malformed `Host`, `:authority` or authority of a target.
     Authority(AuthorityError),
-    Length,
-    TwoLengths,
-    /// The length is not that of the body (RFC 9113 section 8.1.1).
-    WrongLength,
-    // What follows only HTTP/2 can say (RFC 9113 sections 8.2 and 8.3).
-    /// One is missing, unknown, twice, or behind other fields.
+    /// A `Content-Length` that is not a number.
+    ContentLength,
+    /// Lines of `Content-Length` that differ.
+    ConflictingLengths,
+    /// The body is shorter or longer than its `content-length` (RFC 9113 section 8.1.1).
+    LengthMismatch,
+    // The next ones exist in HTTP/2 only (RFC 9113 sections 8.2 and 8.3).
+    /// A pseudo-header field is missing, unknown, repeated, or behind other fields.
     PseudoField,
+    /// A field name has a character that is not allowed.
     FieldName,
+    /// A field value has a control character, or whitespace around it.
     FieldValue,
-    /// A field about the connection, which HTTP/2 has none of.
-    ConnectionField,
-    /// A stream that depends on itself (RFC 7540 section 5.3.1).
-    Dependency,
+    /// A field about the connection.
+    ConnectionSpecificField,
+    /// A stream that depends on itself (RFC 7540 section 5.3.1; RFC 9113 has no dependencies).
+    SelfDependency,
     /// `:authority` and `host` differ.
-    TwoAuthorities,
+    AuthorityMismatch,
 }
 
 impl RequestError {
-    /// The status that answers it in HTTP/1.
+    /// The status of the response in HTTP/1.
     pub fn status(self) -> u16 {
         match self {
             RequestError::TargetTooLong => 414,
@@ -68,15 +76,15 @@ impl fmt::Display for RequestError {
             RequestError::ConnectTarget => "a target of CONNECT that is not HOST:PORT",
             RequestError::Scheme => "a scheme other than http and https",
             RequestError::Authority(bad) => return bad.fmt(f),
-            RequestError::Length => "a Content-Length that is no number",
-            RequestError::TwoLengths => "two different Content-Length headers",
-            RequestError::WrongLength => "a content-length that is not the length of its body",
+            RequestError::ContentLength => "a Content-Length that is no number",
+            RequestError::ConflictingLengths => "two different Content-Length headers",
+            RequestError::LengthMismatch => "a content-length that is not the length of its body",
             RequestError::PseudoField => "a pseudo-header that is missing, unknown, twice or late",
             RequestError::FieldName => "a header name with a character that none may have",
             RequestError::FieldValue => "a header value with a control character or a space around it",
-            RequestError::ConnectionField => "a header about the connection, which HTTP/2 has none of",
-            RequestError::Dependency => "a stream that depends on itself",
-            RequestError::TwoAuthorities => "a host that is not its :authority",
+            RequestError::ConnectionSpecificField => "a header about the connection, which HTTP/2 has none of",
+            RequestError::SelfDependency => "a stream that depends on itself",
+            RequestError::AuthorityMismatch => "a host that is not its :authority",
         })
     }
 }
@@ -93,12 +101,11 @@ impl From<RequestError> for ProxyError {
     }
 }
 
-/// Reads `Host`, `:authority` or the authority of a target.
+/// Parses `Host`, `:authority` or the authority of a target.
 ///
 /// # Errors
-///
-/// A refusal that shows it.
-pub fn authority(text: &[u8]) -> Result<Authority<'_>, ProxyError> {
+/// The error for the client, which shows `text`.
+pub fn parse_authority(text: &[u8]) -> Result<Authority<'_>, ProxyError> {
     Authority::parse(text).map_err(|bad| {
         let shown = String::from_utf8_lossy(&text[..text.len().min(MAX_SHOWN)]);
         ProxyError::new(
@@ -108,57 +115,72 @@ pub fn authority(text: &[u8]) -> Result<Authority<'_>, ProxyError> {
     })
 }
 
-/// Checks a method, which is a token (RFC 9110 section 9.1).
-pub fn method(text: &[u8]) -> Result<(), RequestError> {
+/// Validates a method, which is a token (RFC 9110 section 9.1).
+///
+/// # Errors
+/// [`RequestError::Method`]
+pub fn validate_method(text: &[u8]) -> Result<(), RequestError> {
     match !text.is_empty() && text.iter().all(|&b| is(b, TOKEN)) {
         true => Ok(()),
         false => Err(RequestError::Method),
     }
 }
 
-/// What an HTTP/1 request is for (RFC 9112 section 3.2).
+/// The target of an HTTP/1 request (RFC 9112 section 3.2).
 #[derive(Debug, PartialEq, Eq)]
-pub enum Target<'a> {
-    /// origin-form or asterisk-form: what `:path` is in HTTP/2.
+pub enum RequestTarget<'a> {
+    /// origin-form or asterisk-form, which HTTP/2 has in `:path`.
     Path(&'a [u8]),
-    /// absolute-form; `path` may begin with its query.
-    Url { scheme: Scheme, authority: Authority<'a>, path: &'a [u8] },
-    /// authority-form: CONNECT.
+    /// absolute-form.
+    Url {
+        /// `http` or `https`.
+        scheme: Scheme,
+        /// Host and port.
+        authority: Authority<'a>,
+        /// Path and query; may start with the query.
+        path: &'a [u8],
+    },
+    /// authority-form: that of CONNECT.
     Authority(Authority<'a>),
 }
 
-/// The scheme of a URL; names of others are not known here.
+/// The scheme of a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
+    /// `http`
     Http,
+    /// `https`
     Https,
 }
 
-/// Reads the target of an HTTP/1 request.
-pub fn target<'a>(method: &[u8], text: &'a [u8]) -> Result<Target<'a>, RequestError> {
+/// Parses the target of an HTTP/1 request.
+///
+/// # Errors
+/// Why the target is malformed.
+pub fn parse_target<'a>(method: &[u8], text: &'a [u8]) -> Result<RequestTarget<'a>, RequestError> {
     if method == b"CONNECT" {
-        // Without a port, or with an empty one: RFC 9110 section 9.3.6.
+        // A port is required (RFC 9110 section 9.3.6).
         let authority = Authority::parse(text)?;
         return match authority.port {
-            Some(_) => Ok(Target::Authority(authority)),
+            Some(_) => Ok(RequestTarget::Authority(authority)),
             None => Err(RequestError::ConnectTarget),
         };
     }
     if text.starts_with(b"/") || text == b"*" {
-        return path(method, text).map(|()| Target::Path(text));
+        return validate_path(method, text).map(|()| RequestTarget::Path(text));
     }
-    characters(text)?;
-    let colon = text.iter().position(|&b| b == b':');
-    let (named, rest) = text.split_at(colon.ok_or(RequestError::Target)?);
+    validate_characters(text)?;
+    let scheme_len = text.iter().position(|&b| b == b':');
+    let (scheme, rest) = text.split_at(scheme_len.ok_or(RequestError::Target)?);
     let rest = rest.strip_prefix(b"://").ok_or(RequestError::Target)?;
-    let scheme = scheme(named)?;
-    let end = rest.iter().position(|&b| b == b'/' || b == b'?');
-    let (authority, path) = rest.split_at(end.unwrap_or(rest.len()));
-    Ok(Target::Url {
+    let scheme = parse_scheme(scheme)?;
+    let authority_len = rest.iter().position(|&b| b == b'/' || b == b'?');
+    let (authority, path) = rest.split_at(authority_len.unwrap_or(rest.len()));
+    Ok(RequestTarget::Url {
         scheme,
         authority: Authority::parse(authority)?,
         path: match path {
-            // RFC 9112 section 3.2.4: the last proxy sends the asterisk.
+            // The last proxy sends the asterisk (RFC 9112 section 3.2.4).
             b"" if method == b"OPTIONS" => b"*",
             b"" => b"/",
             path => path,
@@ -166,18 +188,24 @@ pub fn target<'a>(method: &[u8], text: &'a [u8]) -> Result<Target<'a>, RequestEr
     })
 }
 
-/// Checks a path with its query: `:path`, or origin-form and asterisk-form.
-pub fn path(method: &[u8], text: &[u8]) -> Result<(), RequestError> {
+/// Validates a path with its query: `:path`, or origin-form and asterisk-form.
+///
+/// # Errors
+/// Why the path is malformed.
+pub fn validate_path(method: &[u8], text: &[u8]) -> Result<(), RequestError> {
     match text {
         b"*" if method == b"OPTIONS" => Ok(()),
         b"*" => Err(RequestError::Asterisk),
-        [b'/', ..] => characters(text),
+        [b'/', ..] => validate_characters(text),
         _ => Err(RequestError::Target),
     }
 }
 
-/// Reads `:scheme`, or what a URL begins with, in any case.
-pub fn scheme(text: &[u8]) -> Result<Scheme, RequestError> {
+/// Parses `:scheme`, or the scheme of a URL, in any case.
+///
+/// # Errors
+/// [`RequestError::Scheme`]
+pub fn parse_scheme(text: &[u8]) -> Result<Scheme, RequestError> {
     if text.eq_ignore_ascii_case(b"http") {
         Ok(Scheme::Http)
     } else if text.eq_ignore_ascii_case(b"https") {
@@ -187,28 +215,30 @@ pub fn scheme(text: &[u8]) -> Result<Scheme, RequestError> {
     }
 }
 
-/// The length that all `Content-Length` values of a message agree on; `None`
-/// without any (RFC 9110 section 8.6).
-pub fn content_length<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<u64>, RequestError> {
+/// Returns the length in the `Content-Length` lines of a message; `None` without any (RFC 9110 section 8.6).
+///
+/// # Errors
+/// Where a line is not a number, or two of them differ.
+pub fn parse_content_length<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<u64>, RequestError> {
     let mut length = None;
     for value in values {
-        // Not str::parse, which would let a "+" through.
-        if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
-            return Err(RequestError::Length);
+        // `str::parse` would accept a "+".
+        if value.is_empty() || value.len() > MAX_LENGTH_DIGITS || !value.iter().all(u8::is_ascii_digit) {
+            return Err(RequestError::ContentLength);
         }
-        let found = value.iter().fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
-        if length.is_some_and(|length| length != found) {
-            return Err(RequestError::TwoLengths);
+        let value = value.iter().fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
+        if length.is_some_and(|length| length != value) {
+            return Err(RequestError::ConflictingLengths);
         }
-        length = Some(found);
+        length = Some(value);
     }
     Ok(length)
 }
 
-/// Visible ASCII, but for "#": a fragment is never sent, and readers differ in
-/// whether it belongs to the path. What else RFC 3986 leaves out of a path
-/// (`"<>[]^{|}` and others) is common, and read alike by all.
-fn characters(text: &[u8]) -> Result<(), RequestError> {
+/// Validates that a target is visible ASCII without `#`. A fragment is never sent, and readers differ in whether it
+/// belongs to the path. The other characters that RFC 3986 excludes (`"<>[]^{|}` and more) are common, and all readers
+/// take them alike.
+fn validate_characters(text: &[u8]) -> Result<(), RequestError> {
     if text.len() > MAX_TARGET_LEN {
         return Err(RequestError::TargetTooLong);
     }
@@ -221,29 +251,28 @@ fn characters(text: &[u8]) -> Result<(), RequestError> {
     }
 }
 
-/// Whether `name` is `lower`, in any case; `lower` itself has no capital letters.
+/// Whether `name`, in any case, is `lower`, which is in lower case.
 ///
-/// Each header of each request comes by here, a few times. std's function is
-/// compiled for size into a call for each octet.
+/// Called several times for each field of each request: the standard library, which is compiled for size, makes a call
+/// for each octet in `eq_ignore_ascii_case`.
 pub fn is_named(name: &[u8], lower: &str) -> bool {
     name.len() == lower.len()
-        && iter::zip(name, lower.as_bytes()).all(|(octet, wanted)| octet.to_ascii_lowercase() == *wanted)
+        && iter::zip(name, lower.as_bytes()).all(|(octet, lower)| octet.to_ascii_lowercase() == *lower)
 }
 
-/// Whether an octet is of a class.
+/// Whether an octet is of a class: [`TOKEN`], [`TEXT`] or [`BLANK`].
 pub fn is(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
 
-/// What may be in a token: a method, a header's name (RFC 9110 section 5.6.2).
+/// Octets of a token: of a method or a field name (RFC 9110 section 5.6.2).
 pub const TOKEN: u8 = 1;
-/// What may be in a value (section 5.5): no controls but the tab; others as
-/// they come.
+/// Octets of a field value (RFC 9110 section 5.5): no control characters but the tab.
 pub const TEXT: u8 = 2;
-/// What may be around a value.
+/// Octets of optional whitespace (RFC 9110 section 5.6.3).
 pub const BLANK: u8 = 4;
 
-/// The classes of each byte.
+/// The classes of each octet.
 static CLASSES: [u8; 256] = classes();
 
 const fn classes() -> [u8; 256] {
@@ -268,18 +297,21 @@ const fn classes() -> [u8; 256] {
     }
 }
 
-/// How much of what came in a sentence shows, in octets.
+/// Octets of a malformed text that an error shows.
 pub const MAX_SHOWN: usize = 100;
 
-/// The longest target, in octets: all of what a head may have.
+/// Octets of the longest target: as long as the largest head.
 pub const MAX_TARGET_LEN: usize = 64 * 1024;
+
+/// Digits of the longest `Content-Length`: any number of them fits into a `u64`.
+const MAX_LENGTH_DIGITS: usize = 18;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_in_any_case() {
+    fn names_are_compared_in_any_case() {
         for (name, is_one) in [
             ("content-length", true),
             ("Content-LENGTH", true),
@@ -293,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn methods() {
+    fn methods_are_tokens() {
         for (text, is_one) in [
             ("GET", true),
             ("get", true),
@@ -305,12 +337,12 @@ mod tests {
             ("GET\r\nX:", false),
             ("G\u{e9}T", false),
         ] {
-            assert_eq!(method(text.as_bytes()).is_ok(), is_one, "{text:?}");
+            assert_eq!(validate_method(text.as_bytes()).is_ok(), is_one, "{text:?}");
         }
     }
 
     #[test]
-    fn targets() {
+    fn targets_are_parsed_strictly() {
         let long = format!("/{}", "x".repeat(MAX_TARGET_LEN));
         for (method, text, want) in [
             ("GET", "/", Ok("/")),
@@ -349,10 +381,10 @@ mod tests {
             ("GET", "http://f#b", Err(RequestError::Fragment)),
             ("GET", &long, Err(RequestError::TargetTooLong)),
         ] {
-            let got = target(method.as_bytes(), text.as_bytes()).map(|got| match got {
-                Target::Path(path) => String::from_utf8_lossy(path).into_owned(),
-                Target::Authority(authority) => format!("to {}", authority.text),
-                Target::Url { scheme, authority, path } => {
+            let got = parse_target(method.as_bytes(), text.as_bytes()).map(|got| match got {
+                RequestTarget::Path(path) => String::from_utf8_lossy(path).into_owned(),
+                RequestTarget::Authority(authority) => format!("to {}", authority.text),
+                RequestTarget::Url { scheme, authority, path } => {
                     let scheme = format!("{scheme:?}").to_lowercase();
                     let path = String::from_utf8_lossy(path);
                     format!("{scheme} {} {path}", authority.text)
@@ -364,26 +396,26 @@ mod tests {
         assert_eq!(RequestError::TargetTooLong.status(), 414);
         // HTTP/2 has a path, and nothing else, where HTTP/1 has the others.
         for text in ["", "x", "@evil/", "http://evil/x", "f:80"] {
-            let got = path(b"GET", text.as_bytes());
+            let got = validate_path(b"GET", text.as_bytes());
             assert_eq!(got, Err(RequestError::Target), "{text:?}");
         }
     }
 
     #[test]
-    fn lengths() {
+    fn content_lengths_agree_or_are_errors() {
         for (values, want) in [
             (&[][..], Ok(None)),
             (&["5"], Ok(Some(5))),
             (&["5", "05"], Ok(Some(5))),
-            (&["5", "6"], Err(RequestError::TwoLengths)),
-            (&["5, 5"], Err(RequestError::Length)),
-            (&["+5"], Err(RequestError::Length)),
-            (&["-5"], Err(RequestError::Length)),
-            (&["0x5"], Err(RequestError::Length)),
-            (&[""], Err(RequestError::Length)),
-            (&["9999999999999999999"], Err(RequestError::Length)),
+            (&["5", "6"], Err(RequestError::ConflictingLengths)),
+            (&["5, 5"], Err(RequestError::ContentLength)),
+            (&["+5"], Err(RequestError::ContentLength)),
+            (&["-5"], Err(RequestError::ContentLength)),
+            (&["0x5"], Err(RequestError::ContentLength)),
+            (&[""], Err(RequestError::ContentLength)),
+            (&["9999999999999999999"], Err(RequestError::ContentLength)),
         ] {
-            let got = content_length(values.iter().map(|value| value.as_bytes()));
+            let got = parse_content_length(values.iter().map(|value| value.as_bytes()));
             assert_eq!(got, want, "{values:?}");
         }
     }

@@ -59,7 +59,7 @@ fn head(input: &[u8], read_head: ReadHead) {
 fn request(input: &[u8]) {
     let (head, Ok(Some(end))) = read(Head::read_request, input) else { return };
     // Rejected in the next step.
-    if syntax::target(head.method(input), head.target(input)).is_err() {
+    if syntax::parse_target(head.method(input), head.target(input)).is_err() {
         return;
     }
     let mut fields = [httparse::EMPTY_HEADER; 256];

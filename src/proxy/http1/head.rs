@@ -132,7 +132,7 @@ impl Head {
     /// Parses a request's head at the start of `input`: `Ok(Some(n))` if it ends before byte `n`, `Ok(None)` if
     /// more bytes have to come first.
     ///
-    /// The target is not parsed here, but by [`syntax::target`].
+    /// The target is not parsed here, but by [`syntax::parse_target`].
     ///
     /// # Errors
     /// As soon as no further bytes could make it a head.
@@ -151,12 +151,12 @@ impl Head {
         let (Some(first), Some(last)) = (first_space, last_space) else {
             return Err(HeadError::StartLine);
         };
-        // Spaces between these two are in the target, where `syntax::target` rejects them.
+        // Spaces between these two are in the target, where `syntax::parse_target` rejects them.
         if first == last {
             return Err(HeadError::StartLine);
         }
         self.minor_version = version(&text[last + 1..])?;
-        syntax::method(&text[..first])?;
+        syntax::validate_method(&text[..first])?;
         self.method_or_status = line.start..line.start + first;
         self.target_or_reason = line.start + first + 1..line.start + last;
         Ok(Some(end))
@@ -287,7 +287,7 @@ impl Head {
     }
 
     fn announced_framing(&self, input: &[u8]) -> Result<Option<Framing>, HeadError> {
-        let length = || syntax::content_length(self.get_all(input, "content-length"));
+        let length = || syntax::parse_content_length(self.get_all(input, "content-length"));
         match (self.is_chunked(input)?, length()?) {
             (true, Some(_)) => Err(HeadError::LengthAndTransferEncoding),
             // HTTP/1.0 has no chunks: the field came from another message (RFC 9112 section 6.1).

@@ -12,7 +12,7 @@ use crate::proxy::error::{ErrorType, ProxyError};
 use crate::proxy::exchange::loggable_host;
 use crate::proxy::header_policy::{HeaderEdits, RequestCredentials};
 use crate::proxy::router::ResolvedHost;
-use crate::proxy::syntax::{self, RequestError, Scheme, Target};
+use crate::proxy::syntax::{self, RequestError, RequestTarget, Scheme};
 use crate::secret::Secret;
 use crate::upstream::DialErrorKind;
 
@@ -154,26 +154,26 @@ enum Resource<'a> {
 fn resource<'a>(head: &Head, input: &'a [u8], framing: Framing) -> Result<Resource<'a>, ProxyError> {
     let host = head.host(input)?;
     let target = head.target(input);
-    match syntax::target(head.method(input), target) {
-        Ok(Target::Path(path)) => Ok(Resource::At { host, path }),
-        Ok(Target::Url { scheme: Scheme::Http, authority, path }) => {
+    match syntax::parse_target(head.method(input), target) {
+        Ok(RequestTarget::Path(path)) => Ok(Resource::At { host, path }),
+        Ok(RequestTarget::Url { scheme: Scheme::Http, authority, path }) => {
             // `Host` is ignored here, and rejected all the same if it is malformed (RFC 9112 section 3.2).
             if let Some(host) = host.filter(|host| !host.is_empty()) {
-                syntax::authority(host)?;
+                syntax::parse_authority(host)?;
             }
             Ok(Resource::At { host: Some(authority.text.as_bytes()), path })
         }
         // The client would have to speak TLS itself.
-        Ok(Target::Url { authority, .. }) => {
+        Ok(RequestTarget::Url { authority, .. }) => {
             let host = authority.text;
             Err(bad_request(format!(
                 "the request is for https://{host}; ask for http://{host}: \
                  runsd adds the TLS on the way to a service"
             )))
         }
-        Ok(Target::Authority(authority)) if framing.is_empty() => Ok(Resource::Tunnel(authority.text)),
+        Ok(RequestTarget::Authority(authority)) if framing.is_empty() => Ok(Resource::Tunnel(authority.text)),
         // Another recipient may or may not take what follows for a body (RFC 9110 section 9.3.6).
-        Ok(Target::Authority(_)) => Err(HeadError::ConnectWithBody.into()),
+        Ok(RequestTarget::Authority(_)) => Err(HeadError::ConnectWithBody.into()),
         Err(RequestError::Scheme) => {
             let scheme = target.split(|&b| b == b':').next().unwrap_or_default();
             let scheme = String::from_utf8_lossy(&scheme[..scheme.len().min(syntax::MAX_SHOWN)]);

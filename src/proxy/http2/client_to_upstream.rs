@@ -284,7 +284,7 @@ impl<'a> ClientToUpstream<'a> {
         if !conn.streams.receive_data(id, data.len(), end_stream) {
             drop(conn);
             splicer.discard(frame.len());
-            self.reset_malformed(id, None, RequestError::WrongLength, splicer);
+            self.reset_malformed(id, None, RequestError::LengthMismatch, splicer);
             self.discard_data(frame);
             return Ok(());
         }

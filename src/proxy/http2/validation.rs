@@ -22,7 +22,7 @@ pub fn validate_request(fields: &[Field]) -> Result<Option<u64>, RequestError> {
     }
     let [method, scheme, authority, path, protocol] = values;
     let method = method.ok_or(RequestError::PseudoField)?;
-    syntax::method(method)?;
+    syntax::validate_method(method)?;
     if let Some(authority) = authority {
         Authority::parse(authority)?;
     }
@@ -33,13 +33,13 @@ pub fn validate_request(fields: &[Field]) -> Result<Option<u64>, RequestError> {
         }
         (b"CONNECT", None) => {}
         // RFC 8441 section 4: only an extended CONNECT has a protocol.
-        (b"CONNECT", Some(protocol)) => syntax::method(protocol)?,
+        (b"CONNECT", Some(protocol)) => syntax::validate_method(protocol)?,
         (_, Some(_)) => return Err(RequestError::PseudoField),
         (_, None) => {}
     }
     if method != b"CONNECT" || protocol.is_some() {
-        syntax::scheme(scheme.ok_or(RequestError::PseudoField)?)?;
-        syntax::path(method, path.ok_or(RequestError::PseudoField)?)?;
+        syntax::parse_scheme(scheme.ok_or(RequestError::PseudoField)?)?;
+        syntax::validate_path(method, path.ok_or(RequestError::PseudoField)?)?;
     }
     validate_fields(fields)?;
     let values_of = |name: &'static [u8]| {
@@ -49,18 +49,18 @@ pub fn validate_request(fields: &[Field]) -> Result<Option<u64>, RequestError> {
     let mut hosts = values_of(b"host");
     match (hosts.next(), authority) {
         (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => {
-            return Err(RequestError::TwoAuthorities);
+            return Err(RequestError::AuthorityMismatch);
         }
         (Some(host), _) => drop(Authority::parse(host)?),
         (None, _) => {}
     }
     if hosts.next().is_some() {
-        return Err(RequestError::TwoAuthorities);
+        return Err(RequestError::AuthorityMismatch);
     }
     if values_of(b"content-length").nth(1).is_some() {
-        return Err(RequestError::TwoLengths);
+        return Err(RequestError::ConflictingLengths);
     }
-    syntax::content_length(values_of(b"content-length"))
+    syntax::parse_content_length(values_of(b"content-length"))
 }
 
 /// Whether a request may have these trailers (RFC 9113 section 8.1).
@@ -84,7 +84,7 @@ fn validate_fields(fields: &[Field]) -> Result<(), RequestError> {
             return Err(RequestError::FieldValue);
         }
         if is_connection_specific(name) || (name == b"te" && value != b"trailers") {
-            return Err(RequestError::ConnectionField);
+            return Err(RequestError::ConnectionSpecificField);
         }
     }
     Ok(())
@@ -107,8 +107,8 @@ mod tests {
         let get = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")];
         for (more, want) in [
             (&[("accept", "*/*"), ("te", "trailers")][..], Ok(None)),
-            (&[("te", "gzip")], Err(RequestError::ConnectionField)),
-            (&[("te", "trailers, gzip")], Err(RequestError::ConnectionField)),
+            (&[("te", "gzip")], Err(RequestError::ConnectionSpecificField)),
+            (&[("te", "trailers, gzip")], Err(RequestError::ConnectionSpecificField)),
             (&[(":path", "/again")], Err(RequestError::PseudoField)),
             (&[("accept", "*/*"), (":late", "")], Err(RequestError::PseudoField)),
             (&[("accept", "*/*"), (":path", "/")], Err(RequestError::PseudoField)),
@@ -125,20 +125,20 @@ mod tests {
             (&[("x", " a")], Err(RequestError::FieldValue)),
             (&[("x", "a\t")], Err(RequestError::FieldValue)),
             (&[("x", "a \t b"), ("y", "")], Ok(None)),
-            (&[("connection", "close")], Err(RequestError::ConnectionField)),
-            (&[("keep-alive", "5")], Err(RequestError::ConnectionField)),
-            (&[("proxy-connection", "close")], Err(RequestError::ConnectionField)),
-            (&[("upgrade", "h2c")], Err(RequestError::ConnectionField)),
-            (&[("transfer-encoding", "chunked")], Err(RequestError::ConnectionField)),
+            (&[("connection", "close")], Err(RequestError::ConnectionSpecificField)),
+            (&[("keep-alive", "5")], Err(RequestError::ConnectionSpecificField)),
+            (&[("proxy-connection", "close")], Err(RequestError::ConnectionSpecificField)),
+            (&[("upgrade", "h2c")], Err(RequestError::ConnectionSpecificField)),
+            (&[("transfer-encoding", "chunked")], Err(RequestError::ConnectionSpecificField)),
             (&[("content-length", "3")], Ok(Some(3))),
-            (&[("content-length", "+3")], Err(RequestError::Length)),
-            (&[("content-length", "")], Err(RequestError::Length)),
-            (&[("content-length", "3, 3")], Err(RequestError::Length)),
-            (&[("content-length", "3"), ("content-length", "4")], Err(RequestError::TwoLengths)),
-            (&[("content-length", "3"), ("content-length", "3")], Err(RequestError::TwoLengths)),
+            (&[("content-length", "+3")], Err(RequestError::ContentLength)),
+            (&[("content-length", "")], Err(RequestError::ContentLength)),
+            (&[("content-length", "3, 3")], Err(RequestError::ContentLength)),
+            (&[("content-length", "3"), ("content-length", "4")], Err(RequestError::ConflictingLengths)),
+            (&[("content-length", "3"), ("content-length", "3")], Err(RequestError::ConflictingLengths)),
             (&[("host", "A")], Ok(None)),
-            (&[("host", "b")], Err(RequestError::TwoAuthorities)),
-            (&[("host", "a"), ("host", "a")], Err(RequestError::TwoAuthorities)),
+            (&[("host", "b")], Err(RequestError::AuthorityMismatch)),
+            (&[("host", "a"), ("host", "a")], Err(RequestError::AuthorityMismatch)),
         ] {
             assert_eq!(validate(&[&get, more].concat()), want, "{more:?}");
         }

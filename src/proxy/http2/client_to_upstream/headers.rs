@@ -101,10 +101,10 @@ impl ClientToUpstream<'_> {
     ) -> Result<Option<Request>, ConnectionError> {
         let headers = request.headers;
         if headers.end_stream && request.content_length.is_some_and(|len| len > 0) {
-            return self.receive_malformed(&request, RequestError::WrongLength, splicer).map(|()| None);
+            return self.receive_malformed(&request, RequestError::LengthMismatch, splicer).map(|()| None);
         }
         if headers.depends_on_itself() {
-            return self.receive_malformed(&request, RequestError::Dependency, splicer).map(|()| None);
+            return self.receive_malformed(&request, RequestError::SelfDependency, splicer).map(|()| None);
         }
         let Some(has_capacity) = self.start_stream(headers, false)? else {
             return Ok(None);
@@ -257,7 +257,7 @@ impl ClientToUpstream<'_> {
         let mut conn = lock(self.conn);
         if !conn.streams.receive_data(id, 0, true) {
             drop(conn);
-            self.reset_malformed(id, None, RequestError::WrongLength, splicer);
+            self.reset_malformed(id, None, RequestError::LengthMismatch, splicer);
             lock(self.conn).streams.close_discarded(id);
             return Ok(());
         }
