@@ -44,7 +44,7 @@ pub struct Listeners {
 /// Binds all sockets and rewrites resolv.conf, or falls back. Makes no network request.
 pub fn bind(args: &Args, mode: ServeMode) -> Listeners {
     let path = &args.resolv_conf_file;
-    let file = resolv_conf::find(path);
+    let file = resolv_conf::open(path);
     let resolv_conf = ResolvConf::parse(file.text.as_deref().unwrap_or_default());
     if mode == ServeMode::HttpProxy {
         let (listeners, outcome) = bind_fallback(args);

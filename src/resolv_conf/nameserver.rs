@@ -1,21 +1,22 @@
-//! The addresses of `nameserver` lines.
+//! The address of a `nameserver` line.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use crate::sys::net::interface_index;
 
-/// A nameserver as a line names it.
+/// A nameserver as resolv.conf or `-nameserver` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nameserver {
+    /// IPv4, also where the line maps it into IPv6.
     pub ip: IpAddr,
-    /// The zone of a link-local address (RFC 4007, section 11): the name of an
-    /// interface, or its number. Others mean the same on each of them.
+    /// The zone of a link-local address (RFC 4007, section 11): the name of an interface, or its number. All other
+    /// addresses mean the same on every interface.
     pub zone: Option<String>,
 }
 
 impl Nameserver {
-    /// Reads `10.0.0.1` or `fe80::53%eth0`; a comment may follow at once.
+    /// Reads `10.0.0.1` or `fe80::53%eth0`; a comment may follow without a space. `None` if it is not an address.
     pub fn parse(word: &str) -> Option<Nameserver> {
         let word = word.split(['#', ';']).next()?;
         let (ip, zone) = match word.split_once('%') {
@@ -28,7 +29,10 @@ impl Nameserver {
         Some(Nameserver { ip, zone: zone.map(str::to_owned) })
     }
 
-    /// Where it is asked, or why it cannot be.
+    /// Returns the address to send queries to.
+    ///
+    /// # Errors
+    /// Why it cannot be asked: its interface is not named or does not exist.
     pub fn address(&self) -> Result<SocketAddr, String> {
         let Some(ip) = link_local(self.ip) else {
             return Ok((self.ip, 53).into());
@@ -64,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_it_is_asked() {
+    fn queries_are_sent_to_port_53_of_the_interface() {
         // The index of loopback, whatever it is here.
         let lo = interface_index("lo").expect("there is a loopback");
         for (word, want) in [

@@ -3,10 +3,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::sys::file::read_file as read;
+use crate::sys::file::read_file;
 
 #[test]
-fn files_in_and_out() {
+fn files_are_parsed_and_rendered() {
     for (input, want) in [
         // As seen on Cloud Run.
         (
@@ -42,7 +42,7 @@ fn files_in_and_out() {
         // Go's resolver reads indented lines.
         ("  nameserver 10.0.0.1\n\tsearch a # b\n", "search run.internal a\noptions ndots:3\n"),
     ] {
-        let got = ResolvConf::parse(input.as_bytes()).render(&OWN, "run.internal", 3);
+        let got = ResolvConf::parse(input.as_bytes()).render(&LOCAL_ADDRS, "run.internal", 3);
         let want = match want.contains("nameserver") {
             true => want.to_owned(),
             false => format!("nameserver 127.0.0.1\nnameserver ::1\n{want}"),
@@ -65,12 +65,12 @@ fn options_that_are_numbers() {
     ] {
         let conf = ResolvConf::parse(input.as_bytes());
         assert_eq!(conf.timeout().as_secs(), timeout, "{input:?}");
-        let file = String::from_utf8(conf.render(&OWN, "run.internal", 3)).unwrap();
+        let file = String::from_utf8(conf.render(&LOCAL_ADDRS, "run.internal", 3)).unwrap();
         assert!(file.contains(&format!("ndots:{ndots}")), "{input:?}: {file}");
     }
     for ndots in 1..=15 {
         let conf = ResolvConf::parse(format!("options ndots:{ndots}\n").as_bytes());
-        let file = String::from_utf8(conf.render(&OWN, "run.internal", 3)).unwrap();
+        let file = String::from_utf8(conf.render(&LOCAL_ADDRS, "run.internal", 3)).unwrap();
         let want = format!("options ndots:{}\n", ndots.max(3));
         assert!(file.ends_with(&want), "{ndots}: {file}");
     }
@@ -103,42 +103,42 @@ fn nameservers() {
 }
 
 #[test]
-fn bytes_that_are_no_text_survive() {
+fn bytes_that_are_not_text_survive() {
     let conf = ResolvConf::parse(b"# caf\xe9 \r\nsearch \xff\n");
-    let got = conf.render(&OWN[..1], "z", 15);
+    let got = conf.render(&LOCAL_ADDRS[..1], "z", 15);
     assert!(got.starts_with(b"# caf\xe9\nnameserver 127.0.0.1\nsearch z"));
     assert!(got.ends_with(b"\noptions ndots:15\n"));
 }
 
 #[test]
-fn what_we_write_reads_as_it_was_meant() {
+fn a_rendered_file_parses_to_the_same() {
     let original = ResolvConf::parse(b"# x\nnameserver 10.0.0.1\nsearch a b\noptions rotate\n");
-    let once = original.render(&OWN, "run.internal", 3);
+    let once = original.render(&LOCAL_ADDRS, "run.internal", 3);
     let again = ResolvConf::parse(&once);
     let nameservers: Vec<_> = again.nameservers.iter().map(|at| at.ip).collect();
-    assert_eq!(nameservers, OWN);
+    assert_eq!(nameservers, LOCAL_ADDRS);
     assert_eq!(again.search, ["run.internal", "a", "b"]);
-    assert_eq!(again.render(&OWN, "run.internal", 3), once);
+    assert_eq!(again.render(&LOCAL_ADDRS, "run.internal", 3), once);
 }
 
 #[test]
 fn a_file_is_rewritten_and_restored() {
     let path = scratch("restored");
     fs::write(&path, "search original-and-much-longer-than-ours\n").unwrap();
-    let original = read(&path).unwrap();
-    let rewritten = find(&path).rewrite(b"ours\n".to_vec()).unwrap();
+    let original = read_file(&path).unwrap();
+    let rewritten = open(&path).rewrite(b"ours\n".to_vec()).unwrap();
     assert!(fs::read(&path).unwrap().starts_with(b"ours\n"));
     rewritten.restore().unwrap();
     assert_eq!(fs::read(&path).unwrap(), original);
 
     // What the application wrote is the application's.
-    let rewritten = find(&path).rewrite(b"ours\n".to_vec()).unwrap();
+    let rewritten = open(&path).rewrite(b"ours\n".to_vec()).unwrap();
     fs::write(&path, "the application's\n").unwrap();
     rewritten.restore().unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"the application's\n");
 
     // Even where it says the same.
-    let rewritten = find(&path).rewrite(b"ours\n".to_vec()).unwrap();
+    let rewritten = open(&path).rewrite(b"ours\n".to_vec()).unwrap();
     let another = scratch("another");
     fs::write(&another, "ours\n").unwrap();
     fs::rename(&another, &path).unwrap();
@@ -148,15 +148,15 @@ fn a_file_is_rewritten_and_restored() {
 }
 
 #[test]
-fn a_missing_file_comes_and_goes() {
+fn a_missing_file_is_created_and_removed() {
     let path = scratch("missing");
-    assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
-    let rewritten = find(&path).rewrite(b"ours\n".to_vec()).unwrap();
+    assert_eq!(read_file(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    let rewritten = open(&path).rewrite(b"ours\n".to_vec()).unwrap();
     assert!(fs::read(&path).unwrap().starts_with(b"ours\n"));
     rewritten.restore().unwrap();
     assert!(!path.exists());
 
-    let rewritten = find(&path).rewrite(b"ours\n".to_vec()).unwrap();
+    let rewritten = open(&path).rewrite(b"ours\n".to_vec()).unwrap();
     fs::remove_file(&path).unwrap();
     fs::write(&path, "the application's\n").unwrap();
     rewritten.restore().unwrap();
@@ -167,8 +167,8 @@ fn a_missing_file_comes_and_goes() {
 #[test]
 fn a_directory_is_an_error() {
     let path = std::env::temp_dir();
-    assert!(read(&path).is_err());
-    let err = find(&path).rewrite(Vec::new()).unwrap_err();
+    assert!(read_file(&path).is_err());
+    let err = open(&path).rewrite(Vec::new()).unwrap_err();
     assert_eq!(err.kind(), io::ErrorKind::IsADirectory);
 }
 
@@ -179,7 +179,7 @@ fn scratch(name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_runsd_that_was_killed_leaves_what_stood_there_before() {
+fn the_original_survives_a_killed_runsd() {
     let path = scratch("killed");
     let long = format!("search {}\n", "x".repeat(3000));
     let first = [&b"nameserver 10.0.0.1\nsearch a\n"[..], b"", b"\n", b"nameserver 10.0.0.1", long.as_bytes()];
@@ -189,7 +189,7 @@ fn a_runsd_that_was_killed_leaves_what_stood_there_before() {
         for ours in ["nameserver 127.0.0.1\n", "nameserver 127.0.0.1\nsearch longer\n"] {
             for _ in 0..3 {
                 // Each is killed in its turn, and nothing is put back.
-                let found = find(&path);
+                let found = open(&path);
                 assert_eq!(found.text.as_deref().unwrap(), original);
                 drop(found.rewrite(ours.as_bytes().to_vec()).unwrap());
                 let now = fs::read(&path).unwrap();
@@ -200,13 +200,13 @@ fn a_runsd_that_was_killed_leaves_what_stood_there_before() {
         }
         // The last one comes to its end.
         let ours = b"nameserver 127.0.0.1\n".to_vec();
-        find(&path).rewrite(ours).unwrap().restore().unwrap();
+        open(&path).rewrite(ours).unwrap().restore().unwrap();
         assert_eq!(fs::read(&path).unwrap(), original);
     }
     // Where there was none, there is none in the end.
     fs::remove_file(&path).unwrap();
-    drop(find(&path).rewrite(b"search a\n".to_vec()).unwrap());
-    let found = find(&path);
+    drop(open(&path).rewrite(b"search a\n".to_vec()).unwrap());
+    let found = open(&path);
     let err = found.text.as_ref().unwrap_err();
     assert_eq!(err.kind(), io::ErrorKind::NotFound);
     found.rewrite(b"search a\n".to_vec()).unwrap().restore().unwrap();
@@ -214,12 +214,12 @@ fn a_runsd_that_was_killed_leaves_what_stood_there_before() {
 }
 
 #[test]
-fn a_runsd_that_was_killed_while_it_wrote() {
+fn the_original_survives_a_runsd_killed_while_it_wrote() {
     let path = scratch("cut");
     for original in ["nameserver 10.0.0.1\n", "nameserver 10.0.0.1\nsearch a b c\nno end"] {
         for ours in ["nameserver 127.0.0.1\nsearch z\n", "nameserver ::1\n"] {
             fs::write(&path, original).unwrap();
-            drop(find(&path).rewrite(ours.into()).unwrap());
+            drop(open(&path).rewrite(ours.into()).unwrap());
             let written = fs::read(&path).unwrap();
             // What is behind the original came first, what is over it second.
             let at = original.len().max(ours.len());
@@ -232,7 +232,7 @@ fn a_runsd_that_was_killed_while_it_wrote() {
             steps.push([original.as_bytes(), &written[original.len()..]].concat());
             for step in steps {
                 fs::write(&path, &step).unwrap();
-                let text = find(&path).text.unwrap();
+                let text = open(&path).text.unwrap();
                 let text = String::from_utf8(text).unwrap();
                 let step = String::from_utf8_lossy(&step);
                 // The beginning of a comment more is not seen by anyone.
@@ -240,11 +240,11 @@ fn a_runsd_that_was_killed_while_it_wrote() {
                 let more = more.trim_start();
                 assert!(more.is_empty() || more.starts_with('#'), "{step}");
                 // Killed again, after it wrote all; and ended in order.
-                drop(find(&path).rewrite(ours.into()).unwrap());
+                drop(open(&path).rewrite(ours.into()).unwrap());
                 let len = fs::read(&path).unwrap().len();
                 let most = written.len() + 4 * (text.len().saturating_sub(original.len()));
                 assert!(len <= most, "{len}, not {most}: {step}");
-                let found = find(&path);
+                let found = open(&path);
                 assert_eq!(found.text.as_ref().unwrap(), text.as_bytes(), "{step}");
                 found.rewrite(ours.into()).unwrap().restore().unwrap();
                 assert_eq!(fs::read(&path).unwrap(), text.as_bytes(), "{step}");
@@ -255,7 +255,7 @@ fn a_runsd_that_was_killed_while_it_wrote() {
 }
 
 #[test]
-fn what_cannot_be_made_is_said_in_words() {
+fn an_error_says_what_stands_at_the_path() {
     let path = scratch("link");
     std::os::unix::fs::symlink(scratch("nowhere"), &path).unwrap();
     for (path, want) in [
@@ -263,7 +263,7 @@ fn what_cannot_be_made_is_said_in_words() {
         (Path::new("/dev/null"), "not a regular file"),
         (&std::env::temp_dir(), "is a directory"),
     ] {
-        let err = find(path).rewrite(Vec::new()).unwrap_err();
+        let err = open(path).rewrite(Vec::new()).unwrap_err();
         assert_eq!(err.to_string(), want);
     }
     fs::remove_file(&path).unwrap();
@@ -290,7 +290,7 @@ fn search_lines_that_every_resolver_reads() {
         (format!("{} run.internal\n", of(242).trim_end()), false),
     ] {
         let conf = format!("{conf}options ndots:2\n");
-        let file = ResolvConf::parse(conf.as_bytes()).render(&OWN, "run.internal", 3);
+        let file = ResolvConf::parse(conf.as_bytes()).render(&LOCAL_ADDRS, "run.internal", 3);
         let file = String::from_utf8(file).unwrap();
         let search = file.lines().find(|line| line.starts_with("search")).unwrap();
         let search = format!("{search}\n");
@@ -307,7 +307,7 @@ fn search_lines_that_every_resolver_reads() {
 fn options_that_every_resolver_reads() {
     let many: Vec<String> = (0..40).map(|n| format!("option-{n}")).collect();
     let conf = format!("options {}\noptions {}\n", many[..20].join(" "), many[20..].join(" "));
-    let file = ResolvConf::parse(conf.as_bytes()).render(&OWN, "run.internal", 3);
+    let file = ResolvConf::parse(conf.as_bytes()).render(&LOCAL_ADDRS, "run.internal", 3);
     let file = String::from_utf8(file).unwrap();
     assert!(file.lines().all(|line| line.len() <= 254), "{file}");
     let mut want = vec!["ndots:3".to_owned()];

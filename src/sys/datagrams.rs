@@ -1,7 +1,7 @@
-//! Taking or giving many datagrams with one system call.
+//! Receives or sends many datagrams with one system call: recvmmsg(2) and sendmmsg(2).
 
 #![allow(unsafe_code)]
-// Lengths of C structures and of batches: all of them are small.
+// Lengths of C structures and of batches, all of them small.
 #![allow(clippy::cast_possible_truncation)]
 
 use std::io::{self, IoSlice};
@@ -14,42 +14,49 @@ use std::ptr;
 use rustix::io::Errno;
 use rustix::net::{MMsgHdr, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny};
 
-/// How many datagrams one system call takes or gives at most.
-const BATCH: usize = 32;
+/// Datagrams of one system call: more bring little, and each has its buffers.
+const BATCH_LEN: usize = 32;
 
-/// Room for the largest datagram there is.
-const ROOM: usize = 65_536;
+/// Bytes for the largest datagram, which has 65,527.
+const MAX_DATAGRAM_LEN: usize = 65_536;
 
-/// Room for nearly every datagram: what EDNS clients say to take.
-const USUAL: usize = 1232;
+/// Bytes for nearly every datagram: what EDNS clients say to accept.
+const TYPICAL_DATAGRAM_LEN: usize = 1232;
 
-/// Datagrams as they came in, [`BATCH`] at most.
+/// The datagrams that one call received, [`BATCH_LEN`] at most.
 pub struct RecvBatch {
-    // The beginnings of all datagrams side by side: a batch of ordinary ones
-    // touches ten pages. A room of its own for each would be one page each.
-    usual: Vec<u8>,
-    // A large datagram goes on here, behind room for its beginning. Zeroed by
-    // the kernel; never touched, and so no real memory, before one comes.
+    /// The beginnings of all datagrams side by side, so that a batch of typical ones touches ten pages and not one
+    /// for each.
+    typical: Vec<u8>,
+    /// The rest of each large datagram, behind space for its beginning. Zeroed by the kernel, and without memory
+    /// before the first large one comes.
     large: Vec<u8>,
-    arrived: Vec<(usize, Option<SocketAddr>)>,
+    /// Length and sender of each datagram.
+    received: Vec<(usize, Option<SocketAddr>)>,
 }
 
 impl RecvBatch {
-    /// An empty one.
+    /// Returns an empty batch.
     pub fn new() -> RecvBatch {
-        RecvBatch { usual: vec![0; BATCH * USUAL], large: vec![0; BATCH * ROOM], arrived: Vec::with_capacity(BATCH) }
+        RecvBatch {
+            typical: vec![0; BATCH_LEN * TYPICAL_DATAGRAM_LEN],
+            large: vec![0; BATCH_LEN * MAX_DATAGRAM_LEN],
+            received: Vec::with_capacity(BATCH_LEN),
+        }
     }
 
-    /// Takes what is there, without waiting, in place of what it held; the
-    /// number of datagrams, 0 when there are none.
+    /// Receives datagrams in place of those of the last call, without waiting. Returns their number, which may be 0.
+    ///
+    /// # Errors
+    /// Those of recvmmsg(2), as ECONNREFUSED where a connected socket's peer sent ICMP.
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        self.arrived.clear();
-        let received = match self.receive_batch(socket) {
+        self.received.clear();
+        let outcome = match self.receive_batch(socket) {
             Err(err) if err.raw_os_error() == Some(libc::ENOSYS) => self.receive_one(socket),
-            received => received,
+            outcome => outcome,
         };
-        match received {
-            Ok(()) => Ok(self.arrived.len()),
+        match outcome {
+            Ok(()) => Ok(self.received.len()),
             Err(err) => match err.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
                 _ => Err(err),
@@ -58,76 +65,76 @@ impl RecvBatch {
     }
 
     fn receive_batch(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        let mut froms = [[0_u8; ADDRESS_LEN]; BATCH];
-        let mut slices = [[NO_SLICE; 2]; BATCH];
+        let mut senders = [[0_u8; ADDRESS_LEN]; BATCH_LEN];
+        let mut slices = [[NO_SLICE; 2]; BATCH_LEN];
         // SAFETY: plain C structures, valid when zero.
-        let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
-        let usual = self.usual.chunks_exact_mut(USUAL);
-        let rooms = usual.zip(self.large.chunks_exact_mut(ROOM));
-        for (((header, slices), from), (usual, large)) in headers.iter_mut().zip(&mut slices).zip(&mut froms).zip(rooms)
-        {
-            for (slice, room) in slices.iter_mut().zip([usual, &mut large[USUAL..]]) {
-                slice.iov_base = room.as_mut_ptr().cast();
-                slice.iov_len = room.len();
+        let mut headers: [libc::mmsghdr; BATCH_LEN] = unsafe { mem::zeroed() };
+        let typical = self.typical.chunks_exact_mut(TYPICAL_DATAGRAM_LEN);
+        let buffers = typical.zip(self.large.chunks_exact_mut(MAX_DATAGRAM_LEN));
+        let places = slices.iter_mut().zip(&mut senders).zip(buffers);
+        for (header, ((slices, sender), (typical, large))) in headers.iter_mut().zip(places) {
+            for (slice, buffer) in slices.iter_mut().zip([typical, &mut large[TYPICAL_DATAGRAM_LEN..]]) {
+                slice.iov_base = buffer.as_mut_ptr().cast();
+                slice.iov_len = buffer.len();
             }
             header.msg_hdr.msg_iov = slices.as_mut_ptr();
             header.msg_hdr.msg_iovlen = slices.len() as _;
-            header.msg_hdr.msg_name = from.as_mut_ptr().cast();
+            header.msg_hdr.msg_name = sender.as_mut_ptr().cast();
             header.msg_hdr.msg_namelen = ADDRESS_LEN as _;
         }
         // rustix has no call for it.
         // SAFETY: every header points to two slices and one address, which
-        // live until the call returns, and each slice to a room of its own.
+        // live until the call returns, and each slice to a buffer of its own.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 headers.as_mut_ptr(),
-                BATCH as _,
+                BATCH_LEN as _,
                 libc::MSG_DONTWAIT as _,
                 ptr::null_mut(),
             )
         };
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        for (at, (header, from)) in headers.iter().zip(&froms).take(count).enumerate() {
-            let len = (header.msg_len as usize).min(ROOM);
-            if len > USUAL {
-                let beginning = &self.usual[at * USUAL..][..USUAL];
-                self.large[at * ROOM..][..USUAL].copy_from_slice(beginning);
+        for (at, (header, sender)) in headers.iter().zip(&senders).take(count).enumerate() {
+            let len = (header.msg_len as usize).min(MAX_DATAGRAM_LEN);
+            if len > TYPICAL_DATAGRAM_LEN {
+                let beginning = &self.typical[at * TYPICAL_DATAGRAM_LEN..][..TYPICAL_DATAGRAM_LEN];
+                self.large[at * MAX_DATAGRAM_LEN..][..TYPICAL_DATAGRAM_LEN].copy_from_slice(beginning);
             }
-            self.arrived.push((len, read_address(from)));
+            self.received.push((len, read_address(sender)));
         }
         Ok(())
     }
 
-    /// The same for one datagram, where the kernel has no call for more.
+    /// Receives one datagram, for kernels and sandboxes without recvmmsg(2).
     fn receive_one(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        let room = &mut self.large[..ROOM];
-        let (len, _, from) = rustix::net::recvfrom(socket, room, RecvFlags::DONTWAIT)?;
-        if len <= USUAL {
-            self.usual[..len].copy_from_slice(&self.large[..len]);
+        let buffer = &mut self.large[..MAX_DATAGRAM_LEN];
+        let (len, _, sender) = rustix::net::recvfrom(socket, buffer, RecvFlags::DONTWAIT)?;
+        if len <= TYPICAL_DATAGRAM_LEN {
+            self.typical[..len].copy_from_slice(&self.large[..len]);
         }
-        let from = from.and_then(|from| from.try_into().ok());
-        self.arrived.push((len, from));
+        self.received.push((len, sender.and_then(|sender| sender.try_into().ok())));
         Ok(())
     }
 
-    /// The datagrams of the last [`RecvBatch::receive`], and whence they came.
+    /// Returns the datagrams of the last [`RecvBatch::receive`] and their senders.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<SocketAddr>)> {
-        self.arrived.iter().enumerate().map(|(at, &(len, from))| {
-            let bytes = match len > USUAL {
-                true => &self.large[at * ROOM..][..len],
-                false => &self.usual[at * USUAL..][..len],
+        self.received.iter().enumerate().map(|(at, &(len, sender))| {
+            let bytes = match len > TYPICAL_DATAGRAM_LEN {
+                true => &self.large[at * MAX_DATAGRAM_LEN..][..len],
+                false => &self.typical[at * TYPICAL_DATAGRAM_LEN..][..len],
             };
-            (bytes, from)
+            (bytes, sender)
         })
     }
 }
 
-/// Datagrams on their way out of one socket.
+/// The datagrams that one socket is to send.
 #[derive(Default)]
 pub struct SendBatch {
     bytes: Vec<u8>,
-    waiting: Vec<(Range<usize>, Option<SocketAddr>)>,
+    /// The place in `bytes` and the receiver of each datagram.
+    pending: Vec<(Range<usize>, Option<SocketAddr>)>,
 }
 
 impl SendBatch {
@@ -136,24 +143,24 @@ impl SendBatch {
         let start = self.bytes.len();
         write(&mut self.bytes);
         if self.bytes.len() > start {
-            self.waiting.push((start..self.bytes.len(), to));
+            self.pending.push((start..self.bytes.len(), to));
         }
     }
 
-    /// Sends everything without waiting, and is empty then.
+    /// Sends all datagrams without waiting. The batch is empty then: a datagram that fails twice is dropped.
     ///
-    /// What the kernel refuses twice is dropped; the last refusal is the answer.
+    /// # Errors
+    /// That of the last datagram that was dropped.
     pub fn send(&mut self, socket: &UdpSocket) -> io::Result<()> {
         let mut outcome = Ok(());
         let mut sent = 0;
-        let mut refused_at = None;
-        while sent < self.waiting.len() {
+        let mut failed_at = None;
+        while sent < self.pending.len() {
             match self.send_batch(socket, sent) {
                 Ok(count) => sent += count,
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                // The first refusal may be an old one, of a datagram long
-                // gone (ICMP), reported now: try once more.
-                Err(_) if refused_at != Some(sent) => refused_at = Some(sent),
+                // The first error may be that of an earlier datagram, which ICMP reported since: try again.
+                Err(_) if failed_at != Some(sent) => failed_at = Some(sent),
                 Err(err) => {
                     outcome = Err(err);
                     sent += 1;
@@ -161,14 +168,15 @@ impl SendBatch {
             }
         }
         self.bytes.clear();
-        self.waiting.clear();
+        self.pending.clear();
         outcome
     }
 
     fn send_batch(&mut self, socket: &UdpSocket, first: usize) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let waiting = self.waiting[first..].iter().take(BATCH);
-        let mut messages: Vec<_> = waiting
+        let mut messages: Vec<_> = self.pending[first..]
+            .iter()
+            .take(BATCH_LEN)
             .map(|(range, to)| {
                 let slice = [IoSlice::new(&self.bytes[range.clone()])];
                 let to = to.map(SocketAddrAny::from);
@@ -189,9 +197,9 @@ impl SendBatch {
         }
     }
 
-    /// The same for one datagram, where the kernel has no call for more.
+    /// Sends one datagram, for kernels and sandboxes without sendmmsg(2).
     fn send_one(&self, socket: &UdpSocket, at: usize, flags: SendFlags) -> io::Result<usize> {
-        let (range, to) = &self.waiting[at];
+        let (range, to) = &self.pending[at];
         let bytes = &self.bytes[range.clone()];
         Ok(match to {
             Some(to) => rustix::net::sendto(socket, bytes, flags, to)?,
@@ -200,8 +208,8 @@ impl SendBatch {
     }
 }
 
-/// Reads a sockaddr_in or a sockaddr_in6 (ip(7), ipv6(7)). The family and the
-/// scope are the machine's numbers; ports and addresses the network's.
+/// Reads a sockaddr_in or a sockaddr_in6 (ip(7), ipv6(7)): family and scope in the machine's byte order, ports and
+/// addresses in that of the network.
 fn read_address(bytes: &[u8; ADDRESS_LEN]) -> Option<SocketAddr> {
     let (family, rest) = bytes.split_first_chunk()?;
     let (port, rest) = rest.split_first_chunk()?;
@@ -219,7 +227,7 @@ fn read_address(bytes: &[u8; ADDRESS_LEN]) -> Option<SocketAddr> {
     }
 }
 
-/// The larger of the two: a sockaddr_in6.
+/// Bytes of the larger one, a sockaddr_in6.
 const ADDRESS_LEN: usize = size_of::<libc::sockaddr_in6>();
 
 const NO_SLICE: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
@@ -228,16 +236,15 @@ const NO_SLICE: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 
 mod tests {
     use super::*;
 
-    /// What arrived, and whence.
-    fn take(inbox: &mut RecvBatch, socket: &UdpSocket, one: bool) -> Vec<(Vec<u8>, SocketAddr)> {
-        inbox.arrived.clear();
-        let received = match one {
-            true => inbox.receive_one(socket),
-            false => inbox.receive_batch(socket),
+    /// Receives with either call.
+    fn receive(batch: &mut RecvBatch, socket: &UdpSocket, one: bool) -> Vec<(Vec<u8>, SocketAddr)> {
+        batch.received.clear();
+        let outcome = match one {
+            true => batch.receive_one(socket),
+            false => batch.receive_batch(socket),
         };
-        received.expect("datagrams");
-        let arrived = inbox.iter();
-        arrived.map(|(bytes, from)| (bytes.to_vec(), from.expect("an address"))).collect()
+        outcome.expect("datagrams");
+        batch.iter().map(|(bytes, from)| (bytes.to_vec(), from.expect("an address"))).collect()
     }
 
     #[test]
@@ -246,35 +253,35 @@ mod tests {
             let bind = || UdpSocket::bind(ip).expect("a port");
             let address = |socket: &UdpSocket| socket.local_addr().expect("its address");
             let (server, client) = (bind(), bind());
-            let mut inbox = RecvBatch::new();
+            let mut recv_batch = RecvBatch::new();
             let flags = SendFlags::empty();
-            for len in [0, 1, USUAL, USUAL + 1, 60_000] {
+            for len in [0, 1, TYPICAL_DATAGRAM_LEN, TYPICAL_DATAGRAM_LEN + 1, 60_000] {
                 let datagram: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
-                let mut outbox = SendBatch::default();
+                let mut send_batch = SendBatch::default();
                 for mark in [1, 2, 3] {
-                    outbox.push(Some(address(&server)), |bytes| {
+                    send_batch.push(Some(address(&server)), |bytes| {
                         bytes.extend(&datagram);
                         bytes.push(mark);
                     });
                 }
-                assert_eq!(outbox.send_batch(&client, 0).ok(), Some(3), "{ip} {len}");
-                outbox.send_one(&client, 2, flags).expect("sent");
-                let mut arrived = take(&mut inbox, &server, true);
-                arrived.extend(take(&mut inbox, &server, false));
-                for ((bytes, from), mark) in arrived.into_iter().zip([1, 2, 3, 3]) {
+                assert_eq!(send_batch.send_batch(&client, 0).ok(), Some(3), "{ip} {len}");
+                send_batch.send_one(&client, 2, flags).expect("sent");
+                let mut received = receive(&mut recv_batch, &server, true);
+                received.extend(receive(&mut recv_batch, &server, false));
+                for ((bytes, from), mark) in received.into_iter().zip([1, 2, 3, 3]) {
                     assert_eq!(from, address(&client));
                     assert!(bytes == [&datagram[..], &[mark]].concat(), "{ip} {len}");
                 }
-                // And back, over a socket that is connected.
+                // And back, through a connected socket.
                 server.connect(address(&client)).expect("connected");
-                outbox.waiting.iter_mut().for_each(|(_, to)| *to = None);
-                assert_eq!(outbox.send_batch(&server, 1).ok(), Some(2), "{ip} {len}");
-                outbox.send_one(&server, 1, flags).expect("sent");
-                let arrived = take(&mut inbox, &client, false);
-                let marks: Vec<_> = arrived.iter().map(|(bytes, _)| bytes[len]).collect();
+                send_batch.pending.iter_mut().for_each(|(_, to)| *to = None);
+                assert_eq!(send_batch.send_batch(&server, 1).ok(), Some(2), "{ip} {len}");
+                send_batch.send_one(&server, 1, flags).expect("sent");
+                let received = receive(&mut recv_batch, &client, false);
+                let marks: Vec<_> = received.iter().map(|(bytes, _)| bytes[len]).collect();
                 assert_eq!(marks, [2, 3, 2], "{ip} {len}");
             }
-            assert_eq!(inbox.receive(&server).ok(), Some(0));
+            assert_eq!(recv_batch.receive(&server).ok(), Some(0));
         }
     }
 

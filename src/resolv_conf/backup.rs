@@ -1,65 +1,65 @@
-//! What stood in resolv.conf before, kept in comments at the end of what runsd
-//! puts there: after a SIGKILL, which gives nothing back, the next start knows
-//! it again.
+//! A backup of the original resolv.conf, in comments at the end of what runsd writes: after a SIGKILL, which restores
+//! nothing, the next start finds it.
 //!
+//! ```text
 //!     # runsd wrote this file; before, in hexadecimal, it said:
 //!     # 6e616d65736572766572203136392e3235342e3136392e3235340a
 //!     # that is all
+//! ```
 //!
-//! Not as text: what looks for `nameserver` anywhere in a line would find it.
+//! Not as text, because programs exist that search for `nameserver` anywhere in a line.
 
-use super::names_us;
+use super::names_runsd;
 
-/// Appends the comments for an original, or for a file that was not there.
-pub fn keep(original: Option<&[u8]>, out: &mut Vec<u8>) {
+/// Appends the backup of an original; `None` where there was no file.
+pub fn append(original: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(BEGIN);
-    for piece in original.unwrap_or_default().chunks(PIECE) {
+    for chunk in original.unwrap_or_default().chunks(BYTES_PER_LINE) {
         out.extend_from_slice(b"# ");
-        let digits = piece.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let digits = chunk.iter().flat_map(|byte| [byte >> 4, byte & 15]);
         out.extend(digits.map(|digit| b"0123456789abcdef"[usize::from(digit)]));
         out.push(b'\n');
     }
     out.extend_from_slice(if original.is_none() { NO_FILE } else { END });
 }
 
-/// What a file says of what stood there before.
+/// What a file says about its original.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Recovered {
-    /// Nothing: this is the original. The comments are left out, where someone
-    /// else wrote what is before them.
+    /// It is the original. A backup is left out, where another program wrote the rest of the file.
     Itself(Vec<u8>),
-    /// runsd wrote it, over this or where there was no file.
-    Before(Option<Vec<u8>>),
+    /// runsd wrote it over this one, or where there was no file.
+    Original(Option<Vec<u8>>),
 }
 
-/// Reads a file that runsd may have written, or begun to write.
+/// Reads a file that runsd may have written, whole or in part.
 pub fn recover(mut file: Vec<u8>) -> Recovered {
-    let Some(at) = file.windows(BEGIN.len()).position(|part| part == BEGIN) else {
+    let Some(offset) = file.windows(BEGIN.len()).position(|part| part == BEGIN) else {
         return Recovered::Itself(file);
     };
-    let comments = file.split_off(at);
-    let Some((original, rest)) = read(&comments[BEGIN.len()..]) else {
-        // Cut: they are written before anything of the original is overwritten.
-        // The line feeds before them are none of it, but for the last line's.
-        let end = file.iter().rposition(|&b| b != b'\n').map_or(0, |at| at + 2);
+    let backup = file.split_off(offset);
+    let Some((original, rest)) = read(&backup[BEGIN.len()..]) else {
+        // Cut, so that nothing of the original is overwritten yet. The line feeds before the backup belong to it, but
+        // for the one that ends the last line.
+        let end = file.iter().rposition(|&b| b != b'\n').map_or(0, |last| last + 2);
         file.truncate(end);
         return Recovered::Itself(file);
     };
     file.extend_from_slice(rest);
-    // Ended between the comments and what goes before them, or in the middle of
-    // writing or restoring that?
-    let is_there = original.as_ref().is_some_and(|text| {
-        let last = text.len().saturating_sub(1) / PAGE * PAGE;
-        let stands = |from, to| file.get(from..to) == text.get(from..to);
-        stands(0, text.len().min(PAGE)) || stands(last, text.len())
+    // Was runsd killed after the backup and before the rest, or while it wrote or restored the rest? Then the first or
+    // the last page is the original's.
+    let is_in_place = original.as_ref().is_some_and(|text| {
+        let last_page = text.len().saturating_sub(1) / PAGE_LEN * PAGE_LEN;
+        let is_equal = |from, to| file.get(from..to) == text.get(from..to);
+        is_equal(0, text.len().min(PAGE_LEN)) || is_equal(last_page, text.len())
     });
-    match is_there || names_us(&file) {
-        true => Recovered::Before(original),
+    match is_in_place || names_runsd(&file) {
+        true => Recovered::Original(original),
         false => Recovered::Itself(file),
     }
 }
 
-/// Reads the comments after their beginning: what they keep, and what follows.
+/// Reads a backup behind its first line. Returns the original and what follows; `None` if the backup is cut.
 fn read(mut rest: &[u8]) -> Option<(Option<Vec<u8>>, &[u8])> {
     let mut original = Vec::new();
     loop {
@@ -79,17 +79,17 @@ fn read(mut rest: &[u8]) -> Option<(Option<Vec<u8>>, &[u8])> {
     }
 }
 
-// The line feed is for an original that has none at its end.
+// It begins with a line feed for an original that has none at its end.
 const BEGIN: &[u8] = b"\n# runsd wrote this file; before, in hexadecimal, it said:\n";
 const END: &[u8] = b"# that is all\n";
 const NO_FILE: &[u8] = b"# nothing; there was none\n";
 
-/// A SIGKILL ends a write between two pages: of this many octets on every
-/// machine that Cloud Run has, and of a multiple on others.
-const PAGE: usize = 4096;
+/// A SIGKILL interrupts a write between two pages: of this many bytes on the machines of Cloud Run, and of a multiple
+/// on others.
+const PAGE_LEN: usize = 4096;
 
-/// Octets on a line, which every resolver reads: in digits, less than 254.
-const PIECE: usize = 100;
+/// Bytes of the original on a line: in digits less than the 254 that every resolver reads.
+const BYTES_PER_LINE: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -99,14 +99,14 @@ mod tests {
 
     fn written(original: Option<&[u8]>) -> Vec<u8> {
         let mut file = OURS.to_vec();
-        keep(original, &mut file);
+        append(original, &mut file);
         file
     }
 
     #[test]
-    fn whatever_stood_there_is_known_again() {
+    fn every_original_is_recovered() {
         let long = [b"search ", &[b'x'; 1000][..], b"\n"].concat();
-        let block = written(Some(b"nameserver 10.0.0.1\n"));
+        let backup = written(Some(b"nameserver 10.0.0.1\n"));
         for original in [
             &b"nameserver 169.254.169.254\nsearch google.internal\n"[..],
             b"",
@@ -120,11 +120,11 @@ mod tests {
             &[0x0a; 101],
             &long,
             &long[..1000],
-            &block,
+            &backup,
         ] {
             let file = written(Some(original));
             let text = String::from_utf8_lossy(&file).into_owned();
-            let want = Recovered::Before(Some(original.to_vec()));
+            let want = Recovered::Original(Some(original.to_vec()));
             assert_eq!(recover(file.clone()), want, "{text}");
             let longest = file.split(|&b| b == b'\n').map(<[u8]>::len).max();
             assert!(longest.is_some_and(|longest| longest < 254), "{text}");
@@ -133,17 +133,17 @@ mod tests {
             }
             assert_eq!(text.matches("nameserver").count(), 1, "{text}");
         }
-        assert_eq!(recover(written(None)), Recovered::Before(None));
+        assert_eq!(recover(written(None)), Recovered::Original(None));
         assert_eq!(recover(OURS.to_vec()), Recovered::Itself(OURS.to_vec()));
     }
 
     #[test]
-    fn what_others_wrote_since_is_theirs() {
+    fn what_another_program_wrote_is_the_original() {
         let original = &b"nameserver 10.0.0.1\n"[..];
-        let mut kept = Vec::new();
-        keep(Some(original), &mut kept);
+        let mut backup = Vec::new();
+        append(Some(original), &mut backup);
         for (before, after, want) in [
-            // Still runsd's, with something of someone else's.
+            // Still runsd's, with a line of another program.
             (&b"nameserver ::1\n"[..], &b"options rotate\n"[..], true),
             (b"search a\n", b"", true),
             (b"", b"", true),
@@ -151,9 +151,9 @@ mod tests {
             (b"nameserver 10.0.0.9\n", b"", false),
             (b"", b"nameserver 10.0.0.9\n", false),
         ] {
-            let file = [before, &kept, after].concat();
+            let file = [before, &backup, after].concat();
             let want = match want {
-                true => Recovered::Before(Some(original.to_vec())),
+                true => Recovered::Original(Some(original.to_vec())),
                 false => Recovered::Itself([before, after].concat()),
             };
             assert_eq!(recover(file), want, "{before:?} {after:?}");
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_amid_a_write_loses_nothing() {
+    fn a_kill_during_a_write_loses_nothing() {
         let comments = |n: usize| b"# a comment\n".repeat(n);
         let [few, many] = [comments(200), comments(2000)];
         let first = [&few[..], b"nameserver 10.0.0.1\n", &many].concat();
@@ -170,22 +170,22 @@ mod tests {
             [b"nameserver 10.0.0.1\n", &b"search a"[..], &b" b".repeat(9000)].concat(),
         ] {
             let conf = crate::resolv_conf::ResolvConf::parse(&original);
-            let mut ours = conf.render(&super::super::OWN, "run.internal", 3);
+            let mut ours = conf.render(&super::super::LOCAL_ADDRS, "run.internal", 3);
             ours.resize(ours.len().max(original.len()), b'\n');
-            let mut kept = Vec::new();
-            keep(Some(&original), &mut kept);
+            let mut backup = Vec::new();
+            append(Some(&original), &mut backup);
             let mut before = original.clone();
             before.resize(ours.len(), b'\n');
             for (from, to) in [(&before, &ours), (&ours, &before)] {
-                for cut in (0..=ours.len()).step_by(PAGE) {
-                    let file = [&to[..cut], &from[cut..], &kept].concat();
-                    let want = Recovered::Before(Some(original.clone()));
+                for cut in (0..=ours.len()).step_by(PAGE_LEN) {
+                    let file = [&to[..cut], &from[cut..], &backup].concat();
+                    let want = Recovered::Original(Some(original.clone()));
                     assert!(recover(file) == want, "{cut} of {}", ours.len());
                 }
             }
             // The comments themselves.
-            for cut in (BEGIN.len()..kept.len()).step_by(PAGE) {
-                let file = [&before, &kept[..cut]].concat();
+            for cut in (BEGIN.len()..backup.len()).step_by(PAGE_LEN) {
+                let file = [&before, &backup[..cut]].concat();
                 let mut want = original.clone();
                 want.extend_from_slice(if want.ends_with(b"\n") { b"" } else { b"\n" });
                 assert!(recover(file) == Recovered::Itself(want), "{cut}");
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_that_are_cut_count_for_nothing() {
+    fn a_cut_backup_is_ignored() {
         let file = written(Some(b"nameserver 10.0.0.1\nsearch a\n"));
         for cut in OURS.len()..file.len() {
             let Recovered::Itself(text) = recover(file[..cut].to_vec()) else {
