@@ -30,7 +30,7 @@ use crate::sys::file;
 pub fn run(config: &Config, name: Option<&str>, print: fn(&str) -> io::Result<()>) -> io::Result<bool> {
     let text = file::read_file(&config.args.resolv_conf_file);
     let resolv_conf = ResolvConf::parse(text.as_deref().unwrap_or_default());
-    let nameservers = config.dns(&resolv_conf, |_| false).nameservers;
+    let nameservers = config.nameservers(&resolv_conf, |_| false);
     let shared = Arc::new(Nameservers::new(&nameservers, &[]));
     let proxy = Proxy::new(config, shared, config.args.http_proxy_port, false);
     let mut report = Report { print, all_well: true, printed: Ok(()) };

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use log::warn;
 
@@ -50,17 +49,6 @@ pub enum ServeMode {
     Port,
     /// By `http_proxy` in the application's environment.
     HttpProxy,
-}
-
-/// What the DNS server needs to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DnsConfig {
-    /// The nameservers of the original resolv.conf, in its order.
-    pub nameservers: Vec<SocketAddr>,
-    /// The search domains of the original resolv.conf, in lower case, without outer dots.
-    pub search: Vec<String>,
-    /// How long a resolver waits for one nameserver, by its options.
-    pub timeout: Duration,
 }
 
 impl Config {
@@ -111,9 +99,9 @@ impl Config {
         }
     }
 
-    /// Returns what the DNS server needs to know. `-nameserver` goes before resolv.conf; where neither has a
-    /// nameserver but runsd itself, which `is_own` tells, the platform's is used.
-    pub fn dns(&self, resolv_conf: &ResolvConf, is_own: impl Fn(SocketAddr) -> bool) -> DnsConfig {
+    /// Returns the nameservers for other names. `-nameserver` goes before resolv.conf; where neither has one but runsd
+    /// itself, which `is_own` tells, it is the platform's.
+    pub fn nameservers(&self, resolv_conf: &ResolvConf, is_own: impl Fn(SocketAddr) -> bool) -> Vec<SocketAddr> {
         let mut nameservers = self.args.nameservers.clone();
         if nameservers.is_empty() {
             for nameserver in &resolv_conf.nameservers {
@@ -129,7 +117,7 @@ impl Config {
             }
             nameservers.push((METADATA_ADDRESS, 53).into());
         }
-        DnsConfig { nameservers, search: resolv_conf.search.clone(), timeout: resolv_conf.timeout() }
+        nameservers
     }
 }
 

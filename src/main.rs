@@ -141,13 +141,15 @@ fn run_app(config: Config, blocked: io::Result<()>) -> i32 {
 /// Where a thread cannot be started; then all sockets are closed.
 fn serve(config: &Config, listeners: Listeners) -> io::Result<()> {
     let own = listeners.dns.as_ref().map(dns::Sockets::local_addrs).unwrap_or_default();
-    let dns_config = config.dns(&listeners.resolv_conf, |address| is_own(address, &own));
-    let nameservers = Arc::new(Nameservers::new(&dns_config.nameservers, &own));
+    let resolv_conf = listeners.resolv_conf;
+    let nameservers = config.nameservers(&resolv_conf, |address| is_own(address, &own));
+    let nameservers = Arc::new(Nameservers::new(&nameservers, &own));
+    let timeouts = Timeouts::within(resolv_conf.timeout());
     let ipv6 = listeners.proxy.as_ref().is_some_and(proxy::Sockets::ipv6);
     let dns_context = dns::ServerContext {
-        zones: Zones { names: config.name_policy(), search: dns_config.search, ipv6 },
+        zones: Zones { names: config.name_policy(), search: resolv_conf.search, ipv6 },
         nameservers: Arc::clone(&nameservers),
-        timeouts: Timeouts::within(dns_config.timeout),
+        timeouts,
     };
     let serve_dns = listeners.dns.map(|sockets| move || sockets.serve(dns_context));
     let Some(sockets) = listeners.proxy else {

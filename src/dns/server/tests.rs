@@ -5,7 +5,6 @@ mod silence;
 mod tcp;
 
 use super::*;
-use crate::config::DnsConfig;
 use crate::dns::message::tests::{A, AAAA, ANY, CNAME, HTTPS, MX, PRIVATE_USE, SOA, SRV, TXT, answer};
 use crate::dns::message::{Rcode, RecordType, question, rcode};
 use crate::names::policy::NamePolicy;
@@ -19,8 +18,14 @@ struct Server {
 /// Far longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
 
-fn config(nameservers: &[SocketAddr]) -> DnsConfig {
-    DnsConfig { nameservers: nameservers.to_vec(), search: vec!["c.proj.internal".to_owned()], timeout: LONG }
+/// What resolv.conf says of other names.
+struct Config {
+    nameservers: Vec<SocketAddr>,
+    search: Vec<String>,
+}
+
+fn config(nameservers: &[SocketAddr]) -> Config {
+    Config { nameservers: nameservers.to_vec(), search: vec!["c.proj.internal".to_owned()] }
 }
 
 fn start(nameservers: &[SocketAddr], first: Duration) -> Server {
@@ -29,11 +34,11 @@ fn start(nameservers: &[SocketAddr], first: Duration) -> Server {
     serve(sockets, config, first)
 }
 
-fn serve(sockets: Sockets, config: DnsConfig, first: Duration) -> Server {
+fn serve(sockets: Sockets, config: Config, first: Duration) -> Server {
     serve_with(sockets, config, Timeouts { first, total: first * 2, probe_interval: LONG })
 }
 
-fn serve_with(sockets: Sockets, config: DnsConfig, timeouts: Timeouts) -> Server {
+fn serve_with(sockets: Sockets, config: Config, timeouts: Timeouts) -> Server {
     let server = Server {
         udp: sockets.udp.iter().map(|s| s.local_addr().unwrap()).collect(),
         tcp: sockets.tcp[0].local_addr().unwrap(),
