@@ -178,5 +178,5 @@ const RA: u8 = 0x80;
 const CD: u8 = 0x10;
 const RCODE: u8 = 0x0f;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub mod tests;

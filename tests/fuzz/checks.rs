@@ -6,6 +6,7 @@
 mod text;
 
 pub use self::text::text;
+pub use crate::dns::message::tests::oracles::dns;
 pub use crate::proxy::http1::fuzz::http1;
 pub use crate::proxy::http2::fuzz::http2;
 pub use crate::proxy::http2::hpack::fuzz::hpack;
@@ -78,6 +79,11 @@ mod tests {
                 _ => self.next().to_le_bytes()[0],
             }
         }
+    }
+
+    #[test]
+    fn dns() {
+        short_run("dns", super::dns, 20_000);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-mod oracles;
+pub mod oracles;
 
 use std::net::IpAddr;
 

@@ -340,6 +340,15 @@ impl Agreed {
     }
 }
 
+/// Compares any bytes, as a message, as a query to reply to, and as a nameserver's response.
+pub fn dns(data: &[u8]) {
+    let Some((turn, wire)) = data.split_first() else { return };
+    let mut agreed = Agreed::default();
+    agreed.compare(wire);
+    agreed.reply(wire, usize::from(*turn));
+    agreed.pass_on(wire, &seeds()[0]);
+}
+
 #[test]
 fn other_readers_of_dns_messages_agree() {
     let packets = std::env::var("RUNSD_PACKETS").map_or(PACKETS, |n| n.parse().unwrap());
