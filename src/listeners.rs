@@ -158,7 +158,7 @@ impl Listeners {
     /// Returns what to wait for until the first query or request comes.
     pub fn poll_fds(&self) -> Vec<PollFd> {
         let dns = self.dns.iter().flat_map(dns::Sockets::poll_fds);
-        let proxy = self.proxy.iter().flat_map(proxy::Sockets::waits);
+        let proxy = self.proxy.iter().flat_map(proxy::Sockets::poll_fds);
         dns.chain(proxy).collect()
     }
 }

@@ -183,7 +183,7 @@ fn stop_serving(err: &io::Error, rewritten: Option<&RewriteGuard>) {
 
 /// Starts a thread that serves. Its stack is one for connections, as any of them may have to serve one.
 fn spawn_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let builder = thread::Builder::new().name(name.to_owned()).stack_size(proxy::STACK);
+    let builder = thread::Builder::new().name(name.to_owned()).stack_size(proxy::STACK_SIZE);
     builder.spawn(work).map(drop)
 }
 

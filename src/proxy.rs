@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use log::{error, warn};
 
 pub use self::exchange::Exchange;
-pub use self::server::{STACK, Sockets, bind};
+pub use self::server::{STACK_SIZE, Sockets, bind};
 
 use crate::auth::tokens::Tokens;
 use crate::config::Config;

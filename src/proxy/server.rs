@@ -1,7 +1,7 @@
-//! The proxy's listeners on loopback: one thread accepts, and each connection
-//! has a thread of its own, for HTTP/1 or HTTP/2 by its first bytes.
+//! The proxy's listeners on loopback: one thread accepts, and each connection has a thread of its own, which serves
+//! HTTP/1 or HTTP/2 by the connection's first bytes.
 
-use std::io::{self, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -13,25 +13,24 @@ use log::{debug, error, warn};
 use super::http2::PREFACE;
 use super::{Proxy, http1, http2};
 use crate::net::conn_limit::{NEW_GRACE, Permit};
-use crate::proxy::http2::handler::Handler;
+use crate::proxy::http2::handler::Http2Handler;
 use crate::sys;
 use crate::sys::net::{PollFd, poll};
 
-/// The listeners, bound but not yet served.
+/// The listeners, bound and not yet served: the kernel queues their connections.
 #[derive(Debug)]
 pub struct Sockets(Vec<TcpListener>);
 
-/// Binds 127.0.0.1 and, where it exists, ::1; nothing else happens here.
+/// Binds 127.0.0.1 and, where the machine has it, ::1; port 0 is a free one.
+///
+/// # Errors
+/// Where 127.0.0.1 cannot be bound.
 pub fn bind(port: u16) -> io::Result<Sockets> {
-    let listen = |ip: IpAddr, port| sys::net::bind_tcp((ip, port).into());
-    let mut listeners = vec![listen(Ipv4Addr::LOCALHOST.into(), port)?];
-    let port = match port {
-        0 => listeners[0].local_addr()?.port(),
-        port => port,
-    };
-    match listen(Ipv6Addr::LOCALHOST.into(), port) {
+    let mut listeners = vec![sys::net::bind_tcp((Ipv4Addr::LOCALHOST, port).into())?];
+    let port = listeners[0].local_addr()?.port();
+    match sys::net::bind_tcp((Ipv6Addr::LOCALHOST, port).into()) {
         Ok(listener) => listeners.push(listener),
-        // No IPv6 here, which is common.
+        // Many containers have no IPv6.
         Err(err) if sys::net::is_address_unavailable(&err) => {}
         Err(err) => warn!("proxy: not on ::1: {err}"),
     }
@@ -39,12 +38,12 @@ pub fn bind(port: u16) -> io::Result<Sockets> {
 }
 
 impl Sockets {
-    /// The port all of them share.
+    /// The port of all listeners.
     pub fn port(&self) -> u16 {
         self.addresses().next().map_or(0, |address| address.port())
     }
 
-    /// Whether ::1 is among them.
+    /// Whether ::1 is bound.
     pub fn ipv6(&self) -> bool {
         self.addresses().any(|address| matches!(address.ip(), IpAddr::V6(_)))
     }
@@ -53,101 +52,99 @@ impl Sockets {
         self.0.iter().filter_map(|listener| listener.local_addr().ok())
     }
 
-    /// For the first connection of all.
-    pub fn waits(&self) -> impl Iterator<Item = PollFd> {
+    /// Returns what to wait for until the first connection comes.
+    pub fn poll_fds(&self) -> impl Iterator<Item = PollFd> {
         self.0.iter().map(PollFd::readable)
     }
 
-    /// Serves them from the calling thread, which never comes back.
+    /// Accepts connections, and starts a thread for each.
+    ///
+    /// Blocks: for as long as the process runs.
     pub fn serve(self, proxy: Arc<Proxy>) {
-        // Inherited by the threads of the connections: with many of them, woken
-        // threads queue instead of pushing the running one aside.
+        // The threads of connections inherit it: those that wake up do not preempt the one that runs.
         sys::tuning::set_sched_batch();
-        let mut server = Server { listeners: self.0, proxy, warned: None };
+        let mut acceptor = Acceptor { listeners: self.0, proxy, last_warning: None };
         loop {
-            let mut waits: Vec<PollFd> = server.listeners.iter().map(PollFd::readable).collect();
-            if let Err(err) = poll(&mut waits, None) {
+            let mut fds: Vec<PollFd> = acceptor.listeners.iter().map(PollFd::readable).collect();
+            if let Err(err) = poll(&mut fds, None) {
                 warn!("proxy: cannot wait: {err}");
-                thread::sleep(RETRY);
+                thread::sleep(RETRY_PAUSE);
             }
-            for (at, wait) in waits.iter().enumerate() {
-                if wait.is_ready() {
-                    server.accept(at);
+            for (index, fd) in fds.iter().enumerate() {
+                if fd.is_ready() {
+                    acceptor.accept(index);
                 }
             }
         }
     }
 }
 
-/// The accept thread and what it needs.
-struct Server {
+/// The state of the thread that accepts.
+struct Acceptor {
     listeners: Vec<TcpListener>,
     proxy: Arc<Proxy>,
-    /// When it was said last that something ran out.
-    warned: Option<Instant>,
+    /// The time of the last [`Acceptor::warn`].
+    last_warning: Option<Instant>,
 }
 
-impl Server {
-    fn accept(&mut self, at: usize) {
-        let limiter = &self.proxy.limiter;
-        match self.listeners[at].accept() {
+impl Acceptor {
+    /// Blocks: until there is a permit for the connection.
+    fn accept(&mut self, index: usize) {
+        match self.listeners[index].accept() {
             Ok((tcp, _)) => {
-                let permit = limiter.acquire(tcp, |active, reason| {
+                let permit = self.proxy.limiter.acquire(tcp, |active, reason| {
                     warn!(
                         "proxy: {active} connections, which is all that there is {reason} for; \
                          idle ones are closed for more of them, or they wait"
                     );
                 });
-                self.start(&Arc::new(permit));
+                self.spawn_connection(&Arc::new(permit));
             }
-            Err(err)
-                if matches!(
-                    err.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
-                ) => {}
-            Err(err) => {
-                // Mostly: no descriptors left. They come back as connections
-                // end; until then, trying at once would only burn the CPU.
-                self.warn(&format!("cannot accept: {err}; trying again"));
-                self.proxy.limiter.evict_idle(RETRY);
-            }
+            Err(err) => match err.kind() {
+                ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+                // Mostly there is no descriptor left. The end of a connection frees two; until then another attempt
+                // would only use CPU.
+                _ => {
+                    self.warn(&format!("cannot accept: {err}; trying again"));
+                    self.proxy.limiter.evict_idle(RETRY_PAUSE);
+                }
+            },
         }
     }
 
-    /// Has a connection served by a thread of its own. Where none can be
-    /// started in a while, this one serves it.
-    fn start(&mut self, permit: &Arc<Permit>) {
-        for _ in 0..TRIES {
+    /// Starts a thread that serves a connection. Where none can be started for a while, this thread serves it.
+    fn spawn_connection(&mut self, permit: &Arc<Permit>) {
+        for _ in 0..MAX_SPAWN_ATTEMPTS {
             let (permit, proxy) = (Arc::clone(permit), Arc::clone(&self.proxy));
-            let work = move || serve(&permit, &proxy, None);
-            let Err(err) = builder("http").spawn(work) else {
+            let thread = thread::Builder::new().name("http".to_owned()).stack_size(STACK_SIZE);
+            let Err(err) = thread.spawn(move || serve(&permit, &proxy, None)) else {
                 return;
             };
             self.warn(&format!(
                 "no thread for a connection: {err}; it waits; raise the limit of processes or of memory"
             ));
             if self.proxy.limiter.active() == 1 {
-                // No other one will end, and leave its thread.
+                // There is no other connection whose end would free a thread.
                 break;
             }
-            self.proxy.limiter.evict_idle(RETRY);
+            self.proxy.limiter.evict_idle(RETRY_PAUSE);
         }
         self.serve_here(permit);
     }
 
-    /// Serves a connection for one request, if that comes in time or no other
-    /// client waits.
+    /// Serves a connection for one request. Gives it up where no request comes in [`NEW_GRACE`] and another client
+    /// connects.
     fn serve_here(&self, permit: &Permit) {
-        let mut waits = vec![PollFd::readable(permit.tcp())];
-        let _ = poll(&mut waits, Some(NEW_GRACE));
-        if !waits[0].is_ready() {
-            waits.extend(self.listeners.iter().map(PollFd::readable));
-            let _ = poll(&mut waits, None);
+        let mut fds = vec![PollFd::readable(permit.tcp())];
+        let _ = poll(&mut fds, Some(NEW_GRACE));
+        if !fds[0].is_ready() {
+            fds.extend(self.listeners.iter().map(PollFd::readable));
+            let _ = poll(&mut fds, None);
         }
-        if !waits[0].is_ready() {
+        if !fds[0].is_ready() {
             return;
         }
-        // From here on responses say that the connection is closed.
+        // Responses have `Connection: close`, so that the connection ends with the first one.
         let _guard = self.proxy.limiter.disable_keep_alive();
         let serve = || serve(permit, &self.proxy, Some(http1::READ_TIMEOUT));
         if panic::catch_unwind(AssertUnwindSafe(serve)).is_err() {
@@ -155,92 +152,84 @@ impl Server {
         }
     }
 
-    /// Says what ran out, once in a while.
+    /// Logs that a resource ran out, once in [`WARN_INTERVAL`].
     fn warn(&mut self, what: &str) {
-        let is_new = self.warned.is_none_or(|last| last.elapsed() > WARN_AGAIN);
-        if is_new {
+        if self.last_warning.is_none_or(|last| last.elapsed() > WARN_INTERVAL) {
             warn!("proxy: {what}");
-            self.warned = Some(Instant::now());
+            self.last_warning = Some(Instant::now());
         }
     }
 }
 
-/// A thread for a connection.
-fn builder(name: &str) -> thread::Builder {
-    thread::Builder::new().name(name.to_owned()).stack_size(STACK)
-}
-
-/// Serves a connection to its end; `silence` is how long HTTP/2 may pause.
-fn serve(permit: &Permit, proxy: &Proxy, silence: Option<Duration>) {
+/// Serves a connection until either side closes it. `http2_timeout` is how long an HTTP/2 client may be silent.
+fn serve(permit: &Permit, proxy: &Proxy, http2_timeout: Option<Duration>) {
     let tcp = permit.tcp();
     let _ = tcp.set_nodelay(true);
-    let (mut first, mut tunnelled) = (Vec::new(), None);
-    // Inside of a CONNECT the connection begins anew: gRPC through a proxy.
-    while let Some(bytes) = read_first(permit, first) {
-        if bytes.starts_with(PREFACE) {
-            let _ = tcp.set_read_timeout(silence);
-            return serve_http2(permit, bytes, proxy);
+    let (mut received, mut connect_authority) = (Vec::new(), None);
+    // A connection starts anew inside of a CONNECT, for HTTP/2 through a forward proxy.
+    while let Some(first) = read_first(permit, received) {
+        if first.starts_with(PREFACE) {
+            let _ = tcp.set_read_timeout(http2_timeout);
+            return serve_http2(permit, first, proxy);
         }
-        // Where it is not known, an idle client only keeps what it could lend.
+        // After that time an idle client's upstream connection goes to the pool, for other clients.
         let _ = tcp.set_read_timeout(Some(http1::READ_TIMEOUT));
-        let Some(tunnel) = http1::serve(proxy, permit, bytes, tunnelled) else {
+        let Some(tunnel) = http1::serve(proxy, permit, first, connect_authority) else {
             return;
         };
         let _ = tcp.set_read_timeout(None);
-        first = tunnel.received;
-        tunnelled = Some(tunnel.authority);
+        received = tunnel.received;
+        connect_authority = Some(tunnel.authority);
     }
 }
 
-/// Reads on until the protocol shows; `None` when the client is gone.
+/// Reads until the bytes differ from the HTTP/2 preface, or contain it; `None` where the client is gone. HTTP/1 has no
+/// method `PRI`, so mostly one byte is enough (RFC 9113 section 3.4).
+///
+/// Blocks: until enough bytes came.
 fn read_first(permit: &Permit, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     let mut tcp = permit.tcp();
-    let mut n = bytes.len();
-    if n == 0 {
-        // Also inside of a CONNECT: a tunnel that says nothing yet may be closed
-        // for another client.
+    let mut len = bytes.len();
+    if len == 0 {
+        // Also inside of a CONNECT: without a byte the connection may be closed for another client.
         permit.set_new();
+        // Zeroed by the allocator; `resize` writes octet by octet.
+        bytes = vec![0; FIRST_READ_LEN];
+    } else {
+        bytes.resize(len.max(FIRST_READ_LEN), 0);
     }
-    match n {
-        // In one piece: `resize` sets octet by octet.
-        0 => bytes = vec![0; FIRST],
-        _ => bytes.resize(n.max(FIRST), 0),
-    }
-    // "PRI" is no method of HTTP/1, so few bytes tell (RFC 9113 section 3.4).
-    while n < PREFACE.len() && PREFACE.starts_with(&bytes[..n]) {
-        match tcp.read(&mut bytes[n..]) {
+    while len < PREFACE.len() && PREFACE.starts_with(&bytes[..len]) {
+        match tcp.read(&mut bytes[len..]) {
             Ok(0) | Err(_) => return None,
-            Ok(more) => n += more,
+            Ok(n) => len += n,
         }
         if !permit.set_busy() {
             return None;
         }
     }
-    bytes.truncate(n);
+    bytes.truncate(len);
     Some(bytes)
 }
 
-/// Never a part of the above: what it needs of the stack would be taken from
-/// each connection of HTTP/1.
+/// Not inlined: its locals would be in the stack frame of each HTTP/1 connection.
 #[inline(never)]
 fn serve_http2(permit: &Permit, first: Vec<u8>, proxy: &Proxy) {
-    if let Err(err) = http2::serve(permit.tcp(), first, &Handler::new(proxy, permit.tcp())) {
+    if let Err(err) = http2::serve(permit.tcp(), first, &Http2Handler::new(proxy, permit.tcp())) {
         debug!("proxy: an HTTP/2 connection ended: {err}");
     }
 }
 
-/// Stack of a connection's thread, in bytes. TLS handshakes are what needs it;
-/// only pages that are touched become memory.
-pub const STACK: usize = 256 * 1024;
+/// Stack of a connection's thread, in bytes: enough for a TLS handshake. Only pages that are touched become memory.
+pub const STACK_SIZE: usize = 256 * 1024;
 
-/// How long to leave alone what failed.
-const RETRY: Duration = Duration::from_millis(50);
+/// Pause after a failed `accept`, `poll` or start of a thread.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often a thread is asked for before the accept thread serves by itself.
-const TRIES: usize = 20;
+/// Attempts to start a thread, with [`RETRY_PAUSE`] between them: one second, before the accept thread serves.
+const MAX_SPAWN_ATTEMPTS: usize = 20;
 
-/// How long a warning of something that ran out stands for the next ones.
-const WARN_AGAIN: Duration = Duration::from_secs(60);
+/// Time in which warnings of a resource that ran out are logged once.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Room for the first read of a connection, in bytes.
-const FIRST: usize = 4 * 1024;
+/// Capacity of the first read of a connection, in octets: most heads fit.
+const FIRST_READ_LEN: usize = 4 * 1024;

@@ -14,7 +14,7 @@ use super::response::{Outcome, ResponseRelay};
 use super::rewrite;
 use super::route::Route;
 use super::upload::{Upload, UploadOutcome};
-use crate::proxy::STACK;
+use crate::proxy::STACK_SIZE;
 use crate::proxy::error::{ErrorType, ProxyError};
 use crate::secret::Secret;
 use crate::upstream::{Connection, DialError, DialErrorKind, Reader};
@@ -157,7 +157,7 @@ impl Forwarder<'_, '_> {
         let upload = &Upload::new(client, self.request.framing, reader.shutdown_handle());
         let head_and_body = [&self.buffers.to_upstream, body.bytes()].concat();
         let (outcome, is_complete) = thread::scope(|scope| {
-            let thread = thread::Builder::new().name("upload".to_owned()).stack_size(STACK);
+            let thread = thread::Builder::new().name("upload".to_owned()).stack_size(STACK_SIZE);
             thread
                 .spawn_scoped(scope, move || upload.run(head_and_body, body, writer))
                 .map_err(|err| no_thread("a large body", &err))?;

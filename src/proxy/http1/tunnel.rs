@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::thread;
 
 use crate::net::buffer::Buffer;
-use crate::proxy::STACK;
+use crate::proxy::STACK_SIZE;
 use crate::sys::tcp;
 use crate::upstream::{Connection, Reader};
 
@@ -31,7 +31,7 @@ pub fn run(client: &TcpStream, from_client: Buffer, to_client: &[u8], upstream: 
         }
     };
     thread::scope(|scope| {
-        let thread = thread::Builder::new().name("tunnel".to_owned()).stack_size(STACK).spawn_scoped(scope, send);
+        let thread = thread::Builder::new().name("tunnel".to_owned()).stack_size(STACK_SIZE).spawn_scoped(scope, send);
         if thread.is_err() {
             reader.shutdown();
         } else if relay_to_client(reader, client, to_client).is_err() {

@@ -22,7 +22,7 @@ use crate::sync::lock;
 use crate::upstream::{Alpn, Connector, DialErrorKind};
 
 /// The decisions for one client connection.
-pub struct Handler<'a> {
+pub struct Http2Handler<'a> {
     exchange: &'a Exchange,
     upstream: &'a Connector,
     /// A dial is cancelled when this client leaves.
@@ -32,10 +32,10 @@ pub struct Handler<'a> {
     pinned: Mutex<Option<Arc<ResolvedHost>>>,
 }
 
-impl<'a> Handler<'a> {
+impl<'a> Http2Handler<'a> {
     /// Decides for the connection of `client`.
-    pub fn new(proxy: &'a Proxy, client: &'a TcpStream) -> Handler<'a> {
-        Handler { exchange: &proxy.exchange, upstream: &proxy.upstream, client, pinned: Mutex::new(None) }
+    pub fn new(proxy: &'a Proxy, client: &'a TcpStream) -> Http2Handler<'a> {
+        Http2Handler { exchange: &proxy.exchange, upstream: &proxy.upstream, client, pinned: Mutex::new(None) }
     }
 
     fn pinned(&self) -> Option<Arc<ResolvedHost>> {
@@ -94,7 +94,7 @@ impl<'a> Handler<'a> {
     }
 }
 
-impl http2::Handler for Handler<'_> {
+impl http2::Handler for Http2Handler<'_> {
     fn connect(&self, request: &[Field]) -> Result<http2::UpstreamHalves, ProxyError> {
         let mut client_left = false;
         let dialed = self.dial(request, &mut client_left);
