@@ -13,9 +13,9 @@
 //!
 //! - A request is read from an [`input::Input`] only, and only [`input::RequestBody::finish`], behind the end of the
 //!   body before, gives one back. What is left of a body never becomes a request.
-//! - A request is sent on a [`crate::upstream::Connection`] only: a connection that was checked just before, and on which
-//!   nothing has come. It is reused only if the request was sent whole, the response has an end, and nothing came
-//!   behind that. What is left of a response never reaches another request.
+//! - A request is sent on a [`crate::upstream::Connection`] only: it was checked just before, and nothing has come on
+//!   it. It is reused only if the request was sent whole, the response has an end, and nothing came behind that. What
+//!   is left of a response never reaches another request.
 //! - The part of a body that has not come when its request is sent is sent by a thread of its own. A response never
 //!   waits for it.
 //!

@@ -446,7 +446,8 @@ fn version(text: &[u8]) -> Result<u8, HeadError> {
     }
 }
 
-/// Bounds a head, in bytes: more than common servers accept (8 to 32 KiB), and little enough to hold for each connection.
+/// Bounds a head, in bytes: more than common servers accept (8 to 32 KiB), and little enough for each connection to
+/// hold.
 pub const MAX_HEAD_LEN: usize = 64 * 1024;
 
 mod progress;

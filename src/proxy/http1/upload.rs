@@ -17,8 +17,8 @@
 //! that waits for a response
 //! ```
 //!
-//! The connection's thread calls `stop` once the response is relayed. A client that sends its whole body before it reads
-//! gets the response because of the drain.
+//! The connection's thread calls `stop` once the response is relayed. A client that sends its whole body before it
+//! reads gets the response because of the drain.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -50,9 +50,11 @@ pub struct Upload<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
+    /// The end of the body was not found.
     Sending,
     /// The last bytes of the body are being sent.
     SendingLast,
+    /// Nothing more is sent.
     Ended(UploadOutcome),
 }
 
