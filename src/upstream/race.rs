@@ -39,7 +39,7 @@ pub struct Race<'a> {
     /// The connection of the first attempt that succeeded.
     pub winner: Option<TcpStream>,
     cancelled: Option<Cancelled>,
-    /// The error of the first attempt that failed, or of the first over IPv4, whose addresses people know.
+    /// The error of the first attempt that failed, preferably over IPv4: people know these addresses.
     pub first_error: Option<(SocketAddr, DialError)>,
 }
 

@@ -28,32 +28,31 @@ fn base64url(bytes: &[u8]) -> String {
     text
 }
 
-type Answer = Result<Secret, String>;
+type Response = Result<Secret, String>;
 
-/// Tokens whose fetches show up in a channel, and wait for their answers in
-/// another; both are far quicker than any time-out, so a test that is wrong
-/// hangs for a minute at most.
+/// Tokens whose fetches are reported through one channel, and take their responses from another. A test that is wrong
+/// blocks for a minute at most.
 struct Server {
     tokens: Arc<Tokens>,
     /// What the steady clock says.
     uptime: Arc<AtomicU64>,
-    asked: Receiver<String>,
-    answers: Sender<Answer>,
+    fetched: Receiver<String>,
+    responses: Sender<Response>,
 }
 
 fn server() -> Server {
-    let (ask, asked) = channel();
-    let (answers, answer) = channel::<Answer>();
-    let answer = Mutex::new(answer);
+    let (started, fetched) = channel();
+    let (responses, response) = channel::<Response>();
+    let response = Mutex::new(response);
     let fetch = move |audience: &str| {
-        ask.send(audience.to_owned()).unwrap();
-        let answer = answer.lock().unwrap();
-        answer.recv_timeout(Duration::from_secs(60)).unwrap()
+        started.send(audience.to_owned()).unwrap();
+        let response = response.lock().unwrap();
+        response.recv_timeout(Duration::from_secs(60)).unwrap()
     };
     let uptime = Arc::new(AtomicU64::new(0));
     let steady = Arc::clone(&uptime);
     let tokens = Tokens::with_uptime(fetch, move || steady.load(Ordering::Relaxed));
-    Server { tokens: Arc::new(tokens), uptime, asked, answers }
+    Server { tokens: Arc::new(tokens), uptime, fetched, responses }
 }
 
 impl Server {
@@ -70,7 +69,7 @@ impl Server {
     }
 
     fn fetches(&self) -> usize {
-        self.asked.try_iter().count()
+        self.fetched.try_iter().count()
     }
 
     /// Waits until no fetch is in progress.
@@ -96,7 +95,7 @@ fn sent(token: &Secret) -> Result<String, String> {
 fn many_requests_use_one_token() {
     let server = server();
     let token = jwt(3600, "one");
-    server.answers.send(Ok(token.clone())).unwrap();
+    server.responses.send(Ok(token.clone())).unwrap();
     for second in 0..3360 {
         assert_eq!(server.bearer(second), sent(&token), "at {second}");
     }
@@ -107,14 +106,14 @@ fn many_requests_use_one_token() {
 fn near_its_expiry_a_token_is_used_while_one_thread_refreshes_it() {
     let server = server();
     let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
-    server.answers.send(Ok(old.clone())).unwrap();
+    server.responses.send(Ok(old.clone())).unwrap();
     assert_eq!(server.bearer(0), sent(&old));
     for _ in 0..100 {
         assert_eq!(server.bearer(3360), sent(&old));
     }
-    assert_eq!(server.asked.recv().unwrap(), "https://x");
-    assert_eq!(server.asked.recv().unwrap(), "https://x");
-    server.answers.send(Ok(new.clone())).unwrap();
+    assert_eq!(server.fetched.recv().unwrap(), "https://x");
+    assert_eq!(server.fetched.recv().unwrap(), "https://x");
+    server.responses.send(Ok(new.clone())).unwrap();
     server.settle();
     assert_eq!(server.bearer(3361), sent(&new));
     assert_eq!(server.fetches(), 0);
@@ -124,16 +123,16 @@ fn near_its_expiry_a_token_is_used_while_one_thread_refreshes_it() {
 fn a_failed_refresh_is_repeated_after_10_seconds() {
     let server = server();
     let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
-    server.answers.send(Ok(old.clone())).unwrap();
+    server.responses.send(Ok(old.clone())).unwrap();
     assert_eq!(server.bearer(0), sent(&old));
-    server.answers.send(Err("status 503".to_owned())).unwrap();
+    server.responses.send(Err("status 503".to_owned())).unwrap();
     assert_eq!(server.bearer(3400), sent(&old));
     server.settle();
     for second in 3400..3410 {
         assert_eq!(server.bearer(second), sent(&old), "at {second}");
     }
     assert_eq!(server.fetches(), 2);
-    server.answers.send(Ok(new.clone())).unwrap();
+    server.responses.send(Ok(new.clone())).unwrap();
     assert_eq!(server.bearer(3450), sent(&old));
     server.settle();
     assert_eq!(server.bearer(3450), sent(&new));
@@ -144,17 +143,17 @@ fn a_failed_refresh_is_repeated_after_10_seconds() {
 fn an_outage_of_a_minute_loses_no_request() {
     let server = server();
     let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
-    server.answers.send(Ok(old.clone())).unwrap();
+    server.responses.send(Ok(old.clone())).unwrap();
     assert_eq!(server.bearer(0), sent(&old));
     for second in 3500..3560 {
         if (second - 3500) % 10 == 0 {
-            server.answers.send(Err("silence".to_owned())).unwrap();
+            server.responses.send(Err("silence".to_owned())).unwrap();
         }
         assert_eq!(server.bearer(second), sent(&old), "at {second}");
         server.settle();
     }
     assert_eq!(server.fetches(), 1 + 6, "one try in ten seconds");
-    server.answers.send(Ok(new.clone())).unwrap();
+    server.responses.send(Ok(new.clone())).unwrap();
     assert_eq!(server.bearer(3570), sent(&old));
     server.settle();
     assert_eq!(server.bearer(3571), sent(&new));
@@ -164,8 +163,8 @@ fn an_outage_of_a_minute_loses_no_request() {
 fn the_same_token_again_is_not_fetched_in_a_loop() {
     let server = server();
     let old = jwt(3600, "old");
-    server.answers.send(Ok(old.clone())).unwrap();
-    server.answers.send(Ok(old.clone())).unwrap();
+    server.responses.send(Ok(old.clone())).unwrap();
+    server.responses.send(Ok(old.clone())).unwrap();
     assert_eq!(server.bearer(3370), sent(&old));
     for second in 3370..3380 {
         assert_eq!(server.bearer(second), sent(&old), "at {second}");
@@ -181,19 +180,19 @@ fn the_same_token_again_is_not_fetched_in_a_loop() {
 fn a_token_is_not_used_within_a_second_of_its_expiry() {
     let server = server();
     let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
-    server.answers.send(Ok(old.clone())).unwrap();
+    server.responses.send(Ok(old.clone())).unwrap();
     assert_eq!(server.bearer(0), sent(&old));
-    server.answers.send(Err("status 503".to_owned())).unwrap();
+    server.responses.send(Err("status 503".to_owned())).unwrap();
     assert_eq!(server.bearer(3597), sent(&old));
     server.settle();
     // 3598.99 is less than a second from the time on its way.
-    server.answers.send(Err("status 503".to_owned())).unwrap();
+    server.responses.send(Err("status 503".to_owned())).unwrap();
     assert_eq!(server.bearer(3598), Err("status 503".to_owned()));
     // Nor is one that comes too late.
-    server.answers.send(Ok(old)).unwrap();
+    server.responses.send(Ok(old)).unwrap();
     let late = "the metadata server's token for https://x ends within 2 s by this clock";
     assert_eq!(server.bearer(3599), Err(late.to_owned()));
-    server.answers.send(Ok(new.clone())).unwrap();
+    server.responses.send(Ok(new.clone())).unwrap();
     assert_eq!(server.bearer(3599), sent(&new));
 }
 
@@ -201,12 +200,12 @@ fn a_token_is_not_used_within_a_second_of_its_expiry() {
 fn an_expired_token_is_not_used() {
     let server = server();
     let (old, new) = (jwt(3600, "old"), jwt(7200, "new"));
-    server.answers.send(Ok(old.clone())).unwrap();
+    server.responses.send(Ok(old.clone())).unwrap();
     assert_eq!(server.bearer(0), sent(&old));
-    server.answers.send(Err("status 503".to_owned())).unwrap();
+    server.responses.send(Err("status 503".to_owned())).unwrap();
     assert_eq!(server.bearer(3600), Err("status 503".to_owned()));
-    // A failure is not kept: the next one asks again.
-    server.answers.send(Ok(new.clone())).unwrap();
+    // An error is not cached: the next request fetches again.
+    server.responses.send(Ok(new.clone())).unwrap();
     assert_eq!(server.bearer(3600), sent(&new));
     assert_eq!(server.fetches(), 3);
 }
@@ -215,10 +214,10 @@ fn an_expired_token_is_not_used() {
 fn a_clock_set_forward_expires_tokens() {
     let server = server();
     let (one, two) = (jwt(3600, "one"), jwt(103_600, "two"));
-    server.answers.send(Ok(one.clone())).unwrap();
+    server.responses.send(Ok(one.clone())).unwrap();
     assert_eq!(server.bearer_by(0, 0), sent(&one));
     // A day, in a second: the old token is past its end now.
-    server.answers.send(Ok(two.clone())).unwrap();
+    server.responses.send(Ok(two.clone())).unwrap();
     assert_eq!(server.bearer_by(100_000, 1), sent(&two));
     assert_eq!(server.fetches(), 2);
 }
@@ -227,7 +226,7 @@ fn a_clock_set_forward_expires_tokens() {
 fn a_clock_set_back_does_not_prolong_tokens() {
     let server = server();
     let (one, two) = (jwt(3600, "one"), jwt(7200, "two"));
-    server.answers.send(Ok(one.clone())).unwrap();
+    server.responses.send(Ok(one.clone())).unwrap();
     assert_eq!(server.bearer_by(0, 0), sent(&one));
     // An hour, soon after: the token is good for what it was good for, and
     // not for two hours.
@@ -240,10 +239,10 @@ fn a_clock_set_back_does_not_prolong_tokens() {
     assert_eq!(bearer(60), sent(&one));
     assert_eq!(bearer(3359), sent(&one));
     assert_eq!(server.fetches(), 1);
-    server.answers.send(Err("status 503".to_owned())).unwrap();
+    server.responses.send(Err("status 503".to_owned())).unwrap();
     assert_eq!(bearer(3597), sent(&one), "and is renewed before its end");
     server.settle();
-    server.answers.send(Ok(two.clone())).unwrap();
+    server.responses.send(Ok(two.clone())).unwrap();
     assert_eq!(bearer(3600), sent(&two));
     assert_eq!(server.fetches(), 2);
 }
@@ -253,10 +252,10 @@ fn a_slow_clock_does_not_prolong_tokens() {
     let server = server();
     // Two hours: a token of one hour looks as if it had three.
     let (one, two) = (jwt(3600 + 7200, "one"), jwt(7200 + 7200, "two"));
-    server.answers.send(Ok(one.clone())).unwrap();
+    server.responses.send(Ok(one.clone())).unwrap();
     assert_eq!(server.bearer(0), sent(&one));
     assert_eq!(server.bearer(3359), sent(&one));
-    server.answers.send(Ok(two.clone())).unwrap();
+    server.responses.send(Ok(two.clone())).unwrap();
     assert_eq!(server.bearer(3600), sent(&two));
     assert_eq!(server.fetches(), 2);
 }
@@ -266,25 +265,25 @@ fn absurd_clocks_are_survived() {
     let server = server();
     let token = jwt(3600, "one");
     for (second, time) in [UNIX_EPOCH - Duration::from_secs(1), UNIX_EPOCH].into_iter().enumerate() {
-        let _ = server.answers.send(Ok(token.clone()));
+        let _ = server.responses.send(Ok(token.clone()));
         let value = server.tokens.bearer("https://x", time).unwrap();
         assert_eq!(Ok(value.expose().to_owned()), sent(&token), "{second}");
     }
     // Far in the future every token has ended, and the reason says so.
     let end_of_time = UNIX_EPOCH + Duration::from_secs(1 << 40);
-    server.answers.send(Ok(token.clone())).unwrap();
+    server.responses.send(Ok(token.clone())).unwrap();
     let err = server.tokens.bearer("https://x", end_of_time).unwrap_err();
     assert!(err.contains("s ago by this clock"), "{err}");
     // The steady clock is not steady, either.
-    server.answers.send(Ok(token.clone())).unwrap();
+    server.responses.send(Ok(token.clone())).unwrap();
     assert_eq!(server.bearer_by(0, 1 << 40), sent(&token));
     assert_eq!(server.bearer_by(0, 0), sent(&token));
 }
 
 #[test]
 fn concurrent_requests_share_one_fetch_and_other_audiences_do_not_wait() {
-    for answer in [Err("status 403".to_owned()), Ok(jwt(3600, "slow"))] {
-        let (go, gate) = channel::<Answer>();
+    for response in [Err("status 403".to_owned()), Ok(jwt(3600, "slow"))] {
+        let (go, gate) = channel::<Response>();
         let gate = Mutex::new(gate);
         let count = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&count);
@@ -302,13 +301,13 @@ fn concurrent_requests_share_one_fetch_and_other_audiences_do_not_wait() {
                 thread::yield_now();
             }
             assert!(tokens.bearer("https://quick", at(0)).is_ok());
-            go.send(answer.clone()).unwrap();
+            go.send(response.clone()).unwrap();
             let got = askers.into_iter().map(|asker| asker.join().unwrap());
             got.collect::<Vec<_>>()
         });
-        assert_eq!(count.load(Ordering::Relaxed), 1, "{answer:?}");
+        assert_eq!(count.load(Ordering::Relaxed), 1, "{response:?}");
         for got in got {
-            let want = answer.as_ref().map(header_value).map_err(Clone::clone);
+            let want = response.as_ref().map(header_value).map_err(Clone::clone);
             assert_eq!(got, want);
         }
     }
@@ -318,21 +317,21 @@ fn concurrent_requests_share_one_fetch_and_other_audiences_do_not_wait() {
 fn an_invalid_token_is_removed_once() {
     let server = server();
     let (one, two) = (jwt(3600, "one"), jwt(3600, "two"));
-    server.answers.send(Ok(one.clone())).unwrap();
+    server.responses.send(Ok(one.clone())).unwrap();
     let value = server.tokens.bearer("https://x", at(0)).unwrap();
     let invalidate = |value: &Secret, now| {
         server.uptime.store(now, Ordering::Relaxed);
         server.tokens.invalidate("https://x", value, at(now))
     };
     assert!(invalidate(&value, 1), "this very token goes");
-    server.answers.send(Ok(two.clone())).unwrap();
+    server.responses.send(Ok(two.clone())).unwrap();
     assert_eq!(server.bearer(1), sent(&two));
-    assert!(invalidate(&value, 1), "a late answer to the old one");
+    assert!(invalidate(&value, 1), "a late response to the old one");
     assert_eq!(server.bearer(1), sent(&two), "leaves the new one");
     // The metadata server insists on a token that is refused.
     let value = header_value(&two);
     assert!(invalidate(&value, 2));
-    server.answers.send(Ok(two.clone())).unwrap();
+    server.responses.send(Ok(two.clone())).unwrap();
     assert_eq!(server.bearer(2), sent(&two));
     assert!(!invalidate(&value, 3), "asking again at once is not worth it");
     assert_eq!(server.bearer(3), sent(&two));
@@ -374,13 +373,13 @@ fn responses_that_are_not_tokens_are_errors() {
         (jwt(900, "secret"), " s ago by this clock"),
     ] {
         let server = server();
-        server.answers.send(Ok(token)).unwrap();
+        server.responses.send(Ok(token)).unwrap();
         let err = server.bearer(1000).unwrap_err();
         assert!(err.contains(want), "{err}; wanted {want}");
         assert!(!err.contains("secret"), "{err}");
-        // Nothing of it is kept.
+        // It is not cached.
         let good = jwt(3600, "good");
-        server.answers.send(Ok(good.clone())).unwrap();
+        server.responses.send(Ok(good.clone())).unwrap();
         assert_eq!(server.bearer(1000), sent(&good));
     }
 }
@@ -391,7 +390,7 @@ fn the_account_is_that_of_the_first_token() {
     assert_eq!(server.tokens.account(), None);
     let payload = base64url(br#"{"email":"me@example.com","exp":1003600}"#);
     let token = Secret::new(&format!("a.{payload}.c"));
-    server.answers.send(Ok(token.clone())).unwrap();
+    server.responses.send(Ok(token.clone())).unwrap();
     assert_eq!(server.bearer(0), sent(&token));
     let account = Some("me@example.com".to_owned());
     assert_eq!(server.tokens.account(), account);

@@ -134,7 +134,7 @@ fn a_key_is_not_used_beyond_its_confidentiality_limit() {
         let err = writer.write_all(b"up").expect_err("no key");
         assert_eq!(err.kind(), ErrorKind::InvalidData);
     }
-    // The server knows that it has all there is, and may answer.
+    // The server knows that no more will come, and may still send.
     assert_eq!(server.read(2 * sent), b"up".repeat(sent));
     assert!(server.is_at_end());
     server.write(b"down");
@@ -203,7 +203,7 @@ fn both_sides_may_write_at_once() {
             scope.spawn(|| writer.write_all(&large).expect("a write"));
             let down = scope.spawn(|| read(&mut reader, large.len()).expect("text"));
             // All of it first, before a byte is read.
-            tls.writer().write_all(&large).expect("room");
+            tls.writer().write_all(&large).expect("space in the buffer");
             while tls.wants_write() {
                 tls.write_tls(&mut to_server).expect("a write");
             }
@@ -252,8 +252,8 @@ fn the_idle_check_waits_for_the_rest_of_a_ticket() {
     });
 }
 
-/// rustls has places of its input in mind while a message is not whole; a write
-/// in between must not confuse them.
+/// rustls remembers offsets in its input while a handshake message is incomplete; a write in between must not confuse
+/// them.
 #[test]
 fn a_ticket_in_records_of_one_byte_survives_writes_in_between() {
     let (mut reader, mut writer, server) = connect(TLS13, 0);

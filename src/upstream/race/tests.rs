@@ -43,7 +43,7 @@ fn an_address_that_refuses_is_tried_last_afterwards() {
 fn the_first_error_names_an_ipv4_address() {
     let (one, two) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2));
     let v6 = Ipv6Addr::LOCALHOST;
-    // Closed at once, so that nobody listens there.
+    // Closed at once, so that connections to it are refused.
     let (_, port) = listener(one.into());
     let started = Instant::now();
     for (addresses, want) in [

@@ -1,10 +1,9 @@
-//! A server that does what it should not. Nothing of it may be a panic, or
-//! keep a thread, or show what was sent.
+//! A server that violates the protocol. It may neither cause a panic nor block a thread, and no error shows what was
+//! sent.
 
 use super::*;
 
-/// Handshake messages that no server sends after the handshake, and some that are
-/// no messages.
+/// Handshake messages that no server sends after the handshake, and some that are malformed.
 const MESSAGES: [(&str, &[u8]); 9] = [
     ("a KeyUpdate without a body", &[0x18, 0, 0, 0]),
     ("the same, and a byte more", &[0x18, 0, 0, 0, 0]),
@@ -33,7 +32,7 @@ fn unexpected_handshake_messages_end_the_connection_with_an_alert() {
                 for piece in message.chunks(pieces) {
                     raw.send(ContentType::Handshake, piece);
                 }
-                // In case that more is waited for.
+                // In case the client waits for more.
                 raw.send(ContentType::ApplicationData, SECRET);
                 let err = read(&mut reader, 1).expect_err(what);
                 assert_eq!(err.kind(), ErrorKind::InvalidData, "{what}");

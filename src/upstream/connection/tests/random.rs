@@ -1,5 +1,5 @@
-//! Whatever is sent, however the network cuts it, and whatever else is done in
-//! between: what the server sent is read once, in order, to its last byte.
+//! What the server sent is read once, in order, to its last byte: whatever it is, however the network splits it, and
+//! whatever the client does in between.
 
 use std::net::Shutdown;
 
@@ -69,7 +69,7 @@ impl Peer {
                 if is_13 && dice.roll(3) == 0 {
                     server.tls.refresh_traffic_keys().expect("another key");
                 }
-                server.tls.writer().write_all(&text).expect("room");
+                server.tls.writer().write_all(&text).expect("space in the buffer");
                 while server.tls.wants_write() {
                     server.tls.write_tls(&mut wire).expect("a record");
                 }
@@ -155,16 +155,16 @@ impl End {
 
 /// Reads what is here, by either way to do so; adds it to `got`.
 fn take(reader: &mut Reader, dice: &mut Dice, got: &mut Vec<u8>) -> io::Result<usize> {
-    let mut room = vec![0; dice.len().max(1)];
+    let mut space = vec![0; dice.len().max(1)];
     let n = match dice.roll(2) {
         0 => {
-            let n = reader.read(&mut room)?;
-            got.extend(&room[..n]);
+            let n = reader.read(&mut space)?;
+            got.extend(&space[..n]);
             n
         }
         _ => {
             reader.fill()?;
-            let n = reader.unread().len().min(room.len());
+            let n = reader.unread().len().min(space.len());
             got.extend(&reader.unread()[..n]);
             reader.consume(n);
             n
@@ -280,11 +280,11 @@ fn a_stream_split_anywhere_reads_the_same() {
             if cut > wire.len() {
                 break;
             }
-            let (mut got, mut room) = (Vec::<u8>::new(), [0; 100]);
+            let (mut got, mut space) = (Vec::<u8>::new(), [0; 100]);
             let mut read_all = |reader: &mut Reader| {
                 loop {
-                    match reader.read(&mut room) {
-                        Ok(n @ 1..) => got.extend(&room[..n]),
+                    match reader.read(&mut space) {
+                        Ok(n @ 1..) => got.extend(&space[..n]),
                         last => return (last, got.len()),
                     }
                 }
@@ -293,7 +293,7 @@ fn a_stream_split_anywhere_reads_the_same() {
             let (last, _) = read_all(&mut reader);
             if cut < wire.len() {
                 assert!(is_silence(&last), "{end:?}, {cut}: {last:?}");
-                // What is here of a record is kept while something is sent.
+                // The part of a record that has come survives a write.
                 writer.write_all(b"up").expect("a write");
                 let record = raw.receive();
                 assert_eq!(record, (ContentType::ApplicationData, b"up".to_vec()));
@@ -309,8 +309,8 @@ fn a_stream_split_anywhere_reads_the_same() {
     }
 }
 
-/// Before a request only whole tickets may wait; anything else would be taken
-/// for its answer, or be the start of something that would.
+/// Before a request only whole session tickets may have come; anything else would be taken for the response, or start
+/// something that would.
 #[test]
 fn unsolicited_data_is_found_wherever_it_is_split() {
     for cut in 0.. {
