@@ -14,8 +14,8 @@ use crate::proxy::exchange::{Denial, Exchange, log_error, loggable_host};
 use crate::proxy::header_policy::{HeaderEdits, RequestCredentials};
 use crate::proxy::hop_by_hop::is_hop_by_hop;
 use crate::proxy::http2;
-use crate::proxy::http2::Field;
-use crate::proxy::http2::request::{RequestMeta, ResponseHead};
+use crate::proxy::http2::hpack::{Field, find};
+use crate::proxy::http2::request::{RequestMeta, ResponseHead, authority};
 use crate::proxy::router::ResolvedHost;
 use crate::secret::Secret;
 use crate::sync::lock;
@@ -43,7 +43,7 @@ impl<'a> Http2Handler<'a> {
     }
 
     fn resolve(&self, request: &[Field]) -> Result<Arc<ResolvedHost>, ProxyError> {
-        if field(request, ":method") == Some(b"CONNECT") && field(request, ":protocol").is_none() {
+        if find(request, ":method") == Some(b"CONNECT") && find(request, ":protocol").is_none() {
             // The front end has no tunnels (RFC 9110 section 15.6.2).
             return Err(request_error(501, "a CONNECT over HTTP/2; use HTTP/1.1 for it"));
         }
@@ -58,8 +58,8 @@ impl<'a> Http2Handler<'a> {
             let details = format!("this connection belongs to another name than {name:?}; open one for each");
             return Err(request_error(421, details));
         }
-        let [method, path] = [":method", ":path"].map(|name| field(request, name).unwrap_or_default());
-        let log = RequestLog::new(method, &host.name, path, |name| field(request, name));
+        let [method, path] = [":method", ":path"].map(|name| find(request, name).unwrap_or_default());
+        let log = RequestLog::new(method, &host.name, path, |name| find(request, name));
         // `te` is hop-by-hop, too, but gRPC requires it at each hop.
         request.retain(|field| field.name == b"te" || !is_hop_by_hop(&field.name));
         let edits = self.exchange.header_edits(&host, &credentials(request), SystemTime::now())?;
@@ -155,7 +155,7 @@ impl http2::Handler for Http2Handler<'_> {
 fn apply(request: &mut Vec<Field>, host: &ResolvedHost, edits: HeaderEdits) -> Option<Secret> {
     request.retain(|field| edits.keeps(&field.name) && field.name != b"host");
     let authority = host.authority.as_bytes();
-    if field(request, ":authority").is_none() {
+    if find(request, ":authority").is_none() {
         // After `:method`: pseudo-header fields precede the others (RFC 9113 section 8.3).
         request.insert(1.min(request.len()), Field::new(":authority", authority));
     }
@@ -170,18 +170,8 @@ fn apply(request: &mut Vec<Field>, host: &ResolvedHost, edits: HeaderEdits) -> O
     edits.token
 }
 
-/// Returns the authority of a request: `:authority`, or else `host` (RFC 9113 section 8.3.1).
-fn authority(request: &[Field]) -> Option<&[u8]> {
-    field(request, ":authority").or_else(|| field(request, "host"))
-}
-
 fn credentials(request: &[Field]) -> RequestCredentials<'_> {
     RequestCredentials::from_fields(request.iter().map(|field| (&field.name[..], &field.value[..])))
-}
-
-fn field<'a>(request: &'a [Field], name: &str) -> Option<&'a [u8]> {
-    let field = request.iter().find(|field| field.name == name.as_bytes());
-    field.map(|field| &field.value[..])
 }
 
 fn request_error(status: u16, details: impl Into<String>) -> ProxyError {

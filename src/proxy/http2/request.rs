@@ -24,9 +24,9 @@ pub struct Request {
 pub type TableVersions = (u64, u64);
 
 impl Request {
-    /// `:authority`, or else `host` (RFC 9113 section 8.3.1).
+    /// The [`authority`] of its fields.
     pub fn authority(&self) -> Option<&[u8]> {
-        hpack::find(&self.fields, ":authority").or_else(|| hpack::find(&self.fields, "host"))
+        authority(&self.fields)
     }
 
     /// What an error response to it depends on.
@@ -38,6 +38,11 @@ impl Request {
             wants_json: accept.is_some_and(wants_json),
         }
     }
+}
+
+/// Returns `:authority`, or else `host` (RFC 9113 section 8.3.1).
+pub fn authority(fields: &[Field]) -> Option<&[u8]> {
+    hpack::find(fields, ":authority").or_else(|| hpack::find(fields, "host"))
 }
 
 /// Whether a `content-type` is `application/grpc` or `application/grpc+proto`; gRPC-Web has other error responses.
