@@ -11,7 +11,6 @@ use std::io;
 use std::iter;
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
@@ -22,7 +21,6 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::signal;
 use super::terminal::Terminal;
-use crate::sync::lock;
 
 /// The user and groups of a process: all of its real, effective and saved ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +56,7 @@ pub struct Command<'a> {
 /// Those of clone(2), setresuid(2) and execve(2).
 pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
     let program = Program::new(command)?;
-    let mut stack = lock(&STACK);
+    let mut stack = vec![0_u128; STACK_LEN];
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack is writable and aligned, and passed by its end, as it grows downwards. The call returns when
     // the child has memory of its own or has ended; until then this thread stands still, so that only the child
@@ -86,9 +84,9 @@ pub fn exec(command: &Command<'_>) -> io::Error {
     Program::new(command).map_or_else(|err| err, |program| program.exec())
 }
 
-/// The child's stack, 16 kB: execvpe puts a path of PATH_MAX and NAME_MAX bytes there. Static, as zero pages that are
-/// not touched cost nothing.
-static STACK: Mutex<[u128; 1024]> = Mutex::new([0; 1024]);
+/// The child's stack, in units of its alignment of 16 bytes: 16 kB, as execvpe puts a path of PATH_MAX and NAME_MAX bytes
+/// there.
+const STACK_LEN: usize = 1024;
 
 /// The child, from clone to exec; its result is the exit code where exec failed.
 extern "C" fn run_child(program: *mut c_void) -> c_int {
