@@ -2,10 +2,11 @@
 # installed where this is run as root, and named where it is not.
 
 # What is needed beside the compiler, by test and demo, by test alone, by the clients
-# that are large, by lint where there is no rustup, and by the comparisons.
+# that are large, by lint, by lint where there is no rustup, and by the comparisons.
 TOOLS = bind9-dnsutils busybox-static curl gcc golang-go iproute2 libc6-dev musl-tools nghttp2-client nginx-light nodejs openssl procps python3 python3-venv util-linux
 TESTERS = buildah chromium chromium-driver git perl php-cli php-curl ruby uidmap wget
 CLIENTS = golang-google-grpc-dev libwww-perl default-jdk-headless npm
+SCRIPT_LINTERS = flake8 shellcheck
 LINTERS = cargo-web rust-web-clippy rustc-web rustfmt-web gcc libc6-dev ca-certificates
 PEERS = catatonit dnsmasq-base dnsperf dumb-init gcc haproxy libc6-dev nghttp2-proxy tini wrk
 
@@ -26,8 +27,11 @@ SANITIZER = none
 build: ; ./build.sh
 test: tools testers python build ; RUNSD_BIN="$$PWD/dist/runsd" tests/progress.py test ./build.sh --cargo test --locked
 lint: linters $(DENY)
+	@./build.sh --install $(SCRIPT_LINTERS)
 	./build.sh --cargo fmt --check
 	./build.sh --cargo clippy --locked --all-targets -- -D warnings
+	shellcheck build.sh .ci/run .ci/release $$(find tests -name '*.sh')
+	flake8 .ci tests
 	$(DENIED) bans licenses sources
 # The one part that asks another than the registry: a git repository of github.com.
 advisories: linters $(DENY) ; $(DENIED) advisories

@@ -35,9 +35,9 @@ if [ "${INSIDE-}" != yes ]; then
   mkdir -p "$BENCH_DIR"
   gcc -O2 -Wall -o "$BENCH_DIR/nameserver" tests/bench/nameserver.c
   # An ordinary user may bind port 53 in a user namespace of his own.
-  user=$([ "$(id -u)" = 0 ] || echo -Ur)
-  # shellcheck disable=SC2086
-  INSIDE=yes exec unshare $user -nm "$0" "$@"
+  user=()
+  [ "$(id -u)" = 0 ] || user=(-Ur)
+  INSIDE=yes exec unshare "${user[@]}" -nm "$0" "$@"
 fi
 
 ip link set lo up

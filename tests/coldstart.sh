@@ -26,8 +26,9 @@ if [ "${INSIDE-}" != yes ]; then
   echo 'int main(void) { return 0; }' | "$cc" -O2 -static -x c -o "$dir/true" -
   gcc -O2 -Wall -o "$dir/coldstart" tests/coldstart.c
   # An ordinary user may bind port 53 in a user namespace of his own.
-  user=$([ "$(id -u)" = 0 ] || echo -Ur)
-  INSIDE=yes unshare $user -nm "$0" "$rounds" | tee "$dir/coldstart.txt"
+  user=()
+  [ "$(id -u)" = 0 ] || user=(-Ur)
+  INSIDE=yes unshare "${user[@]}" -nm "$0" "$rounds" | tee "$dir/coldstart.txt"
   python3 tests/bench/chart.py coldstart "$dir/coldstart.txt" "$dir/coldstart.svg"
   exit
 fi

@@ -1,9 +1,29 @@
 """Tables for early_answers.rs. In each case the client's body holds a request,
 or the upstream says what nobody asked for; what the upstream received and what
 the client got must be the one request and its answer, and nothing else."""
+
 import threading
 from itertools import product
-from scripted import *
+
+from scripted import (
+    HEAD,
+    answer,
+    control,
+    cue,
+    cued,
+    dial,
+    do,
+    head,
+    read,
+    recorded,
+    requests,
+    rest,
+    rest_of,
+    said,
+    say,
+    script,
+    wait,
+)
 
 STATUS = {413: "413 Content Too Large", 200: "200 OK", 401: "401 Unauthorized"}
 ANSWERS = {
@@ -11,24 +31,30 @@ ANSWERS = {
     "empty": "HTTP/1.1 %s\r\ncontent-length: 0\r\n\r\n",
     "close": "HTTP/1.1 %s\r\ncontent-length: 5\r\nconnection: close\r\n\r\nearly",
     "chunked": "HTTP/1.1 %s\r\ntransfer-encoding: chunked\r\n\r\n5\r\nearly\r\n0\r\n\r\n",
-    "invalid": "HTTP/1.1 %s\r\nwww-authenticate: Bearer error=\"invalid_token\"\r\n"
-               "content-length: 0\r\n\r\n",
+    "invalid": 'HTTP/1.1 %s\r\nwww-authenticate: Bearer error="invalid_token"\r\ncontent-length: 0\r\n\r\n',
 }
 SMUGGLED = b"GET /admin HTTP/1.1\r\nHost: hello\r\n\r\n"
 ENDS = ["reset", "close", "fin", "notify", "open"]
+
 
 def upload(fields):
     s = dial()
     s.sendall(b"POST /upload HTTP/1.1\r\nHost: hello\r\n" + fields + b"\r\n")
     return s
 
+
 def send(s, *pieces):
     """What nobody may want any more."""
     try:
-        for piece in pieces: s.sendall(piece)
-    except (BrokenPipeError, ConnectionResetError): pass
+        for piece in pieces:
+            s.sendall(piece)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
 
-def ok(body): return "HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+def ok(body):
+    return "HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
 
 def early():
     """The upstream answers in the middle of a body, then does what it does."""
@@ -38,8 +64,7 @@ def early():
         "chunked": (b"Transfer-Encoding: chunked\r\n", b"3e8\r\n" + b"x" * 95),
         "expects": (b"Content-Length: 100\r\nExpect: 100-continue\r\n", b""),
     }
-    cases = [case for case in product(bodies, STATUS, ANSWERS, ENDS)
-             if case[1] == 401 or case[2] != "invalid"]
+    cases = [case for case in product(bodies, STATUS, ANSWERS, ENDS) if case[1] == 401 or case[2] != "invalid"]
     for number, case in enumerate(cases):
         body, status, name, end = case
         fields, first = bodies[body]
@@ -47,17 +72,20 @@ def early():
         script("hello", steps + ([do(end)] if end != "open" else []))
         s = upload(fields)
         wait("recorded", "hello")
-        if first: s.sendall(first)
+        if first:
+            s.sendall(first)
         h = head(s)
         assert h.split(" ")[1] == str(status) and "connection: close" in h.lower(), (case, h)
         cue("end%d" % number)
-        if end in ("reset", "close"): wait("ended", "hello")
+        if end in ("reset", "close"):
+            wait("ended", "hello")
         send(s, SMUGGLED)
         got = rest(s)
         assert b"HTTP/1.1" not in got, (case, got)
         s.close()
         assert requests() == [["POST /upload"]], (case, recorded())
     print(len(cases), "cases")
+
 
 def ours():
     """runsd answers by itself before it has read the body."""
@@ -74,7 +102,11 @@ def ours():
         "no TLS": (b"hello", {"mode": "no-tls"}, [HEAD]),
         "garbage": (b"hello", {"mode": "ok"}, [HEAD, say("SSH-2.0-OpenSSH_9.9\r\n")]),
         "half a head": (b"hello", {"mode": "ok"}, [HEAD, say("HTTP/1.1 200 OK\r\nco"), do("close")]),
-        "switched": (b"hello", {"mode": "ok"}, [HEAD, say("HTTP/1.1 101 x\r\nupgrade: y\r\nconnection: upgrade\r\n\r\n")]),
+        "switched": (
+            b"hello",
+            {"mode": "ok"},
+            [HEAD, say("HTTP/1.1 101 x\r\nupgrade: y\r\nconnection: upgrade\r\n\r\n")],
+        ),
     }
     cases = list(product(bodies, ways))
     for case in cases:
@@ -108,6 +140,7 @@ def ours():
         assert requests() == [["GET /second"]], recorded()
     print(len(cases), "cases")
 
+
 def deaf():
     """A large answer while a larger body goes to an upstream that reads none of it."""
     large = "x" * 5_000_000
@@ -121,6 +154,7 @@ def deaf():
         assert end in ("reset", "close") or got.endswith(b"x" * 5_000_000), (end, len(got), got[:200])
         sender.join()
     print(len(ENDS), "cases")
+
 
 def left():
     """The upstream has left; the client reads only when it is done sending."""
@@ -137,10 +171,12 @@ def left():
         over = [do(end)] if end in ("reset", "close") else [do(end), said("left%d" % number)]
         script("hello", [HEAD, say(answers[name])] + over, [HEAD, say(ok(""))])
         s = upload(fields)
-        if end in ("reset", "close"): wait("ended", "hello")
-        else: wait("cues", "left%d" % number)
+        if end in ("reset", "close"):
+            wait("ended", "hello")
+        else:
+            wait("cues", "left%d" % number)
         size = 100 // pieces
-        send(s, *[first[at:at + size] for at in range(0, 100, size)])
+        send(s, *[first[at : at + size] for at in range(0, 100, size)])
         send(s, SMUGGLED, b"GET /second HTTP/1.1\r\nHost: hello\r\n\r\n")
         got = rest(s)
         # With a reset what was said before it may be lost.
@@ -149,6 +185,7 @@ def left():
         s.close()
         assert requests() == [["POST /upload"]], (case, recorded())
     print(len(cases), "cases")
+
 
 def strays():
     """Bytes behind an answer, in its record, or later on an idle connection."""
@@ -179,27 +216,37 @@ def strays():
     for number, case in enumerate(cases):
         asked, name, how, again, other_client = case
         text = first[asked]
-        if how == "same record": steps = [say(text + stray[name])]
-        else: steps = [say(text), cued("now%d" % number), say(stray[name])]
-        if how == "later, and FIN": steps += [do("fin")]
-        if how == "later, and close": steps += [do("notify")]
+        if how == "same record":
+            steps = [say(text + stray[name])]
+        else:
+            steps = [say(text), cued("now%d" % number), say(stray[name])]
+        if how == "later, and FIN":
+            steps += [do("fin")]
+        if how == "later, and close":
+            steps += [do("notify")]
         over = [said("told%d" % number), HEAD, say(ok("shifted"))]
-        if how == "later, and reset": over = [do("reset")]
+        if how == "later, and reset":
+            over = [do("reset")]
         script("hello", [HEAD] + steps + over, [HEAD, say(ok("second"))])
         s = dial()
         method = asked.split(",")[0].encode()
         s.sendall(method + b" /first HTTP/1.1\r\nHost: hello\r\n\r\n")
         head(s)
-        if asked == "GET": rest_of(s, 5)
-        if asked == "GET, chunked": rest_of(s, 15)
+        if asked == "GET":
+            rest_of(s, 5)
+        if asked == "GET, chunked":
+            rest_of(s, 15)
         cue("now%d" % number)
-        if how == "later, and reset": wait("ended", "hello")
-        else: wait("cues", "told%d" % number)
+        if how == "later, and reset":
+            wait("ended", "hello")
+        else:
+            wait("cues", "told%d" % number)
         t = s
         if other_client:
             s.close()
             t = dial()
-        for piece in second[again]: t.sendall(piece)
+        for piece in second[again]:
+            t.sendall(piece)
         got = answer(t)
         assert got == (200, "second"), (case, got)
         t.close()

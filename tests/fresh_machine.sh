@@ -85,6 +85,7 @@ ordinary-user() {
   root 'make -j tools testers python && ./build.sh --install rustc-web cargo-web rust-web-src binutils libunwind-14-dev && rm -rf target' ||
     fail "what is needed could not be installed"
   # What nohup is told by a terminal goes into nohup.out.
+  # shellcheck disable=SC2016
   user 'umask 077; ulimit -Sn 256; export LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8; make -j demo &&
     { env --ignore-signal --block-signal nohup make -j4 test <&- || failed=yes; cat nohup.out; [ -z "${failed-}" ]; }' || fail "see its end"
   expect 'static, for x86_64' 'Hello from hello in us-east1' 'test result: ok'

@@ -1,7 +1,7 @@
 """Draws what was measured, as SVG that reads in light and dark.
 
-    chart.py bench FIGURES.json OUT.svg       of tests/bench.sh
-    chart.py coldstart TABLE.txt OUT.svg      of tests/coldstart.sh
+chart.py bench FIGURES.json OUT.svg       of tests/bench.sh
+chart.py coldstart TABLE.txt OUT.svg      of tests/coldstart.sh
 """
 
 import json
@@ -16,10 +16,12 @@ WIDTH, LEFT, BAR, GAP = 880, 310, 15, 14
 ROOM = WIDTH - LEFT - 230  # for bars; figures stand at their right
 STYLE = """
   svg { font: 13px system-ui, sans-serif; --back: #fff; --ink: #1c2128; --soft: #59636e; --line: #d0d7de;
-    --ours: #0969da; --peer: #8c959f; --s1: #0a3069; --s2: #0969da; --s3: #54aeff; --s4: #b6e3ff; --on: #fff; --off: #0a3069 }
+    --ours: #0969da; --peer: #8c959f; --s1: #0a3069; --s2: #0969da; --s3: #54aeff; --s4: #b6e3ff;
+    --on: #fff; --off: #0a3069 }
   @media (prefers-color-scheme: dark) {
     svg { --back: #0d1117; --ink: #e6edf3; --soft: #9198a1; --line: #3d444d;
-      --ours: #4493f8; --peer: #6e7681; --s1: #cae8ff; --s2: #79c0ff; --s3: #388bfd; --s4: #1f4b99; --on: #0d1117; --off: #e6edf3 }
+      --ours: #4493f8; --peer: #6e7681; --s1: #cae8ff; --s2: #79c0ff; --s3: #388bfd; --s4: #1f4b99;
+      --on: #0d1117; --off: #e6edf3 }
   }
   text { fill: var(--ink); paint-order: stroke; stroke: var(--back); stroke-width: 3px; stroke-linejoin: round }
   .soft { fill: var(--soft) } .head { font-weight: 600; font-size: 15px }
@@ -36,10 +38,14 @@ class Chart:
         self.text(20, title, "head")
 
     def text(self, x, text, kind="", anchor="start", dy=0):
-        self.body.append(f'<text x="{x:.0f}" y="{self.y + dy:.0f}" class="{kind}" text-anchor="{anchor}">{escape(text)}</text>')
+        self.body.append(
+            f'<text x="{x:.0f}" y="{self.y + dy:.0f}" class="{kind}" text-anchor="{anchor}">{escape(text)}</text>'
+        )
 
     def bar(self, x, width, kind):
-        self.body.append(f'<rect x="{x:.1f}" y="{self.y - 11}" width="{max(width, 1):.1f}" height="{BAR - 3}" class="{kind}"/>')
+        self.body.append(
+            f'<rect x="{x:.1f}" y="{self.y - 11}" width="{max(width, 1):.1f}" height="{BAR - 3}" class="{kind}"/>'
+        )
 
     def line(self, x1, y1, x2, y2, kind):
         self.body.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>')
@@ -130,7 +136,11 @@ def bench(path):
             cpu.append((row["title"], costs))
     chart = Chart("runsd beside other proxies and servers in its place")
     chart.y += 20
-    chart.text(20, "Medians; whiskers from the least to the most of all rounds; the dashed line is the best of the others.", "soft")
+    chart.text(
+        20,
+        "Medians; whiskers from the least to the most of all rounds; the dashed line is the best of the others.",
+        "soft",
+    )
     panel(chart, "Load", more, True)
     panel(chart, "CPU of a request or call", cpu, False)
     panel(chart, "Memory, starts, size", less, False)

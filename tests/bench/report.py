@@ -13,9 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from progress import Progress
 
-HEADER = (
-    f"  {'':14}{'median':>12} {'unit':8}{'spread':>19}  {'of':>24}  {'CPU s/10,000':>12}  {'failed':>6}  wanted"
-)
+HEADER = f"  {'':14}{'median':>12} {'unit':8}{'spread':>19}  {'of':>24}  {'CPU s/10,000':>12}  {'failed':>6}  wanted"
 
 
 class Report:
@@ -82,4 +80,5 @@ def machine():
     with open("/proc/cpuinfo") as file:
         models = [line.split(":")[1].strip() for line in file if line.startswith(("model name", "CPU part"))]
     kernel = ".".join(platform.release().split(".")[:2])
-    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, Linux {kernel}, {time.strftime('%Y-%m-%d')}"
+    model = models[0] if models else platform.machine()
+    return f"{model}, {os.cpu_count()} cores, Linux {kernel}, {time.strftime('%Y-%m-%d')}"

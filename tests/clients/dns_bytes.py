@@ -1,5 +1,6 @@
 """Asks runsd and the nameserver itself the same questions, by UDP and TCP, and
 tells which answers differ in a single byte behind the id."""
+
 import os
 import socket
 import struct
@@ -53,9 +54,16 @@ def tcp(server, queries):
 
 def main():
     KINDS = [1, 2, 5, 6, 12, 15, 16, 28, 33, 35, 43, 48, 64, 65, 255, 257, 999, 65280]
-    NAMES = ["external.example", "eXternal.EXAMPLE", "alias.external.example",
-             "_grpc._tcp.external.example", "3.2.0.192.in-addr.arpa",
-             "long.external.example", "nothing.example", "_tcp"]
+    NAMES = [
+        "external.example",
+        "eXternal.EXAMPLE",
+        "alias.external.example",
+        "_grpc._tcp.external.example",
+        "3.2.0.192.in-addr.arpa",
+        "long.external.example",
+        "nothing.example",
+        "_tcp",
+    ]
     COOKIE = struct.pack("!2H", 10, 8) + b"12345678"
 
     queries = [question(text, kind) for text in NAMES for kind in KINDS]
@@ -70,7 +78,7 @@ def main():
             differences += 1
             print("udp", query, got, want)
     for start in range(0, len(queries), 40):
-        batch = queries[start:start + 40]
+        batch = queries[start : start + 40]
         got, want = tcp(OURS, batch), tcp(THEIRS, batch)
         if got != want or len(got) != len({q[:2] for q in batch}):
             differences += 1

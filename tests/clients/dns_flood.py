@@ -1,5 +1,6 @@
 """Floods runsd with names that nobody answers, and looks what else still works:
 our own names, the proxy, and an answer for whoever waited longest."""
+
 import socket
 import struct
 import urllib.request

@@ -1,5 +1,6 @@
 """Several questions at once on one TCP connection, of which the first is
 answered last; and what comes after an answer that is sent twice."""
+
 import socket
 import struct
 import sys

@@ -6,7 +6,10 @@ set -e
 if [ "$1" = nginx ] && [ -d "$ENTRYPOINT_D" ]; then
   for file in "$ENTRYPOINT_D"/*; do
     case $file in
-      *.envsh) . "$file" ;;
+      *.envsh)
+        # shellcheck source=/dev/null
+        . "$file"
+        ;;
       *.sh) "$file" ;;
     esac
   done

@@ -14,11 +14,25 @@ import struct
 import sys
 
 CALLS = {  # of x86-64
-    "rt_sigaction": 13, "madvise": 28, "socket": 41, "setsockopt": 54, "rt_sigtimedwait": 128,
-    "sigaltstack": 131, "sched_setscheduler": 144, "prctl": 157,
-    "sched_getaffinity": 204, "signalfd4": 289, "recvmmsg": 299, "prlimit64": 302,
-    "sendmmsg": 307, "getrandom": 318, "membarrier": 324, "statx": 332,
-    "rseq": 334, "pidfd_open": 434, "clone3": 435,
+    "rt_sigaction": 13,
+    "madvise": 28,
+    "socket": 41,
+    "setsockopt": 54,
+    "rt_sigtimedwait": 128,
+    "sigaltstack": 131,
+    "sched_setscheduler": 144,
+    "prctl": 157,
+    "sched_getaffinity": 204,
+    "signalfd4": 289,
+    "recvmmsg": 299,
+    "prlimit64": 302,
+    "sendmmsg": 307,
+    "getrandom": 318,
+    "membarrier": 324,
+    "statx": 332,
+    "rseq": 334,
+    "pidfd_open": 434,
+    "clone3": 435,
 }
 LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000
@@ -46,7 +60,7 @@ def rule(word):
 
 def main():
     at = sys.argv.index("--")
-    command = sys.argv[at + 1:]
+    command = sys.argv[at + 1 :]
     program = b"".join(map(rule, sys.argv[1:at])) + op(RETURN, ALLOW)
     buffer = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog

@@ -10,9 +10,18 @@ import subprocess
 import tempfile
 
 FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-default-apps", "--disable-dev-shm-usage", "--hide-scrollbars", "--lang=en",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--lang=en",
     # The page is at an address: no other name has to be found, nor could be.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
@@ -31,7 +40,8 @@ class Browser:
     def __init__(self):
         self.profile = tempfile.TemporaryDirectory()
         self.driver = subprocess.Popen(
-            ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         for line in self.driver.stdout:
             if port := re.search(r"started successfully on port (\d+)", line):
                 self.port = int(port[1])
@@ -120,8 +130,9 @@ class Browser:
             {"name": "prefers-reduced-motion", "value": "reduce"},
         ]
         self.devtools("Emulation.setEmulatedMedia", features=features)
-        self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height,
-                      deviceScaleFactor=1, mobile=width < 600)
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
 
     def screenshot(self, path):
         shot = self.devtools("Page.captureScreenshot", captureBeyondViewport=True)
