@@ -6,6 +6,8 @@ use crate::caller::Caller;
 use crate::harness::{CloudRun, needs_descriptors};
 
 const HELLO: &str = "https://hello-123456789012.us-east1.run.app";
+/// What a token is asked for at the metadata server.
+const IDENTITY: &str = "instance/service-accounts/default/identity";
 /// With these nothing but tokens is asked of the metadata server.
 const PLACE: [&str; 2] = ["-gcp_region=us-east1", "-gcp_project_number=123456789012"];
 
@@ -134,32 +136,24 @@ fn what_is_only_a_head_is_repeated_whatever_its_method() {
 #[test]
 fn answers_that_are_no_tokens_are_refused_with_their_reason() {
     let mut caller = Caller::new(CloudRun::new(), &PLACE);
-    let what = "instance/service-accounts/default/identity";
+    let mode = |mode: &str, want: &str| (json!({ "mode": mode }), want.to_owned());
     let says = |text: &str, want: &str| {
         let settings = json!({ "mode": "says", "text": text });
         (settings, format!("token for AUDIENCE {want}"))
     };
     for (settings, want) in [
-        (
-            json!({ "mode": "empty" }),
-            "token for AUDIENCE is empty".to_owned(),
+        mode("empty", "token for AUDIENCE is empty"),
+        mode(
+            "garbage",
+            "token for AUDIENCE has characters that no token has",
         ),
-        (
-            json!({ "mode": "garbage" }),
-            "token for AUDIENCE has ".to_owned(),
+        mode(
+            "stranger",
+            "the answer (status 200) for WHAT came without \"Metadata-Flavor: Google\"",
         ),
-        (
-            json!({ "mode": "stranger" }),
-            format!("the answer (status 200) for {what} came without \"Metadata-Flavor: Google\""),
-        ),
-        (
-            json!({ "mode": "redirect" }),
-            format!("the metadata server answered 302 for {what}"),
-        ),
-        (
-            json!({ "mode": "huge" }),
-            "the metadata server's answer is over 65536 bytes".to_owned(),
-        ),
+        mode("redirect", "the metadata server answered 302 for WHAT"),
+        mode("huge", "the metadata server's answer is over 65536 bytes"),
+        mode("404", "the metadata server answered 404 for WHAT"),
         says(
             &format!("a.e30.{}", "x".repeat(20_000)),
             "is too large for a header",
@@ -173,17 +167,13 @@ fn answers_that_are_no_tokens_are_refused_with_their_reason() {
             "has characters that no token has",
         ),
         (
-            json!({ "mode": "404" }),
-            format!("the metadata server answered 404 for {what}"),
-        ),
-        (
             json!({ "mode": "ok", "exp_in": -100 }),
             "token for AUDIENCE ended 100 s ago by this clock".to_owned(),
         ),
     ] {
         caller.running.post("metadata", &settings);
         let line = caller.line("http://hello");
-        let want = want.replace("AUDIENCE", HELLO);
+        let want = want.replace("AUDIENCE", HELLO).replace("WHAT", IDENTITY);
         let start = format!("runsd: no identity token for {HELLO}: ");
         assert!(line.starts_with(&start), "{settings}: {line}");
         assert!(line.contains(&want), "{settings}: {line}");

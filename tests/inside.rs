@@ -1,10 +1,23 @@
-//! `src/README.md` says how runsd is made: what it names is there, and what it
-//! has to name is named.
+//! What a reader of the sources relies on: `src/README.md` names what is there, and
+//! what it has to name; files and functions are of a size that can be read at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const INSIDE: &str = include_str!("../src/README.md");
+const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+
+const MAX_LINES_OF_A_FILE: usize = 500;
+const MAX_LINES_OF_A_FUNCTION: usize = 60;
+
+/// Functions of `src/` that are longer. The list only shrinks: who divides one of
+/// them strikes it from here, and a new one is divided.
+const LONGER_FOR_NOW: &[&str] = &[
+    "connection_errors_have_the_code_of_the_rfc",
+    "names_of_runsd_and_names_of_others",
+    "reply",
+    "types_have_a_status_and_a_sentence",
+];
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).expect("a directory");
@@ -19,7 +32,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn each_file_that_is_named_is_there() {
-    let all = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let all = files(&Path::new(REPOSITORY).join("src"));
     let words = INSIDE.split('`').skip(1).step_by(2);
     let named: Vec<&str> = words.filter(|word| word.ends_with(".rs")).collect();
     for name in &named {
@@ -49,4 +62,107 @@ fn first_cell(row: &str) -> &str {
         .split('|')
         .next()
         .unwrap_or_default()
+}
+
+/// The Rust and Python of `src/` and `tests/`, each with its text.
+fn programs() -> Vec<(String, String)> {
+    let all = ["src", "tests"].map(|dir| files(&Path::new(REPOSITORY).join(dir)));
+    let mut programs = Vec::new();
+    for path in all.concat() {
+        if path
+            .extension()
+            .is_some_and(|end| end == "rs" || end == "py")
+        {
+            let text = fs::read_to_string(&path).expect("a source file");
+            let name = path.strip_prefix(REPOSITORY).expect("inside");
+            programs.push((name.display().to_string(), text));
+        }
+    }
+    programs
+}
+
+/// The functions of a file that rustfmt has formatted, and how many lines they have:
+/// each ends at the first brace that is indented as its first line is.
+fn functions(source: &str) -> Vec<(&str, usize)> {
+    let lines: Vec<&str> = source.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let indent = &line[..line.len() - code.len()];
+        let is_comment = code.starts_with("//");
+        let Some((before, rest)) = code.split_once("fn ").filter(|_| !is_comment) else {
+            continue;
+        };
+        let is_item = before.split_whitespace().all(|word| {
+            let qualifiers = ["const", "unsafe", "extern", "\"C\"", "async"];
+            word.starts_with("pub") || qualifiers.contains(&word) || word.starts_with("in ")
+        });
+        // One that ends where it begins, or has no body.
+        if !is_item || line.ends_with(['}', ';']) {
+            continue;
+        }
+        let name = rest.split(['(', '<']).next().unwrap_or_default();
+        let body = &lines[at + 1..];
+        let end = body.iter().position(|line| {
+            let closed = line.strip_prefix(indent);
+            closed.is_some_and(|rest| rest == "}" || rest.starts_with(')') && rest.ends_with(';'))
+        });
+        found.push((name, end.map_or(body.len(), |end| end + 2)));
+    }
+    found
+}
+
+#[test]
+fn no_file_and_no_function_is_longer_than_can_be_read_at_once() {
+    let mut longer = Vec::new();
+    let mut total = 0;
+    for (file, text) in programs() {
+        let lines = text.lines().count();
+        assert!(lines <= MAX_LINES_OF_A_FILE, "{file} has {lines} lines");
+        for (name, lines) in functions(&text) {
+            total += 1;
+            if lines <= MAX_LINES_OF_A_FUNCTION || !file.ends_with(".rs") {
+                continue;
+            }
+            let is_known = file.starts_with("src/") && LONGER_FOR_NOW.contains(&name);
+            assert!(is_known, "{file}: {name} has {lines} lines");
+            longer.push(name.to_owned());
+        }
+    }
+    assert!(total > 1_000, "{total} functions are found");
+    for name in LONGER_FOR_NOW {
+        let is_longer = longer.iter().any(|longer| longer == name);
+        assert!(is_longer, "{name} is short now: strike it from the list");
+    }
+}
+
+#[test]
+fn the_end_of_a_function_is_found() {
+    let source = "\
+impl A {
+    pub(crate) const fn one(&self) -> u8 {
+        if true {
+            1
+        } else {
+            2
+        }
+    }
+    fn short(&self) {}
+}
+trait B {
+    fn declared(
+        &self,
+    );
+}
+// fn commented() {
+unsafe extern \"C\" fn two<T>()
+where
+    T: A,
+{
+}
+let closure = |fn_pointer: fn (u8)| {
+};
+";
+    let want = [("one", 7), ("declared", 3), ("two", 5)];
+    assert_eq!(functions(source), want);
 }

@@ -13,183 +13,129 @@ fn after(room: &str, order: &str, curl: &str) -> String {
     out.stdout
 }
 
+/// What a fault comes to at the client: the status, the error type of RFC 9209, and
+/// words of the sentence.
+struct Wanted(u16, &'static str, &'static str);
+
+#[track_caller]
+fn assert_refused(fault: &str, got: &str, Wanted(status, error, words): &Wanted) {
+    let line = format!("{status} runsd; error={error}; details=");
+    assert!(got.contains(&line), "{fault}: {got}");
+    assert!(got.contains(words), "{fault}: {got}");
+}
+
 #[test]
-fn each_fault_has_its_sentence() {
-    for (room, order, curl, wants) in [
+fn each_fault_on_the_way_to_a_service_has_its_sentence() {
+    let named = "hello-123456789012.us-east1.run.app";
+    for (room, mode, wanted) in [
         (
             "frontend",
-            "{}",
-            "http://127.0.0.1/ -H 'Host: example.com'",
-            [
-                "500 runsd; error=destination_not_found",
-                "is not the name of a service",
-            ],
+            "refuse",
+            Wanted(502, "connection_refused", "refused the connection"),
         ),
         (
             "frontend",
-            r#"{"mode":"refuse"}"#,
-            "http://hello/",
-            [
-                "502 runsd; error=connection_refused",
-                "refused the connection",
-            ],
-        ),
-        (
-            "frontend",
-            r#"{"mode":"silent"}"#,
-            "http://hello/",
-            [
-                "504 runsd; error=connection_read_timeout",
+            "silent",
+            Wanted(
+                504,
+                "connection_read_timeout",
                 "silence in the TLS handshake",
-            ],
+            ),
         ),
         (
             "frontend",
-            r#"{"mode":"reset"}"#,
-            "http://hello/",
-            ["502 runsd; error=connection_", "connection"],
+            "reset",
+            Wanted(502, "connection_terminated", "connection"),
         ),
         (
             "frontend",
-            r#"{"mode":"bad-cert"}"#,
-            "http://hello/",
-            [
-                "502 runsd; error=tls_certificate_error",
-                "its certificate is not valid",
-            ],
-        ),
-        (
-            "metadata",
-            r#"{"mode":"refuse"}"#,
-            "http://hello/",
-            [
-                "502 runsd; error=proxy_configuration_error",
-                "metadata server",
-            ],
-        ),
-        (
-            "metadata",
-            r#"{"mode":"silent"}"#,
-            "http://hello/",
-            [
-                "502 runsd; error=proxy_configuration_error",
-                "metadata server",
-            ],
-        ),
-        (
-            "dns",
-            r#"{"mode":"servfail"}"#,
-            "http://hello/",
-            [
-                "502 runsd; error=dns_error",
-                "hello-123456789012.us-east1.run.app",
-            ],
-        ),
-        (
-            "dns",
-            r#"{"mode":"silent"}"#,
-            "http://hello/",
-            [
-                "504 runsd; error=dns_timeout",
-                "hello-123456789012.us-east1.run.app",
-            ],
+            "bad-cert",
+            Wanted(502, "tls_certificate_error", "its certificate is not valid"),
         ),
         (
             "frontend",
-            "{}",
-            "http://close/nothing",
-            [
-                "502 runsd; error=connection_terminated",
-                "closed the connection without an answer",
-            ],
-        ),
-        (
-            "frontend",
-            "{}",
-            "http://close/garbage",
-            [
-                "502 runsd; error=http_protocol_error",
-                "first line that is not of HTTP/1",
-            ],
-        ),
-        (
-            "frontend",
-            "{}",
-            "http://close/two-lengths",
-            [
-                "502 runsd; error=http_protocol_error",
-                "two different Content-Length",
-            ],
-        ),
-        (
-            "frontend",
-            "{}",
-            "http://close/half-a-head",
-            [
-                "502 runsd; error=http_response_incomplete",
-                "broke off its answer; it may or may not have been carried out",
-            ],
-        ),
-        (
-            "frontend",
-            "{}",
-            "http://close/large-head",
-            [
-                "502 runsd; error=http_response_header_section_size",
-                "; make the service send fewer headers",
-            ],
-        ),
-        (
-            "frontend",
-            "{}",
-            "http://close/gzip",
-            [
-                "502 runsd; error=http_response_transfer_coding",
-                "; look at what the service sends",
-            ],
-        ),
-        (
-            "frontend",
-            "{}",
-            "http://close/switched",
-            [
-                "502 runsd; error=http_upgrade_failed",
-                "switched protocols unasked; check that the service takes this upgrade",
-            ],
-        ),
-        (
-            "frontend",
-            r#"{"mode":"no-tls"}"#,
-            "http://hello/",
-            [
-                "502 runsd; error=tls_protocol_error",
+            "no-tls",
+            Wanted(
+                502,
+                "tls_protocol_error",
                 "; check that the other side speaks TLS 1.2 or 1.3",
-            ],
+            ),
         ),
         (
             "frontend",
-            r#"{"mode":"alert"}"#,
-            "http://hello/",
-            [
-                "502 runsd; error=tls_alert_received",
-                "; check the host's name",
-            ],
+            "alert",
+            Wanted(502, "tls_alert_received", "; check the host's name"),
         ),
         (
-            "frontend",
-            "{}",
-            "http://hello/ -H 'Accept: application/json' -H 'Host: example.com'",
-            [
-                "\"error\":\"destination_not_found\",\"status\":500",
-                "is not the name of a service",
-            ],
+            "metadata",
+            "refuse",
+            Wanted(502, "proxy_configuration_error", "metadata server"),
         ),
+        (
+            "metadata",
+            "silent",
+            Wanted(502, "proxy_configuration_error", "metadata server"),
+        ),
+        ("dns", "servfail", Wanted(502, "dns_error", named)),
+        ("dns", "silent", Wanted(504, "dns_timeout", named)),
     ] {
-        let got = after(room, order, curl);
-        for want in wants {
-            assert!(got.contains(want), "{room} {order} {curl}: {got}");
-        }
+        let order = format!(r#"{{"mode":"{mode}"}}"#);
+        let got = after(room, &order, "http://hello/");
+        assert_refused(&format!("{room} {mode}"), &got, &wanted);
     }
+}
+
+#[test]
+fn each_fault_of_a_response_has_its_sentence() {
+    let incomplete = "broke off its answer; it may or may not have been carried out";
+    let switched = "switched protocols unasked; check that the service takes this upgrade";
+    for (path, error, words) in [
+        (
+            "nothing",
+            "connection_terminated",
+            "closed the connection without an answer",
+        ),
+        (
+            "garbage",
+            "http_protocol_error",
+            "first line that is not of HTTP/1",
+        ),
+        (
+            "two-lengths",
+            "http_protocol_error",
+            "two different Content-Length",
+        ),
+        ("half-a-head", "http_response_incomplete", incomplete),
+        (
+            "large-head",
+            "http_response_header_section_size",
+            "; make the service send fewer headers",
+        ),
+        (
+            "gzip",
+            "http_response_transfer_coding",
+            "; look at what the service sends",
+        ),
+        ("switched", "http_upgrade_failed", switched),
+    ] {
+        let got = after("frontend", "{}", &format!("http://close/{path}"));
+        assert_refused(path, &got, &Wanted(502, error, words));
+    }
+}
+
+#[test]
+fn a_name_of_no_service_has_its_sentence_as_text_and_as_json() {
+    let words = "is not the name of a service";
+    let curl = "http://hello/ -H 'Host: example.com'";
+    let got = after("frontend", "{}", curl);
+    assert_refused(curl, &got, &Wanted(500, "destination_not_found", words));
+    let got = after(
+        "frontend",
+        "{}",
+        &format!("{curl} -H 'Accept: application/json'"),
+    );
+    let json = "\"error\":\"destination_not_found\",\"status\":500";
+    assert!(got.contains(json) && got.contains(words), "{got}");
 }
 
 #[test]

@@ -11,7 +11,8 @@ const FOUND: &str = "127.0.0.1\n127.0.0.1\n192.0.2.3\n";
 #[test]
 fn as_the_platform_may_write_it() {
     let ns = "nameserver 169.254.169.254\n";
-    let silent = "nameserver 192.0.2.98\n";
+    let nine_silent = "nameserver 192.0.2.98\n".repeat(9);
+    let crlf = "nameserver 169.254.169.254\r\nsearch c.example\r\n";
     for (conf, search, ndots) in [
         (ns.to_owned(), "search run.internal", 3),
         (
@@ -46,21 +47,9 @@ fn as_the_platform_may_write_it() {
             "search run.internal",
             3,
         ),
-        (
-            "nameserver 169.254.169.254\r\nsearch c.example\r\n".to_owned(),
-            "search run.internal c.example",
-            3,
-        ),
-        (
-            format!("{ns}{}", silent.repeat(9)),
-            "search run.internal",
-            3,
-        ),
-        (
-            "nameserver 169.254.169.254".to_owned(),
-            "search run.internal",
-            3,
-        ),
+        (crlf.to_owned(), "search run.internal c.example", 3),
+        (format!("{ns}{nine_silent}"), "search run.internal", 3),
+        (ns.trim_end().to_owned(), "search run.internal", 3),
     ] {
         let show = "grep ^search /etc/resolv.conf; sed -n 's/.*ndots:\\([0-9]*\\).*/\\1/p' /etc/resolv.conf";
         let out = CloudRun::new()

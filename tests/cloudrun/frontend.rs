@@ -34,28 +34,10 @@ pub async fn serve(
     from: SocketAddr,
     billing: bool,
 ) {
-    match world.mode("frontend").as_str() {
-        "silent" => return future::pending().await,
-        "reset" => {
-            // After the first bytes: sooner, and it would look refused. (To
-            // wait until it is readable is not enough: that may be said early.)
-            let _ = stream.peek(&mut [0]).await;
-            return drop(stream.set_zero_linger());
-        }
-        "no-tls" => return say(stream, b"220 mail.example ESMTP\r\n").await,
-        // Fatal, unrecognized_name (RFC 8446 section 6).
-        "alert" => return say(stream, &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70]).await,
-        _ => tokio::time::sleep(world.delay("frontend")).await,
-    }
-    let tls = match world.mode("frontend").as_str() {
-        // An old load balancer: nothing but HTTP/1.1 can be agreed on.
-        "http1" => {
-            let mut config = tls.config().as_ref().clone();
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            TlsAcceptor::from(Arc::new(config))
-        }
-        _ => tls,
+    let Some(stream) = undisturbed(&world, stream).await else {
+        return;
     };
+    let tls = agreeing(&world, tls);
     let Ok(stream) = tls.accept(stream).await else {
         world.count("handshakes", "failed");
         return;
@@ -97,6 +79,46 @@ pub async fn serve(
             .with_upgrades();
         until_drained(&world, connection, |it| it.graceful_shutdown()).await;
     }
+}
+
+/// Does to a connection what the ordered fault says, or waits as long as was ordered
+/// and hands it on.
+async fn undisturbed(world: &World, stream: TcpStream) -> Option<TcpStream> {
+    match world.mode("frontend").as_str() {
+        "silent" => return future::pending().await,
+        "reset" => {
+            // After the first bytes: sooner, and it would look refused. (To
+            // wait until it is readable is not enough: that may be said early.)
+            let _ = stream.peek(&mut [0]).await;
+            drop(stream.set_zero_linger());
+        }
+        "no-tls" => say(stream, b"220 mail.example ESMTP\r\n").await,
+        "alert" => say(stream, &UNRECOGNIZED_NAME).await,
+        _ => {
+            tokio::time::sleep(world.delay("frontend")).await;
+            return Some(stream);
+        }
+    }
+    None
+}
+
+/// A fatal alert in a record of its own (RFC 8446 sections 5.1 and 6).
+const UNRECOGNIZED_NAME: [u8; 7] = [
+    0x15, // alert
+    0x03, 0x03, // TLS 1.2, as every record says
+    0x00, 0x02, // length
+    0x02, // fatal
+    0x70, // unrecognized_name
+];
+
+/// What TLS may agree on: for "http1" as an old load balancer, which knows nothing else.
+fn agreeing(world: &World, tls: TlsAcceptor) -> TlsAcceptor {
+    if world.mode("frontend") != "http1" {
+        return tls;
+    }
+    let mut config = tls.config().as_ref().clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// Serves a connection to its end, which a drain brings about in order: GOAWAY
