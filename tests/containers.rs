@@ -232,15 +232,9 @@ fn little_memory() {
 fn as_many_descriptors_as_cloud_run_has() {
     needs_descriptors(10_000);
     // 25,000 of them, or as many as this machine allows: seats for thousands.
-    let script = "import socket
-all = [socket.create_connection(('127.0.0.1', 80)) for _ in range(4000)]
-def status(s):
-    s.sendall(b'GET / HTTP/1.1\\r\\nHost: hello\\r\\n\\r\\n')
-    with s.makefile('rb') as f: return f.readline().split()[1].decode()
-print(status(all[-1]), status(all[0]))";
     let limited = "ulimit -n 25000 2>/dev/null || ulimit -n $(ulimit -Hn)
-        exec /runsd -- python3 -c \"$0\"";
-    let out = CloudRun::new().run(&["sh", "-c", limited, script]);
+        exec /runsd -- python3 -B /tests/clients/descriptors.py as_many";
+    let out = CloudRun::new().run(&["sh", "-c", limited]);
     assert_eq!(
         (out.stdout.as_str(), out.stderr.as_str()),
         ("200 200\n", "")
@@ -252,24 +246,8 @@ fn few_descriptors() {
     // More connections than there are descriptors for: the rest waits, and all
     // of them are served. Then many to one far end after the other, whose idle
     // connections have to make room for each other.
-    let script = "import socket
-def ask(s, host):
-    s.sendall(f'GET / HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n'.encode())
-def status(s):
-    with s.makefile('rb') as f: return f.readline().split()[1].decode()
-def crowd(count): return [socket.create_connection(('127.0.0.1', 80)) for _ in range(count)]
-codes = []
-for s in crowd(90):
-    ask(s, 'hello'); codes.append(status(s)); s.close()
-for region in ['us-east1', 'us-west1', 'europe-west1', 'us-central1', 'asia-east1']:
-    socks = crowd(34)
-    for s in socks: ask(s, 'hello.' + region)
-    for s in socks: codes.append(status(s)); s.close()
-print(len(codes), set(codes))
-ticks = open('/proc/1/stat').read().rsplit(')')[1].split()[11:13]
-print('idle' if sum(map(int, ticks)) < 500 else ticks)";
-    let limited = "ulimit -n 100; exec /runsd -- python3 -c \"$0\"";
-    let out = CloudRun::new().run(&["sh", "-c", limited, script]);
+    let limited = "ulimit -n 100; exec /runsd -- python3 -B /tests/clients/descriptors.py few";
+    let out = CloudRun::new().run(&["sh", "-c", limited]);
     assert_eq!(out.stdout, "260 {'200'}\nidle\n", "{}", out.stderr);
     // Those that wait are spoken of once for each crowd, at most.
     for line in out.stderr.lines() {
@@ -288,14 +266,6 @@ print('idle' if sum(map(int, ticks)) < 500 else ticks)";
 
 #[test]
 fn a_kernel_that_lacks_something() {
-    // Beside runsd, so that what the kernel lacks is no one else's problem.
-    let script = "mkfifo /tmp/up /tmp/down
-        python3 /tests/clients/without.py \"$@\" -- \
-            /runsd -- sh -c '(exit 3) & echo up >/tmp/up; read x </tmp/down; exit 7' &
-        read x </tmp/up
-        curl -sS http://hello http://external.example/x
-        echo down >/tmp/down
-        wait $!";
     for (lacks, want) in [
         (
             &["rt_sigaction:10=ENOSYS"][..], // a handler for SIGUSR1
@@ -335,7 +305,7 @@ fn a_kernel_that_lacks_something() {
             "",
         ),
     ] {
-        let command = [&["sh", "-c", script, "sh"], lacks].concat();
+        let command = [&["sh", "/tests/clients/without.sh"], lacks].concat();
         let out = CloudRun::new().run(&command);
         assert_eq!(
             (out.stdout, out.stderr.as_str(), out.status),

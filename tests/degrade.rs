@@ -132,14 +132,10 @@ fn one_runsd_for_each_container_of_an_instance() {
 
 #[test]
 fn a_taken_nameserver_port() {
-    let taken = "import os, socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(('127.0.0.1', 53))
-os.set_inheritable(s.fileno(), True)
-os.execv('/runsd', ['/runsd', '--', 'sh', '-c', os.environ['CALLS']])";
-    let out = CloudRun::new()
-        .env("CALLS", CALLS)
-        .run(&["python3", "-c", taken]);
+    let out =
+        CloudRun::new()
+            .env("CALLS", CALLS)
+            .run(&["python3", "-B", "/tests/clients/taken_port.py"]);
     assert_eq!(out.stdout, both());
     warns_once(
         &out,

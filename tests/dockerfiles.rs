@@ -107,12 +107,7 @@ fn on_the_machines_own(root: &Path, words: &[&str]) -> Output {
             cloudrun = cloudrun.option("--bind").option(bind);
         }
     }
-    let script = "log=$(mktemp); \"$@\" 2>$log & app=$!
-        until curl -s http://127.0.0.1:$PORT; do
-            kill -0 $app 2>/dev/null || exec grep runsd: $log >&2
-        done
-        kill $app; wait $app; grep runsd: $log >&2";
-    cloudrun.run(&[&["sh", "-c", script, "sh"], words].concat())
+    cloudrun.run(&[&["sh", "/tests/clients/entrypoint_asked.sh"], words].concat())
 }
 
 fn make_executable(path: &Path) {

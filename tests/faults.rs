@@ -11,37 +11,29 @@ use serde_json::json;
 use crate::caller::Caller;
 use crate::harness::CloudRun;
 
-/// Runs one of the tables of `clients/faults.py`; what it printed.
+/// Runs one function of `clients/faults.py`; what it printed.
 #[track_caller]
-fn table(call: &str) -> String {
-    CloudRun::new()
-        .limit(Duration::from_secs(120))
-        .conversation(&program(call))
-}
-
-fn program(call: &str) -> String {
-    format!("sys.path.insert(0, '/tests/clients')\nimport faults\nfaults.{call}")
+fn table(words: &[&str]) -> String {
+    let miniature = CloudRun::new().limit(Duration::from_secs(600));
+    miniature.client("faults.py", words).stdout
 }
 
 #[test]
 fn a_response_that_is_cut_anywhere_never_looks_whole() {
-    assert_eq!(table("cuts()"), "190 cases\n");
+    assert_eq!(table(&["cuts"]), "190 cases\n");
 }
 
 #[test]
 fn tls_records_of_one_byte_and_new_keys_between_them() {
     let want = "length 200 0123456789\nchunks 200 0123456789\n";
-    assert_eq!(table("records()"), want);
+    assert_eq!(table(&["records"]), want);
 }
 
 #[test]
 fn of_many_requests_on_connections_that_turn_out_closed_none_fails() {
     // `make release-test` has ten thousand.
     let gets = std::env::var("REUSES").unwrap_or("1000".into());
-    let out = CloudRun::new()
-        .limit(Duration::from_secs(600))
-        .conversation(&program(&format!("reuse({gets}, 300)")));
-    assert_eq!(out, "all answered\n");
+    assert_eq!(table(&["reuse", &gets, "300"]), "all answered\n");
 }
 
 #[test]
@@ -49,23 +41,19 @@ fn a_post_that_may_have_been_carried_out_is_not_sent_again() {
     let want = ["close", "fin", "reset"]
         .map(|way| format!("{way} POST 200 502 1\n{way} GET 200 200 2\n"))
         .concat();
-    assert_eq!(table("posts()"), want);
+    assert_eq!(table(&["posts"]), want);
 }
 
 #[test]
 fn restarts_of_the_front_end_under_load_are_not_noticed() {
-    assert_eq!(table("restarts()"), "none failed\n");
+    assert_eq!(table(&["restarts"]), "none failed\n");
 }
 
 #[test]
 fn after_a_long_stop_what_stood_is_renewed() {
     // The first process of a namespace is not stopped from inside.
-    let program = program("stopped(sys.argv[1])");
-    let program = format!("import sys; sys.path.insert(0, '/tests')\n{program}");
-    let script = "/runsd -- sh -c 'python3 -B -c \"$PROGRAM\" $PPID' & wait";
-    let out = CloudRun::new()
-        .env("PROGRAM", &program)
-        .run(&["sh", "-c", script]);
+    let script = "/runsd -- sh -c 'python3 -B /tests/clients/faults.py stopped $PPID' & wait";
+    let out = CloudRun::new().run(&["sh", "-c", script]);
     assert_eq!(out.stdout, "HTTP/1.1 200 OK\n".repeat(4), "{}", out.stderr);
     assert_eq!(out.stderr, "");
 }
@@ -73,7 +61,7 @@ fn after_a_long_stop_what_stood_is_renewed() {
 #[test]
 fn an_ipv6_loopback_that_goes_away_takes_nothing_along() {
     let want = "HTTP/1.1 200 OK\n".repeat(3) + "127.0.0.1 192.0.2.3\n";
-    assert_eq!(table("without_ipv6()"), want);
+    assert_eq!(table(&["without_ipv6"]), want);
 }
 
 #[test]

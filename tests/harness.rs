@@ -129,22 +129,20 @@ impl CloudRun {
             .run(&[&["/runsd", "--"], command].concat())
     }
 
-    /// Runs a Python program under runsd, with the words of
-    /// `tests/scripted.py`; what it printed. It has to succeed.
+    /// Runs a Python program of `tests/clients/` under runsd, with these words; what
+    /// came of it. It has to succeed.
+    ///
+    ///     CloudRun::new().client("early_answers.py", &["early"])
     #[track_caller]
-    pub fn conversation(self, program: &str) -> String {
-        self.run_conversation(program).stdout
-    }
-
-    /// The same, with what runsd warned of.
-    #[track_caller]
-    pub fn run_conversation(self, program: &str) -> Output {
-        let program = format!(
-            "import sys; sys.dont_write_bytecode = True; sys.path.insert(0, '/tests')\n\
-             from scripted import *\n{program}"
+    pub fn client(self, program: &str, words: &[&str]) -> Output {
+        let path = format!("/tests/clients/{program}");
+        let command = ["/runsd", "--", "python3", "-B", &path];
+        let out = self.run(&[&command, words].concat());
+        assert_eq!(
+            out.status, 0,
+            "{program} {words:?}: {}{}",
+            out.stdout, out.stderr
         );
-        let out = self.run(&["/runsd", "--", "python3", "-c", &program]);
-        assert_eq!(out.status, 0, "{program}: {}{}", out.stdout, out.stderr);
         out
     }
 
@@ -401,6 +399,11 @@ pub fn is_current(repository: &Path) -> bool {
         .status()
         .expect("sha256sum, of the package coreutils, can be started")
         .success()
+}
+
+/// A file of `tests/clients/`, for programs that run outside of a miniature.
+pub fn client_file(name: &str) -> String {
+    format!("{}/tests/clients/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A path nobody else uses.

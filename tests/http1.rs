@@ -3,33 +3,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{CloudRun, Output, needs_descriptors};
-
-/// For clients that curl cannot be: bytes in, bytes out.
-const PYTHON: &str = r#"
-import socket, sys, time, os
-def dial(name="hello"):
-    s = socket.create_connection((name, 80)); s.settimeout(20); return s
-def rest(s):
-    got = b""
-    while True:
-        more = s.recv(65536)
-        if not more: return got
-        got += more
-def until(s, end):
-    got = b""
-    while not got.endswith(end):
-        more = s.recv(1)
-        if not more: raise Exception("closed after %r" % got)
-        got += more
-    return got
-def answer(s):
-    head = until(s, b"\r\n\r\n").decode()
-    length = [line.split(":")[1] for line in head.lower().split("\r\n") if line.startswith("content-length:")]
-    left, body = int(length[0]) if length else 0, b""
-    while len(body) < left: body += s.recv(left - len(body))
-    return head, body.decode()
-"#;
+use crate::harness::{CloudRun, needs_descriptors};
 
 const HELLO: &str = "Hello from hello in us-east1, project 123456789012\n";
 const HOST: &str = "123456789012.us-east1.run.app";
@@ -41,17 +15,10 @@ fn sh(script: &str) -> String {
     out.stdout
 }
 
+/// Runs one function of `clients/http1.py`, a client that curl cannot be; what it printed.
 #[track_caller]
-fn python(script: &str) -> String {
-    let out = run_python(script);
-    assert_eq!(out.status, 0, "{script}: {}{}", out.stdout, out.stderr);
-    out.stdout
-}
-
-#[track_caller]
-fn run_python(script: &str) -> Output {
-    let program = format!("{PYTHON}{script}");
-    CloudRun::new().run(&["/runsd", "--", "python3", "-c", &program])
+fn python(name: &str) -> String {
+    CloudRun::new().client("http1.py", &[name]).stdout
 }
 
 #[test]
@@ -140,11 +107,7 @@ fn interim_answers_and_trailers_pass() {
         "{hints}"
     );
     assert!(hints.ends_with("after hints"), "{hints}");
-    let got = python(
-        "s = dial('trailers')
-s.sendall(b'GET / HTTP/1.1\\r\\nHost: trailers\\r\\nTE: trailers\\r\\n\\r\\n')
-print(until(s, b'\\r\\n0\\r\\nx-checksum: 0xcafe\\r\\n\\r\\n').decode())",
-    );
+    let got = python("trailers");
     assert!(
         got.to_lowercase().contains("transfer-encoding: chunked"),
         "{got}"
@@ -155,49 +118,19 @@ print(until(s, b'\\r\\n0\\r\\nx-checksum: 0xcafe\\r\\n\\r\\n').decode())",
 fn clients_of_http_1_0() {
     let got = sh("curl -sS -0 http://hello/; curl -sS -0 'http://bytes/100000?chunked=1' | wc -c");
     assert_eq!(got, format!("{HELLO}100000\n"));
-    let got = python(
-        "s = dial()
-for i in range(2):
-    s.sendall(b'GET / HTTP/1.0\\r\\nHost: hello\\r\\nConnection: keep-alive\\r\\n\\r\\n')
-    head, body = answer(s)
-    print('connection: keep-alive' in head.lower(), len(body))
-s.sendall(b'GET / HTTP/1.0\\r\\nHost: hello\\r\\n\\r\\n')
-print(len(rest(s).split(b'\\r\\n\\r\\n')[1]))
-s = dial('hints')
-s.sendall(b'GET / HTTP/1.0\\r\\nHost: hints\\r\\n\\r\\n')
-print(rest(s).decode().split(' ')[1])
-s = dial()
-s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')
-print(rest(s).decode().split(' ')[1])",
-    );
+    let got = python("http_1_0");
     assert_eq!(got, "True 51\nTrue 51\n51\n200\n500\n");
 }
 
 #[test]
 fn requests_are_answered_in_the_order_they_came() {
-    let got = python(
-        "s = dial('echo')
-one = b'POST / HTTP/1.1\\r\\nHost: echo\\r\\nContent-Length: 3\\r\\n\\r\\n'
-two = b'POST / HTTP/1.1\\r\\nHost: echo\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n3\\r\\ntwo\\r\\n0\\r\\n\\r\\n'
-three = b'GET http://hello/ HTTP/1.1\\r\\nHost: nonsense.example\\r\\nConnection: close\\r\\n\\r\\n'
-s.sendall(one + b'one' + one + b'ONE' + three)
-got = rest(s)
-print(got.count(b'HTTP/1.1 200'), got.index(b'one') < got.index(b'ONE') < got.index(b'Hello'))
-s = dial('echo')
-s.sendall(two); until(s, b'two'); until(s, b'0\\r\\n\\r\\n')
-print('chunked')",
-    );
+    let got = python("in_order");
     assert_eq!(got, "3 True\nchunked\n");
 }
 
 #[test]
 fn who_closes_its_sending_side_still_gets_the_answer() {
-    let got = python(
-        "s = dial('slow')
-s.sendall(b'GET /?ms=2500 HTTP/1.1\\r\\nHost: slow\\r\\n\\r\\n')
-s.shutdown(socket.SHUT_WR)
-print(rest(s).decode().split('\\r\\n\\r\\n')[1])",
-    );
+    let got = python("half_closed");
     assert_eq!(got, "at last\n\n");
 }
 
@@ -301,34 +234,14 @@ fn an_upgrade_to_h2c_is_answered_in_http_1_1() {
 
 #[test]
 fn a_web_socket_echoes_and_ends_in_order() {
-    let got = python(
-        r#"s = dial('ws')
-s.sendall(b'GET / HTTP/1.1\r\nHost: ws\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n')
-head = until(s, b'\r\n\r\n').decode()
-print(head.split()[1], 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' in head)
-def frame(op, data): return bytes([0x80 | op, 0x80 | len(data)]) + b'\0\0\0\0' + data
-for i in range(100):
-    s.sendall(frame(1, b'number %03d' % i))
-    got = b''
-    while len(got) < 12: got += s.recv(12 - len(got))
-    assert got[2:] == b'number %03d' % i, got
-s.sendall(frame(8, b'\x03\xe8'))
-print(rest(s)[:4])"#,
-    );
+    let got = python("web_socket");
     assert_eq!(got, "101 True\nb'\\x88\\x02\\x03\\xe8'\n");
 }
 
 #[test]
 fn a_thousand_connections_at_once() {
     needs_descriptors(4_000);
-    let got = python(
-        "import resource
-hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-all = [dial() for i in range(1000)]
-for s in all: s.sendall(b'GET / HTTP/1.1\\r\\nHost: hello\\r\\n\\r\\n')
-print(sum(answer(s)[1].startswith('Hello') for s in all))",
-    );
+    let got = python("thousand");
     assert_eq!(got, "1000\n");
 }
 

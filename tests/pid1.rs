@@ -11,18 +11,7 @@ const HELLO: &str = "Hello from hello in us-east1, project 123456789012";
 
 #[test]
 fn every_exit_code() {
-    // Each in PIDs of its own, so that runsd is PID 1 of them.
-    let script = "i=0
-        while [ $i -lt 256 ]; do
-            unshare -pf /runsd -- sh -c \"exit $i\" || [ $? = $i ] || echo \"$i became $?\"
-            i=$((i + 1))
-        done
-        for command in /none /etc/resolv.conf; do
-            unshare -pf /runsd -- $command
-            echo $?
-        done
-        cat /etc/resolv.conf";
-    let out = CloudRun::new().run(&["sh", "-c", script]);
+    let out = CloudRun::new().run(&["sh", "/tests/clients/exit_codes.sh"]);
     let restored = "nameserver 169.254.169.254\nsearch google.internal\n";
     assert_eq!(
         out.stdout,
@@ -66,18 +55,11 @@ fn a_stopped_application_is_served_nevertheless() {
     // A job before a maintenance event: TSTP, and CONT after it. It stops
     // itself, for by TSTP the kernel stops nobody in an orphaned process group,
     // as that of a test may be.
-    let python = "import os, signal, sys
-signal.signal(signal.SIGTSTP, lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
-print('ready', flush=True)
-print(sys.stdin.readline(), end='', flush=True)
-sys.exit(8)";
-    let script = format!(
-        "(until grep -q ') T ' /proc/$$/stat; do :; done; curl -sS http://hello) &
-        exec python3 -c \"{python}\""
-    );
+    let script = "(until grep -q ') T ' /proc/$$/stat; do :; done; curl -sS http://hello) &
+        exec python3 -B /tests/clients/stops_itself.py";
     let mut app = CloudRun::new()
         .option("--job")
-        .start(&["/runsd", "--", "sh", "-c", &script]);
+        .start(&["/runsd", "--", "sh", "-c", script]);
     assert_eq!(app.line(), "ready");
     app.signal(Signal::SIGTSTP);
     assert_eq!(app.line(), HELLO);
@@ -166,35 +148,8 @@ fn another_user_and_our_own_rights() {
 
 #[test]
 fn nginx_behind_a_docker_entrypoint() {
-    // Its configuration is made by what is in the entrypoint's folder. It asks
-    // for the address of hello when it starts, and again when it is told to.
-    let prepare = "d=$(mktemp -d); export ENTRYPOINT_D=$d
-        cat >$d/10-port.envsh <<'END'
-export NGINX_PORT=$PORT
-END
-        cat >$d/20-conf.sh <<'END'
-#!/bin/sh
-cat >/tmp/nginx.conf <<CONF
-pid /tmp/nginx.pid; error_log stderr error; events {}
-http {
-  access_log off;
-  client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f;
-  scgi_temp_path /tmp/s; uwsgi_temp_path /tmp/u;
-  server { listen 127.0.0.1:$NGINX_PORT; location / { proxy_pass http://hello; proxy_set_header Host hello; } }
-}
-CONF
-END
-        chmod +x $d/*.sh
-        (   call() { until curl -sf http://127.0.0.1:$PORT/; do :; done; }
-            worker() { pgrep -x nginx -P $$ | head -n 1; }
-            until old=$(worker) && [ \"$old\" ]; do :; done
-            call
-            while pgrep -x nginx -P $$ | grep -qx \"$old\"; do :; done
-            call; echo reloaded
-        ) &
-        exec /tests/clients/docker-entrypoint.sh nginx -c /tmp/nginx.conf -g 'daemon off;'";
     for (last, name) in [(Signal::SIGQUIT, "QUIT"), (Signal::SIGTERM, "TERM")] {
-        let mut app = CloudRun::new().start(&["/runsd", "--", "sh", "-c", prepare]);
+        let mut app = CloudRun::new().start(&["/runsd", "--", "sh", "/tests/clients/nginx.sh"]);
         assert_eq!(app.line(), HELLO);
         app.signal(Signal::SIGHUP);
         assert_eq!(app.line(), HELLO);

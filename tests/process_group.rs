@@ -3,39 +3,31 @@
 
 use std::io::Write as _;
 
-use crate::harness::{plain_runsd, program};
+use crate::harness::{client_file, plain_runsd, program};
 use crate::supervision::{Running, on_cloud_run, runsd, stdout};
 
 #[test]
 fn an_application_can_signal_its_own_group() {
-    let python = "import os, signal
-os.killpg(os.getpid(), 0); os.killpg(0, 0)
-print(os.getpid() == os.getpgrp())";
+    let file = client_file("process_group.py");
     let node = "process.kill(-process.pid, 0); console.log('true')";
     let shell = "trap 'echo got it; exit' TERM; kill -- -$$; echo $?";
     for (command, want) in [
-        (["python3", "-c", python], "True\n"),
-        (["node", "-e", node], "true\n"),
-        (["bash", "-c", shell], "got it\n"),
+        (&["python3", "-B", &file, "own_group"][..], "True\n"),
+        (&["node", "-e", node], "true\n"),
+        (&["bash", "-c", shell], "got it\n"),
     ] {
-        assert_eq!(stdout(runsd(&command)), want, "{command:?}");
+        assert_eq!(stdout(runsd(command)), want, "{command:?}");
     }
 }
 
 #[test]
 fn a_signal_to_the_own_group_comes_once() {
-    // runsd passes the lower of two signals on first: when the second has come
-    // back from it, the first has had its time.
-    let python = "import os, signal
-got = []
-signal.signal(signal.SIGUSR1, lambda *_: got.append(1))
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
-os.kill(0, signal.SIGUSR1)
-os.kill(os.getppid(), signal.SIGUSR2)
-signal.sigwait([signal.SIGUSR2])
-print(len(got))";
+    let file = client_file("process_group.py");
     for _ in 0..10 {
-        assert_eq!(stdout(runsd(&["python3", "-c", python])), "1\n");
+        assert_eq!(
+            stdout(runsd(&["python3", "-B", &file, "own_signal"])),
+            "1\n"
+        );
     }
 }
 
@@ -159,19 +151,10 @@ fn a_shell_above_finds_its_job_stopped_and_continues_it() {
 
 #[test]
 fn a_pipeline_that_gets_the_terminal_late_is_not_stopped() {
-    // Each part of a pipeline puts the pipeline's group in the foreground before
-    // it begins, and this one does so when the application is there already.
-    let late = "import os, signal
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
-own = os.getpgrp()
-while not os.path.exists(os.environ['BEGUN']): pass
-os.tcsetpgrp(2, own)
-print('go')";
     let app = ">$BEGUN; read go; rm $BEGUN; echo re''ady; read x </dev/tty; echo got $x; exit 5";
-    let shell =
-        format!("export BEGUN=$(mktemp -u) LATE=\"{late}\"; exec bash --norc --noprofile -i 2>&1");
-    let mut terminal = terminal(&shell);
-    let line = format!("PS1=; python3 -c \"$LATE\" | \"$RUNSD\" sh -c '{app}'\n");
+    let mut terminal = terminal("export BEGUN=$(mktemp -u); exec bash --norc --noprofile -i 2>&1");
+    let late = client_file("process_group.py");
+    let line = format!("PS1=; python3 -B \"{late}\" late | \"$RUNSD\" sh -c '{app}'\n");
     terminal
         .stdin
         .write_all(line.as_bytes())

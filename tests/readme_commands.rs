@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::harness::{CloudRun, plain_runsd, program};
+use crate::containers::copy;
+use crate::harness::{CloudRun, client_file, plain_runsd, program};
 use crate::readme::sources;
 
 const README: &str = include_str!("../README.md");
@@ -203,12 +204,8 @@ fn untimed(text: &str) -> String {
 fn the_commands_of_a_first_success_are_words_of_gcloud() {
     let dir = std::env::temp_dir().join(format!("first-success-{}", std::process::id()));
     fs::create_dir_all(&dir).expect("a scratch directory");
-    for (name, text) in [
-        ("gcloud", FAKE_GCLOUD),
-        ("curl", "#!/bin/sh\necho curl \"$@\"\n"),
-    ] {
-        write_program(&dir.join(name), text);
-    }
+    copy(Path::new(&client_file("gcloud.sh")), &dir.join("gcloud"));
+    write_program(&dir.join("curl"), "#!/bin/sh\necho curl \"$@\"\n");
     let path = format!("{}:/usr/bin:/bin", dir.display());
     let first = sh_blocks()
         .into_iter()
@@ -243,30 +240,6 @@ fn write_program(path: &Path, text: &str) {
         .output();
     assert!(out.expect("sh starts").status.success(), "{path:?}");
 }
-
-const FAKE_GCLOUD: &str = r#"#!/bin/sh
-said= format= member=
-for word; do
-  case $word in
-    --source=caller | --region=us-east1 | --image=us-docker.pkg.dev/cloudrun/container/hello) ;;
-    --allow-unauthenticated | --no-allow-unauthenticated | --role=roles/run.invoker) ;;
-    --command=/runsd | --args=-check,hello | --execute-now | --wait) ;;
-    --format=*) format=${word#*=} ;;
-    --member=*) member=${word#*=} ;;
-    -*) echo "gcloud: no flag $word" >&2; exit 2 ;;
-    *) said="$said${said:+ }$word" ;;
-  esac
-done
-case $said,$format in
-  'run services describe caller,value(spec.template.spec.serviceAccountName)')
-    echo 123456789012-compute@developer.gserviceaccount.com; exit ;;
-  'run services describe caller,value(status.url)')
-    echo https://caller-123456789012.us-east1.run.app; exit ;;
-  'run services add-iam-policy-binding hello,')
-    [ "$member" = serviceAccount:123456789012-compute@developer.gserviceaccount.com ] || exit 2 ;;
-esac
-echo "$said"
-"#;
 
 fn sh_blocks() -> Vec<&'static str> {
     let parts = README.split("```sh\n").skip(1);

@@ -140,31 +140,7 @@ fn a_name_of_no_service_has_its_sentence_as_text_and_as_json() {
 
 #[test]
 fn heads_that_two_readers_could_read_differently() {
-    let ask = r"
-import socket
-def ask(head):
-    s = socket.create_connection(('hello', 80)); s.settimeout(20)
-    s.sendall(head)
-    got = b''
-    while True:
-        more = s.recv(65536)
-        if not more: break
-        got += more
-    print(got.decode().split('\r\n')[0])
-start = b'GET / HTTP/1.1\r\n'
-ask(start + b'\r\n')
-ask(start + b'Host: hello\r\nHost: echo\r\n\r\n')
-ask(start + b'Host: hello\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n')
-ask(start + b'Host: hello\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n')
-ask(start + b'Host: hello\r\nTransfer-Encoding: gzip, chunked\r\n\r\n')
-ask(start + b'Host: hello\r\nX: a\r\n b\r\n\r\n')
-ask(start + b'Host: hello\r\nX : a\r\n\r\n')
-ask(start + b'Host: hello\nX: a\n\n')
-ask(b'POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n')
-ask(b'GET / HTTP/3.0\r\nHost: hello\r\n\r\n')
-ask(start + b'Host: hello\r\nX: ' + b'a' * 70000 + b'\r\n\r\n')
-";
-    let out = CloudRun::new().run(&["/runsd", "--", "python3", "-c", ask]);
+    let out = CloudRun::new().client("request_bytes.py", &["heads"]);
     let mut got: Vec<&str> = out.stdout.lines().collect();
     assert_eq!(
         got.pop(),

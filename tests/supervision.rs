@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{plain_runsd, program};
+use crate::harness::{client_file, plain_runsd, program};
 
 /// After this long, what is waited for does not come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -93,20 +93,6 @@ pub fn kill(number: i32, pid: u32) {
     assert!(status.expect("sh").success(), "kill -{number} {pid}");
 }
 
-/// A script that prints the number of each signal it gets, until its stdin ends.
-fn print_signals(signals: &[i32]) -> String {
-    let signals: Vec<String> = signals.iter().map(i32::to_string).collect();
-    format!(
-        "for n in {}; do trap \"echo $n\" $n; done
-         exec 3<&0
-         cat <&3 >&2 &
-         echo ready
-         while kill -0 $! 2>&-; do wait $!; done
-         exit 7",
-        signals.join(" "),
-    )
-}
-
 /// All but KILL, STOP, CHLD, the faults, and those libc keeps for itself.
 fn forwardable() -> Vec<i32> {
     let kept_back = [4, 5, 6, 7, 8, 9, 11, 17, 19, 31, 32, 33, 34];
@@ -116,7 +102,10 @@ fn forwardable() -> Vec<i32> {
 #[test]
 fn every_signal_reaches_the_app_each_time() {
     let signals = forwardable();
-    let mut app = Running::start(runsd(&["sh", "-c", &print_signals(&signals)]));
+    let numbers: Vec<String> = signals.iter().map(i32::to_string).collect();
+    let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+    let script = client_file("print_signals.sh");
+    let mut app = Running::start(runsd(&[&["sh", &script], &numbers[..]].concat()));
     assert_eq!(app.line(), "ready");
     for round in 0..3 {
         for n in &signals {

@@ -13,6 +13,9 @@ fn route(name: &str) -> String {
     format!("-route={name}=https://{name}.example.com,audience=none")
 }
 
+/// Clients that ask and leave.
+const LEAVE: &str = "/tests/clients/leave.py";
+
 /// What curl says of the last request: status and `Proxy-Status`.
 const SAID: &str = "-m 60 -o /dev/null -w '%{http_code} %header{proxy-status}\\n'";
 
@@ -147,44 +150,6 @@ fn a_nameserver_that_fails_is_not_a_wrong_name() {
     }
 }
 
-/// Clients that ask and leave; how many threads and descriptors they left
-/// behind, once it is as few as before, or after that many seconds.
-const LEAVE: &str = r#"
-import os, socket, struct, sys, time
-pid, kind, seconds = os.getppid(), sys.argv[1], float(sys.argv[2])
-count = lambda what: len(os.listdir(f'/proc/{pid}/{what}'))
-def get(host):
-    s = socket.create_connection((host, 80))
-    s.sendall(b'GET / HTTP/1.1\r\nHost: ' + host.encode() + b'\r\n\r\n')
-    return s
-def order(room, what):
-    s = socket.create_connection(('192.0.2.53', 80))
-    s.sendall(f'POST /{room} HTTP/1.1\r\nHost: c\r\nContent-Length: {len(what)}\r\n\r\n{what}'.encode())
-    s.recv(99999)
-def h2(host):
-    s = socket.create_connection((host, 80))
-    authority = bytes([0x41, len(host)]) + host.encode()
-    block = b'\x82\x86\x84' + authority
-    s.sendall(b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-        + bytes([0, 0, len(block), 1, 5, 0, 0, 0, 1]) + block)
-    return s
-get('hello').recv(99999)
-before = None
-while before != (before := (count('task'), count('fd'))): get('hello').recv(99999)
-order(*sys.argv[4:])
-ask = h2 if kind == 'h2' else get
-all = [ask(sys.argv[3]) for i in range(20)]
-while count('task') < before[0] + 20: get('hello').recv(99999)
-for s in all:
-    if kind == 'reset': s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-    s.close()
-end = time.monotonic() + seconds
-while time.monotonic() < end:
-    if count('task') <= before[0] + 1 and count('fd') <= before[1] + 2: break
-    get('hello').recv(99999)
-print(count('task') <= before[0] + 1, count('fd') <= before[1] + 2)
-"#;
-
 #[test]
 fn a_client_that_leaves_while_its_upstream_is_dialled_leaves_nothing_behind() {
     for (room, order, host) in [
@@ -207,7 +172,18 @@ fn a_client_that_leaves_while_its_upstream_is_dialled_leaves_nothing_behind() {
             let command: Vec<&str> = ["/runsd"]
                 .into_iter()
                 .chain(routes.iter().map(String::as_str))
-                .chain(["--", "python3", "-c", LEAVE, kind, "5", host, room, &order])
+                .chain([
+                    "--",
+                    "python3",
+                    "-B",
+                    LEAVE,
+                    "nothing_stays",
+                    kind,
+                    "5",
+                    host,
+                    room,
+                    &order,
+                ])
                 .collect();
             let out = CloudRun::new().run(&command);
             assert_eq!(out.stdout, "True True\n", "{kind} {host}: {}", out.stderr);
@@ -218,20 +194,8 @@ fn a_client_that_leaves_while_its_upstream_is_dialled_leaves_nothing_behind() {
 #[test]
 fn clients_that_give_up_on_a_black_hole_do_not_take_the_seats_of_others() {
     // 64 descriptors are for 16 connections.
-    let leave = "import socket, time
-for i in range(200):
-    s = socket.create_connection(('blackhole', 80))
-    s.sendall(b'GET / HTTP/1.1\\r\\nHost: blackhole\\r\\n\\r\\n')
-    s.close()
-start = time.monotonic()
-for i in range(50):
-    s = socket.create_connection(('hello', 80))
-    s.sendall(b'GET / HTTP/1.1\\r\\nHost: hello\\r\\n\\r\\n')
-    print(s.recv(12).decode())
-    s.close()
-print('in time' if time.monotonic() - start < 30 else 'late')";
     let script = format!(
-        "ulimit -n 64; exec /runsd {} -- python3 -c \"{leave}\"",
+        "ulimit -n 64; exec /runsd {} -- python3 -B {LEAVE} give_up",
         route("blackhole")
     );
     let out = CloudRun::new().run(&["sh", "-c", &script]);

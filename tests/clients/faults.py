@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from scripted import HEAD, answer, control, dial, do, head, requests, rest, say, script
+from scripted import HEAD, answer, control, dial, do, head, main, requests, rest, say, script
 
 GET = b"GET / HTTP/1.1\r\nHost: hello\r\nConnection: close\r\n\r\n"
 BODY = "0123456789"
@@ -182,3 +182,7 @@ def posts():
             s.close()
             sent = [line for one in requests("hello") for line in one].count(f"{method} /second")
             print(way, method, first, second, sent)
+
+
+if __name__ == "__main__":
+    main(globals())

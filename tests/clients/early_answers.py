@@ -1,8 +1,11 @@
-"""Tables for early_answers.rs. In each case the client's body holds a request,
-or the upstream says what nobody asked for; what the upstream received and what
-the client got must be the one request and its answer, and nothing else."""
+"""Answers that come before their request is over, and bytes that nobody asked for; each function
+is one test of tests/early_answers.rs. In each case of a table the client's body holds a request,
+or the upstream says what nobody asked for; what the upstream received and what the client got
+must be the one request and its answer, and nothing else."""
 
+import socket
 import threading
+import time
 from itertools import product
 
 from scripted import (
@@ -14,6 +17,7 @@ from scripted import (
     dial,
     do,
     head,
+    main,
     read,
     recorded,
     requests,
@@ -24,6 +28,7 @@ from scripted import (
     script,
     wait,
 )
+
 
 STATUS = {413: "413 Content Too Large", 200: "200 OK", 401: "401 Unauthorized"}
 ANSWERS = {
@@ -253,3 +258,155 @@ def strays():
         want = [[method.decode() + " /first"], [again.split(" ")[0] + " /second"]]
         assert requests() == want, (case, recorded())
     print(len(cases), "cases")
+
+
+def recording_upstream():
+    """The scripted upstream itself: it plays its steps and keeps what it received."""
+    OK = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
+    script("hello", [HEAD, say(OK), cued("go"), say("ok"), read(4), do("close")], [HEAD, do("reset")])
+    s = dial()
+    s.sendall(b"POST /a HTTP/1.1\r\nHost: hello\r\nContent-Length: 4\r\n\r\nbody")
+    print(head(s).split("\r\n")[0])
+    cue("go")
+    print(rest_of(s, 2))
+    wait("ended", "hello")
+    t = dial()
+    t.sendall(b"POST /b HTTP/1.1\r\nHost: hello\r\n\r\n")
+    print(answer(t)[0])
+    print(requests(), [one.endswith("\r\n\r\nbody") for one in recorded("hello")])
+
+
+def not_repeated():
+    """A request whose interim response was passed on is not sent a second time."""
+    ends = [do("close"), do("reset"), do("fin"), say(ANSWERS["invalid"] % STATUS[401])]
+    for version in ["1.1", "1.0"]:
+        for interim in ["100 Continue", "103 Early Hints"]:
+            for end in ends:
+                # Used before, so that a silent end would be worth another try.
+                steps = [HEAD, say(ok("first")), HEAD, say("HTTP/1.1 %s\r\n\r\n" % interim), cued("go"), end]
+                script("hello", steps, [HEAD, say(ok("again"))])
+                s = dial()
+                s.sendall(b"GET /first HTTP/1.1\r\nHost: hello\r\n\r\n")
+                answer(s)
+                s.sendall(b"GET /second HTTP/%s\r\nHost: hello\r\n\r\n" % version.encode())
+                if version == "1.1":
+                    assert head(s).split(" ")[1] == interim[:3]
+                else:
+                    wait("recorded", "hello", len("".join(recorded())))
+                cue("go")
+                status = answer(s)[0]
+                assert status == (401 if end.get("say") else 502), (version, interim, end, status)
+                assert requests() == [["GET /first", "GET /second"]], requests()
+    print("never")
+
+
+def interim_answers():
+    """Interim responses are passed on up to a number, and to no client of HTTP/1.0."""
+    HINT = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+    for version in ["1.1", "1.0"]:
+        for n in [900, 1100]:
+            script("hello", [HEAD, say(HINT, n), say(ok("ok"))])
+            s = dial()
+            s.sendall(b"GET / HTTP/%s\r\nHost: hello\r\n\r\n" % version.encode())
+            got = b""
+            while not got.endswith((b"ok", b"sends\n")):
+                got += s.recv(65536)
+            hints = got.count(b"HTTP/1.1 103")
+            print(version, n, hints, got.split(b"HTTP/1.1 ")[hints + 1][:3].decode())
+
+
+def bad_chunks():
+    """A chunk that is malformed: a 502 before the head was passed on, a reset after it."""
+    HEADERS = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    for version in ["1.1", "1.0"]:
+        for bad in ["zz\r\nhello\r\n", "5\r\nhello\r\nzz\r\n", "5\r\nhelloX"]:
+            script("hello", [HEAD, say(HEADERS + bad)])
+            s = dial()
+            s.sendall(b"GET / HTTP/%s\r\nHost: hello\r\n\r\n" % version.encode())
+            status, body = answer(s)
+            assert status == 502 and "chunk" in body, (version, bad, status, body)
+            script("hello", [HEAD, say(HEADERS + "5\r\nhello\r\n"), cued("go"), say("zz\r\n")])
+            s = dial()
+            s.sendall(b"GET / HTTP/%s\r\nHost: hello\r\n\r\n" % version.encode())
+            head(s)
+            while b"hello" not in s.recv(65536):
+                pass
+            cue("go")
+            print(rest(s)[-5:])
+
+
+def client_closed():
+    """The connection of a client that left is closed at the upstream."""
+    for request in [
+        b"GET / HTTP/1.1\r\nHost: hello\r\n\r\n",
+        b"GET / HTTP/1.0\r\nHost: hello\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: 4\r\n\r\nbody",
+        # What it asked for beside it hides nothing.
+        b"GET / HTTP/1.1\r\nHost: hello\r\n\r\n" * 2,
+    ]:
+        script("hello", [HEAD])
+        s = dial()
+        s.sendall(request)
+        wait("recorded", "hello", 100)
+        s.close()
+        started = time.monotonic()
+        wait("ended", "hello")
+        # It looks around once a second; a client that may only have ended its
+        # direction would be waited for ten times as long.
+        assert time.monotonic() - started < 8, request
+    print("noticed")
+
+
+def connect_with_body():
+    """CONNECT has no body (RFC 9110 section 9.3.6)."""
+    script("hello", [HEAD, say(ok("ok"))] * 2)
+    connect = b"CONNECT hello:80 HTTP/1.1\r\nHost: hello:80\r\n%s\r\n"
+    inside = b"GET /inside HTTP/1.1\r\nHost: hello\r\nConnection: close\r\n\r\n"
+    for fields, body in [
+        (b"Content-Length: 50\r\n", b""),
+        (b"Content-Length: 5\r\n", b"xxxxx"),
+        (b"Transfer-Encoding: chunked\r\n", b"5\r\nxx"),
+        (b"Content-Length: 0\r\n", b""),
+        (b"", b""),
+    ]:
+        s = dial()
+        s.sendall(connect % fields + body + inside)
+        got = rest(s)
+        print([part[:3].decode() for part in got.split(b"HTTP/1.1 ")[1:]], b"a body, which CONNECT never has" in got)
+    print(requests())
+
+
+def two_segments():
+    """Head and body arrive one after the other, and the upstream answers at the head."""
+    script("hello", [HEAD, say(ok("ok")), read(5)] * 100)
+    s = dial()
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    kept = 0
+    for _ in range(100):
+        s.sendall(b"POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: 5\r\n\r\n")
+        s.sendall(b"hello")
+        h = head(s)
+        rest_of(s, 2)
+        if "connection: close" in h.lower():
+            s = dial()
+        else:
+            kept += 1
+    # A machine that is busy with something else may lose one.
+    print(kept > 80, kept)
+
+
+def ends_with_connection():
+    """More is asked behind a request whose response ends with its connection."""
+    for more in [b"GET /b HTTP/1.1\r\nHost: hello\r\n\r\n", b"\r\n"]:
+        script("hello", [HEAD, cued("go"), say("HTTP/1.1 200 OK\r\n\r\nall of it"), do("close")])
+        s = dial()
+        s.sendall(b"GET /a HTTP/1.1\r\nHost: hello\r\n\r\n")
+        wait("recorded", "hello")
+        s.sendall(more)
+        cue("go")
+        got = rest(s)
+        print(got.split(b"\r\n\r\n")[1], requests())
+
+
+if __name__ == "__main__":
+    main(globals())

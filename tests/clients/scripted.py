@@ -1,9 +1,9 @@
-"""For clients that say bytes, and upstreams that say what a test wrote
-(cloudrun/scripted.rs): in a program, `from scripted import *`."""
+"""For clients that say bytes, and upstreams that say what a test wrote (cloudrun/scripted.rs)."""
 
 import http.client
 import json
 import socket
+import sys
 
 
 def control(method, path, body=None):
@@ -133,3 +133,8 @@ def answer(s):
     h = head(s)
     left = [int(line.split(":")[1]) for line in h.lower().split("\r\n") if line.startswith("content-length:")]
     return int(h.split(" ")[1]), rest_of(s, left[0] if left else 0).decode()
+
+
+def main(functions):
+    """Runs the function that is named on the command line, with the words behind it."""
+    functions[sys.argv[1]](*sys.argv[2:])
