@@ -33,7 +33,7 @@ fn untimed(out: &Output) -> String {
 }
 
 #[test]
-fn a_container_where_all_is_well() {
+fn check_says_what_runsd_finds_in_a_container() {
     let out = CloudRun::new().run(&["/runsd", "-check"]);
     assert_eq!(out.status, 0, "{out:?}");
     let want = "\
@@ -52,7 +52,7 @@ ok    TLS roots   1 of /etc/ssl/cloudrun-ca.pem
 }
 
 #[test]
-fn an_image_that_is_not_root_somewhere_else() {
+fn check_off_cloud_run_says_what_is_refused_to_an_ordinary_user() {
     let out = CloudRun::new()
         .uid(65532)
         .option("--off")
@@ -97,14 +97,14 @@ fn root_without_the_capability_for_port_80_is_told_its_name() {
 }
 
 #[test]
-fn a_container_where_runsd_runs_already() {
+fn check_beside_a_running_runsd_finds_nothing_wrong() {
     let out = CloudRun::new().run(&["/runsd", "--", "/runsd", "-check"]);
     assert_eq!(out.status, 0, "{out:?}");
     assert!(out.stdout.contains("80 is in use"), "{out:?}");
 }
 
 #[test]
-fn a_name_step_by_step() {
+fn check_of_a_name_shows_each_step_with_its_time() {
     let name = "canary---hello.europe-west1";
     // However much is logged, no token is shown.
     let out = CloudRun::new().run(&["/runsd", "-v=6", "-check", name]);
@@ -123,7 +123,7 @@ ok    status      200 to GET /, T ms
 }
 
 #[test]
-fn a_name_as_people_type_it() {
+fn check_takes_a_name_as_people_type_it() {
     for words in [
         &["-check", "hello", "-v=5"][..],
         &["-v=5", "-check=hello"],
@@ -161,7 +161,7 @@ fn a_name_as_people_type_it() {
 }
 
 #[test]
-fn the_step_that_fails() {
+fn check_of_a_name_ends_at_the_step_that_fails() {
     let (region, project) = ("-gcp_region=us-east1", "-gcp_project_number=123456789012");
     let identity = "instance/service-accounts/default/identity";
     for (room, mode, at, want) in [
@@ -218,7 +218,7 @@ fn the_step_that_fails() {
 }
 
 #[test]
-fn what_is_wrong_with_a_name() {
+fn check_of_a_name_says_what_is_wrong_with_it() {
     for (name, at, want) in [
         ("nosuch", "status", "404: there is no"),
         ("forbidden", "status", "roles/run.invoker"),
@@ -232,7 +232,7 @@ fn what_is_wrong_with_a_name() {
 }
 
 #[test]
-fn a_metadata_server_that_fails() {
+fn check_without_a_metadata_server_says_what_is_unknown() {
     let out = CloudRun::new()
         .sh("curl -s -d '{\"mode\":\"404\"}' http://192.0.2.53/metadata >&2; exec /runsd -check");
     assert_eq!(out.status, 1, "{out:?}");
@@ -244,7 +244,7 @@ fn a_metadata_server_that_fails() {
 }
 
 #[test]
-fn an_interim_answer_is_not_the_status() {
+fn check_shows_the_final_status_and_no_interim_one() {
     let got = CloudRun::new().client("check.py", &[]).stdout;
     assert_eq!(got, "['ok status 200 to GET /,']\n");
 }

@@ -23,13 +23,13 @@ fn dig(table: &[(&str, &str)]) {
 }
 
 #[test]
-fn answers_that_are_not_ours_are_the_nameservers_to_the_byte() {
+fn other_names_have_the_nameservers_response_byte_for_byte() {
     let out = sh("python3 /tests/clients/dns_bytes.py");
     assert_eq!(out.stdout, "True 0\n", "{}", out.stderr);
 }
 
 #[test]
-fn our_own_names() {
+fn names_of_services_lead_to_loopback_in_every_form() {
     dig(&[
         ("hello.run.internal", "127.0.0.1\n"),
         ("HELLO.Us-East1.RUN.internal.", "127.0.0.1\n"),
@@ -47,7 +47,7 @@ fn our_own_names() {
 }
 
 #[test]
-fn records_of_every_kind() {
+fn other_names_have_records_of_every_type() {
     dig(&[
         ("external.example", "192.0.2.3\n"),
         ("external.example. AAAA", "2001:db8::3\n"),
@@ -71,7 +71,7 @@ fn records_of_every_kind() {
 }
 
 #[test]
-fn codes_and_flags() {
+fn each_query_has_the_response_code_of_its_rfc() {
     for (words, want) in [
         ("nothing.example", "NXDOMAIN\n"),
         ("broken.example", "SERVFAIL\n"),
@@ -134,7 +134,7 @@ fn a_slow_nameserver_holds_up_nobody_else() {
 }
 
 #[test]
-fn who_lies_is_not_believed_and_still_there_is_an_answer() {
+fn forged_and_malformed_responses_are_dropped_and_servfail_is_sent() {
     // At once, for each of these costs all of our patience: two seconds, and
     // two more for a datagram that may have been lost.
     let modes = [
@@ -161,14 +161,14 @@ fn who_lies_is_not_believed_and_still_there_is_an_answer() {
 }
 
 #[test]
-fn what_is_answered_twice_is_answered_once() {
+fn a_response_that_comes_twice_is_passed_on_once() {
     let script = "python3 -B /tests/clients/dns_order.py once";
     let out = with_nameserver(&json!({ "mode": "twice" }), script).finish();
     assert_eq!(out.stdout, "once\n", "{}", out.stderr);
 }
 
 #[test]
-fn several_questions_on_a_connection_and_the_slow_one_last() {
+fn queries_on_one_tcp_connection_are_answered_as_responses_come() {
     let script = "python3 -B /tests/clients/dns_order.py order";
     // Long enough for two others to be answered before, and less than 2 s.
     let told = json!({ "delay_ms": 1500, "only": "slow.external.example" });
@@ -177,7 +177,7 @@ fn several_questions_on_a_connection_and_the_slow_one_last() {
 }
 
 #[test]
-fn a_flood_starves_nobody_and_of_too_many_the_oldest_goes() {
+fn a_flood_of_queries_drops_the_oldest_and_starves_no_client() {
     let told = json!({ "mode": "silent", "only": ".slow.example" });
     let script = "python3 -B /tests/clients/dns_flood.py";
     let out = with_nameserver(&told, script).finish();
@@ -185,7 +185,7 @@ fn a_flood_starves_nobody_and_of_too_many_the_oldest_goes() {
 }
 
 #[test]
-fn a_nameserver_with_an_ipv6_address() {
+fn a_nameserver_is_asked_at_its_ipv6_address() {
     let conf = "nameserver fd00::53\nsearch google.internal\n";
     let script = "dig +short external.example; dig +short +tcp external.example; \
                   dig +short hello.run.internal; curl -s http://hello";
@@ -196,7 +196,7 @@ fn a_nameserver_with_an_ipv6_address() {
 }
 
 #[test]
-fn upstreams_wherever_they_are_reached() {
+fn upstreams_are_reached_at_whichever_address_answers() {
     // By IPv6 where there is no IPv4 or it refuses; at the second address
     // where the first one refuses; at the end of two aliases.
     let names = ["billing", "six", "dual", "several", "alias"];
@@ -213,7 +213,7 @@ fn upstreams_wherever_they_are_reached() {
 }
 
 #[test]
-fn an_upstream_whose_address_takes_tcp() {
+fn a_truncated_address_is_asked_for_again_over_tcp() {
     let script = "curl -s http://hello && read end";
     let mut running = with_nameserver(&json!({ "mode": "truncated" }), script);
     assert_eq!(
@@ -242,7 +242,7 @@ fn a_dead_nameserver_costs_two_seconds_once_and_two_dead_ones_an_answer_in_time(
 }
 
 #[test]
-fn who_has_less_patience_is_answered_sooner() {
+fn a_shorter_timeout_in_resolv_conf_gives_up_sooner() {
     let dead = "nameserver 192.0.2.98\nnameserver 192.0.2.99\noptions timeout:1\n";
     let dig =
         "dig +tries=1 +time=20 external.example | sed -n 's/.*Query time: \\(.*\\) msec/\\1/p'";
@@ -253,7 +253,7 @@ fn who_has_less_patience_is_answered_sooner() {
 }
 
 #[test]
-fn the_tenth_of_ten_nameservers() {
+fn the_tenth_nameserver_is_asked_when_nine_refuse() {
     // Nothing listens at port 53 of nine other addresses of loopback.
     let closed = |n| format!("nameserver 127.0.0.{n}\n");
     let conf: String = (2..11).map(closed).collect();

@@ -18,7 +18,7 @@ const README: &str = include_str!("../README.md");
 const HELLO: &str = "Hello from hello in us-east1, project 123456789012\n";
 
 #[test]
-fn the_dockerfiles_of_readme() {
+fn each_dockerfile_of_readme_builds_and_reaches_a_service() {
     needs_several_users();
     let image = Image::scratch();
     let mut tried = Vec::new();

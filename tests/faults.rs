@@ -50,7 +50,7 @@ fn restarts_of_the_front_end_under_load_are_not_noticed() {
 }
 
 #[test]
-fn after_a_long_stop_what_stood_is_renewed() {
+fn tokens_and_connections_are_renewed_after_a_long_sigstop() {
     // The first process of a namespace is not stopped from inside.
     let script = "/runsd -- sh -c 'python3 -B /tests/clients/faults.py stopped $PPID' & wait";
     let out = CloudRun::new().run(&["sh", "-c", script]);
@@ -59,7 +59,7 @@ fn after_a_long_stop_what_stood_is_renewed() {
 }
 
 #[test]
-fn an_ipv6_loopback_that_goes_away_takes_nothing_along() {
+fn losing_ipv6_loopback_leaves_ipv4_served() {
     let want = "HTTP/1.1 200 OK\n".repeat(3) + "127.0.0.1 192.0.2.3\n";
     assert_eq!(table(&["without_ipv6"]), want);
 }

@@ -75,7 +75,7 @@ fn a_dying_upstream_ends_its_calls_at_once() {
 }
 
 #[test]
-fn who_may_not_call_is_told_once_what_to_look_at() {
+fn a_denied_call_is_explained_once_in_the_log() {
     let stderr = calls("not_allowed");
     for hint in ["forbidden: 403", "nobody: 404"] {
         assert_eq!(stderr.matches(hint).count(), 1, "{hint}: {stderr}");

@@ -103,7 +103,7 @@ fn expected<'a>(mode: &str, first: &[&'a str], second: &[&'a str]) -> [Vec<Optio
 }
 
 #[test]
-fn whatever_an_application_sends_over_http_1() {
+fn any_credentials_over_http_1_arrive_as_auth_header_says() {
     whatever_is_sent(|requests, miniature| {
         let mut words = String::new();
         for headers in requests {
@@ -120,7 +120,7 @@ fn whatever_an_application_sends_over_http_1() {
 }
 
 #[test]
-fn whatever_an_application_sends_over_http_2() {
+fn any_credentials_over_http_2_arrive_as_auth_header_says() {
     whatever_is_sent(|requests, miniature| {
         let words = serde_json::to_string(requests).expect("JSON");
         let python = ["/venv/bin/python", "-B", "/tests/clients/h2_headers.py"];

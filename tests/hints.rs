@@ -19,7 +19,7 @@ fn warnings(stderr: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_first_no_of_the_front_end_is_explained() {
+fn the_first_denial_of_the_front_end_is_explained() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     for _ in 0..3 {
         assert_eq!(caller.status("http://forbidden"), "403");
@@ -58,7 +58,7 @@ fn the_first_no_of_the_front_end_is_explained() {
 }
 
 #[test]
-fn over_http_2_as_well() {
+fn the_first_denial_over_http_2_is_explained_as_well() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     for _ in 0..2 {
         assert_eq!(
@@ -82,7 +82,7 @@ fn over_http_2_as_well() {
 }
 
 #[test]
-fn a_hint_asks_nobody_and_so_delays_nothing() {
+fn a_hint_makes_no_request_and_delays_no_response() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     assert_eq!(caller.status("http://forbidden/first"), "403");
     let asked = caller.running.stats()["metadata"].to_string();
@@ -101,7 +101,7 @@ fn a_hint_asks_nobody_and_so_delays_nothing() {
 }
 
 #[test]
-fn an_applications_own_no_is_its_own_business() {
+fn a_denial_of_the_application_itself_is_not_explained() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     for status in ["401", "403", "404", "500"] {
         for http in ["--http1.1", "--http2-prior-knowledge"] {
@@ -127,7 +127,7 @@ fn without_a_token_the_hint_says_so() {
 }
 
 #[test]
-fn the_answer_is_unchanged() {
+fn a_denial_of_the_front_end_is_passed_on_unchanged() {
     let page = "curl -s --http1.1 http://nosuch/a > /tmp/through; \
                 curl -s --http1.1 https://nosuch-123456789012.us-east1.run.app/a > /tmp/direct; \
                 cmp /tmp/through /tmp/direct && wc -l < /tmp/through";

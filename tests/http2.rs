@@ -131,17 +131,17 @@ fn the_log_has_a_line_for_each_answer() {
 }
 
 #[test]
-fn a_dying_upstream_is_never_silence() {
+fn a_dying_upstream_ends_each_stream_with_an_error() {
     frames("upstream_dies");
 }
 
 #[test]
-fn a_silent_upstream_is_asked_after() {
+fn a_silent_upstream_is_detected_by_ping() {
     frames("silent_upstream");
 }
 
 #[test]
-fn a_client_that_leaves_is_missed_at_the_service() {
+fn a_client_that_leaves_cancels_its_stream_at_the_service() {
     frames("client_leaves");
 }
 

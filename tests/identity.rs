@@ -12,7 +12,7 @@ const IDENTITY: &str = "instance/service-accounts/default/identity";
 const PLACE: [&str; 2] = ["-gcp_region=us-east1", "-gcp_project_number=123456789012"];
 
 #[test]
-fn ten_thousand_requests_one_fetch() {
+fn ten_thousand_requests_fetch_one_token() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     caller.tell("h2load --h1 -n 10000 -c 10 http://hello/ | grep ^status");
     let line = caller.running.line();
@@ -21,7 +21,7 @@ fn ten_thousand_requests_one_fetch() {
 }
 
 #[test]
-fn a_thousand_at_once_one_fetch() {
+fn a_thousand_requests_at_once_fetch_one_token() {
     needs_descriptors(4_000);
     let mut caller = Caller::new(CloudRun::new(), &PLACE);
     let slow = json!({ "delay_ms": 1000 });
@@ -38,7 +38,7 @@ fn a_thousand_at_once_one_fetch() {
 }
 
 #[test]
-fn after_its_end_a_token_is_fetched_again() {
+fn an_expired_token_is_fetched_again() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     // Two seconds before that it is not used any more.
     caller.running.post("metadata", &json!({ "exp_in": 4 }));
@@ -112,7 +112,7 @@ fn a_service_that_refuses_every_token_is_no_loop() {
 }
 
 #[test]
-fn what_is_only_a_head_is_repeated_whatever_its_method() {
+fn a_request_without_a_body_is_repeated_whatever_its_method() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     let upgrade = "-H 'Connection: Upgrade' -H 'Upgrade: websocket'";
     for (tokens, words) in ["-X PUT -d ''", "-X DELETE", "-d ''", "-X POST", upgrade]
@@ -188,7 +188,7 @@ fn answers_that_are_no_tokens_are_refused_with_their_reason() {
 }
 
 #[test]
-fn a_place_that_is_none_is_refused_with_its_reason() {
+fn a_malformed_region_or_project_is_refused_with_its_reason() {
     let what = "the region and project of this instance are not known: ";
     for (settings, want) in [
         (

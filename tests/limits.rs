@@ -12,7 +12,7 @@ fn limited(image: CloudRun, limit: &str, words: &[&str]) -> Output {
 }
 
 #[test]
-fn few_processes() {
+fn few_processes_serve_what_they_can_and_one_line_says_so() {
     // runsd's own threads and the application count; a uid of this test's own,
     // so that nobody else does.
     for (limit, want) in [
@@ -70,7 +70,7 @@ fn a_tunnel_that_says_nothing_is_closed_for_one_that_waits() {
 }
 
 #[test]
-fn more_connections_than_there_is_address_space_for() {
+fn connections_beyond_the_address_space_wait_and_are_served() {
     // A soft limit, which the application takes back.
     let client = ["python3", "-B", CLIENT, "many", "1000"];
     let words = [&["prlimit", "--as=unlimited", "--"], &client[..]].concat();

@@ -19,13 +19,13 @@ fn said(flags: &[&str]) -> String {
 }
 
 #[test]
-fn silent_when_all_is_well() {
+fn nothing_is_logged_when_all_is_well() {
     assert_eq!(said(&[]), "");
     assert_eq!(said(&["-log_format=json"]), "");
 }
 
 #[test]
-fn more_with_each_level() {
+fn each_level_of_v_logs_more() {
     let sign = "on Cloud Run, by K_SERVICE";
     let decision = "connected in";
     let request = "GET http://hello";
@@ -48,7 +48,7 @@ fn more_with_each_level() {
 }
 
 #[test]
-fn json_as_cloud_logging_reads_it() {
+fn json_lines_are_as_cloud_logging_reads_them() {
     let stderr = said(&["-v=5", "-log_format=json"]);
     let mut requests = 0;
     for line in stderr.lines() {
@@ -79,7 +79,7 @@ fn json_as_cloud_logging_reads_it() {
 }
 
 #[test]
-fn words_for_people_and_not_for_the_compiler() {
+fn log_lines_have_words_for_people_and_no_debug_output() {
     let stderr = said(&["-v=5"]);
     for want in [
         "dns: hello.run.internal A: 127.0.0.1\n",

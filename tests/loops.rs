@@ -40,7 +40,7 @@ fn a_request_to_the_proxys_own_address_is_refused_at_once() {
 }
 
 #[test]
-fn a_route_or_an_upstream_address_that_is_runsd_itself() {
+fn a_route_or_an_upstream_address_of_runsd_itself_is_refused() {
     for (flags, name) in [
         ("-route=loop=http://127.0.0.1", "loop"),
         ("-route=loop=http://localhost:80", "loop"),

@@ -28,7 +28,7 @@ fn all(caller: &mut Caller, table: &[(&str, &str, &str, &str)]) {
 }
 
 #[test]
-fn tags_regions_and_projects() {
+fn names_with_tag_region_and_project_reach_their_service() {
     let own = "123456789012.us-east1.run.app";
     let west = "123456789012.europe-west1.run.app";
     let other = "210987654321.us-east1.run.app";
@@ -75,7 +75,7 @@ fn tags_regions_and_projects() {
 }
 
 #[test]
-fn urls_with_the_hash_of_the_project() {
+fn project_hash_reaches_urls_of_the_older_form() {
     let miniature = CloudRun::new().env("CLOUD_RUN_PROJECT_HASH", "abcdefghij");
     let mut caller = Caller::new(miniature, &[]);
     let number = "hello-210987654321.us-east1.run.app";
@@ -106,7 +106,7 @@ fn urls_with_the_hash_of_the_project() {
 }
 
 #[test]
-fn routes() {
+fn a_route_reaches_its_url_with_its_audience() {
     let flags = [
         "-route",
         "billing=https://billing.example.com,audience=my-aud",
@@ -149,7 +149,7 @@ fn routes() {
 }
 
 #[test]
-fn routes_that_are_refused() {
+fn a_malformed_route_ends_the_start_with_its_reason() {
     for (route, want) in [
         ("billing", "expected NAME=URL[,audience=AUD]"),
         (
@@ -175,7 +175,7 @@ fn routes_that_are_refused() {
 }
 
 #[test]
-fn names_that_cannot_be() {
+fn a_name_that_no_service_can_have_is_refused_with_its_reason() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     // 49 characters make a name, and with a number of 12 digits they just fit.
     let long = "a".repeat(49);
@@ -203,7 +203,7 @@ fn names_that_cannot_be() {
 }
 
 #[test]
-fn only_some_names_are_ours() {
+fn only_serves_the_names_it_lists() {
     let mut caller = Caller::new(CloudRun::new(), &["-only=hello,echo.europe-west1"]);
     for name in [
         "hello",
@@ -227,7 +227,7 @@ fn only_some_names_are_ours() {
 }
 
 #[test]
-fn the_domain_of_another_cloud() {
+fn run_domain_calls_hosts_of_another_domain() {
     let mut caller = Caller::new(CloudRun::new(), &["-run_domain=run.example"]);
     let line = caller.line("http://hello");
     assert!(

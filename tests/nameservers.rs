@@ -41,7 +41,7 @@ fn a_nameserver_that_cannot_answer_leaves_it_to_the_next_one() {
 }
 
 #[test]
-fn a_refusal_has_its_question_so_that_nobody_waits_for_more() {
+fn a_refusal_repeats_its_question_so_that_no_resolver_waits() {
     let dig = "for way in +notcp +tcp; do
                  dig $way +tries=1 external.example | grep -oE 'status: [A-Z]+|QUERY: [0-9]'
                done";

@@ -10,7 +10,7 @@ use crate::harness::{CloudRun, needs_several_users};
 const HELLO: &str = "Hello from hello in us-east1, project 123456789012";
 
 #[test]
-fn every_exit_code() {
+fn each_exit_code_is_passed_on_by_pid_1() {
     let out = CloudRun::new().run(&["sh", "/tests/clients/exit_codes.sh"]);
     let restored = "nameserver 169.254.169.254\nsearch google.internal\n";
     assert_eq!(
@@ -25,14 +25,14 @@ fn every_exit_code() {
 }
 
 #[test]
-fn every_signal_each_time() {
+fn each_signal_reaches_the_app_of_pid_1_each_time() {
     let out = CloudRun::new().run(&["/runsd", "--", "python3", "/tests/clients/signals.py"]);
     assert_eq!(out.stdout, "51 signals, 3 times\n", "{}", out.stderr);
     assert_eq!(out.status, 0);
 }
 
 #[test]
-fn signals_that_came_before_the_application() {
+fn signals_sent_before_the_app_starts_reach_it() {
     // Pending since before runsd was there, and so in its first moment.
     let before = ["python3", "/tests/clients/signals.py", "--before"];
     let out = CloudRun::new().run(&before);
@@ -40,7 +40,7 @@ fn signals_that_came_before_the_application() {
 }
 
 #[test]
-fn thousands_of_orphans() {
+fn ten_thousand_orphans_are_reaped() {
     let script = "i=0; while [ $i -lt 10000 ]; do (exit 9 &); i=$((i + 1)); done
         zombies() { cat /proc/[0-9]*/stat 2>&- | grep -c ') Z '; }
         until [ $(zombies) = 0 ]; do :; done
@@ -107,7 +107,7 @@ fn without_libcs_own(text: &str) -> String {
 }
 
 #[test]
-fn another_user_and_our_own_rights() {
+fn the_app_runs_as_user_while_runsd_keeps_its_rights() {
     needs_several_users();
     let ids = "grep -E '^(Uid|Gid|Groups|CapEff)' /proc/$1/status | tr -s '\\t ' ' '";
     let script =
@@ -147,7 +147,7 @@ fn another_user_and_our_own_rights() {
 }
 
 #[test]
-fn nginx_behind_a_docker_entrypoint() {
+fn nginx_behind_a_docker_entrypoint_reloads_and_stops() {
     for (last, name) in [(Signal::SIGQUIT, "QUIT"), (Signal::SIGTERM, "TERM")] {
         let mut app = CloudRun::new().start(&["/runsd", "--", "sh", "/tests/clients/nginx.sh"]);
         assert_eq!(app.line(), HELLO);

@@ -139,7 +139,7 @@ fn a_name_of_no_service_has_its_sentence_as_text_and_as_json() {
 }
 
 #[test]
-fn heads_that_two_readers_could_read_differently() {
+fn a_head_that_two_readers_could_read_differently_is_refused() {
     let out = CloudRun::new().client("request_bytes.py", &["heads"]);
     let mut got: Vec<&str> = out.stdout.lines().collect();
     assert_eq!(
@@ -157,7 +157,7 @@ fn heads_that_two_readers_could_read_differently() {
 }
 
 #[test]
-fn no_log_shows_a_token() {
+fn no_log_of_a_failure_shows_a_token() {
     for level in ["-v=5", "-v=6"] {
         let script = "curl -sS -o /dev/null http://hello/ http://forbidden/ -d x
                       curl -sS -o /dev/null -H 'Authorization: Bearer eyJmine.eyJmine.eyJmine' http://hello/
@@ -175,7 +175,7 @@ fn no_log_shows_a_token() {
 }
 
 #[test]
-fn a_route_that_leads_nowhere() {
+fn a_route_that_leads_nowhere_has_its_sentence() {
     let mut caller = Caller::new(
         CloudRun::new(),
         &[

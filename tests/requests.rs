@@ -62,7 +62,7 @@ fn what_is_unusual_and_allowed_goes_up_as_it_should() {
 }
 
 #[test]
-fn an_upgrade_is_asked_for_but_to_tls_and_h2c() {
+fn an_upgrade_is_passed_on_except_to_tls_and_h2c() {
     let got = asked("upgrades");
     let want = "101 hi Connection: Upgrade Upgrade: websocket
 101 hi Connection: Upgrade Upgrade: websocket

@@ -9,7 +9,7 @@ const LOOKUP: &str = "for name in hello hello.us-east1.123456789012 external.exa
 const FOUND: &str = "127.0.0.1\n127.0.0.1\n192.0.2.3\n";
 
 #[test]
-fn as_the_platform_may_write_it() {
+fn names_resolve_however_the_platform_writes_resolv_conf() {
     let ns = "nameserver 169.254.169.254\n";
     let nine_silent = "nameserver 192.0.2.98\n".repeat(9);
     let crlf = "nameserver 169.254.169.254\r\nsearch c.example\r\n";
@@ -61,7 +61,7 @@ fn as_the_platform_may_write_it() {
 }
 
 #[test]
-fn a_plain_file() {
+fn names_resolve_where_resolv_conf_is_a_plain_file() {
     let out = CloudRun::new().option("--plain-resolv-conf").sh(LOOKUP);
     assert_eq!(out.stdout, FOUND, "{}", out.stderr);
 }
@@ -89,7 +89,7 @@ fn a_file_that_cannot_be_written_leaves_names_to_the_platform() {
 }
 
 #[test]
-fn a_second_runsd_makes_no_ring() {
+fn a_runsd_inside_a_runsd_asks_the_original_nameserver() {
     let out = CloudRun::new().run(&["/runsd", "--", "/runsd", "--", "sh", "-c", LOOKUP]);
     assert_eq!(out.stdout.lines().last(), Some("192.0.2.3"), "{out:?}");
 }
@@ -147,7 +147,7 @@ fn a_second_runsd_beside_one_that_runs_leaves_the_file_alone() {
 }
 
 #[test]
-fn a_nameserver_on_one_link() {
+fn a_link_local_nameserver_is_asked_on_its_interface() {
     let script = "dig +short external.example; dig +short +tcp external.example; \
                   curl -s http://hello";
     let want = "192.0.2.3\n192.0.2.3\nHello from hello in us-east1, project 123456789012\n";

@@ -79,17 +79,17 @@ fn all_looked_up(compiler: &str, conf: &str, table: &[(&str, &str)]) {
 }
 
 #[test]
-fn glibc() {
+fn glibc_resolves_each_name() {
     all_looked_up("gcc", CONF, LOOKUPS);
 }
 
 #[test]
-fn musl() {
+fn musl_resolves_each_name() {
     all_looked_up("musl-gcc", CONF, LOOKUPS);
 }
 
 #[test]
-fn go() {
+fn go_resolves_each_name() {
     all_looked_up("go", CONF, LOOKUPS);
 }
 
@@ -107,7 +107,7 @@ fn metadata_and_services_without_any_search_domain() {
 }
 
 #[test]
-fn a_search_list_without_room_for_our_zone() {
+fn a_search_list_that_is_full_still_finds_services() {
     // musl reads 254 octets of a line, old glibc six domains.
     let long = |len: usize| {
         let domains = "search google.internal miniature.internal ";
@@ -214,7 +214,7 @@ fn names_that_are_not_ours_are_as_they_would_be_without_runsd() {
 }
 
 #[test]
-fn python() {
+fn python_resolves_each_name() {
     let script = "import socket; print(socket.gethostbyname('hello'), \
                   socket.gethostbyname('external.example'), \
                   socket.gethostbyaddr('192.0.2.3')[0])";
@@ -227,7 +227,7 @@ fn python() {
 }
 
 #[test]
-fn node_by_c_ares_and_by_the_c_library() {
+fn node_resolves_by_c_ares_and_by_the_c_library() {
     let table = [
         ("A=hello", "127.0.0.1"),
         ("A=hello.us-east1", "127.0.0.1"),

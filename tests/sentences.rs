@@ -43,7 +43,7 @@ fn refused(caller: &mut Caller, words: &str, kind: &str, status: u16, grpc: u8, 
 }
 
 #[test]
-fn a_name_that_is_none() {
+fn a_name_of_no_service_has_its_sentence_in_each_format() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     refused(
         &mut caller,
@@ -57,7 +57,7 @@ fn a_name_that_is_none() {
 }
 
 #[test]
-fn an_upstream_that_does_not_answer_as_it_should() {
+fn a_failing_upstream_has_its_sentence_in_each_format() {
     for (room, mode, kind, status, want) in [
         (
             "frontend",
@@ -90,7 +90,7 @@ fn an_upstream_that_does_not_answer_as_it_should() {
 }
 
 #[test]
-fn no_token_and_no_place() {
+fn an_unknown_token_or_region_has_its_sentence_in_each_format() {
     let mut caller = Caller::after("metadata", &json!({ "mode": "404" }));
     refused(
         &mut caller,

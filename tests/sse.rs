@@ -29,7 +29,7 @@ fn each_event_comes_at_once_over_http_2() {
 }
 
 #[test]
-fn a_reader_who_leaves_is_missed_at_the_service() {
+fn a_reader_that_leaves_ends_the_stream_at_the_service() {
     for protocol in ["--http1.1", "--http2-prior-knowledge"] {
         let script = format!("curl -sN {protocol} 'http://sse/?n=1000&ms=100' | head -n 1");
         let mut running =

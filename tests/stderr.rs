@@ -122,16 +122,16 @@ fn a_log_that_cannot_be_opened_again_is_written_and_not_waited_for() {
 
 #[test]
 fn a_sentence_for_a_log_that_nobody_reads_is_no_reason_to_wait() {
-    for words in [&["-no-such-flag"][..], &["/no/such/command"]] {
+    for (words, code) in [(&["-no-such-flag"][..], 2), (&["/no/such/command"], 127)] {
         let (stderr, _reader) = full("pipe");
         let mut command = runsd(words);
         let status = command.stderr(stderr).status().expect("runsd starts");
-        assert!([2, 127].contains(&status.code().unwrap_or_default()));
+        assert_eq!(status.code(), Some(code), "{words:?}");
     }
 }
 
 #[test]
-fn a_terminal_that_was_stopped_stops_no_signal() {
+fn a_terminal_stopped_by_ctrl_s_holds_up_no_signal() {
     let app = "trap 'exit 7' TERM; echo ready $PPID; while :; do read x; done";
     let mut command = program("script");
     command.args(["-qec", "exec \"$RUNSD\" -v=5 sh -c \"$APP\"", "/dev/null"]);
@@ -151,7 +151,7 @@ fn a_terminal_that_was_stopped_stops_no_signal() {
 }
 
 #[test]
-fn json_also_for_the_lines_that_end_a_deployment() {
+fn errors_of_the_start_are_json_where_json_is_asked_for() {
     let said = |command: Command, code: i32| {
         let got = output(command);
         let stderr = String::from_utf8(got.stderr).expect("text");
@@ -205,7 +205,7 @@ fn json_also_for_the_lines_that_end_a_deployment() {
 }
 
 #[test]
-fn the_switch_off_takes_the_words_of_the_others() {
+fn disable_takes_true_and_false_in_every_spelling() {
     for (word, code, want) in [
         ("true", 0, "app\n"),
         ("1", 0, "app\n"),

@@ -145,7 +145,7 @@ fn an_app_that_stops_itself_goes_on_with_cont() {
 }
 
 #[test]
-fn its_exit_code_is_ours() {
+fn the_apps_exit_code_is_runsds() {
     for code in 0..=255 {
         let got = output(runsd(&["sh", "-c", &format!("exit {code}")]));
         assert_eq!(got.status.code(), Some(code));
@@ -362,7 +362,7 @@ fn a_terminal_of_a_script_is_given_back() {
 }
 
 #[test]
-fn user_by_number_and_unknown_names() {
+fn user_takes_a_number_and_refuses_unknown_names() {
     let id = |flag: &str| {
         let mut command = program("id");
         command.arg(flag);

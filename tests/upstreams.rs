@@ -56,7 +56,7 @@ fn where_there_is_no_way_at_all_nothing_is_waited_for() {
 }
 
 #[test]
-fn four_black_holes_before_a_good_address() {
+fn a_good_address_is_reached_behind_four_black_holes() {
     let mut caller = Caller::new(CloudRun::new(), &[&route("holes")]);
     let started = Instant::now();
     let get = "--http2-prior-knowledge http://holes";
@@ -192,7 +192,7 @@ fn a_client_that_leaves_while_its_upstream_is_dialled_leaves_nothing_behind() {
 }
 
 #[test]
-fn clients_that_give_up_on_a_black_hole_do_not_take_the_seats_of_others() {
+fn clients_that_give_up_on_a_black_hole_take_no_connection_of_others() {
     // 64 descriptors are for 16 connections.
     let script = format!(
         "ulimit -n 64; exec /runsd {} -- python3 -B {LEAVE} give_up",
@@ -212,7 +212,7 @@ fn a_client_that_half_closed_gets_its_response() {
 }
 
 #[test]
-fn nothing_was_sent_where_there_was_no_connection() {
+fn a_failed_connection_says_that_nothing_was_sent() {
     for mode in ["refuse", "silent", "reset", "bad-cert", "no-tls", "alert"] {
         for http in ["--http1.1", "--http2-prior-knowledge"] {
             let mut caller = Caller::new(CloudRun::new(), &[]);

@@ -35,7 +35,7 @@ fn the_services_close_code_reaches_the_client() {
 }
 
 #[test]
-fn who_leaves_without_a_goodbye_is_missed_on_the_other_side() {
+fn a_connection_lost_without_close_frame_is_closed_on_the_other_side() {
     talk("gone");
 }
 
@@ -60,6 +60,6 @@ fn a_client_goes_on_after_the_service_ended_its_direction() {
 }
 
 #[test]
-fn who_is_gone_in_silence_keeps_no_thread() {
+fn half_open_tunnel_peer_is_detected_by_keepalive() {
     tunnel("gone_in_silence");
 }

@@ -34,7 +34,7 @@ const TESTS: &[&str] = &[
     "supervision::every_signal_reaches_the_app_each_time",
     "supervision::the_app_finds_what_it_would_find_without_us",
     "supervision::with_a_terminal_ctrl_c_reaches_the_app_once",
-    "pid1::every_signal_each_time",
+    "pid1::each_signal_reaches_the_app_of_pid_1_each_time",
     "pid1::the_app_finds_what_it_would_find_without_us",
     "measure::ctrl_c_reaches_what_runs_under_progress",
 ];

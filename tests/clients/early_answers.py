@@ -123,13 +123,18 @@ def ours():
         s.sendall(b"POST /upload HTTP/1.1\r\nHost: " + host + b"\r\n" + fields + b"\r\n")
         send(s, *pieces)
         h = head(s)
-        assert h.split(" ")[1] in ("400", "500", "502") and "connection: close" in h.lower(), (case, h)
+        want = {"500" if case[1] == "no such name" else "502"}
+        reached = [[]] if case[1] in ("no such name", "refused", "no TLS") else [["POST /upload"]]
+        if "bad chunk" in case[0] and case[1] != "no such name":
+            # Two faults at once: the client hears of that which is seen first.
+            want, reached = {"400", "502"}, [[], ["POST /upload"]]
+        assert h.split(" ")[1] in want and "connection: close" in h.lower(), (case, h)
         assert "proxy-status: runsd" in h.lower(), (case, h)
         control("POST", "/frontend", {"mode": "ok"})
         send(s, SMUGGLED)
         got = rest(s)
         assert b"HTTP/1.1" not in got, (case, got)
-        assert sum(requests(), []) in ([], ["POST /upload"]), (case, recorded())
+        assert sum(requests(), []) in reached, (case, recorded())
     # A body that is whole leaves the connection in order.
     for host in (b"no.such.example", b"hello"):
         script("hello", [HEAD, say(ok("second"))])
@@ -184,8 +189,9 @@ def left():
         send(s, *[first[at : at + size] for at in range(0, 100, size)])
         send(s, SMUGGLED, b"GET /second HTTP/1.1\r\nHost: hello\r\n\r\n")
         got = rest(s)
-        # With a reset what was said before it may be lost.
-        assert got[9:12] in (b"413", b"502") and got.count(b"HTTP/1.1 ") == 1, (case, got)
+        # With a reset what was said before it may be lost, and then it is as if there was nothing.
+        is_lost = name in ("nothing", "half") or end in ("reset", "close") and got[9:12] != b"413"
+        assert got[9:12] == (b"502" if is_lost else b"413") and got.count(b"HTTP/1.1 ") == 1, (case, got)
         assert b"onnection: close" in got, (case, got)
         s.close()
         assert requests() == [["POST /upload"]], (case, recorded())
