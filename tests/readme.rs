@@ -144,6 +144,33 @@ fn the_files_of_a_release_have_its_version() {
 }
 
 #[test]
+fn the_compiler_that_readme_asks_for_is_cargos() {
+    let version = concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or later");
+    assert!(README.contains(version), "{version}");
+}
+
+#[test]
+fn each_file_that_the_tests_readme_names_is_there() {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let text = fs::read_to_string(base.join("README.md")).expect("tests/README.md");
+    let named = text.split('`').skip(1).step_by(2).filter(|word| {
+        let is_file = [".rs", ".py", ".sh", "/"]
+            .iter()
+            .any(|end| word.ends_with(end));
+        is_file && !word.contains(['*', ' ']) && !word.starts_with("NAME")
+    });
+    let named: Vec<&str> = named.collect();
+    assert!(named.len() >= 15, "{named:?}");
+    for name in named {
+        let path = base.join(name.trim_start_matches("tests/"));
+        assert!(
+            path.exists() || base.join("..").join(name).exists(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn each_link_leads_to_a_heading() {
     let slugs: Vec<String> = README
         .lines()
