@@ -21,12 +21,7 @@ impl Caller {
     #[track_caller]
     pub fn new(miniature: CloudRun, flags: &[&str]) -> Caller {
         let shell = ["--", "sh", "-c", LOOP];
-        let command: Vec<&str> = ["/runsd"]
-            .iter()
-            .chain(flags)
-            .chain(&shell)
-            .copied()
-            .collect();
+        let command: Vec<&str> = ["/runsd"].iter().chain(flags).chain(&shell).copied().collect();
         Caller::started(miniature.start(&command))
     }
 
@@ -55,9 +50,7 @@ impl Caller {
     /// The first line of what curl prints.
     #[track_caller]
     pub fn line(&mut self, words: &str) -> String {
-        self.tell(&format!(
-            "printf '%s\\n' \"$(curl -s {words} | head -n 1)\""
-        ));
+        self.tell(&format!("printf '%s\\n' \"$(curl -s {words} | head -n 1)\""));
         self.running.line()
     }
 

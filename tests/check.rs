@@ -13,21 +13,14 @@ fn lines(out: &Output) -> Vec<(String, String)> {
 
 fn marks(out: &Output, wanted: &str) -> Vec<String> {
     let found = lines(out).into_iter();
-    found
-        .filter(|(mark, _)| mark == wanted)
-        .map(|(_, what)| what)
-        .collect()
+    found.filter(|(mark, _)| mark == wanted).map(|(_, what)| what).collect()
 }
 
 /// What is printed, with `T ms` for each time.
 fn untimed(out: &Output) -> String {
     let words = out.stdout.split(' ').map(|word| {
         let number = word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        if number && word.contains('.') && word.matches('.').count() == 1 {
-            "T"
-        } else {
-            word
-        }
+        if number && word.contains('.') && word.matches('.').count() == 1 { "T" } else { word }
     });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -134,10 +127,9 @@ fn check_takes_a_name_as_people_type_it() {
     ] {
         let out = CloudRun::new().run(&[&["/runsd"], words].concat());
         assert_eq!(out.status, 0, "{words:?}: {out:?}");
-        for want in [
-            "ok    URL         https://hello-123456789012.us-east1.run.app, ",
-            "ok    status      200 to GET /, ",
-        ] {
+        for want in
+            ["ok    URL         https://hello-123456789012.us-east1.run.app, ", "ok    status      200 to GET /, "]
+        {
             assert!(out.stdout.contains(want), "{words:?}: {out:?}");
         }
         let is_verbose = words.contains(&"-v=5");
@@ -145,14 +137,8 @@ fn check_takes_a_name_as_people_type_it() {
         assert!(!out.stderr.contains("eyJ"), "a token: {out:?}");
     }
     for (words, want) in [
-        (
-            &["-check", "hello/x"][..],
-            "runsd: -check takes a name, which \"hello/x\" is not; try -check hello\n",
-        ),
-        (
-            &["-check", "hello", "echo"],
-            "runsd: -check takes one name; got \"echo\", too\n",
-        ),
+        (&["-check", "hello/x"][..], "runsd: -check takes a name, which \"hello/x\" is not; try -check hello\n"),
+        (&["-check", "hello", "echo"], "runsd: -check takes one name; got \"echo\", too\n"),
     ] {
         let out = CloudRun::new().run(&[&["/runsd"], words].concat());
         assert_eq!((out.status, out.stderr.as_str()), (2, want), "{words:?}");
@@ -173,24 +159,9 @@ fn check_of_a_name_ends_at_the_step_that_fails() {
                 "the metadata server answered 404 for {identity}; check the metadata server and the service account"
             ),
         ),
-        (
-            "metadata",
-            "garbage",
-            "token",
-            "has characters that no token has".to_owned(),
-        ),
-        (
-            "dns",
-            "servfail",
-            "address",
-            "; check the nameservers and the egress settings".to_owned(),
-        ),
-        (
-            "frontend",
-            "refuse",
-            "TLS",
-            "refused the connection; check the egress and firewall settings".to_owned(),
-        ),
+        ("metadata", "garbage", "token", "has characters that no token has".to_owned()),
+        ("dns", "servfail", "address", "; check the nameservers and the egress settings".to_owned()),
+        ("frontend", "refuse", "TLS", "refused the connection; check the egress and firewall settings".to_owned()),
         (
             "frontend",
             "bad-cert",
@@ -208,10 +179,7 @@ fn check_of_a_name_ends_at_the_step_that_fails() {
         // And nothing is tried after it.
         let last = out.stdout.lines().last().unwrap_or_default();
         let start = format!("WRONG {at:<12}");
-        assert!(
-            last.starts_with(&start) && last.contains(&want),
-            "{mode}: {last}"
-        );
+        assert!(last.starts_with(&start) && last.contains(&want), "{mode}: {last}");
         assert_eq!(marks(&out, "WRONG"), [at], "{mode}: {out:?}");
         assert!(!out.stdout.contains("<html>"), "{mode}: {out:?}");
     }
@@ -233,14 +201,9 @@ fn check_of_a_name_says_what_is_wrong_with_it() {
 
 #[test]
 fn check_without_a_metadata_server_says_what_is_unknown() {
-    let out = CloudRun::new()
-        .sh("curl -s -d '{\"mode\":\"404\"}' http://192.0.2.53/metadata >&2; exec /runsd -check");
+    let out = CloudRun::new().sh("curl -s -d '{\"mode\":\"404\"}' http://192.0.2.53/metadata >&2; exec /runsd -check");
     assert_eq!(out.status, 1, "{out:?}");
-    assert_eq!(
-        marks(&out, "WRONG"),
-        ["region", "project", "account"],
-        "{out:?}"
-    );
+    assert_eq!(marks(&out, "WRONG"), ["region", "project", "account"], "{out:?}");
 }
 
 #[test]

@@ -32,9 +32,7 @@ impl Image {
         fs::create_dir_all(dir.join("bin")).expect("a scratch directory");
         fs::create_dir_all(dir.join("etc")).expect("a scratch directory");
         let image = Image(dir);
-        let found = ["/bin/busybox", "/usr/bin/busybox"]
-            .iter()
-            .find(|path| Path::new(path).exists());
+        let found = ["/bin/busybox", "/usr/bin/busybox"].iter().find(|path| Path::new(path).exists());
         let busybox = found.expect("busybox is there; it is in the package busybox-static");
         copy(Path::new(busybox), &image.0.join("bin/busybox"));
         for name in ["sh", "wget", "cat", "id", "kill", "true"] {
@@ -67,19 +65,13 @@ pub fn copy(from: &Path, to: &Path) {
 
 /// A container with that root.
 pub fn at(root: &Path) -> CloudRun {
-    let new = CloudRun::new()
-        .root(root)
-        .env("PATH", "/bin")
-        .option("--bind")
-        .option("/dev/null");
+    let new = CloudRun::new().root(root).env("PATH", "/bin").option("--bind").option("/dev/null");
     // runsd as it is while developed needs the machine's loader; what is
     // released does not.
     if is_static() {
         return new;
     }
-    let libs = ["/lib", "/lib64"]
-        .into_iter()
-        .filter(|lib| Path::new(lib).exists());
+    let libs = ["/lib", "/lib64"].into_iter().filter(|lib| Path::new(lib).exists());
     libs.fold(new, |image, lib| image.option("--bind").option(lib))
 }
 
@@ -111,10 +103,7 @@ fn an_image_from_scratch_reaches_services_by_name() {
     assert!(!out.stderr.contains("runsd:"), "{}", out.stderr);
     // The command that is not there, too.
     let out = image.cloudrun().run(&["/runsd", "--", "/none"]);
-    assert_eq!(
-        (out.status, out.stderr.as_str()),
-        (127, "runsd: cannot run \"/none\": no such file\n")
-    );
+    assert_eq!((out.status, out.stderr.as_str()), (127, "runsd: cannot run \"/none\": no such file\n"));
 }
 
 #[test]
@@ -122,26 +111,17 @@ fn user_is_understood_in_an_image_without_passwd() {
     needs_several_users();
     let image = Image::scratch();
     let id = "id -u; id -g; echo $HOME ${USER-none}; exec busybox wget -qO- http://hello";
-    for (user, want) in [
-        ("0", "0\n0\n/ none\n"),
-        ("65532", "65532\n0\n/ none\n"),
-        ("65532:65531", "65532\n65531\n/ none\n"),
-    ] {
+    for (user, want) in
+        [("0", "0\n0\n/ none\n"), ("65532", "65532\n0\n/ none\n"), ("65532:65531", "65532\n65531\n/ none\n")]
+    {
         for option in ["--proc", "--job"] {
             let cloudrun = image.cloudrun().option(option);
             let out = cloudrun.run(&["/runsd", "-user", user, "--", "sh", "-c", id]);
-            assert_eq!(
-                out.stdout,
-                format!("{want}{HELLO}"),
-                "{user}: {}",
-                out.stderr
-            );
+            assert_eq!(out.stdout, format!("{want}{HELLO}"), "{user}: {}", out.stderr);
             assert_eq!(out.stderr, "");
         }
     }
-    let out = image
-        .cloudrun()
-        .run(&["/runsd", "-user=app", "--", "sh", "-c", "echo started"]);
+    let out = image.cloudrun().run(&["/runsd", "-user=app", "--", "sh", "-c", "echo started"]);
     assert_eq!((out.status, out.stdout.as_str()), (2, ""));
     assert!(out.stderr.contains("\"app\""), "{}", out.stderr);
     assert_eq!(out.stderr.lines().count(), 1, "{}", out.stderr);
@@ -154,20 +134,12 @@ fn a_distroless_image_reaches_services_by_name() {
         .with("etc/group", "root:x:0:\nnonroot:x:65532:\nkeys:x:70:nonroot\n")
         .with("etc/nsswitch.conf", "hosts: files dns\n");
     let out = image.cloudrun().run(&["/runsd", "--", "sh", "-c", CALLS]);
-    assert_eq!(
-        (out.stdout.as_str(), out.stderr.as_str()),
-        (both().as_str(), "")
-    );
+    assert_eq!((out.stdout.as_str(), out.stderr.as_str()), (both().as_str(), ""));
     needs_several_users();
     let id = "id -u; id -G; echo $HOME $USER $LOGNAME; wget -qO- http://hello";
-    let out = image
-        .cloudrun()
-        .run(&["/runsd", "-user", "nonroot", "--", "sh", "-c", id]);
+    let out = image.cloudrun().run(&["/runsd", "-user", "nonroot", "--", "sh", "-c", id]);
     let want = format!("65532\n65532 70\n/home/nonroot nonroot nonroot\n{HELLO}");
-    assert_eq!(
-        (out.stdout.as_str(), out.stderr.as_str()),
-        (want.as_str(), "")
-    );
+    assert_eq!((out.stdout.as_str(), out.stderr.as_str()), (want.as_str(), ""));
 }
 
 #[test]
@@ -175,23 +147,12 @@ fn an_ordinary_user_is_served_through_http_proxy_with_one_warning() {
     let image = Image::scratch();
     let port = "cannot serve HTTP on port 80 as uid 65532: permission denied";
     let file = "cannot write /etc/resolv.conf as uid 65532: permission denied";
-    for (options, refused) in [
-        (&[][..], port),
-        (&["--read-only"], port),
-        (&["--low-ports"], file),
-        (&["--proc", "--no-ipv6"], port),
-    ] {
-        let cloudrun = options
-            .iter()
-            .fold(image.cloudrun().uid(65532), |image, word| {
-                image.option(*word)
-            });
+    for (options, refused) in
+        [(&[][..], port), (&["--read-only"], port), (&["--low-ports"], file), (&["--proc", "--no-ipv6"], port)]
+    {
+        let cloudrun = options.iter().fold(image.cloudrun().uid(65532), |image, word| image.option(*word));
         let out = cloudrun.run(&["/runsd", "--", "sh", "-c", &format!("{CALLS}; exit 6")]);
-        assert_eq!(
-            (out.stdout.as_str(), out.status),
-            (both().as_str(), 6),
-            "{options:?}"
-        );
+        assert_eq!((out.stdout.as_str(), out.status), (both().as_str(), 6), "{options:?}");
         let want = format!("runsd: warning: {refused}; {INSTEAD}\n");
         assert_eq!(out.stderr, want, "{options:?}");
     }
@@ -200,16 +161,11 @@ fn an_ordinary_user_is_served_through_http_proxy_with_one_warning() {
 #[test]
 fn a_read_only_root_is_served_through_http_proxy_with_one_warning() {
     let image = Image::scratch();
-    let out = image
-        .cloudrun()
-        .option("--read-only")
-        .run(&["/runsd", "--", "sh", "-c", CALLS]);
+    let out = image.cloudrun().option("--read-only").run(&["/runsd", "--", "sh", "-c", CALLS]);
     assert_eq!(out.stdout, both(), "{}", out.stderr);
     assert_eq!(
         out.stderr,
-        format!(
-            "runsd: warning: cannot write /etc/resolv.conf: read-only file system; {INSTEAD}\n"
-        )
+        format!("runsd: warning: cannot write /etc/resolv.conf: read-only file system; {INSTEAD}\n")
     );
 }
 
@@ -221,9 +177,7 @@ fn twenty_requests_at_once_take_64_mib_of_address_space() {
     let many = "i=0; while [ $i -lt 20 ]; do wget -qO- http://hello >/dev/null & i=$((i + 1)); done
                 wait; wget -qO- http://hello";
     let limited = format!("ulimit -v {kib}; exec /runsd -- sh -c \"$0\"");
-    let out = image
-        .cloudrun()
-        .run(&["/bin/busybox", "sh", "-c", &limited, many]);
+    let out = image.cloudrun().run(&["/bin/busybox", "sh", "-c", &limited, many]);
     assert_eq!((out.stdout.as_str(), out.stderr.as_str()), (HELLO, ""));
 }
 
@@ -234,10 +188,7 @@ fn thousands_of_connections_are_served_at_once() {
     let limited = "ulimit -n 25000 2>/dev/null || ulimit -n $(ulimit -Hn)
         exec /runsd -- python3 -B /tests/clients/descriptors.py as_many";
     let out = CloudRun::new().run(&["sh", "-c", limited]);
-    assert_eq!(
-        (out.stdout.as_str(), out.stderr.as_str()),
-        ("200 200\n", "")
-    );
+    assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("200 200\n", ""));
 }
 
 #[test]
@@ -250,17 +201,9 @@ fn connections_beyond_the_descriptors_wait_and_are_served() {
     assert_eq!(out.stdout, "260 {'200'}\nidle\n", "{}", out.stderr);
     // Those that wait are spoken of once for each crowd, at most.
     for line in out.stderr.lines() {
-        assert!(
-            line.starts_with("runsd: warning: proxy: 34 connections, "),
-            "{}",
-            out.stderr
-        );
+        assert!(line.starts_with("runsd: warning: proxy: 34 connections, "), "{}", out.stderr);
     }
-    assert!(
-        (1..=2).contains(&out.stderr.lines().count()),
-        "{}",
-        out.stderr
-    );
+    assert!((1..=2).contains(&out.stderr.lines().count()), "{}", out.stderr);
 }
 
 #[test]
@@ -306,11 +249,7 @@ fn system_calls_that_are_missing_cost_no_call_and_no_exit_code() {
     ] {
         let command = [&["sh", "/tests/clients/without.sh"], lacks].concat();
         let out = CloudRun::new().run(&command);
-        assert_eq!(
-            (out.stdout, out.stderr.as_str(), out.status),
-            (both(), want, 7),
-            "{lacks:?}"
-        );
+        assert_eq!((out.stdout, out.stderr.as_str(), out.status), (both(), want, 7), "{lacks:?}");
     }
 }
 
@@ -325,9 +264,7 @@ fn an_entrypoint_script_runs_and_ends_by_sigterm() {
     );
     let path = image.0.join("entrypoint.sh");
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a script");
-    let out = image
-        .cloudrun()
-        .run(&["/runsd", "--", "/entrypoint.sh", "sh", "-c", CALLS]);
+    let out = image.cloudrun().run(&["/runsd", "--", "/entrypoint.sh", "sh", "-c", CALLS]);
     assert_eq!(out.stdout, both(), "{}", out.stderr);
     let mut app = image.cloudrun().start(&[
         "/runsd",
@@ -345,12 +282,8 @@ fn an_entrypoint_script_runs_and_ends_by_sigterm() {
 
 #[test]
 fn a_node_application_fetches_and_ends_with_its_own_code() {
-    let script = "fetch('http://hello').then(r => r.text()).then(t => { process.stdout.write(t); process.exitCode = 3 })";
+    let script =
+        "fetch('http://hello').then(r => r.text()).then(t => { process.stdout.write(t); process.exitCode = 3 })";
     let out = CloudRun::new().run(&["/runsd", "--", "node", "-e", script]);
-    assert_eq!(
-        (out.stdout.as_str(), out.status),
-        (HELLO, 3),
-        "{}",
-        out.stderr
-    );
+    assert_eq!((out.stdout.as_str(), out.status), (HELLO, 3), "{}", out.stderr);
 }

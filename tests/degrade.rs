@@ -10,8 +10,7 @@ use crate::programs::built;
 const HELLO: &str = "Hello from hello in us-east1, project 123456789012\n";
 /// What every application wants: a service, and the rest of the world.
 const CALLS: &str = "curl -sS http://hello http://external.example/x";
-const INSTEAD: &str =
-    "serving through http_proxy instead; clients that ignore it do not find the names of services";
+const INSTEAD: &str = "serving through http_proxy instead; clients that ignore it do not find the names of services";
 const ORIGINAL: &str = "nameserver 169.254.169.254\nsearch google.internal\n";
 
 fn both() -> String {
@@ -26,34 +25,14 @@ fn warns_once(out: &Output, want: &str) {
 #[test]
 fn what_is_refused_is_said_once_and_calls_work() {
     for (options, want) in [
-        (
-            &["--uid", "65532"][..],
-            "cannot serve HTTP on port 80 as uid 65532: permission denied",
-        ),
-        (
-            &["--uid", "65532", "--low-ports"],
-            "cannot write /etc/resolv.conf as uid 65532: permission denied",
-        ),
-        (
-            &["--read-only"],
-            "cannot write /etc/resolv.conf: read-only file system",
-        ),
-        (
-            &["--env", "PORT=80"],
-            "cannot serve HTTP on port 80: the application does (PORT=80)",
-        ),
-        (
-            &["--env", "RUNSD_RESOLV_CONF_FILE=/etc/ssl"],
-            "cannot write /etc/ssl: is a directory",
-        ),
-        (
-            &["--uid", "65532", "--no-ipv6", "--job"],
-            "cannot serve HTTP on port 80 as uid 65532: permission denied",
-        ),
+        (&["--uid", "65532"][..], "cannot serve HTTP on port 80 as uid 65532: permission denied"),
+        (&["--uid", "65532", "--low-ports"], "cannot write /etc/resolv.conf as uid 65532: permission denied"),
+        (&["--read-only"], "cannot write /etc/resolv.conf: read-only file system"),
+        (&["--env", "PORT=80"], "cannot serve HTTP on port 80: the application does (PORT=80)"),
+        (&["--env", "RUNSD_RESOLV_CONF_FILE=/etc/ssl"], "cannot write /etc/ssl: is a directory"),
+        (&["--uid", "65532", "--no-ipv6", "--job"], "cannot serve HTTP on port 80 as uid 65532: permission denied"),
     ] {
-        let image = options
-            .iter()
-            .fold(CloudRun::new(), |image, word| image.option(*word));
+        let image = options.iter().fold(CloudRun::new(), |image, word| image.option(*word));
         let out = image.sh(&format!("{CALLS}; cat /etc/resolv.conf; exit 9"));
         assert_eq!(out.stdout, both() + ORIGINAL, "{options:?}");
         assert_eq!(out.status, 9, "{options:?}");
@@ -65,25 +44,12 @@ fn what_is_refused_is_said_once_and_calls_work() {
 fn another_port_is_one_that_no_name_leads_to() {
     let names = "cat /etc/resolv.conf; echo $http_proxy | grep -o 8081";
     for (flag, port, want) in [
-        (
-            "-dns_port=54",
-            "",
-            "resolv.conf cannot say that DNS is on port 54",
-        ),
-        (
-            "-http_proxy_port=8081",
-            "8081\n",
-            "http://NAME does not lead to port 8081",
-        ),
+        ("-dns_port=54", "", "resolv.conf cannot say that DNS is on port 54"),
+        ("-http_proxy_port=8081", "8081\n", "http://NAME does not lead to port 8081"),
     ] {
         let script = format!("{CALLS}; {names}; exit 9");
         let out = CloudRun::new().run(&["/runsd", flag, "--", "sh", "-c", &script]);
-        assert_eq!(
-            out.stdout,
-            both() + ORIGINAL + port,
-            "{flag}: {}",
-            out.stderr
-        );
+        assert_eq!(out.stdout, both() + ORIGINAL + port, "{flag}: {}", out.stderr);
         assert_eq!(out.status, 9, "{flag}");
         warns_once(&out, &format!("{want}; {INSTEAD}"));
     }
@@ -94,10 +60,7 @@ fn a_second_runsd_beside_the_first() {
     let script = format!("{CALLS}; /runsd -- sh -c 'unset no_proxy; {CALLS}'; {CALLS}");
     let out = CloudRun::new().sh(&script);
     assert_eq!(out.stdout, both().repeat(3));
-    warns_once(
-        &out,
-        &format!("cannot serve HTTP on port 80: address already in use; {INSTEAD}"),
-    );
+    warns_once(&out, &format!("cannot serve HTTP on port 80: address already in use; {INSTEAD}"));
 }
 
 #[test]
@@ -105,9 +68,7 @@ fn a_second_runsd_under_one_that_serves_through_http_proxy() {
     // Its own flags count, and each exception is there once.
     let inner = "/runsd -auth_header=off -- sh -c 'echo $no_proxy | grep -o metadata.google
                  curl -s -o /dev/null -w \"%{http_code}\\n\" http://hello'";
-    let out = CloudRun::new()
-        .uid(65532)
-        .sh(&format!("{CALLS}; {inner}; {CALLS}"));
+    let out = CloudRun::new().uid(65532).sh(&format!("{CALLS}; {inner}; {CALLS}"));
     let inner = "metadata.google\n403\n";
     assert_eq!(out.stdout, both() + inner + &both(), "{}", out.stderr);
     let refused = "cannot serve HTTP on port 80 as uid 65532: permission denied";
@@ -124,32 +85,21 @@ fn one_runsd_for_each_container_of_an_instance() {
     let instance = CloudRun::new().option("--plain-resolv-conf");
     let out = instance.env("CALLS", CALLS).sh(other);
     assert_eq!(out.stdout, format!("6\n{}", both()), "{}", out.stderr);
-    warns_once(
-        &out,
-        &format!("cannot serve HTTP on port 80: address already in use; {INSTEAD}"),
-    );
+    warns_once(&out, &format!("cannot serve HTTP on port 80: address already in use; {INSTEAD}"));
 }
 
 #[test]
 fn a_taken_nameserver_port() {
-    let out =
-        CloudRun::new()
-            .env("CALLS", CALLS)
-            .run(&["python3", "-B", "/tests/clients/taken_port.py"]);
+    let out = CloudRun::new().env("CALLS", CALLS).run(&["python3", "-B", "/tests/clients/taken_port.py"]);
     assert_eq!(out.stdout, both());
-    warns_once(
-        &out,
-        &format!("cannot serve DNS on port 53: address already in use; {INSTEAD}"),
-    );
+    warns_once(&out, &format!("cannot serve DNS on port 53: address already in use; {INSTEAD}"));
 }
 
 #[test]
 fn a_missing_resolv_conf_is_made_and_removed() {
     let image = "rm /etc/resolv.conf; /runsd -- sh -c \"$CALLS; grep '^[^#]' /etc/resolv.conf\";
                  test -e /etc/resolv.conf || echo none";
-    let cloudrun = CloudRun::new()
-        .option("--plain-resolv-conf")
-        .env("CALLS", CALLS);
+    let cloudrun = CloudRun::new().option("--plain-resolv-conf").env("CALLS", CALLS);
     let out = cloudrun.run(&["sh", "-c", image]);
     let ours = "nameserver 127.0.0.1\nnameserver ::1\nsearch run.internal\noptions ndots:3\n";
     assert_eq!(out.stdout, both() + ours + "none\n");
@@ -162,13 +112,8 @@ fn a_missing_resolv_conf_is_made_and_removed() {
 
 #[test]
 fn without_ipv6_there_is_nothing_to_say() {
-    let out = CloudRun::new()
-        .option("--no-ipv6")
-        .sh(&format!("{CALLS}; head -n 2 /etc/resolv.conf"));
-    assert_eq!(
-        out.stdout,
-        both() + "nameserver 127.0.0.1\nsearch run.internal google.internal\n"
-    );
+    let out = CloudRun::new().option("--no-ipv6").sh(&format!("{CALLS}; head -n 2 /etc/resolv.conf"));
+    assert_eq!(out.stdout, both() + "nameserver 127.0.0.1\nsearch run.internal google.internal\n");
     assert_eq!(out.stderr, "");
 }
 
@@ -194,32 +139,19 @@ fn what_is_not_wanted_is_not_missed() {
 
 #[test]
 fn an_image_keeps_its_own_proxy() {
-    let cloudrun = CloudRun::new()
-        .uid(65532)
-        .env("http_proxy", "http://external.example:80");
+    let cloudrun = CloudRun::new().uid(65532).env("http_proxy", "http://external.example:80");
     let out = cloudrun.sh("env | grep -i _proxy; curl -s http://hello/x");
     // A proxy of the image's own is asked, and no other.
     let asked = "external.example, asked for http://hello/x\n";
-    assert_eq!(
-        out.stdout,
-        format!("http_proxy=http://external.example:80\n{asked}")
-    );
+    assert_eq!(out.stdout, format!("http_proxy=http://external.example:80\n{asked}"));
     assert_eq!(out.stderr.lines().count(), 1, "{}", out.stderr);
-    assert!(
-        out.stderr
-            .contains("http_proxy or no_proxy is set and stays"),
-        "{}",
-        out.stderr
-    );
+    assert!(out.stderr.contains("http_proxy or no_proxy is set and stays"), "{}", out.stderr);
 }
 
 #[test]
 fn an_image_keeps_its_own_exceptions() {
-    let cloudrun = CloudRun::new()
-        .uid(65532)
-        .env("no_proxy", "external.example");
-    let out =
-        cloudrun.sh("echo $no_proxy; echo $NO_PROXY; curl -s http://hello http://external.example");
+    let cloudrun = CloudRun::new().uid(65532).env("no_proxy", "external.example");
+    let out = cloudrun.sh("echo $no_proxy; echo $NO_PROXY; curl -s http://hello http://external.example");
     let list = "external.example,169.254.169.254,metadata.google.internal,localhost,127.0.0.1,::1";
     for line in out.stdout.lines().take(2) {
         assert!(line.starts_with(list), "{line}");
@@ -238,11 +170,7 @@ for url in sys.argv[1:]: print(r.urlopen(url).read().decode(), end='')";
         &["python3", "-c", urllib],
         &["/fetch"], // of Go
     ] {
-        let urls = [
-            "http://hello",
-            "http://hello.us-east1.run.internal/",
-            "http://external.example/x",
-        ];
+        let urls = ["http://hello", "http://hello.us-east1.run.internal/", "http://external.example/x"];
         let command = [&["/runsd", "--"], client, &urls].concat();
         let fetch = format!("{}:/fetch", built("go", "fetch.go").display());
         let image = CloudRun::new().option("--bind").option(fetch);
@@ -253,18 +181,13 @@ for url in sys.argv[1:]: print(r.urlopen(url).read().decode(), end='')";
     let requests = "import requests, sys
 for url in ['http://hello', 'http://hello.us-east1.run.internal/', 'http://external.example/x']:
     print(requests.get(url, timeout=20).text, end='')";
-    let out =
-        CloudRun::new()
-            .env("PORT", "80")
-            .in_venv(&["/venv/bin/python", "-B", "-c", requests]);
+    let out = CloudRun::new().env("PORT", "80").in_venv(&["/venv/bin/python", "-B", "-c", requests]);
     assert_eq!(out.stdout, format!("{HELLO}{}", both()), "{}", out.stderr);
     // Node's own modules want to be told what the variable says.
     let node = "const { hostname, port } = new URL(process.env.http_proxy)
 for (const path of ['http://hello', 'http://external.example/x'])
     require('http').get({ hostname, port, path, headers: { host: new URL(path).host } }, r => r.pipe(process.stdout))";
-    let out = CloudRun::new()
-        .uid(65532)
-        .run(&["/runsd", "--", "node", "-e", node]);
+    let out = CloudRun::new().uid(65532).run(&["/runsd", "--", "node", "-e", node]);
     let mut lines: Vec<_> = out.stdout.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, both().lines().collect::<Vec<_>>(), "{}", out.stderr);
@@ -291,12 +214,8 @@ fn the_metadata_server_and_loopback_are_called_directly() {
 fn nothing_listens_beyond_loopback() {
     // Beside what the miniature itself has open.
     let listening = "cat /proc/net/tcp /proc/net/tcp6 | awk '$4 == \"0A\" { print $2 }' | sort";
-    let script = format!(
-        "{listening} >/tmp/before; \"$@\" sh -c '{}'",
-        listening.replace('\'', "'\\''")
-    );
-    let script =
-        format!("{script} >/tmp/after; comm -13 /tmp/before /tmp/after | cut -d: -f1 | sort -u");
+    let script = format!("{listening} >/tmp/before; \"$@\" sh -c '{}'", listening.replace('\'', "'\\''"));
+    let script = format!("{script} >/tmp/after; comm -13 /tmp/before /tmp/after | cut -d: -f1 | sort -u");
     for kind in ["--job", "--worker-pool", "--read-only"] {
         let cloudrun = CloudRun::new().option(kind);
         let out = cloudrun.run(&["sh", "-c", &script, "sh", "/runsd", "--"]);
@@ -310,9 +229,7 @@ fn nothing_listens_beyond_loopback() {
 fn jobs_and_worker_pools_are_the_same() {
     for kind in ["--job", "--worker-pool"] {
         for code in [0, 1, 77, 255] {
-            let out = CloudRun::new()
-                .option(kind)
-                .sh(&format!("{CALLS}; exit {code}"));
+            let out = CloudRun::new().option(kind).sh(&format!("{CALLS}; exit {code}"));
             assert_eq!((out.stdout, out.status), (both(), code), "{kind}");
             assert_eq!(out.stderr, "");
         }
@@ -326,30 +243,18 @@ fn calls_after_sigterm_succeed() {
          echo ready; while :; do read line || :; done"
     );
     for uid in [0, 65532] {
-        let mut app = CloudRun::new()
-            .uid(uid)
-            .start(&["/runsd", "--", "sh", "-c", &script]);
+        let mut app = CloudRun::new().uid(uid).start(&["/runsd", "--", "sh", "-c", &script]);
         assert_eq!(app.line(), "ready");
         app.signal(Signal::SIGTERM);
         let out = app.finish();
-        assert_eq!(
-            out.stdout,
-            format!("ready\n{}{HELLO}", both()),
-            "{}",
-            out.stderr
-        );
+        assert_eq!(out.stdout, format!("ready\n{}{HELLO}", both()), "{}", out.stderr);
         assert_eq!(out.status, 3);
     }
 }
 
 #[test]
 fn resolv_conf_gets_its_original_content_back() {
-    for (end, code) in [
-        ("exit 4", 4),
-        ("kill -9 $$", 137),
-        ("kill -SEGV $$", 139),
-        ("exec /none", 127),
-    ] {
+    for (end, code) in [("exit 4", 4), ("kill -9 $$", 137), ("kill -SEGV $$", 139), ("exec /none", 127)] {
         let odd = "# by hand\nnameserver 169.254.169.254\n\n\tsearch  google.internal";
         let script = format!(
             "/runsd -- sh -c 'ulimit -c 0; grep -c run.internal /etc/resolv.conf; {end}'

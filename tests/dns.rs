@@ -52,16 +52,10 @@ fn other_names_have_records_of_every_type() {
         ("external.example", "192.0.2.3\n"),
         ("external.example. AAAA", "2001:db8::3\n"),
         ("external.example MX", "10 mail.external.example.\n"),
-        (
-            "external.example DS",
-            "28769 115 115 6564206F6E2061732062797465732C20746F6F\n",
-        ),
+        ("external.example DS", "28769 115 115 6564206F6E2061732062797465732C20746F6F\n"),
         ("external.example CAA", "0 issue \"ca.example\"\n"),
         ("external.example HTTPS", "1 . alpn=\"h2\"\n"),
-        (
-            "_grpc._tcp.external.example SRV",
-            "0 5 443 external.example.\n",
-        ),
+        ("_grpc._tcp.external.example SRV", "0 5 443 external.example.\n"),
         ("-x 192.0.2.3", "external.example.\n"),
         ("vm.c.miniature.internal", "192.0.2.3\n"),
     ]);
@@ -137,14 +131,7 @@ fn a_slow_nameserver_holds_up_nobody_else() {
 fn forged_and_malformed_responses_are_dropped_and_servfail_is_sent() {
     // At once, for each of these costs all of our patience: two seconds, and
     // two more for a datagram that may have been lost.
-    let modes = [
-        "silent",
-        "garbage",
-        "wrong-id",
-        "wrong-question",
-        "other-port",
-        "short",
-    ];
+    let modes = ["silent", "garbage", "wrong-id", "wrong-question", "other-port", "short"];
     let runs = modes.map(|mode| thread::spawn(move || in_mode(mode, "external.example")));
     // Under a search domain it is an answer that lets a resolver walk on.
     let conf = "nameserver 192.0.2.99\nsearch miniature.internal\n";
@@ -201,9 +188,7 @@ fn upstreams_are_reached_at_whichever_address_answers() {
     // where the first one refuses; at the end of two aliases.
     let names = ["billing", "six", "dual", "several", "alias"];
     let mut words = vec!["/runsd".to_owned()];
-    words.extend(
-        names.map(|name| format!("-route={name}=https://{name}.example.com,audience=none")),
-    );
+    words.extend(names.map(|name| format!("-route={name}=https://{name}.example.com,audience=none")));
     words.extend(["--", "curl", "-s"].map(str::to_owned));
     words.extend(names.map(|name| format!("http://{name}")));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -216,10 +201,7 @@ fn upstreams_are_reached_at_whichever_address_answers() {
 fn a_truncated_address_is_asked_for_again_over_tcp() {
     let script = "curl -s http://hello && read end";
     let mut running = with_nameserver(&json!({ "mode": "truncated" }), script);
-    assert_eq!(
-        running.line(),
-        "Hello from hello in us-east1, project 123456789012"
-    );
+    assert_eq!(running.line(), "Hello from hello in us-east1, project 123456789012");
     let stats = running.stats();
     let asked = &stats["dns_tcp"]["hello-123456789012.us-east1.run.app A"];
     assert_eq!(asked, 1, "{stats:#}");
@@ -244,8 +226,7 @@ fn a_dead_nameserver_costs_two_seconds_once_and_two_dead_ones_an_answer_in_time(
 #[test]
 fn a_shorter_timeout_in_resolv_conf_gives_up_sooner() {
     let dead = "nameserver 192.0.2.98\nnameserver 192.0.2.99\noptions timeout:1\n";
-    let dig =
-        "dig +tries=1 +time=20 external.example | sed -n 's/.*Query time: \\(.*\\) msec/\\1/p'";
+    let dig = "dig +tries=1 +time=20 external.example | sed -n 's/.*Query time: \\(.*\\) msec/\\1/p'";
     let out = CloudRun::new().resolv_conf(dead).sh(dig);
     // 900; it would be 4,000.
     let took: u64 = out.stdout.trim().parse().expect("a number");
@@ -258,8 +239,7 @@ fn the_tenth_nameserver_is_asked_when_nine_refuse() {
     let closed = |n| format!("nameserver 127.0.0.{n}\n");
     let conf: String = (2..11).map(closed).collect();
     let conf = conf + "nameserver 169.254.169.254\n";
-    let script =
-        "dig +short external.example; dig +short +tcp external.example; curl -s http://hello";
+    let script = "dig +short external.example; dig +short +tcp external.example; curl -s http://hello";
     let out = CloudRun::new().resolv_conf(&conf).sh(script);
     let want = "192.0.2.3\n192.0.2.3\nHello from hello in us-east1, project 123456789012\n";
     assert_eq!(out.stdout, want, "{}", out.stderr);

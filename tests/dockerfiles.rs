@@ -56,17 +56,11 @@ fn dockerfiles() -> Vec<&'static str> {
 /// ENTRYPOINT and CMD, as a container runtime puts them together.
 fn command(dockerfile: &str) -> Vec<String> {
     let words = |instruction: &str| -> Vec<String> {
-        let line = dockerfile
-            .lines()
-            .find_map(|line| line.strip_prefix(instruction));
-        let Some(Value::Array(words)) = line.map(|line| serde_json::from_str(line).expect(line))
-        else {
+        let line = dockerfile.lines().find_map(|line| line.strip_prefix(instruction));
+        let Some(Value::Array(words)) = line.map(|line| serde_json::from_str(line).expect(line)) else {
             return Vec::new();
         };
-        words
-            .iter()
-            .map(|word| word.as_str().expect("a word").to_owned())
-            .collect()
+        words.iter().map(|word| word.as_str().expect("a word").to_owned()).collect()
     };
     [words("ENTRYPOINT "), words("CMD ")].concat()
 }
@@ -88,19 +82,9 @@ fn on_the_machines_own(root: &Path, words: &[&str]) -> Output {
     fs::write(&init, "#!/bin/sh\n\"$@\" &\nwait $!\n").expect("what the image brings");
     make_executable(&init);
     let entrypoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
-    copy(
-        &entrypoint.join("docker-entrypoint.sh"),
-        &root.join("docker-entrypoint.sh"),
-    );
+    copy(&entrypoint.join("docker-entrypoint.sh"), &root.join("docker-entrypoint.sh"));
     let mut cloudrun = CloudRun::new().env("PORT", "8080");
-    for file in [
-        "app",
-        "app.py",
-        "server.js",
-        "init",
-        "docker-entrypoint.sh",
-        "etc/nginx",
-    ] {
+    for file in ["app", "app.py", "server.js", "init", "docker-entrypoint.sh", "etc/nginx"] {
         let from = root.join(file);
         if from.exists() {
             let bind = format!("{}:/{file}", from.display());
@@ -119,10 +103,7 @@ fn make_executable(path: &Path) {
 fn built(dir: &Path, dockerfile: &str) -> PathBuf {
     let context = dir.join("context");
     fs::create_dir_all(&context).expect("a directory");
-    copy(
-        &runsd_program().expect("a runsd; run `make build`"),
-        &context.join("runsd"),
-    );
+    copy(&runsd_program().expect("a runsd; run `make build`"), &context.join("runsd"));
     let (_, app_py) = README.split_once("```python\n").expect("the application");
     let app_py = app_py.split("```").next().unwrap_or_default();
     let lines = dockerfile.lines().map(|line| match line {
@@ -131,10 +112,7 @@ fn built(dir: &Path, dockerfile: &str) -> PathBuf {
     });
     let text = lines.collect::<Vec<_>>().join("\n");
     for (name, text) in [
-        (
-            "app",
-            "#!/bin/busybox sh\nexec busybox wget -qO- http://hello\n",
-        ),
+        ("app", "#!/bin/busybox sh\nexec busybox wget -qO- http://hello\n"),
         ("app.py", app_py),
         ("server.js", SERVER_JS),
         ("site.conf", SITE_CONF),

@@ -18,10 +18,7 @@ fn talk(name: &str) -> String {
 #[test]
 fn the_recording_upstream_plays_its_script_and_keeps_what_came() {
     let got = talk("recording_upstream");
-    assert_eq!(
-        got,
-        "HTTP/1.1 200 OK\nb'ok'\n502\n[['POST /a'], ['POST /b']] [True, False]\n"
-    );
+    assert_eq!(got, "HTTP/1.1 200 OK\nb'ok'\n502\n[['POST /a'], ['POST /b']] [True, False]\n");
 }
 
 #[test]
@@ -58,10 +55,7 @@ fn a_request_is_not_repeated_once_anything_was_passed_on() {
 #[test]
 fn interim_answers_come_to_an_end() {
     let got = talk("interim_answers");
-    assert_eq!(
-        got,
-        "1.1 900 900 200\n1.1 1100 1000 502\n1.0 900 0 200\n1.0 1100 0 502\n"
-    );
+    assert_eq!(got, "1.1 900 900 200\n1.1 1100 1000 502\n1.0 900 0 200\n1.0 1100 0 502\n");
 }
 
 #[test]

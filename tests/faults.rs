@@ -38,9 +38,7 @@ fn of_many_requests_on_connections_that_turn_out_closed_none_fails() {
 
 #[test]
 fn a_post_that_may_have_been_carried_out_is_not_sent_again() {
-    let want = ["close", "fin", "reset"]
-        .map(|way| format!("{way} POST 200 502 1\n{way} GET 200 200 2\n"))
-        .concat();
+    let want = ["close", "fin", "reset"].map(|way| format!("{way} POST 200 502 1\n{way} GET 200 200 2\n")).concat();
     assert_eq!(table(&["posts"]), want);
 }
 

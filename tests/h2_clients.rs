@@ -11,12 +11,7 @@ const SCRIPT: &str = "/tests/clients/h2_proxy.py";
 /// came on stderr.
 #[track_caller]
 fn with_route(name: &str) -> String {
-    CloudRun::new()
-        .env(
-            "RUNSD_ROUTE",
-            "few=http://127.0.0.1:9000 fewer=http://127.0.0.1:9001",
-        )
-        .python(&[SCRIPT, name])
+    CloudRun::new().env("RUNSD_ROUTE", "few=http://127.0.0.1:9000 fewer=http://127.0.0.1:9001").python(&[SCRIPT, name])
 }
 
 /// A container whose application has port 80.
@@ -31,14 +26,12 @@ fn grpc_goes_through_http_proxy_to_services_and_to_others() {
 
 #[test]
 fn curl_tunnels_http1_and_http2_through_http_proxy() {
-    let out = http_proxy().sh(
-        "get() { curl -sS -p -x $http_proxy -w '%{http_version}\\n' $1 $2/x; }
+    let out = http_proxy().sh("get() { curl -sS -p -x $http_proxy -w '%{http_version}\\n' $1 $2/x; }
          for version in --http1.1 --http2-prior-knowledge; do
              get $version http://hello
              get $version http://hello.us-east1.run.internal
          done
-         get --http1.1 http://external.example",
-    );
+         get --http1.1 http://external.example");
     let hello = |version| format!("{HELLO}{version}\n").repeat(2);
     let want = hello("1.1") + &hello("2") + "external.example, asked for /x\n1.1\n";
     assert_eq!(out.stdout, want, "{out:?}");
@@ -82,11 +75,9 @@ fn a_fault_is_told_in_the_same_words_over_both_protocols() {
 
 #[test]
 fn the_proxys_credentials_reach_no_service_over_either_protocol() {
-    let out = CloudRun::new().sh(
-        "for version in 1.1 2-prior-knowledge; do
+    let out = CloudRun::new().sh("for version in 1.1 2-prior-knowledge; do
              curl -sS --http$version -H 'Proxy-Authorization: Basic eDp5' -H 'X-Mine: 1' http://echo/headers
-         done",
-    );
+         done");
     assert_eq!(out.stdout.matches("x-mine").count(), 2, "{out:?}");
     assert_eq!(out.stdout.matches("roxy-").count(), 0, "{out:?}");
 }

@@ -40,12 +40,7 @@ pub struct CloudRun {
 impl CloudRun {
     pub fn new() -> CloudRun {
         let tests = format!("{}/tests:/tests", env!("CARGO_MANIFEST_DIR"));
-        let new = CloudRun {
-            options: Vec::new(),
-            stdin: Vec::new(),
-            limit: PATIENCE,
-            scratch: Vec::new(),
-        };
+        let new = CloudRun { options: Vec::new(), stdin: Vec::new(), limit: PATIENCE, scratch: Vec::new() };
         new.option("--bind").option(tests)
     }
 
@@ -125,8 +120,7 @@ impl CloudRun {
             "there is no target/venv with the Python clients; run `make python`"
         );
         let run = self.option("--bind").option(venv + ":/venv");
-        run.limit(2 * PATIENCE)
-            .run(&[&["/runsd", "--"], command].concat())
+        run.limit(2 * PATIENCE).run(&[&["/runsd", "--"], command].concat())
     }
 
     /// Runs a Python program of `tests/clients/` under runsd, with these words; what
@@ -138,11 +132,7 @@ impl CloudRun {
         let path = format!("/tests/clients/{program}");
         let command = ["/runsd", "--", "python3", "-B", &path];
         let out = self.run(&[&command, words].concat());
-        assert_eq!(
-            out.status, 0,
-            "{program} {words:?}: {}{}",
-            out.stdout, out.stderr
-        );
+        assert_eq!(out.status, 0, "{program} {words:?}: {}{}", out.stdout, out.stderr);
         out
     }
 
@@ -161,10 +151,7 @@ impl CloudRun {
             panic!("there is no dist/runsd; run `make build`, or set RUNSD_BIN");
         }
         cloudrun.args(&self.options).arg("--").args(command);
-        cloudrun
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        cloudrun.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = cloudrun.spawn().expect("cloudrun can be started");
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().map(lines);
@@ -249,15 +236,9 @@ impl Running {
                 Err(RecvTimeoutError::Timeout) => self.too_long("its end"),
             }
         }
-        let Ok(stderr) = self.stderr.recv_timeout(self.left()) else {
-            self.too_long("the end of its stderr")
-        };
+        let Ok(stderr) = self.stderr.recv_timeout(self.left()) else { self.too_long("the end of its stderr") };
         let status = self.child.wait().expect("cloudrun can be waited for");
-        Output {
-            status: code(status),
-            stdout: std::mem::take(&mut self.read),
-            stderr,
-        }
+        Output { status: code(status), stdout: std::mem::take(&mut self.read), stderr }
     }
 
     fn left(&self) -> Duration {
@@ -268,14 +249,8 @@ impl Running {
     fn too_long(&mut self, what: &str) -> ! {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let stderr = self
-            .stderr
-            .recv_timeout(Duration::from_secs(5))
-            .unwrap_or_default();
-        panic!(
-            "{}: waited in vain for {what}\nstdout so far: {}\nstderr: {stderr}",
-            self.command, self.read
-        );
+        let stderr = self.stderr.recv_timeout(Duration::from_secs(5)).unwrap_or_default();
+        panic!("{}: waited in vain for {what}\nstdout so far: {}\nstderr: {stderr}", self.command, self.read);
     }
 }
 
@@ -304,11 +279,7 @@ impl Control {
     #[track_caller]
     pub fn wait(&self, what: &str, which: &str, times: u64) -> Value {
         let which = which.replace(' ', "+");
-        self.ask(
-            "GET",
-            &format!("/wait?what={what}&which={which}&times={times}"),
-            "",
-        )
+        self.ask("GET", &format!("/wait?what={what}&which={which}&times={times}"), "")
     }
 
     #[track_caller]
@@ -323,18 +294,11 @@ impl Control {
             "{method} {target} HTTP/1.1\r\nhost: control\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        stream
-            .write_all((head + body).as_bytes())
-            .expect("the control socket takes a request");
+        stream.write_all((head + body).as_bytes()).expect("the control socket takes a request");
         let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .expect("the control socket answers");
+        stream.read_to_string(&mut answer).expect("the control socket answers");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-        assert!(
-            head.starts_with("HTTP/1.1 200"),
-            "{method} {target}: {answer}"
-        );
+        assert!(head.starts_with("HTTP/1.1 200"), "{method} {target}: {answer}");
         serde_json::from_str(body).expect("JSON from the control socket")
     }
 
@@ -358,10 +322,7 @@ pub fn cloudrun_program() -> PathBuf {
     dir.pop(); // deps
     dir.pop();
     let program = dir.join("examples/cloudrun");
-    assert!(
-        program.exists(),
-        "{program:?} is not there; run `cargo build --example cloudrun`"
-    );
+    assert!(program.exists(), "{program:?} is not there; run `cargo build --example cloudrun`");
     program
 }
 
@@ -418,10 +379,7 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     thread::spawn(move || {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
-        while pipe
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|length| length > 0)
-        {
+        while pipe.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
             let text = String::from_utf8_lossy(&line).into_owned();
             if sender.send(text).is_err() {
                 return;
@@ -443,10 +401,7 @@ fn whole(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 fn code(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .or(status.signal().map(|signal| 128 + signal))
-        .unwrap_or(-1)
+    status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
 }
 
 /// Far more than anything here takes; a test that fails should say why itself.

@@ -33,16 +33,8 @@ fn tokens_go_where_auth_header_says() {
         ("-", "own", ["- own", "- own", "- own", "- own"]),
         ("own", "own", ["own own", "own own", "own own", "own own"]),
         ("-", "stripped", ["our -", "our -", "- our", "- stripped"]),
-        (
-            "own",
-            "stripped",
-            ["own our", "own stripped", "own our", "own stripped"],
-        ),
-        (
-            "stripped",
-            "stripped",
-            ["our -", "our -", "- our", "stripped stripped"],
-        ),
+        ("own", "stripped", ["own our", "own stripped", "own our", "own stripped"]),
+        ("stripped", "stripped", ["our -", "our -", "- our", "stripped stripped"]),
     ];
     let modes = ["auto", "authorization", "serverless", "off"];
     for (column, mode) in modes.into_iter().enumerate() {
@@ -50,10 +42,7 @@ fn tokens_go_where_auth_header_says() {
         for http in ["--http1.1", "--http2-prior-knowledge"] {
             for (authorization, serverless, want) in &table {
                 let mut words = format!("{http} http://echo/headers");
-                for (name, what) in [
-                    ("Authorization", authorization),
-                    ("X-Serverless-Authorization", serverless),
-                ] {
+                for (name, what) in [("Authorization", authorization), ("X-Serverless-Authorization", serverless)] {
                     words += &match *what {
                         "own" => format!(" -H '{name}: Bearer own'"),
                         "stripped" => format!(" -H '{name}: {STRIPPED}'"),
@@ -142,22 +131,17 @@ fn whatever_is_sent(send: impl Fn(&[Headers], CloudRun) -> Output) {
         .iter()
         .map(|(first, second)| {
             let first = first.iter().map(|line| (NAMES[0], *line));
-            first
-                .chain(second.iter().map(|line| (NAMES[1], *line)))
-                .collect()
+            first.chain(second.iter().map(|line| (NAMES[1], *line))).collect()
         })
         .collect();
     for mode in ["auto", "authorization", "serverless", "off"] {
         let route = "billing=https://billing.example.com,audience=my-aud";
-        let miniature = CloudRun::new()
-            .env("RUNSD_AUTH_HEADER", mode)
-            .env("RUNSD_ROUTE", route);
+        let miniature = CloudRun::new().env("RUNSD_AUTH_HEADER", mode).env("RUNSD_ROUTE", route);
         let out = send(&requests, miniature);
         assert_eq!(out.status, 0, "{}", out.stderr);
         let answers = serde_json::Deserializer::from_str(&out.stdout).into_iter();
-        let answers: Vec<Value> = answers
-            .collect::<Result<_, _>>()
-            .unwrap_or_else(|err| panic!("{err}: {}", out.stdout));
+        let answers: Vec<Value> =
+            answers.collect::<Result<_, _>>().unwrap_or_else(|err| panic!("{err}: {}", out.stdout));
         assert_eq!(answers.len(), all.len());
         let mut tokens = HashSet::new();
         for ((first, second), answer) in all.iter().zip(&answers) {
@@ -215,9 +199,6 @@ fn the_application_may_bring_its_token_to_all() {
     let mut caller = Caller::new(miniature, &[]);
     // The front end does not take it, which is whose affair it is.
     assert_eq!(caller.status("http://echo"), "401");
-    assert_eq!(
-        caller.sent(HOST, "authorization"),
-        ["Bearer e30.eyJleHAiOjF9.x"]
-    );
+    assert_eq!(caller.sent(HOST, "authorization"), ["Bearer e30.eyJleHAiOjF9.x"]);
     assert_eq!(caller.fetches(), serde_json::json!({}));
 }

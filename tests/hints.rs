@@ -12,10 +12,7 @@ fn url(service: &str) -> String {
 }
 
 fn warnings(stderr: &str) -> Vec<&str> {
-    stderr
-        .lines()
-        .filter_map(|line| line.strip_prefix("runsd: warning: "))
-        .collect()
+    stderr.lines().filter_map(|line| line.strip_prefix("runsd: warning: ")).collect()
 }
 
 #[test]
@@ -61,18 +58,9 @@ fn the_first_denial_of_the_front_end_is_explained() {
 fn the_first_denial_over_http_2_is_explained_as_well() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     for _ in 0..2 {
-        assert_eq!(
-            caller.status("--http2-prior-knowledge http://forbidden"),
-            "403"
-        );
-        assert_eq!(
-            caller.status("--http2-prior-knowledge http://nosuch"),
-            "404"
-        );
-        assert_eq!(
-            caller.status("--http2-prior-knowledge http://status/404"),
-            "404"
-        );
+        assert_eq!(caller.status("--http2-prior-knowledge http://forbidden"), "403");
+        assert_eq!(caller.status("--http2-prior-knowledge http://nosuch"), "404");
+        assert_eq!(caller.status("--http2-prior-knowledge http://status/404"), "404");
     }
     let out = caller.finish();
     let warnings = warnings(&out.stderr);
@@ -94,10 +82,7 @@ fn a_hint_makes_no_request_and_delays_no_response() {
     let [hint] = warnings(&out.stderr)[..] else {
         panic!("{}", out.stderr);
     };
-    assert!(
-        hint.starts_with(&format!("forbidden: 403: {ACCOUNT} may not call ")),
-        "{hint}"
-    );
+    assert!(hint.starts_with(&format!("forbidden: 403: {ACCOUNT} may not call ")), "{hint}");
 }
 
 #[test]
@@ -141,18 +126,15 @@ fn request_lines_for_cloud_logging() {
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let mut caller = Caller::new(CloudRun::new(), &["-v=5", "-log_format=json"]);
     let h1 = format!("-A me -H 'traceparent: 00-{trace}-00f067aa0ba902b7-01' http://hello/a?b");
-    let h2 = format!(
-        "--http2-prior-knowledge -A me -H 'X-Cloud-Trace-Context: {trace}/1;o=1' http://hello/a?b"
-    );
+    let h2 = format!("--http2-prior-knowledge -A me -H 'X-Cloud-Trace-Context: {trace}/1;o=1' http://hello/a?b");
     assert_eq!(caller.status(&h1), "200");
     assert_eq!(caller.status(&h2), "200");
     let out = caller.finish();
-    let lines = out.stderr.lines().map(|line| {
-        serde_json::from_str::<Value>(line).unwrap_or_else(|err| panic!("{err}: {line}"))
-    });
-    let requests: Vec<Value> = lines
-        .filter(|line| line["httpRequest"].is_object())
-        .collect();
+    let lines = out
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|err| panic!("{err}: {line}")));
+    let requests: Vec<Value> = lines.filter(|line| line["httpRequest"].is_object()).collect();
     assert_eq!(requests.len(), 2, "{requests:#?}");
     for line in &requests {
         let request = &line["httpRequest"];
@@ -166,8 +148,5 @@ fn request_lines_for_cloud_logging() {
     assert_eq!(first["status"], 200);
     let latency = first["latency"].as_str().unwrap_or_default();
     let seconds = latency.strip_suffix('s').and_then(|text| text.parse().ok());
-    assert!(
-        seconds.is_some_and(|seconds: f64| seconds > 0.0),
-        "{latency}"
-    );
+    assert!(seconds.is_some_and(|seconds: f64| seconds > 0.0), "{latency}");
 }

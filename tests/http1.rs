@@ -23,14 +23,7 @@ fn python(name: &str) -> String {
 
 #[test]
 fn a_name_is_all_it_takes() {
-    for name in [
-        "hello",
-        "HELLO",
-        "hello:80",
-        "hello.us-east1",
-        "hello.us-east1.123456789012",
-        "hello.run.internal",
-    ] {
+    for name in ["hello", "HELLO", "hello:80", "hello.us-east1", "hello.us-east1.123456789012", "hello.run.internal"] {
         assert_eq!(sh(&format!("curl -sS http://{name}/")), HELLO, "{name}");
     }
     let eu = sh("curl -sS http://canary---hello.europe-west1");
@@ -40,13 +33,11 @@ fn a_name_is_all_it_takes() {
 
 #[test]
 fn fifty_megabytes_come_back_byte_for_byte() {
-    let got = sh(
-        "head -c 50000000 /dev/urandom > /tmp/a
+    let got = sh("head -c 50000000 /dev/urandom > /tmp/a
          curl -sS --data-binary @/tmp/a -H 'Expect:' http://echo/ | cmp - /tmp/a && echo posted
          curl -sS --data-binary @/tmp/a -H 'Expect: 100-continue' http://echo/ | cmp - /tmp/a && echo continued
          curl -sS -T - http://echo/ < /tmp/a | cmp - /tmp/a && echo chunked
-         head -c 60000 /tmp/a | curl -sS --data-binary @- http://echo/ | cmp -n 60000 - /tmp/a && echo small",
-    );
+         head -c 60000 /tmp/a | curl -sS --data-binary @- http://echo/ | cmp -n 60000 - /tmp/a && echo small");
     assert_eq!(got, "posted\ncontinued\nchunked\nsmall\n");
 }
 
@@ -72,10 +63,8 @@ while n: sys.stdout.buffer.write(block[:n]); n -= min(n, len(block))' | sha256su
 
 #[test]
 fn five_hundred_requests_on_one_connection_take_one_token() {
-    let out = CloudRun::new().sh(
-        "curl -sS 'http://hello/[1-500]' -w '%{num_connects}\\n' | sort | uniq -c | sort -n
-         curl -sS http://192.0.2.53/stats",
-    );
+    let out = CloudRun::new().sh("curl -sS 'http://hello/[1-500]' -w '%{num_connects}\\n' | sort | uniq -c | sort -n
+         curl -sS http://192.0.2.53/stats");
     let (counts, stats) = out.stdout.split_once('{').expect("stats");
     let counts: Vec<&str> = counts.split_whitespace().take(4).collect();
     assert_eq!(counts, ["1", "1", "499", "0"], "{out:?}");
@@ -88,30 +77,19 @@ fn five_hundred_requests_on_one_connection_take_one_token() {
 
 #[test]
 fn answers_without_a_body_do_not_hold_up_the_next() {
-    let got = sh(
-        "curl -sSI http://hello/ http://hello/ -o /dev/null -o /dev/null \
+    let got = sh("curl -sSI http://hello/ http://hello/ -o /dev/null -o /dev/null \
              -w '%{http_code} %{num_connects} %header{content-length}\\n'
-         curl -sS 'http://status/{204,304,500}' -w '%{http_code} %{num_connects}\\n'",
-    );
-    assert_eq!(
-        got,
-        "200 1 51\n200 0 51\n204 1\n304 0\n500 Internal Server Error\n500 0\n"
-    );
+         curl -sS 'http://status/{204,304,500}' -w '%{http_code} %{num_connects}\\n'");
+    assert_eq!(got, "200 1 51\n200 0 51\n204 1\n304 0\n500 Internal Server Error\n500 0\n");
 }
 
 #[test]
 fn interim_answers_and_trailers_pass() {
     let hints = sh("curl -sSi http://hints/");
-    assert!(
-        hints.starts_with("HTTP/1.1 103 Early Hints\r\nlink: </style.css>"),
-        "{hints}"
-    );
+    assert!(hints.starts_with("HTTP/1.1 103 Early Hints\r\nlink: </style.css>"), "{hints}");
     assert!(hints.ends_with("after hints"), "{hints}");
     let got = python("trailers");
-    assert!(
-        got.to_lowercase().contains("transfer-encoding: chunked"),
-        "{got}"
-    );
+    assert!(got.to_lowercase().contains("transfer-encoding: chunked"), "{got}");
 }
 
 #[test]
@@ -140,11 +118,7 @@ fn an_early_answer_is_not_stuck_behind_the_upload() {
          curl -sS -m 20 -T /tmp/a -H 'Expect:' http://early/ -w '%{http_code}\\n' 2>&1
          curl -sS -m 20 -T /tmp/a -H 'Expect: 100-continue' http://early/ -w '%{http_code}\\n' 2>&1
          curl -sS -m 20 -T - http://early/ -w '%{http_code}\\n' < /tmp/a 2>&1");
-    assert_eq!(
-        got.matches("too much, seen from afar\n413\n").count(),
-        3,
-        "{got}"
-    );
+    assert_eq!(got.matches("too much, seen from afar\n413\n").count(), 3, "{got}");
 }
 
 /// curl's exit code where the connection is reset; for one that only ends too early it
@@ -153,12 +127,7 @@ const CURLE_RECV_ERROR: &str = "56\n";
 
 #[test]
 fn an_answer_cut_short_is_an_error_at_the_client() {
-    for path in [
-        "close/mid",
-        "close/mid-chunked",
-        "close/cut",
-        "bytes/100000?break=1",
-    ] {
+    for path in ["close/mid", "close/mid-chunked", "close/cut", "bytes/100000?break=1"] {
         let got = sh(&format!("curl -s -o /dev/null 'http://{path}'; echo $?"));
         assert_eq!(got, CURLE_RECV_ERROR, "{path}");
     }
@@ -169,10 +138,8 @@ fn an_answer_cut_short_is_an_error_at_the_client() {
 fn a_connection_the_far_end_closed_is_replaced() {
     let got = sh("curl -sS 'http://close/quietly?[1-20]' http://close/");
     assert_eq!(got, "gone".repeat(20) + "bye\n");
-    let got = sh(
-        "for i in 1 2 3; do curl -sS -d x http://hello/ | tail -n 1; \
-                  curl -sS http://192.0.2.53/frontend -d '{\"cut\": true}' -o /dev/null; done",
-    );
+    let got = sh("for i in 1 2 3; do curl -sS -d x http://hello/ | tail -n 1; \
+                  curl -sS http://192.0.2.53/frontend -d '{\"cut\": true}' -o /dev/null; done");
     assert_eq!(got, "POST of 1 bytes\n".repeat(3));
 }
 
@@ -195,10 +162,7 @@ fn the_service_hears_of_a_client_that_left() {
 fn a_location_leads_back_to_the_name() {
     let got = sh("curl -sSL http://redirect/ -w '%{url_effective}\\n'
          curl -sS -o /dev/null -w '%{redirect_url}\\n' 'http://redirect/?to=https://elsewhere.example/x'");
-    assert_eq!(
-        got,
-        "landed\nhttp://redirect/landed\nhttps://elsewhere.example/x\n"
-    );
+    assert_eq!(got, "landed\nhttp://redirect/landed\nhttps://elsewhere.example/x\n");
 }
 
 #[test]
@@ -209,23 +173,12 @@ fn the_headers_the_service_sees() {
     };
     let plain = seen("-A me/1");
     let text = plain.to_string();
-    assert!(
-        text.contains(concat!(
-            "runsd version=",
-            env!("CARGO_PKG_VERSION"),
-            "; me/1"
-        )),
-        "{text}"
-    );
+    assert!(text.contains(concat!("runsd version=", env!("CARGO_PKG_VERSION"), "; me/1")), "{text}");
     assert!(text.contains(&format!("echo-{HOST}")), "{text}");
     assert!(!text.contains("x-serverless-authorization"), "{text}");
-    let own =
-        seen("-H 'Authorization: Basic abc' -H 'Connection: x-hop' -H 'X-Hop: 1' -H 'X-End: 2'");
+    let own = seen("-H 'Authorization: Basic abc' -H 'Connection: x-hop' -H 'X-Hop: 1' -H 'X-End: 2'");
     let text = own.to_string();
-    assert!(
-        text.contains("Basic abc") && text.contains("x-serverless-authorization"),
-        "{text}"
-    );
+    assert!(text.contains("Basic abc") && text.contains("x-serverless-authorization"), "{text}");
     assert!(text.contains("x-end") && !text.contains("x-hop"), "{text}");
 }
 

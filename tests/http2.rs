@@ -23,11 +23,7 @@ fn curl_gets_and_posts() {
              curl -sS {protocol} --data-binary @/tmp/body http://echo | cmp - /tmp/body && echo same"
         ));
         let want = format!("{HELLO}POST of 3000000 bytes\nsame\n");
-        assert_eq!(
-            (post.stdout, post.stderr),
-            (want, String::new()),
-            "{protocol}"
-        );
+        assert_eq!((post.stdout, post.stderr), (want, String::new()), "{protocol}");
     }
 }
 
@@ -56,11 +52,9 @@ fn nghttp_has_hundreds_of_answers_over_one_connection() {
 
 #[test]
 fn h2load_sees_no_stream_fail() {
-    for (options, streams) in [
-        ("-n 3000 -c 1 -m 100", 3000),
-        ("-n 3000 -c 20 -m 20", 3000),
-        ("-n 1000 -c 4 -m 50 -d /tmp/body", 1000),
-    ] {
+    for (options, streams) in
+        [("-n 3000 -c 1 -m 100", 3000), ("-n 3000 -c 20 -m 20", 3000), ("-n 1000 -c 4 -m 50 -d /tmp/body", 1000)]
+    {
         let script = format!("head -c 20000 /dev/zero >/tmp/body; h2load {options} http://hello");
         let out = CloudRun::new().sh(&script);
         let want = format!(
@@ -103,19 +97,9 @@ fn the_log_has_a_line_for_each_answer() {
     let script = "for path in hello/ status/418 forbidden/; do
              curl -sS -o /dev/null --http2-prior-knowledge -A me http://$path
          done";
-    let flags = [
-        "/runsd",
-        "-v=5",
-        "-log_format=json",
-        "--",
-        "sh",
-        "-c",
-        script,
-    ];
+    let flags = ["/runsd", "-v=5", "-log_format=json", "--", "sh", "-c", script];
     let stderr = CloudRun::new().run(&flags).stderr;
-    let lines = stderr
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok());
+    let lines = stderr.lines().filter_map(|line| serde_json::from_str(line).ok());
     let requests = lines.map(|line: Value| line["httpRequest"].clone());
     let requests: Vec<Value> = requests.filter(|request| !request.is_null()).collect();
     let urls = ["http://hello/", "http://status/418", "http://forbidden/"];
@@ -157,12 +141,7 @@ fn without_an_upstream_or_a_token_there_is_a_502_that_says_why() {
             "curl -sS -d '{order}' -o /dev/null http://192.0.2.53/{room}
              curl -sSi --http2-prior-knowledge http://hello"
         ));
-        for want in [
-            "HTTP/2 502",
-            "proxy-status: runsd; error=",
-            reason,
-            "\nrunsd: ",
-        ] {
+        for want in ["HTTP/2 502", "proxy-status: runsd; error=", reason, "\nrunsd: "] {
             assert!(out.stdout.contains(want), "{mode}: {want}: {out:?}");
         }
     }

@@ -28,9 +28,7 @@ fn a_thousand_requests_at_once_fetch_one_token() {
     caller.running.post("metadata", &slow);
     // All want a token before they learn that nobody is there, and a thousand
     // handshakes are not what this is about.
-    caller
-        .running
-        .post("frontend", &json!({ "mode": "refuse" }));
+    caller.running.post("frontend", &json!({ "mode": "refuse" }));
     caller.tell("h2load --h1 -n 1000 -c 1000 http://hello/ | grep ^status");
     let line = caller.running.line();
     assert!(line.contains("1000 5xx"), "{line}");
@@ -115,10 +113,7 @@ fn a_service_that_refuses_every_token_is_no_loop() {
 fn a_request_without_a_body_is_repeated_whatever_its_method() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
     let upgrade = "-H 'Connection: Upgrade' -H 'Upgrade: websocket'";
-    for (tokens, words) in ["-X PUT -d ''", "-X DELETE", "-d ''", "-X POST", upgrade]
-        .into_iter()
-        .enumerate()
-    {
+    for (tokens, words) in ["-X PUT -d ''", "-X DELETE", "-d ''", "-X POST", upgrade].into_iter().enumerate() {
         let words = format!("--http1.1 {words} http://hello");
         assert_eq!(caller.status(&words), "200", "{words}");
         let revoke = json!({ "revoke": tokens + 1 });
@@ -143,33 +138,18 @@ fn answers_that_are_no_tokens_are_refused_with_their_reason() {
     };
     for (settings, want) in [
         mode("empty", "token for AUDIENCE is empty"),
-        mode(
-            "garbage",
-            "token for AUDIENCE has characters that no token has",
-        ),
-        mode(
-            "stranger",
-            "the answer (status 200) for WHAT came without \"Metadata-Flavor: Google\"",
-        ),
+        mode("garbage", "token for AUDIENCE has characters that no token has"),
+        mode("stranger", "the answer (status 200) for WHAT came without \"Metadata-Flavor: Google\""),
         mode("redirect", "the metadata server answered 302 for WHAT"),
         mode("huge", "the metadata server's answer is over 65536 bytes"),
         mode("404", "the metadata server answered 404 for WHAT"),
-        says(
-            &format!("a.e30.{}", "x".repeat(20_000)),
-            "is too large for a header",
-        ),
+        says(&format!("a.e30.{}", "x".repeat(20_000)), "is too large for a header"),
         says("a.b", "is not three parts with dots between them"),
         says("a.e=0.c", "is not base64url inside"),
         says("a.e30.c", "has no end in it (no \"exp\")"),
         says("a.eyJleHAiOiJ4In0.c", "has no end in it (no \"exp\")"),
-        says(
-            "a.e30.c\r\nX-Injected: 1",
-            "has characters that no token has",
-        ),
-        (
-            json!({ "mode": "ok", "exp_in": -100 }),
-            "token for AUDIENCE ended 100 s ago by this clock".to_owned(),
-        ),
+        says("a.e30.c\r\nX-Injected: 1", "has characters that no token has"),
+        (json!({ "mode": "ok", "exp_in": -100 }), "token for AUDIENCE ended 100 s ago by this clock".to_owned()),
     ] {
         caller.running.post("metadata", &settings);
         let line = caller.line("http://hello");
@@ -181,9 +161,7 @@ fn answers_that_are_no_tokens_are_refused_with_their_reason() {
     // Where the redirect leads nobody has gone, and none of that is kept.
     let asked = caller.running.stats()["metadata"].to_string();
     assert!(!asked.contains("elsewhere"), "{asked}");
-    caller
-        .running
-        .post("metadata", &json!({ "mode": "ok", "exp_in": 3600 }));
+    caller.running.post("metadata", &json!({ "mode": "ok", "exp_in": 3600 }));
     assert_eq!(caller.status("http://hello"), "200");
 }
 
@@ -205,20 +183,13 @@ fn a_malformed_region_or_project_is_refused_with_its_reason() {
             "the answer (status 200) for instance/zone came without \"Metadata-Flavor: Google\", \
              so it is not the metadata server's",
         ),
-        (
-            json!({ "mode": "redirect" }),
-            "the metadata server answered 302 for instance/zone",
-        ),
-        (
-            json!({ "mode": "huge" }),
-            "the metadata server's answer is over 65536 bytes",
-        ),
+        (json!({ "mode": "redirect" }), "the metadata server answered 302 for instance/zone"),
+        (json!({ "mode": "huge" }), "the metadata server's answer is over 65536 bytes"),
     ] {
         let mut caller = Caller::after("metadata", &settings);
         let line = caller.line("http://hello");
-        let want = format!(
-            "runsd: {what}{want}; check the metadata server, or give -gcp_region and -gcp_project_number"
-        );
+        let want =
+            format!("runsd: {what}{want}; check the metadata server, or give -gcp_region and -gcp_project_number");
         assert_eq!(line, want, "{settings}");
         // Asked again with the next request, and then it is well.
         let well = json!({ "mode": "ok", "region": "us-east1", "project": "123456789012" });
@@ -230,13 +201,7 @@ fn a_malformed_region_or_project_is_refused_with_its_reason() {
 #[test]
 fn a_proxy_of_the_environment_is_never_asked_for_a_token() {
     let mut miniature = CloudRun::new();
-    for name in [
-        "http_proxy",
-        "HTTP_PROXY",
-        "all_proxy",
-        "ALL_PROXY",
-        "https_proxy",
-    ] {
+    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"] {
         miniature = miniature.env(name, "http://127.0.0.1:1");
     }
     let out = miniature.sh("curl -sS --noproxy '*' http://hello");

@@ -49,19 +49,14 @@ fn each_dependency_has_its_reason_and_its_bytes() {
     let (table, _) = rest.split_once("\n[").expect("another one");
     let names = table.lines().filter_map(|line| line.split_once(" = "));
     for (name, _) in names {
-        let row = INSIDE
-            .lines()
-            .find(|line| line.starts_with("| ") && first_cell(line).contains(&format!("`{name}`")));
+        let row = INSIDE.lines().find(|line| line.starts_with("| ") && first_cell(line).contains(&format!("`{name}`")));
         let cells = row.map_or(0, |row| row.trim_matches('|').split('|').count());
         assert_eq!(cells, 4, "{name}: {row:?}");
     }
 }
 
 fn first_cell(row: &str) -> &str {
-    row.trim_start_matches('|')
-        .split('|')
-        .next()
-        .unwrap_or_default()
+    row.trim_start_matches('|').split('|').next().unwrap_or_default()
 }
 
 /// The Rust and Python of `src/` and `tests/`, each with its text.
@@ -69,10 +64,7 @@ fn programs() -> Vec<(String, String)> {
     let all = ["src", "tests"].map(|dir| files(&Path::new(REPOSITORY).join(dir)));
     let mut programs = Vec::new();
     for path in all.concat() {
-        if path
-            .extension()
-            .is_some_and(|end| end == "rs" || end == "py")
-        {
+        if path.extension().is_some_and(|end| end == "rs" || end == "py") {
             let text = fs::read_to_string(&path).expect("a source file");
             let name = path.strip_prefix(REPOSITORY).expect("inside");
             programs.push((name.display().to_string(), text));

@@ -38,11 +38,7 @@ fn services_are_reached_and_the_machine_stays_as_it_is() {
              exec /runsd {PLACE} -- sh -c '{app}'"
         );
         let out = off(uid, &script);
-        assert_eq!(
-            out.stdout,
-            format!("{HELLO}{ORIGINAL}7\n"),
-            "{uid}: {out:?}"
-        );
+        assert_eq!(out.stdout, format!("{HELLO}{ORIGINAL}7\n"), "{uid}: {out:?}");
         assert_eq!((out.status, out.stderr.as_str()), (9, NOTICE), "{uid}");
     }
 }
@@ -85,10 +81,7 @@ fn without_a_token_the_answer_says_how_to_have_one() {
                     cannot reach the metadata server: Connection refused (os error 111), after 5 tries; \
                     start with CLOUD_RUN_ID_TOKEN=$(gcloud auth print-identity-token)\n";
     for start in ["WRONG token       ", "runsd: "] {
-        assert!(
-            out.stdout.contains(&format!("{start}{sentence}")),
-            "{out:?}"
-        );
+        assert!(out.stdout.contains(&format!("{start}{sentence}")), "{out:?}");
     }
     assert!(out.stdout.ends_with("\n502"), "{out:?}");
 }
@@ -103,10 +96,7 @@ fn a_token_that_has_ended_says_when_and_what_brings_another() {
     let ended = "the token in CLOUD_RUN_ID_TOKEN ended ";
     let what = " days ago; start again with \
                 CLOUD_RUN_ID_TOKEN=$(gcloud auth print-identity-token)\n";
-    assert!(
-        out.stdout.contains(&format!("WRONG token       {ended}")),
-        "{out:?}"
-    );
+    assert!(out.stdout.contains(&format!("WRONG token       {ended}")), "{out:?}");
     assert!(out.stdout.ends_with("401"), "{out:?}");
     let hint = format!("runsd: warning: hello: 401: {ended}");
     let hint = out.stderr.lines().find(|line| line.starts_with(&hint));
@@ -118,16 +108,8 @@ fn a_token_that_has_ended_says_when_and_what_brings_another() {
 #[test]
 fn what_is_missing_is_named_by_its_flag() {
     for (flags, name, want) in [
-        (
-            "-gcp_region=us-east1",
-            "hello",
-            "give -gcp_project_number\n",
-        ),
-        (
-            "-gcp_region=us-east1",
-            "hello.us-west1",
-            "give -gcp_project_number\n",
-        ),
+        ("-gcp_region=us-east1", "hello", "give -gcp_project_number\n"),
+        ("-gcp_region=us-east1", "hello.us-west1", "give -gcp_project_number\n"),
     ] {
         let script = format!(
             "export CLOUD_RUN_ID_TOKEN={ENDED} GCE_METADATA_HOST=127.0.0.1:1

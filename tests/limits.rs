@@ -25,20 +25,15 @@ fn few_processes_serve_what_they_can_and_one_line_says_so() {
         (8, "served"),
         (16, "served 0 [0]\n"),
     ] {
-        let image = CloudRun::new()
-            .uid(1_000_000 + std::process::id())
-            .option("--low-ports")
-            .option("--open-resolv-conf");
+        let image =
+            CloudRun::new().uid(1_000_000 + std::process::id()).option("--low-ports").option("--open-resolv-conf");
         let words = ["/usr/bin/python3", "-B", CLIENT, "processes"];
         let out = limited(image, &format!("--nproc={limit}:{limit}"), &words);
         assert!(out.stdout.starts_with(want), "{limit}: {out:?}");
         if limit < 4 {
             let line = "runsd: error: cannot start a thread: ";
             let advice = "; services are not reached by name; raise the limit of processes\n";
-            assert!(
-                out.stderr.starts_with(line) && out.stderr.ends_with(advice),
-                "{out:?}"
-            );
+            assert!(out.stderr.starts_with(line) && out.stderr.ends_with(advice), "{out:?}");
             assert_eq!(out.stderr.lines().count(), 1, "{limit}: {out:?}");
         }
     }
@@ -76,7 +71,6 @@ fn connections_beyond_the_address_space_wait_and_are_served() {
     let words = [&["prlimit", "--as=unlimited", "--"], &client[..]].concat();
     let out = limited(CloudRun::new(), "--as=67108864:unlimited", &words);
     assert_eq!(out.stdout, "['200']\n", "{}", out.stderr);
-    let line =
-        "runsd: warning: proxy: 56 connections, which is all that there is address space for";
+    let line = "runsd: warning: proxy: 56 connections, which is all that there is address space for";
     assert!(out.stderr.starts_with(line), "{}", out.stderr);
 }

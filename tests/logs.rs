@@ -59,10 +59,7 @@ fn json_lines_are_as_cloud_logging_reads_them() {
         // 2026-11-21T08:52:38.004Z
         let time = got["time"].as_str().unwrap_or_default();
         assert!(time.len() == 24 && time.ends_with('Z'), "{line}");
-        assert_eq!(
-            got["logging.googleapis.com/labels"]["app"], "runsd",
-            "{line}"
-        );
+        assert_eq!(got["logging.googleapis.com/labels"]["app"], "runsd", "{line}");
         let request = &got["httpRequest"];
         if request.is_null() {
             continue;
@@ -97,9 +94,7 @@ fn log_lines_have_words_for_people_and_no_debug_output() {
 #[test]
 fn a_warning_is_given_once_then_counted() {
     let mut caller = Caller::new(CloudRun::new(), &[]);
-    caller
-        .running
-        .post("frontend", &json!({ "mode": "refuse" }));
+    caller.running.post("frontend", &json!({ "mode": "refuse" }));
     for _ in 0..100 {
         assert_eq!(caller.status("http://hello"), "502");
     }
@@ -108,10 +103,7 @@ fn a_warning_is_given_once_then_counted() {
     let [first, tenth, hundredth] = warnings[..] else {
         panic!("100 failures were told so: {stderr}");
     };
-    assert!(
-        first.starts_with("runsd: warning: proxy: hello: "),
-        "{first}"
-    );
+    assert!(first.starts_with("runsd: warning: proxy: hello: "), "{first}");
     assert_eq!(tenth, format!("{first} (10 times so far)"));
     assert_eq!(hundredth, format!("{first} (100 times so far)"));
 }

@@ -7,9 +7,7 @@ const SHOWN: &str = "-sS -m 10 -o /dev/null -w '%{http_code} %header{proxy-statu
 
 #[test]
 fn a_request_to_the_proxys_own_address_is_refused_at_once() {
-    let out = CloudRun::new()
-        .env("PORT", "80")
-        .sh("/tests/clients/loops.sh");
+    let out = CloudRun::new().env("PORT", "80").sh("/tests/clients/loops.sh");
     let mut lines = out.stdout.lines();
     let refused = "502 runsd; error=proxy_loop_detected; details=\"";
     for case in 0..11 {
@@ -31,11 +29,8 @@ fn a_request_to_the_proxys_own_address_is_refused_at_once() {
     let rest: Vec<&str> = lines.by_ref().take(3).collect();
     assert_eq!(rest, ["others", "200", hello], "{out:?}");
     let threads = lines.next().unwrap_or_default();
-    let threads: u32 = threads
-        .rsplit('\t')
-        .next()
-        .and_then(|count| count.parse().ok())
-        .unwrap_or_else(|| panic!("{out:?}"));
+    let threads: u32 =
+        threads.rsplit('\t').next().and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{out:?}"));
     assert!(threads < 20, "{threads} threads");
 }
 
@@ -49,9 +44,7 @@ fn a_route_or_an_upstream_address_of_runsd_itself_is_refused() {
         ("-upstream_addr=127.0.0.1:80", "hello"),
         ("-upstream_addr=[::1]:80", "hello"),
     ] {
-        let script = format!(
-            "curl {SHOWN} http://{name}/; curl {SHOWN} --http2-prior-knowledge http://{name}/"
-        );
+        let script = format!("curl {SHOWN} http://{name}/; curl {SHOWN} --http2-prior-knowledge http://{name}/");
         let out = CloudRun::new().run(&["/runsd", flags, "--", "sh", "-c", &script]);
         for line in out.stdout.lines() {
             let want = "502 runsd; error=proxy_loop_detected; details=\"";

@@ -21,8 +21,7 @@ fn rows() -> Vec<(String, String)> {
     let out = python(&["tests/bench/main.py", "--list"]);
     let text = String::from_utf8(out.stdout).expect("text");
     let rows = text.lines().filter_map(|line| line.split_once(' '));
-    rows.map(|(name, title)| (name.to_owned(), title.trim().to_owned()))
-        .collect()
+    rows.map(|(name, title)| (name.to_owned(), title.trim().to_owned())).collect()
 }
 
 /// The text of an SVG, one line for each element, as an XML parser reads it.
@@ -46,9 +45,7 @@ fn assert_readable(svg: &str) -> String {
     assert!(source.contains("prefers-color-scheme: dark"), "{svg}");
     assert!(source.contains("role=\"img\" aria-labelledby=\"title desc\""));
     for element in ["title ", "desc "] {
-        let has = text
-            .lines()
-            .any(|line| line.len() > element.len() && line.starts_with(element));
+        let has = text.lines().any(|line| line.len() > element.len() && line.starts_with(element));
         assert!(has, "{svg} has no {element}: {text}");
     }
     text
@@ -58,9 +55,7 @@ fn assert_readable(svg: &str) -> String {
 fn the_chart_of_the_bench_shows_each_row() {
     let (figures, svg) = (scratch("figures.json"), scratch("bench.svg"));
     let line = |name: &str, low: u32| {
-        format!(
-            r#"{{"name": "{name}", "what": "", "values": [{low}, 900], "unit": "<&>", "cpu": [0.2], "failed": 0}}"#
-        )
+        format!(r#"{{"name": "{name}", "what": "", "values": [{low}, 900], "unit": "<&>", "cpu": [0.2], "failed": 0}}"#)
     };
     let each = rows().into_iter().map(|(name, title)| {
         let lines = [line("runsd", 800), line("nginx", 400)].join(", ");
@@ -68,10 +63,7 @@ fn the_chart_of_the_bench_shows_each_row() {
     });
     let text = format!(r#"{{"rows": {{{}}}}}"#, each.collect::<Vec<_>>().join(", "));
     fs::write(&figures, text).expect("a scratch file");
-    let (from, to) = (
-        figures.to_str().expect("UTF-8"),
-        svg.to_str().expect("UTF-8"),
-    );
+    let (from, to) = (figures.to_str().expect("UTF-8"), svg.to_str().expect("UTF-8"));
     let out = python(&["tests/bench/chart.py", "bench", from, to]);
     assert!(out.status.success(), "{out:?}");
     let text = assert_readable(to);
@@ -108,10 +100,7 @@ fn progress(command: &str, has_terminal: bool, cue: Option<&str>) -> (String, Op
         .spawn()
         .expect("script is there");
     let (mut stdin, mut stdout) = (child.stdin.take(), child.stdout.take());
-    let (stdin, stdout) = (
-        stdin.as_mut().expect("a pipe"),
-        stdout.as_mut().expect("one"),
-    );
+    let (stdin, stdout) = (stdin.as_mut().expect("a pipe"), stdout.as_mut().expect("one"));
     let (mut shown, mut cue) = (Vec::new(), cue);
     let mut some = [0; 4096];
     loop {
@@ -129,8 +118,7 @@ fn progress(command: &str, has_terminal: bool, cue: Option<&str>) -> (String, Op
     (String::from_utf8(shown).expect("text"), status.code())
 }
 
-const STEPS: &str =
-    "demo sh -c 'echo \"# 1 of 2: first\"; echo said; echo \"# 2 of 2: second\"; exit 7'";
+const STEPS: &str = "demo sh -c 'echo \"# 1 of 2: first\"; echo said; echo \"# 2 of 2: second\"; exit 7'";
 
 #[test]
 fn progress_is_drawn_on_a_terminal() {
@@ -150,8 +138,7 @@ fn progress_without_a_terminal_is_plain_lines() {
 
 #[test]
 fn ctrl_c_reaches_what_runs_under_progress() {
-    let waits =
-        "demo sh -c 'trap \"echo was told; exit 9\" INT; echo \"# 1 of 1: waits\"; read line'";
+    let waits = "demo sh -c 'trap \"echo was told; exit 9\" INT; echo \"# 1 of 1: waits\"; read line'";
     let (shown, code) = progress(waits, true, Some("waits\r\n"));
     assert!(shown.contains("was told"), "{shown:?}");
     assert_eq!(code, Some(9), "{shown:?}");

@@ -26,9 +26,7 @@ fn the_entrypoint_is_pid_1_and_its_exit_code_is_the_end() {
     let out = CloudRun::new().run(&["sh", "-c", "echo $$ $K_SERVICE; exit 7"]);
     assert_eq!((out.stdout.as_str(), out.status), ("1 caller\n", 7));
     assert_eq!(CloudRun::new().run(&["no-such-program"]).status, 127);
-    let off = CloudRun::new()
-        .option("--off")
-        .run(&["sh", "-c", "echo ${K_SERVICE-unset}"]);
+    let off = CloudRun::new().option("--off").run(&["sh", "-c", "echo ${K_SERVICE-unset}"]);
     assert_eq!(off.stdout, "unset\n");
 }
 
@@ -36,10 +34,7 @@ fn the_entrypoint_is_pid_1_and_its_exit_code_is_the_end() {
 fn the_entrypoint_gets_what_it_was_given() {
     let run = CloudRun::new().env("WHO", "me").stdin("from outside\n");
     let out = run.run(&["sh", "-c", "read line; echo $WHO $line >&2"]);
-    assert_eq!(
-        (out.stdout.as_str(), out.stderr.as_str()),
-        ("", "me from outside\n")
-    );
+    assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("", "me from outside\n"));
 }
 
 #[test]
@@ -60,10 +55,7 @@ fn resolv_conf_is_a_mount_that_can_be_written_but_not_replaced() {
     let want = "nameserver 169.254.169.254\nsearch google.internal\nx\nbusy\n";
     assert_eq!(sh(script), want);
     let own = CloudRun::new().resolv_conf("nameserver 192.0.2.99\n");
-    assert_eq!(
-        own.run(&["cat", "/etc/resolv.conf"]).stdout,
-        "nameserver 192.0.2.99\n"
-    );
+    assert_eq!(own.run(&["cat", "/etc/resolv.conf"]).stdout, "nameserver 192.0.2.99\n");
 }
 
 #[test]
@@ -72,39 +64,18 @@ fn the_front_end_refuses_like_the_real_one() {
     let hello = "https://hello-123456789012.us-east1.run.app";
     for (script, want) in [
         (format!("curl -s {code} {hello}/"), "403 2"),
-        (
-            format!("curl -s {code} -H 'Authorization: Bearer x' {hello}/"),
-            "401 2",
-        ),
+        (format!("curl -s {code} -H 'Authorization: Bearer x' {hello}/"), "401 2"),
         (format!("call {hello}/ {code}"), "200 2"),
         (format!("call {hello}/ {code} --http1.1"), "200 1.1"),
         (format!("call {hello}/ {code} --tls-max 1.2"), "200 2"),
         (format!("call {hello}/ {code} -X TRACE"), "405 2"),
         // A wrong audience, an empty one, two headers.
-        (
-            format!("curl -s {code} -H \"Authorization: Bearer $(token {hello}/)\" {hello}"),
-            "401 2",
-        ),
-        (
-            format!("call {hello}/ {code} -H 'X-Serverless-Authorization: Bearer x'"),
-            "401 2",
-        ),
-        (
-            format!("call https://nosuch-123456789012.us-east1.run.app/ {code}"),
-            "404 2",
-        ),
-        (
-            format!("call https://hello-999999999999.us-east1.run.app/ {code}"),
-            "404 2",
-        ),
-        (
-            format!("call https://forbidden-123456789012.us-east1.run.app/ {code}"),
-            "403 2",
-        ),
-        (
-            format!("call https://hello-abcdefghij-ew.a.run.app/ {code}"),
-            "200 2",
-        ),
+        (format!("curl -s {code} -H \"Authorization: Bearer $(token {hello}/)\" {hello}"), "401 2"),
+        (format!("call {hello}/ {code} -H 'X-Serverless-Authorization: Bearer x'"), "401 2"),
+        (format!("call https://nosuch-123456789012.us-east1.run.app/ {code}"), "404 2"),
+        (format!("call https://hello-999999999999.us-east1.run.app/ {code}"), "404 2"),
+        (format!("call https://forbidden-123456789012.us-east1.run.app/ {code}"), "403 2"),
+        (format!("call https://hello-abcdefghij-ew.a.run.app/ {code}"), "200 2"),
     ] {
         assert_eq!(sh(&script).trim_end(), want, "{script}");
     }
@@ -114,10 +85,7 @@ fn the_front_end_refuses_like_the_real_one() {
 fn a_tag_is_not_part_of_the_audience() {
     let script = "curl -s -H \"Authorization: Bearer $(token https://hello-123456789012.us-east1.run.app)\" \
                   https://canary---hello-123456789012.us-east1.run.app/";
-    assert_eq!(
-        sh(script),
-        "Hello from hello (tag canary) in us-east1, project 123456789012\n"
-    );
+    assert_eq!(sh(script), "Hello from hello (tag canary) in us-east1, project 123456789012\n");
 }
 
 #[test]
@@ -172,20 +140,12 @@ fn what_was_seen_can_be_asked_and_faults_can_be_ordered() {
     running.control.wait("requests", host, 1);
     let stats = running.stats();
     assert_eq!(stats["requests"][host], 1, "{stats:#}");
-    assert_eq!(
-        stats["token_fetches"][format!("https://{host}")],
-        1,
-        "{stats:#}"
-    );
+    assert_eq!(stats["token_fetches"][format!("https://{host}")], 1, "{stats:#}");
     assert_eq!(stats["dns"][format!("{host} A")], 1, "{stats:#}");
 
-    for (mode, want) in [
-        ("refuse", "curl: (7)"),
-        ("ok", "Hello"),
-        ("reset", "curl: (35)"),
-        ("bad-cert", "curl: (60)"),
-        ("ok", "Hello"),
-    ] {
+    for (mode, want) in
+        [("refuse", "curl: (7)"), ("ok", "Hello"), ("reset", "curl: (35)"), ("bad-cert", "curl: (60)"), ("ok", "Hello")]
+    {
         running.post("frontend", &json!({ "mode": mode }));
         let got = call(&mut running);
         assert!(got.starts_with(want), "{mode}: {got}");
@@ -201,18 +161,10 @@ fn an_image_from_scratch_holds_nothing_else() {
     std::fs::create_dir_all(&dir).expect("a directory");
     let program = dir.join("busybox");
     crate::containers::copy(std::path::Path::new("/bin/busybox"), &program);
-    let out = CloudRun::new()
-        .root(&dir)
-        .uid(65532)
-        .run(&["/busybox", "ls", "/", "/etc"]);
+    let out = CloudRun::new().root(&dir).uid(65532).run(&["/busybox", "ls", "/", "/etc"]);
     let _ = std::fs::remove_dir_all(&dir);
     let listing: Vec<&str> = out.stdout.split_whitespace().collect();
-    for (name, there) in [
-        ("busybox", true),
-        ("resolv.conf", true),
-        ("usr", false),
-        ("proc", false),
-    ] {
+    for (name, there) in [("busybox", true), ("resolv.conf", true), ("usr", false), ("proc", false)] {
         assert_eq!(listing.contains(&name), there, "{name} in {listing:?}");
     }
 }
@@ -235,23 +187,15 @@ fn an_ordinary_user_has_a_cloud_run_too() {
         if nix::unistd::geteuid().is_root() {
             command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
         }
-        command
-            .args(words)
-            .current_dir("/")
-            .output()
-            .expect("setpriv runs")
+        command.args(words).current_dir("/").output().expect("setpriv runs")
     };
     let allowed = as_nobody(&["unshare".as_ref(), "-Urnm".as_ref(), "true".as_ref()]);
     if allowed.status.success() {
         let mut words = vec![cloudrun.as_os_str(), "--runsd".as_ref(), runsd.as_os_str()];
-        words
-            .extend(["--", "/runsd", "--", "curl", "-s", "http://hello"].map(std::ffi::OsStr::new));
+        words.extend(["--", "/runsd", "--", "curl", "-s", "http://hello"].map(std::ffi::OsStr::new));
         let out = as_nobody(&words);
         let got = String::from_utf8_lossy(&out.stdout);
-        assert_eq!(
-            got, "Hello from hello in us-east1, project 123456789012\n",
-            "{out:?}"
-        );
+        assert_eq!(got, "Hello from hello in us-east1, project 123456789012\n", "{out:?}");
     } else {
         println!("user namespaces are not allowed here: {allowed:?}");
     }

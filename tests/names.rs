@@ -46,12 +46,7 @@ fn names_with_tag_region_and_project_reach_their_service() {
             ("hello.", here, &host, &hello),
             ("hello.run.internal", here, &host, &hello),
             ("hello.us-east1.run.internal.", here, &host, &hello),
-            (
-                "canary---hello",
-                tagged,
-                &format!("canary---hello-{own}"),
-                &hello,
-            ),
+            ("canary---hello", tagged, &format!("canary---hello-{own}"), &hello),
             (
                 "hello.europe-west1",
                 "Hello from hello in europe-west1, project 123456789012",
@@ -127,10 +122,7 @@ fn a_route_reaches_its_url_with_its_audience() {
             let sent = caller.sent(host, "authorization");
             assert_eq!(sent.len(), tokens, "{http} {name}: {sent:?}");
         }
-        assert_eq!(
-            caller.status(&format!("{http} http://hello/headers")),
-            "200"
-        );
+        assert_eq!(caller.status(&format!("{http} http://hello/headers")), "200");
     }
     let want = json!({
         "my-aud": 1,
@@ -138,11 +130,9 @@ fn a_route_reaches_its_url_with_its_audience() {
         "https://echo-123456789012.us-east1.run.app": 1,
     });
     assert_eq!(caller.fetches(), want);
-    for (name, want) in [
-        ("refused", "connection_refused"),
-        ("sidecar", "connection_refused"),
-        ("loop", "proxy_loop_detected"),
-    ] {
+    for (name, want) in
+        [("refused", "connection_refused"), ("sidecar", "connection_refused"), ("loop", "proxy_loop_detected")]
+    {
         let line = caller.line(&format!("-i http://{name} | grep -i ^proxy-status"));
         assert!(line.contains(want), "{name}: {line}");
     }
@@ -162,10 +152,7 @@ fn a_malformed_route_ends_the_start_with_its_reason() {
             "\"http://billing.example.com\" is not encrypted, which only loopback may be; write \
              https://",
         ),
-        (
-            "billing=https://billing.example.com,audience=",
-            "the audience is empty",
-        ),
+        ("billing=https://billing.example.com,audience=", "the audience is empty"),
     ] {
         let flag = format!("-route={route}");
         let out = CloudRun::new().run(&["/runsd", &flag, "--", "true"]);
@@ -205,12 +192,7 @@ fn a_name_that_no_service_can_have_is_refused_with_its_reason() {
 #[test]
 fn only_serves_the_names_it_lists() {
     let mut caller = Caller::new(CloudRun::new(), &["-only=hello,echo.europe-west1"]);
-    for name in [
-        "hello",
-        "hello.europe-west1",
-        "canary---hello",
-        "echo.europe-west1",
-    ] {
+    for name in ["hello", "hello.europe-west1", "canary---hello", "echo.europe-west1"] {
         assert_eq!(caller.status(&format!("http://{name}")), "200", "{name}");
     }
     let before = caller.fetches();
@@ -219,10 +201,7 @@ fn only_serves_the_names_it_lists() {
         assert_eq!(caller.running.line(), "6", "{name} has an address");
     }
     let line = caller.line("-H 'Host: slow' http://hello");
-    assert!(
-        line.contains("\"slow\" is not the name of a service"),
-        "{line}"
-    );
+    assert!(line.contains("\"slow\" is not the name of a service"), "{line}");
     assert_eq!(caller.fetches(), before);
 }
 
@@ -230,10 +209,7 @@ fn only_serves_the_names_it_lists() {
 fn run_domain_calls_hosts_of_another_domain() {
     let mut caller = Caller::new(CloudRun::new(), &["-run_domain=run.example"]);
     let line = caller.line("http://hello");
-    assert!(
-        line.contains("hello-123456789012.us-east1.run.example"),
-        "{line}"
-    );
+    assert!(line.contains("hello-123456789012.us-east1.run.example"), "{line}");
     let want = json!({ "https://hello-123456789012.us-east1.run.example": 1 });
     assert_eq!(caller.fetches(), want);
 }

@@ -13,12 +13,7 @@ const HELLO: &str = "Hello from hello in us-east1, project 123456789012";
 fn each_exit_code_is_passed_on_by_pid_1() {
     let out = CloudRun::new().run(&["sh", "/tests/clients/exit_codes.sh"]);
     let restored = "nameserver 169.254.169.254\nsearch google.internal\n";
-    assert_eq!(
-        out.stdout,
-        format!("127\n126\n{restored}"),
-        "{}",
-        out.stderr
-    );
+    assert_eq!(out.stdout, format!("127\n126\n{restored}"), "{}", out.stderr);
     let want = "runsd: cannot run \"/none\": no such file\n\
                 runsd: cannot run \"/etc/resolv.conf\": it is not executable\n";
     assert_eq!(out.stderr, want);
@@ -57,9 +52,7 @@ fn a_stopped_application_is_served_nevertheless() {
     // as that of a test may be.
     let script = "(until grep -q ') T ' /proc/$$/stat; do :; done; curl -sS http://hello) &
         exec python3 -B /tests/clients/stops_itself.py";
-    let mut app = CloudRun::new()
-        .option("--job")
-        .start(&["/runsd", "--", "sh", "-c", script]);
+    let mut app = CloudRun::new().option("--job").start(&["/runsd", "--", "sh", "-c", script]);
     assert_eq!(app.line(), "ready");
     app.signal(Signal::SIGTSTP);
     assert_eq!(app.line(), HELLO);
@@ -76,16 +69,10 @@ fn the_app_finds_what_it_would_find_without_us() {
                 ls -l /proc/self/fd | sed 's/.*[0-9] \\([0-9]* ->\\)/\\1/; s/\\[.*//; s/proc.[0-9]*//'
                 ulimit -a; ulimit -aH; umask; pwd; env | sort; chrt -p $$ | cut -d: -f2; nice
                 cat /proc/self/oom_score_adj /proc/self/coredump_filter /proc/self/timerslack_ns";
-    for before in [
-        ":",
-        "ulimit -S -n 100",
-        "trap '' PIPE HUP",
-        "cd /tmp; umask 027",
-    ] {
+    for before in [":", "ulimit -S -n 100", "trap '' PIPE HUP", "cd /tmp; umask 027"] {
         // Both in one container, where a test beside this one cannot have
         // left a descriptor to one of them only.
-        let script =
-            format!("{before}; sh -c \"$0\" | cat; echo and; /runsd -- sh -c \"$0\" | cat");
+        let script = format!("{before}; sh -c \"$0\" | cat; echo and; /runsd -- sh -c \"$0\" | cat");
         let out = CloudRun::new().run(&["sh", "-c", &script, look]);
         assert_eq!(out.stderr, "", "{before:?}");
         let both = without_libcs_own(&out.stdout);
@@ -110,36 +97,19 @@ fn without_libcs_own(text: &str) -> String {
 fn the_app_runs_as_user_while_runsd_keeps_its_rights() {
     needs_several_users();
     let ids = "grep -E '^(Uid|Gid|Groups|CapEff)' /proc/$1/status | tr -s '\\t ' ' '";
-    let script =
-        format!("set -- self; {ids}; set -- 1; {ids} | grep -v CapEff; curl -sS http://hello");
+    let script = format!("set -- self; {ids}; set -- 1; {ids} | grep -v CapEff; curl -sS http://hello");
     let out = CloudRun::new().run(&["/runsd", "-user=65532:65531", "--", "sh", "-c", &script]);
     let want = "Uid: 65532 65532 65532 65532\nGid: 65531 65531 65531 65531\nGroups: 65531 \n\
          CapEff: 0000000000000000\nUid: 0 0 0 0\nGid: 0 0 0 0\n";
     assert!(out.stdout.starts_with(want), "{}{}", out.stdout, out.stderr);
-    assert!(
-        out.stdout.ends_with(&format!("{HELLO}\n")),
-        "{}",
-        out.stdout
-    );
+    assert!(out.stdout.ends_with(&format!("{HELLO}\n")), "{}", out.stdout);
     // An ordinary user may name itself, and no one else.
     for (user, status, said) in [
         ("65532:65532", 0, ""),
-        (
-            "0",
-            126,
-            "runsd, as uid 65532 and gid 65532, may not become uid 0 and gid 0",
-        ),
+        ("0", 126, "runsd, as uid 65532 and gid 65532, may not become uid 0 and gid 0"),
         ("65531:65532", 126, "may not become uid 65531 and gid 65532"),
     ] {
-        let words = [
-            "/runsd",
-            "-user",
-            user,
-            "--",
-            "sh",
-            "-c",
-            "curl -sS http://hello",
-        ];
+        let words = ["/runsd", "-user", user, "--", "sh", "-c", "curl -sS http://hello"];
         let out = CloudRun::new().uid(65532).run(&words);
         assert_eq!(out.status, status, "{user}: {}", out.stderr);
         assert!(out.stderr.contains(said), "{user}: {}", out.stderr);

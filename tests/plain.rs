@@ -20,11 +20,7 @@ fn runsd(words: &[&str]) -> Command {
 
 #[track_caller]
 fn run(command: &mut Command) -> (i32, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("runsd starts");
+    let Output { status, stdout, stderr } = command.output().expect("runsd starts");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }
@@ -103,14 +99,8 @@ fn resolv_conf_stays_where_it_could_not_say_the_port() {
     let file = Scratch::new("resolv.conf", before);
     let path = file.0.to_str().expect("a path");
     for (flag, why) in [
-        (
-            "-dns_port=0",
-            "resolv.conf cannot say that DNS is on port 0",
-        ),
-        (
-            "-dns_port=54",
-            "resolv.conf cannot say that DNS is on port 54",
-        ),
+        ("-dns_port=0", "resolv.conf cannot say that DNS is on port 0"),
+        ("-dns_port=54", "resolv.conf cannot say that DNS is on port 54"),
         ("-http_proxy_port=0", "http://NAME does not lead to port 0"),
     ] {
         let mut command = runsd(&[flag, "-resolv_conf_file", path, "--", "sh", "-c"]);
@@ -148,17 +138,11 @@ fn a_request_goes_to_its_route_with_a_token() {
     let route = format!("-route=billing=http://{upstream},audience=my-aud");
     let mut command = runsd(&[&port, &route, "-skip_dns_hijack", "--"]);
     command.args(["curl", "-sS", "http://billing/x?y=1"]);
-    command
-        .env("K_SERVICE", "x")
-        .env("GCE_METADATA_HOST", metadata.to_string());
+    command.env("K_SERVICE", "x").env("GCE_METADATA_HOST", metadata.to_string());
     let (code, stdout, stderr) = run(&mut command);
     assert_eq!(code, 0, "{stderr}");
     let mut lines = stdout.lines();
-    assert_eq!(
-        lines.next(),
-        Some("get /x?y=1 http/1.1"),
-        "{stdout}{stderr}"
-    );
+    assert_eq!(lines.next(), Some("get /x?y=1 http/1.1"), "{stdout}{stderr}");
     let lines: Vec<&str> = lines.collect();
     let host = format!("host: {upstream}");
     let token = format!("authorization: bearer {}", jwt().to_lowercase());

@@ -32,9 +32,7 @@ fn playground(cloudrun: CloudRun) -> (Running, String) {
         .start(&["/runsd", "--", "/playground"]);
     let line = running.line();
     let url = line.split(' ').find(|word| word.starts_with("http://"));
-    let url = url
-        .unwrap_or_else(|| panic!("no URL in {line:?}"))
-        .to_owned();
+    let url = url.unwrap_or_else(|| panic!("no URL in {line:?}")).to_owned();
     (running, url)
 }
 
@@ -59,22 +57,13 @@ fn curl(words: &[&str]) -> (u16, String) {
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let (body, status) = text.rsplit_once('\n').unwrap_or_default();
     let status = status.parse();
-    (
-        status.unwrap_or_else(|_| panic!("{words:?}: {out:?}")),
-        body.to_owned(),
-    )
+    (status.unwrap_or_else(|_| panic!("{words:?}: {out:?}")), body.to_owned())
 }
 
 #[track_caller]
 fn post(url: &str, path: &str, question: &serde_json::Value) -> String {
     let json = "content-type: application/json";
-    let (status, body) = curl(&[
-        "-H",
-        json,
-        "-d",
-        &question.to_string(),
-        &format!("{url}{path}"),
-    ]);
+    let (status, body) = curl(&["-H", json, "-d", &question.to_string(), &format!("{url}{path}")]);
     assert_eq!(status, 200, "{question}: {body}");
     body
 }
@@ -103,14 +92,9 @@ fn the_page_in_a_browser() {
 fn axe(repository: &Path) -> PathBuf {
     let venv = repository.join("target/venv/lib");
     let versions = fs::read_dir(&venv).expect("target/venv; run `make python`");
-    let mut found = versions.flatten().map(|version| {
-        version
-            .path()
-            .join("site-packages/axe_playwright_python/axe.min.js")
-    });
-    found
-        .find(|path| path.exists())
-        .expect("axe-core in target/venv; run `make python`")
+    let mut found =
+        versions.flatten().map(|version| version.path().join("site-packages/axe_playwright_python/axe.min.js"));
+    found.find(|path| path.exists()).expect("axe-core in target/venv; run `make python`")
 }
 
 #[test]
@@ -120,11 +104,7 @@ fn on_cloud_run_it_wants_a_password() {
     let without = CloudRun::new().option("--bind").option(bind);
     let out = without.run(&["/runsd", "--", "/playground"]);
     assert_eq!(out.status, 1, "{out:?}");
-    assert!(
-        out.stderr.contains("set PLAYGROUND_PASSWORD"),
-        "{}",
-        out.stderr
-    );
+    assert!(out.stderr.contains("set PLAYGROUND_PASSWORD"), "{}", out.stderr);
 
     let (_running, url) = playground(CloudRun::new().env("PLAYGROUND_PASSWORD", "correct horse"));
     for path in ["/", "/page.js", "/api/container"] {
@@ -157,9 +137,7 @@ fn other_sites_cannot_ask_through_it() {
     }
     let large = "head -c 2000000 /dev/zero | curl --noproxy '*' -s -o /dev/null -w '%{http_code}' \
         -H \"$1\" --data-binary @- \"$0\"";
-    let out = harness::program("sh")
-        .args(["-c", large, &ask, json])
-        .output();
+    let out = harness::program("sh").args(["-c", large, &ask, json]).output();
     let out = out.expect("sh can be started");
     assert_eq!(String::from_utf8_lossy(&out.stdout), "413", "{out:?}");
 }
@@ -173,21 +151,13 @@ fn it_asks_nobody_but_services_and_shows_no_token() {
         ("http://localhost:8080/", "only port 80"),
         ("http://external.example/", "not a name of runsd's"),
     ] {
-        let said = post(
-            &url,
-            "/api/request",
-            &json!({ "url": asked, "method": "GET" }),
-        );
+        let said = post(&url, "/api/request", &json!({ "url": asked, "method": "GET" }));
         assert!(said.contains(why), "{asked}: {said}");
     }
     for header in ["Host", "Transfer-Encoding", "Proxy-Authorization"] {
-        let question =
-            json!({ "url": "http://hello", "method": "GET", "headers": [[header, "x"]] });
+        let question = json!({ "url": "http://hello", "method": "GET", "headers": [[header, "x"]] });
         let said = post(&url, "/api/request", &question);
-        assert!(
-            said.contains("not for this page to set"),
-            "{header}: {said}"
-        );
+        assert!(said.contains("not for this page to set"), "{header}: {said}");
     }
     let stats = running.stats();
     assert_eq!(stats["requests"], json!({}), "nobody was asked: {stats}");
@@ -195,24 +165,13 @@ fn it_asks_nobody_but_services_and_shows_no_token() {
     let headers = json!({ "url": "http://echo/headers", "method": "GET" });
     let said = post(&url, "/api/request", &headers);
     let last = &running.stats()["last"][ECHO]["headers"];
-    let token = last
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|pair| pair[0] == "authorization");
+    let token = last.as_array().into_iter().flatten().find(|pair| pair[0] == "authorization");
     let token = token.and_then(|pair| pair[1].as_str()).expect("a token");
     let (rest, signature) = token.rsplit_once('.').expect("a JWT");
     assert!(said.contains(rest) && !said.contains(signature), "{said}");
     // A redirect is shown, and not followed.
-    let said = post(
-        &url,
-        "/api/request",
-        &json!({ "url": "http://redirect", "method": "GET" }),
-    );
-    assert!(
-        said.contains("\"status\":302") && said.contains("http://redirect/landed"),
-        "{said}"
-    );
+    let said = post(&url, "/api/request", &json!({ "url": "http://redirect", "method": "GET" }));
+    assert!(said.contains("\"status\":302") && said.contains("http://redirect/landed"), "{said}");
 }
 
 #[test]
@@ -221,10 +180,7 @@ fn as_an_ordinary_user_it_asks_through_http_proxy() {
     for protocol in ["http1", "http2"] {
         let question = json!({ "url": "http://hello", "method": "GET", "protocol": protocol });
         let said = post(&url, "/api/request", &question);
-        assert!(
-            said.contains("Hello from hello in us-east1"),
-            "{protocol}: {said}"
-        );
+        assert!(said.contains("Hello from hello in us-east1"), "{protocol}: {said}");
     }
     let question = json!({ "url": "http://ws", "protocol": "websocket", "body": "over there" });
     let said = post(&url, "/api/request", &question);
@@ -254,40 +210,24 @@ fn ctrl_c_ends_all_of_it() {
     assert_eq!(curl(&[&url]).0, 200);
     let pid = Pid::from_raw(child.id().cast_signed());
     let all = descendants(pid.as_raw());
-    assert!(
-        all.len() >= 4,
-        "the keeper, the servers, runsd, the playground: {all:?}"
-    );
+    assert!(all.len() >= 4, "the keeper, the servers, runsd, the playground: {all:?}");
 
     killpg(pid, Signal::SIGINT).expect("it runs");
     // It ends when each that could write to it is gone.
     assert_eq!(urls.next(), None);
     child.wait().expect("it ends");
-    let left: Vec<_> = all
-        .iter()
-        .filter(|(pid, born)| born_at(*pid) == Some(*born))
-        .collect();
+    let left: Vec<_> = all.iter().filter(|(pid, born)| born_at(*pid) == Some(*born)).collect();
     assert!(left.is_empty(), "{left:?}");
     let address = url.trim_start_matches("http://");
-    assert!(
-        TcpStream::connect(address).is_err(),
-        "somebody still listens at {address}"
-    );
+    assert!(TcpStream::connect(address).is_err(), "somebody still listens at {address}");
 }
 
 /// A process and all below it, each with when it was born.
 fn descendants(pid: i32) -> Vec<(i32, u64)> {
     let mut all: Vec<_> = born_at(pid).map(|born| (pid, born)).into_iter().collect();
-    for task in fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
         let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        for child in children
-            .split_whitespace()
-            .filter_map(|child| child.parse().ok())
-        {
+        for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
             all.extend(descendants(child));
         }
     }

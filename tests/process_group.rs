@@ -24,10 +24,7 @@ fn an_application_can_signal_its_own_group() {
 fn a_signal_to_the_own_group_comes_once() {
     let file = client_file("process_group.py");
     for _ in 0..10 {
-        assert_eq!(
-            stdout(runsd(&["python3", "-B", &file, "own_signal"])),
-            "1\n"
-        );
+        assert_eq!(stdout(runsd(&["python3", "-B", &file, "own_signal"])), "1\n");
     }
 }
 
@@ -111,10 +108,7 @@ fn a_shell_above_finds_its_job_stopped_and_continues_it() {
     let mut terminal = terminal("exec bash --norc --noprofile -i 2>&1");
     let app = "echo re''ady; while read x; do echo \"got $x\"; [ $x = four ] && exit 6; done";
     let line = format!("PS1=; \"$RUNSD\" sh -c '{app}'\n");
-    terminal
-        .stdin
-        .write_all(line.as_bytes())
-        .expect("a terminal");
+    terminal.stdin.write_all(line.as_bytes()).expect("a terminal");
     line_ending(&mut terminal, "ready");
     terminal.stdin.write_all(b"one\n").expect("a terminal");
     line_ending(&mut terminal, "got one");
@@ -123,27 +117,18 @@ fn a_shell_above_finds_its_job_stopped_and_continues_it() {
         while !terminal.line().contains("Stopped") {}
         // The shell has the terminal.
         let line = format!("echo {word}''.\n");
-        terminal
-            .stdin
-            .write_all(line.as_bytes())
-            .expect("a terminal");
+        terminal.stdin.write_all(line.as_bytes()).expect("a terminal");
         line_ending(&mut terminal, &format!("{word}."));
         terminal.stdin.write_all(b"fg\n").expect("a terminal");
         // The shell says what goes on before it does: the application has the
         // terminal when it reads from it.
         let line = format!("to-{word}\n");
-        terminal
-            .stdin
-            .write_all(line.as_bytes())
-            .expect("a terminal");
+        terminal.stdin.write_all(line.as_bytes()).expect("a terminal");
         line_ending(&mut terminal, &format!("got to-{word}"));
     }
     terminal.stdin.write_all(b"four\n").expect("a terminal");
     line_ending(&mut terminal, "got four");
-    terminal
-        .stdin
-        .write_all(b"echo $?''.\n")
-        .expect("a terminal");
+    terminal.stdin.write_all(b"echo $?''.\n").expect("a terminal");
     line_ending(&mut terminal, "6.");
     terminal.stdin.write_all(b"exit 7\n").expect("a terminal");
     assert_eq!(terminal.code(), Some(7));
@@ -155,16 +140,10 @@ fn a_pipeline_that_gets_the_terminal_late_is_not_stopped() {
     let mut terminal = terminal("export BEGUN=$(mktemp -u); exec bash --norc --noprofile -i 2>&1");
     let late = client_file("process_group.py");
     let line = format!("PS1=; python3 -B \"{late}\" late | \"$RUNSD\" sh -c '{app}'\n");
-    terminal
-        .stdin
-        .write_all(line.as_bytes())
-        .expect("a terminal");
+    terminal.stdin.write_all(line.as_bytes()).expect("a terminal");
     line_ending(&mut terminal, "ready");
     terminal.stdin.write_all(b"keys\n").expect("a terminal");
     line_ending(&mut terminal, "got keys");
-    terminal
-        .stdin
-        .write_all(b"echo $?''.; exit\n")
-        .expect("a terminal");
+    terminal.stdin.write_all(b"echo $?''.; exit\n").expect("a terminal");
     line_ending(&mut terminal, "5.");
 }

@@ -31,9 +31,7 @@ fn code(cell: &'static str) -> Vec<&'static str> {
 fn blocks(language: &str) -> Vec<&'static str> {
     let fence = format!("```{language}\n");
     let parts = README.split(fence.as_str()).skip(1);
-    parts
-        .map(|part| part.split("```").next().unwrap_or_default())
-        .collect()
+    parts.map(|part| part.split("```").next().unwrap_or_default()).collect()
 }
 
 #[test]
@@ -42,9 +40,7 @@ fn each_entrypoint_starts_the_application() {
     for line in README.lines() {
         for part in line.split(['`', '\n']) {
             let part = part.trim_start();
-            let words = ["ENTRYPOINT ", "CMD "]
-                .iter()
-                .find_map(|instruction| part.strip_prefix(instruction));
+            let words = ["ENTRYPOINT ", "CMD "].iter().find_map(|instruction| part.strip_prefix(instruction));
             let Some(Ok(Value::Array(words))) = words.map(serde_json::from_str) else {
                 continue;
             };
@@ -69,11 +65,7 @@ fn each_entrypoint_starts_the_application() {
 fn each_name_leads_where_its_row_says() {
     for row in table("\n## Names\n") {
         let (names, leads) = (code(row[0]), row[1]);
-        let flags: Vec<&str> = names
-            .iter()
-            .filter(|n| n.starts_with('-'))
-            .copied()
-            .collect();
+        let flags: Vec<&str> = names.iter().filter(|n| n.starts_with('-')).copied().collect();
         for name in names.iter().filter(|name| name.starts_with("http")) {
             let script = format!("curl -sS -o /dev/null -w '%{{http_code}}' {name}; echo \" $?\"");
             let command = [&["/runsd"], &flags[..], &["--", "sh", "-c", &script]].concat();
@@ -92,10 +84,7 @@ fn the_sample_application_says_what_hello_says() {
     let app = blocks("python")[0];
     let script = "python3 -u -c \"$APP\" 2>/dev/null &
         until curl -s http://127.0.0.1:$PORT; do :; done; kill $!";
-    let out = CloudRun::new()
-        .env("APP", app)
-        .env("PORT", "8080")
-        .sh(script);
+    let out = CloudRun::new().env("APP", app).env("PORT", "8080").sh(script);
     let hello = "Hello from hello in us-east1, project 123456789012\n";
     assert_eq!(out.stdout, hello, "{}", out.stderr);
 }
@@ -154,19 +143,14 @@ fn each_file_that_the_tests_readme_names_is_there() {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let text = fs::read_to_string(base.join("README.md")).expect("tests/README.md");
     let named = text.split('`').skip(1).step_by(2).filter(|word| {
-        let is_file = [".rs", ".py", ".sh", "/"]
-            .iter()
-            .any(|end| word.ends_with(end));
+        let is_file = [".rs", ".py", ".sh", "/"].iter().any(|end| word.ends_with(end));
         is_file && !word.contains(['*', ' ']) && !word.starts_with("NAME")
     });
     let named: Vec<&str> = named.collect();
     assert!(named.len() >= 15, "{named:?}");
     for name in named {
         let path = base.join(name.trim_start_matches("tests/"));
-        assert!(
-            path.exists() || base.join("..").join(name).exists(),
-            "{name}"
-        );
+        assert!(path.exists() || base.join("..").join(name).exists(), "{name}");
     }
 }
 
@@ -182,10 +166,7 @@ fn each_link_leads_to_a_heading() {
         .collect();
     for link in README.split("](#").skip(1) {
         let anchor = link.split(')').next().unwrap_or_default();
-        assert!(
-            slugs.iter().any(|slug| slug == anchor),
-            "#{anchor}: {slugs:?}"
-        );
+        assert!(slugs.iter().any(|slug| slug == anchor), "#{anchor}: {slugs:?}");
     }
 }
 

@@ -36,9 +36,7 @@ fn flags_of_help() -> BTreeSet<[String; 3]> {
             continue;
         };
         let about = lines.next().expect("what it is for");
-        let default = about
-            .rsplit_once(" (default ")
-            .map_or("", |(_, default)| default.trim_end_matches(')'));
+        let default = about.rsplit_once(" (default ").map_or("", |(_, default)| default.trim_end_matches(')'));
         let at = flag.find(['=', '[']).unwrap_or(flag.len());
         let (name, value) = flag.split_at(at);
         flags.insert([name, value, default].map(str::to_owned));
@@ -61,11 +59,8 @@ fn the_table_of_flags_is_what_help_says() {
     let rows = section.lines().filter(|line| line.starts_with("| `-"));
     let mut told = BTreeSet::new();
     for row in rows.map(|row| row.replace("\\|", "\u{1}")) {
-        let cells: Vec<String> = row
-            .trim_matches('|')
-            .split('|')
-            .map(|cell| cell.trim().replace('\u{1}', "|"))
-            .collect();
+        let cells: Vec<String> =
+            row.trim_matches('|').split('|').map(|cell| cell.trim().replace('\u{1}', "|")).collect();
         // A default in words is one that -help has none of.
         let default = code_spans(&cells[2]).concat();
         for flag in code_spans(&cells[0]) {
@@ -84,8 +79,7 @@ fn each_flag_and_each_variable_that_is_named_is_one() {
     let (_, ignored) = help.split_once("accepted and ignored: ").expect("klog's");
     let ignored = ignored.replace('-', "");
     let is_flag = |word: &str| {
-        flags.iter().any(|[name, ..]| *name == word)
-            || ignored.split_whitespace().any(|name| name == word)
+        flags.iter().any(|[name, ..]| *name == word) || ignored.split_whitespace().any(|name| name == word)
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let source = sources(&root.join("src")) + &sources(&root.join("tests/playground"));
@@ -113,10 +107,8 @@ fn each_flag_and_each_variable_that_is_named_is_one() {
     // And the other way round.
     let config = source_of("config.rs");
     for word in config.split('"').skip(1).step_by(2) {
-        let is_variable = word.contains('_')
-            && word
-                .bytes()
-                .all(|b| b.is_ascii_uppercase() || b"_0123456789".contains(&b));
+        let is_variable =
+            word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b"_0123456789".contains(&b));
         assert!(!is_variable || README.contains(word), "{word}");
     }
 }
@@ -153,9 +145,7 @@ fn what_help_shows_works_and_leads_to_the_readme() {
 
 #[test]
 fn the_commands_of_a_laptop_and_of_a_job_do_what_is_said() {
-    let laptop = sh_blocks()
-        .into_iter()
-        .find(|block| block.starts_with("CLOUD_RUN_ID_TOKEN="));
+    let laptop = sh_blocks().into_iter().find(|block| block.starts_with("CLOUD_RUN_ID_TOKEN="));
     assert_eq!(on_a_laptop(laptop.expect("a laptop")), HELLO);
 
     let (_, rest) = README.split_once("--command=").expect("a job");
@@ -164,9 +154,7 @@ fn the_commands_of_a_laptop_and_of_a_job_do_what_is_said() {
     let words: Vec<&str> = [command].into_iter().chain(args.split(',')).collect();
     let out = CloudRun::new().option("--job").run(&words);
     assert_eq!((out.status, &*out.stderr), (0, ""), "{words:?}");
-    let (_, shown) = README
-        .split_once("\n```\nok    name")
-        .expect("what it says");
+    let (_, shown) = README.split_once("\n```\nok    name").expect("what it says");
     let (shown, _) = shown.split_once("```").expect("its end");
     assert_eq!(untimed(&out.stdout), untimed(&format!("ok    name{shown}")));
 }
@@ -207,15 +195,9 @@ fn the_commands_of_a_first_success_are_words_of_gcloud() {
     copy(Path::new(&client_file("gcloud.sh")), &dir.join("gcloud"));
     write_program(&dir.join("curl"), "#!/bin/sh\necho curl \"$@\"\n");
     let path = format!("{}:/usr/bin:/bin", dir.display());
-    let first = sh_blocks()
-        .into_iter()
-        .filter(|block| block.starts_with("gcloud"));
+    let first = sh_blocks().into_iter().filter(|block| block.starts_with("gcloud"));
     let script = first.collect::<Vec<_>>().join("\n");
-    let out = program("sh")
-        .args(["-euc", &script])
-        .env("PATH", path)
-        .output()
-        .expect("sh starts");
+    let out = program("sh").args(["-euc", &script]).env("PATH", path).output().expect("sh starts");
     let _ = fs::remove_dir_all(&dir);
     let stderr = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success() && stderr.is_empty(), "{stderr}");
@@ -233,11 +215,7 @@ run jobs logs read look
 
 /// By a shell: see `containers::copy`.
 fn write_program(path: &Path, text: &str) {
-    let out = program("sh")
-        .args(["-c", "printf %s \"$1\" >\"$0\"; chmod 755 \"$0\""])
-        .arg(path)
-        .arg(text)
-        .output();
+    let out = program("sh").args(["-c", "printf %s \"$1\" >\"$0\"; chmod 755 \"$0\""]).arg(path).arg(text).output();
     assert!(out.expect("sh starts").status.success(), "{path:?}");
 }
 

@@ -256,9 +256,7 @@ fn node_of_npm(client: &str) {
 
 #[track_caller]
 fn target(name: &str) -> std::path::PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("target")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name);
     assert!(path.exists(), "there is no {path:?}; run `make clients`");
     path
 }

@@ -96,10 +96,7 @@ Set-Cookie: e=5
 
 #[test]
 fn a_foreign_hosts_cookies_pass_untouched() {
-    let got = CloudRun::new()
-        .env("PORT", "80")
-        .client("request_bytes.py", &["foreign_cookies"])
-        .stdout;
+    let got = CloudRun::new().env("PORT", "80").client("request_bytes.py", &["foreign_cookies"]).stdout;
     let want = "Set-Cookie: a=1; Domain=external.example; Secure
 ['POST / HTTP/1.1', 'Host: external.example:81', 'Content-Length: 0', '', '']
 ";

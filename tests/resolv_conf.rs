@@ -15,46 +15,20 @@ fn names_resolve_however_the_platform_writes_resolv_conf() {
     let crlf = "nameserver 169.254.169.254\r\nsearch c.example\r\n";
     for (conf, search, ndots) in [
         (ns.to_owned(), "search run.internal", 3),
-        (
-            format!("{ns}search a.example\nsearch b.example\n"),
-            "search run.internal b.example",
-            3,
-        ),
-        (
-            format!("{ns}domain d.example\n"),
-            "search run.internal d.example",
-            3,
-        ),
-        (
-            format!("{ns}search x.example\ndomain d.example\n"),
-            "search run.internal d.example",
-            3,
-        ),
-        (
-            format!("{ns}search google.internal\noptions ndots:1\n"),
-            "search run.internal google.internal",
-            3,
-        ),
-        (
-            format!("{ns}options ndots:5 rotate\n"),
-            "search run.internal",
-            5,
-        ),
+        (format!("{ns}search a.example\nsearch b.example\n"), "search run.internal b.example", 3),
+        (format!("{ns}domain d.example\n"), "search run.internal d.example", 3),
+        (format!("{ns}search x.example\ndomain d.example\n"), "search run.internal d.example", 3),
+        (format!("{ns}search google.internal\noptions ndots:1\n"), "search run.internal google.internal", 3),
+        (format!("{ns}options ndots:5 rotate\n"), "search run.internal", 5),
         (format!("{ns}options ndots:15\n"), "search run.internal", 15),
         (format!("{ns}options ndots:99\n"), "search run.internal", 15),
-        (
-            format!("# a comment\n; another\n{ns}"),
-            "search run.internal",
-            3,
-        ),
+        (format!("# a comment\n; another\n{ns}"), "search run.internal", 3),
         (crlf.to_owned(), "search run.internal c.example", 3),
         (format!("{ns}{nine_silent}"), "search run.internal", 3),
         (ns.trim_end().to_owned(), "search run.internal", 3),
     ] {
         let show = "grep ^search /etc/resolv.conf; sed -n 's/.*ndots:\\([0-9]*\\).*/\\1/p' /etc/resolv.conf";
-        let out = CloudRun::new()
-            .resolv_conf(&conf)
-            .sh(&format!("{LOOKUP}; {show}"));
+        let out = CloudRun::new().resolv_conf(&conf).sh(&format!("{LOOKUP}; {show}"));
         let want = format!("{FOUND}{search}\n{ndots}\n");
         assert_eq!(out.stdout, want, "{conf:?}: {}", out.stderr);
     }
@@ -83,8 +57,7 @@ fn a_file_that_cannot_be_written_leaves_names_to_the_platform() {
     let script = "getent ahostsv4 external.example | sed -n 's/ .*STREAM.*//p'; grep ^search /etc/resolv.conf; \
                   curl -s http://hello";
     let out = CloudRun::new().option("--read-only").sh(script);
-    let want =
-        "192.0.2.3\nsearch google.internal\nHello from hello in us-east1, project 123456789012\n";
+    let want = "192.0.2.3\nsearch google.internal\nHello from hello in us-east1, project 123456789012\n";
     assert_eq!(out.stdout, want, "{}", out.stderr);
 }
 
@@ -117,8 +90,7 @@ fn a_start_after_sigkill_knows_the_originals() {
         }
     }
     // Where there was none, there is none.
-    let script =
-        format!("rm /etc/resolv.conf; {kill}; {again}; test -e /etc/resolv.conf || echo no");
+    let script = format!("rm /etc/resolv.conf; {kill}; {again}; test -e /etc/resolv.conf || echo no");
     let run = CloudRun::new().option("--plain-resolv-conf");
     let out = run.env("LOOKUP", LOOKUP).run(&["sh", "-c", &script]);
     assert_eq!(out.stdout, format!("{FOUND}no\n"), "{}", out.stderr);
@@ -129,9 +101,7 @@ fn a_file_that_names_runsd_alone_leaves_the_platforms_nameserver() {
     // As a runsd wrote it that kept nothing.
     let conf = "nameserver 127.0.0.1\nnameserver ::1\nsearch run.internal google.internal\n\
                 options ndots:3\n";
-    let out = CloudRun::new()
-        .resolv_conf(conf)
-        .sh(&format!("{LOOKUP}; curl -s http://hello"));
+    let out = CloudRun::new().resolv_conf(conf).sh(&format!("{LOOKUP}; curl -s http://hello"));
     let hello = "Hello from hello in us-east1, project 123456789012\n";
     assert_eq!(out.stdout, format!("{FOUND}{hello}"), "{}", out.stderr);
 }

@@ -46,10 +46,7 @@ fn with_lookup(compiler: &str, conf: &str) -> CloudRun {
         _ => "lookup.c",
     };
     let bind = format!("{}:/lookup", built(compiler, source).display());
-    CloudRun::new()
-        .resolv_conf(conf)
-        .option("--bind")
-        .option(bind)
+    CloudRun::new().resolv_conf(conf).option("--bind").option(bind)
 }
 
 /// Every line of `lookup`, against a table of names and addresses.
@@ -61,10 +58,7 @@ fn check(compiler: &str, out: &Output, table: &[(&str, &str)]) {
         let mut words = line.split(' ');
         assert_eq!(words.next(), Some(*name), "{line}");
         // IPv6 may come first; musl and Go sort as RFC 6724 says.
-        assert!(
-            words.any(|word| word == *want),
-            "{compiler}: {line}, not {want}"
-        );
+        assert!(words.any(|word| word == *want), "{compiler}: {line}, not {want}");
     }
 }
 
@@ -126,12 +120,7 @@ fn a_search_list_that_is_full_still_finds_services() {
         ("vm.c", "192.0.2.3"),
         ("no.such.example", "NONAME"),
     ];
-    for (search, has_room) in [
-        (long(241), true),
-        (long(242), false),
-        (long(254), false),
-        (six.to_owned(), false),
-    ] {
+    for (search, has_room) in [(long(241), true), (long(242), false), (long(254), false), (six.to_owned(), false)] {
         // Found under a search domain, as it is without runsd: more dots than
         // that are looked up as they are first.
         let conf = format!("nameserver 169.254.169.254\n{search}\noptions ndots:2\n");
@@ -139,9 +128,7 @@ fn a_search_list_that_is_full_still_finds_services() {
             let command = [&["/runsd", "--", "/lookup"], &names(&table)[..]].concat();
             let out = with_lookup(compiler, &conf).run(&command);
             check(compiler, &out, &table);
-            let said = out
-                .stderr
-                .contains("too long to put run.internal before it");
+            let said = out.stderr.contains("too long to put run.internal before it");
             assert_eq!(said, !has_room, "{compiler}: {}", out.stderr);
         }
     }
@@ -219,11 +206,7 @@ fn python_resolves_each_name() {
                   socket.gethostbyname('external.example'), \
                   socket.gethostbyaddr('192.0.2.3')[0])";
     let out = CloudRun::new().run(&["/runsd", "--", "python3", "-c", script]);
-    assert_eq!(
-        out.stdout, "127.0.0.1 192.0.2.3 external.example\n",
-        "{}",
-        out.stderr
-    );
+    assert_eq!(out.stdout, "127.0.0.1 192.0.2.3 external.example\n", "{}", out.stderr);
 }
 
 #[test]
@@ -250,14 +233,6 @@ fn node_resolves_by_c_ares_and_by_the_c_library() {
     let asked: Vec<&str> = table.iter().map(|(asked, _)| *asked).collect();
     let command = ["/runsd", "--", "node", "/tests/clients/c_ares.js"];
     let out = CloudRun::new().run(&[&command, &asked[..]].concat());
-    let want: Vec<String> = table
-        .iter()
-        .map(|(ask, said)| format!("{ask} {said}"))
-        .collect();
-    assert_eq!(
-        out.stdout.lines().collect::<Vec<_>>(),
-        want,
-        "{}",
-        out.stderr
-    );
+    let want: Vec<String> = table.iter().map(|(ask, said)| format!("{ask} {said}")).collect();
+    assert_eq!(out.stdout.lines().collect::<Vec<_>>(), want, "{}", out.stderr);
 }

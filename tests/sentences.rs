@@ -17,10 +17,7 @@ fn refused(caller: &mut Caller, words: &str, kind: &str, status: u16, grpc: u8, 
 
         let head = caller.line(&format!("{http} -i {words} | grep -i ^proxy-status:"));
         let start = format!("proxy-status: runsd; error={kind}; details=\"");
-        assert!(
-            head.to_lowercase().starts_with(&start),
-            "{http} {words}: {head}"
-        );
+        assert!(head.to_lowercase().starts_with(&start), "{http} {words}: {head}");
 
         let line = caller.line(&format!("{http} -H 'Accept: application/json' {words}"));
         let got: Value = serde_json::from_str(&line).unwrap_or_else(|err| panic!("{err}: {line}"));
@@ -28,10 +25,7 @@ fn refused(caller: &mut Caller, words: &str, kind: &str, status: u16, grpc: u8, 
         assert_eq!(got["status"], status, "{http} {words}");
         let message = got["message"].as_str().unwrap_or_default();
         assert!(message.contains(want), "{http} {words}: {line}");
-        assert_eq!(
-            caller.status(&format!("{http} {words}")),
-            status.to_string()
-        );
+        assert_eq!(caller.status(&format!("{http} {words}")), status.to_string());
     }
     let call = format!(
         "--http2-prior-knowledge -i -H 'content-type: application/grpc' -d x {words} \
@@ -59,27 +53,9 @@ fn a_name_of_no_service_has_its_sentence_in_each_format() {
 #[test]
 fn a_failing_upstream_has_its_sentence_in_each_format() {
     for (room, mode, kind, status, want) in [
-        (
-            "frontend",
-            "refuse",
-            "connection_refused",
-            502,
-            "egress and firewall settings",
-        ),
-        (
-            "frontend",
-            "bad-cert",
-            "tls_certificate_error",
-            502,
-            "SSL_CERT_FILE or -ca_file",
-        ),
-        (
-            "dns",
-            "servfail",
-            "dns_error",
-            502,
-            "check the nameservers and the egress settings",
-        ),
+        ("frontend", "refuse", "connection_refused", 502, "egress and firewall settings"),
+        ("frontend", "bad-cert", "tls_certificate_error", 502, "SSL_CERT_FILE or -ca_file"),
+        ("dns", "servfail", "dns_error", 502, "check the nameservers and the egress settings"),
     ] {
         let mut caller = Caller::new(CloudRun::new(), &[]);
         caller.running.post(room, &json!({ "mode": mode }));
@@ -120,8 +96,7 @@ fn a_redirect_leads_back_to_the_name() {
     let line = caller.line(location);
     assert_eq!(line.to_lowercase(), "location: http://redirect/landed");
     assert_eq!(caller.line("-L http://redirect"), "landed");
-    let elsewhere =
-        "-i 'http://redirect?to=https://example.com/' | tr -d '\\r' | grep -i ^location:";
+    let elsewhere = "-i 'http://redirect?to=https://example.com/' | tr -d '\\r' | grep -i ^location:";
     let line = caller.line(elsewhere);
     assert_eq!(line.to_lowercase(), "location: https://example.com/");
 }

@@ -27,11 +27,7 @@ fn a_stop_that_was_taken_back_stops_nobody() {
 
 #[test]
 fn signals_that_libc_keeps_for_itself_end_nobody() {
-    let mut app = Running::start(runsd(&[
-        "sh",
-        "-c",
-        "trap 'exit 3' TERM; echo ready; read x",
-    ]));
+    let mut app = Running::start(runsd(&["sh", "-c", "trap 'exit 3' TERM; echo ready; read x"]));
     assert_eq!(app.line(), "ready");
     for number in [32, 33, 34, 32, 33, 34, 15] {
         app.signal(number);

@@ -9,9 +9,7 @@ use crate::harness::{CloudRun, Output};
 #[track_caller]
 fn slow(name: &str, count: &str) -> Output {
     let client = ["python3", "-B", "/tests/clients/slow.py", name, count];
-    let out = CloudRun::new()
-        .limit(Duration::from_secs(240))
-        .run(&[&["/runsd", "--"][..], &client].concat());
+    let out = CloudRun::new().limit(Duration::from_secs(240)).run(&[&["/runsd", "--"][..], &client].concat());
     assert_eq!(out.status, 0, "{name}: {}{}", out.stdout, out.stderr);
     println!("{}", out.stderr);
     out
@@ -39,8 +37,6 @@ fn a_thousand_clients_and_a_hundred_large_bodies_in_64_mib() {
     let client = ["python3", "-B", "/tests/clients/slow.py", "bodies", "100"];
     let limit = ["prlimit", "--as=67108864:unlimited", "/runsd", "--"];
     let own = ["prlimit", "--as=unlimited", "--"];
-    let out = CloudRun::new()
-        .limit(Duration::from_secs(120))
-        .run(&[&limit[..], &own, &client].concat());
+    let out = CloudRun::new().limit(Duration::from_secs(120)).run(&[&limit[..], &own, &client].concat());
     assert_eq!(out.stdout, "[b'HTTP/1.1 200']\n", "{}", out.stderr);
 }

@@ -57,14 +57,8 @@ fn nothing_waits_for_a_log_that_nobody_reads() {
         app.signal(15);
         assert_eq!(app.line(), "TERM 3", "{kind}");
         assert_eq!(app.code(), Some(7), "{kind}");
-        let said: Vec<String> = lines
-            .map_while(Result::ok)
-            .filter(|line| !line.is_empty())
-            .collect();
-        assert!(
-            said[0].ends_with("lines were dropped: nothing read stderr"),
-            "{kind}: {said:?}"
-        );
+        let said: Vec<String> = lines.map_while(Result::ok).filter(|line| !line.is_empty()).collect();
+        assert!(said[0].ends_with("lines were dropped: nothing read stderr"), "{kind}: {said:?}");
         let last = "runsd: info: the application ended with exit code 7";
         assert_eq!(said.last().map(String::as_str), Some(last), "{kind}");
     }
@@ -91,10 +85,7 @@ fn a_log_that_cannot_be_opened_again_is_written_and_not_waited_for() {
     let mut app = Running::start(command);
     app.line();
     let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
-    assert_eq!(
-        lines.next().as_deref(),
-        Some("runsd: info: on Cloud Run, by K_SERVICE")
-    );
+    assert_eq!(lines.next().as_deref(), Some("runsd: info: on Cloud Run, by K_SERVICE"));
     for n in 1..=3 {
         app.signal(15);
         assert_eq!(app.line(), format!("TERM {n}"));
@@ -103,10 +94,7 @@ fn a_log_that_cannot_be_opened_again_is_written_and_not_waited_for() {
     let said: Vec<String> = lines.collect();
     let last = "runsd: info: the application ended with exit code 7";
     assert_eq!(said.last().map(String::as_str), Some(last), "{said:?}");
-    assert!(
-        !said.iter().any(|line| line.contains("dropped")),
-        "{said:?}"
-    );
+    assert!(!said.iter().any(|line| line.contains("dropped")), "{said:?}");
 
     // The same, and nobody reads.
     let (stderr, _reader) = full("pipe");
@@ -162,32 +150,12 @@ fn errors_of_the_start_are_json_where_json_is_asked_for() {
         line["message"].as_str().expect("a sentence").to_owned()
     };
     for (words, code, want) in [
-        (
-            &["-log_format=json", "-nosuch", "true"][..],
-            2,
-            "there is no flag -nosuch",
-        ),
-        (
-            &["-nosuch", "-log_format", "json", "true"],
-            2,
-            "there is no flag -nosuch",
-        ),
-        (
-            &["-ndots=x", "--log_format=json", "true"],
-            2,
-            "-ndots=\"x\"",
-        ),
+        (&["-log_format=json", "-nosuch", "true"][..], 2, "there is no flag -nosuch"),
+        (&["-nosuch", "-log_format", "json", "true"], 2, "there is no flag -nosuch"),
+        (&["-ndots=x", "--log_format=json", "true"], 2, "-ndots=\"x\""),
         (&["-log_format=json"], 2, "no command given"),
-        (
-            &["-log_format=json", "/no/such"],
-            127,
-            "cannot run \"/no/such\"",
-        ),
-        (
-            &["-log_format=json", "-user=no-such", "true"],
-            2,
-            "there is no user",
-        ),
+        (&["-log_format=json", "/no/such"], 127, "cannot run \"/no/such\""),
+        (&["-log_format=json", "-user=no-such", "true"], 2, "there is no user"),
     ] {
         let got = said(runsd(words), code);
         assert!(got.contains(want), "{words:?}: {got}");
@@ -246,10 +214,7 @@ fn a_variable_that_no_flag_reads_is_said() {
 fn the_end_is_logged_once() {
     for (script, want) in [
         ("exit 3", "the application ended with exit code 3"),
-        (
-            "kill -9 $$",
-            "the application was ended by signal 9; exit code 137",
-        ),
+        ("kill -9 $$", "the application was ended by signal 9; exit code 137"),
     ] {
         let got = output(runsd(&["-v=5", "sh", "-c", script]));
         let stderr = String::from_utf8_lossy(&got.stderr);

@@ -12,14 +12,8 @@ fn a_full_disk_is_an_error_of_help_and_version() {
     for flag in ["-version", "-help"] {
         let full = File::options().write(true).open("/dev/full");
         let mut command = program(plain_runsd());
-        command
-            .arg(flag)
-            .env_clear()
-            .stdout(full.expect("/dev/full"));
-        let out = command
-            .stderr(Stdio::piped())
-            .output()
-            .expect("runsd starts");
+        command.arg(flag).env_clear().stdout(full.expect("/dev/full"));
+        let out = command.stderr(Stdio::piped()).output().expect("runsd starts");
         let stderr = String::from_utf8_lossy(&out.stderr);
         assert_eq!((out.status.code(), &*stderr), (Some(1), FULL), "{flag}");
     }
@@ -37,10 +31,7 @@ fn a_reader_that_wants_no_more_is_no_error() {
     drop(reader);
     let mut command = program(plain_runsd());
     command.arg("-help").env_clear().stdout(writer);
-    let out = command
-        .stderr(Stdio::piped())
-        .output()
-        .expect("runsd starts");
+    let out = command.stderr(Stdio::piped()).output().expect("runsd starts");
     let stderr = String::from_utf8_lossy(&out.stderr);
     assert_eq!((out.status.code(), &*stderr), (Some(0), ""));
 }

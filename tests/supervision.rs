@@ -50,11 +50,7 @@ pub struct Running {
 
 impl Running {
     pub fn start(mut command: Command) -> Running {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("runsd starts");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("runsd starts");
         let stdin = child.stdin.take().expect("piped");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = mpsc::channel();
@@ -63,11 +59,7 @@ impl Running {
                 let _ = sender.send(line);
             }
         });
-        Running {
-            child,
-            stdin,
-            lines,
-        }
+        Running { child, stdin, lines }
     }
 
     pub fn line(&mut self) -> String {
@@ -87,9 +79,7 @@ impl Running {
 }
 
 pub fn kill(number: i32, pid: u32) {
-    let status = program("sh")
-        .args(["-c", &format!("kill -{number} {pid}")])
-        .status();
+    let status = program("sh").args(["-c", &format!("kill -{number} {pid}")]).status();
     assert!(status.expect("sh").success(), "kill -{number} {pid}");
 }
 
@@ -118,11 +108,7 @@ fn every_signal_reaches_the_app_each_time() {
 
 #[test]
 fn a_signal_the_app_ignores_ends_nobody() {
-    let mut app = Running::start(runsd(&[
-        "sh",
-        "-c",
-        "trap '' TERM; echo ready; read x; exit 3",
-    ]));
+    let mut app = Running::start(runsd(&["sh", "-c", "trap '' TERM; echo ready; read x; exit 3"]));
     assert_eq!(app.line(), "ready");
     app.signal(15);
     app.signal(15);
@@ -149,11 +135,7 @@ fn the_apps_exit_code_is_runsds() {
     for code in 0..=255 {
         let got = output(runsd(&["sh", "-c", &format!("exit {code}")]));
         assert_eq!(got.status.code(), Some(code));
-        assert_eq!(
-            String::from_utf8_lossy(&got.stderr),
-            "",
-            "silent when all is well"
-        );
+        assert_eq!(String::from_utf8_lossy(&got.stderr), "", "silent when all is well");
     }
 }
 
@@ -221,10 +203,7 @@ fn a_command_that_cannot_be_run_is_127_or_126_and_a_sentence() {
             let stderr = String::from_utf8_lossy(&got.stderr);
             assert_eq!(got.status.code(), Some(code), "{command}: {stderr}");
             assert!(stderr.starts_with("runsd: "), "{stderr}");
-            assert!(
-                stderr.contains(&format!("cannot run {command:?}: ")),
-                "{stderr}"
-            );
+            assert!(stderr.contains(&format!("cannot run {command:?}: ")), "{stderr}");
             assert!(stderr.contains(want), "{stderr}");
             assert_eq!(stderr.lines().count(), 1, "{stderr}");
         }
@@ -251,47 +230,27 @@ fn the_app_finds_what_it_would_find_without_us() {
     let look = "grep -E '^(Sig[BCI]|Shd|Uid|Gid|Groups|NoNewPrivs)' /proc/self/status
                 for n in 0 1 2 3 4 5 6 7 8 9; do [ -e /proc/self/fd/$n ] && echo fd $n; done
                 readlink /proc/self/fd/3; ulimit -a; umask; pwd; chrt -p $$ | head -1 | cut -d: -f2";
-    for before in [
-        "",
-        "trap '' PIPE;",
-        "trap '' HUP INT TERM;",
-        "exec <&-;",
-        "exec 2>&-;",
-        "exec 3</etc/passwd;",
-    ] {
+    for before in ["", "trap '' PIPE;", "trap '' HUP INT TERM;", "exec <&-;", "exec 2>&-;", "exec 3</etc/passwd;"] {
         let run = |by: &str| {
             let mut shell = program("sh");
-            shell.args([
-                "-c",
-                &format!("{before} exec ${{BY:+\"$BY\"}} sh -c \"$LOOK\""),
-            ]);
+            shell.args(["-c", &format!("{before} exec ${{BY:+\"$BY\"}} sh -c \"$LOOK\"")]);
             shell.env("LOOK", look).env("BY", by);
             on_cloud_run(&mut shell);
             shell
         };
         let bare = without_libcs_own(&stdout(run("")));
-        assert_eq!(
-            without_libcs_own(&stdout(run(&plain_runsd()))),
-            bare,
-            "{before:?}"
-        );
+        assert_eq!(without_libcs_own(&stdout(run(&plain_runsd()))), bare, "{before:?}");
         // Off Cloud Run, too.
         let mut off = run(&plain_runsd());
         off.env_remove("K_SERVICE");
-        assert_eq!(
-            without_libcs_own(&stdout(off)),
-            bare,
-            "{before:?}, off Cloud Run"
-        );
+        assert_eq!(without_libcs_own(&stdout(off)), bare, "{before:?}, off Cloud Run");
     }
 }
 
 /// Signals 32 and 33 belong to libc: glibc's posix_spawn has them ignored.
 fn without_libcs_own(status: &str) -> String {
     let line = status.lines().find(|line| line.starts_with("SigIgn:"));
-    let ignored = line
-        .expect("the ignored signals")
-        .trim_start_matches("SigIgn:");
+    let ignored = line.expect("the ignored signals").trim_start_matches("SigIgn:");
     let set = u64::from_str_radix(ignored.trim(), 16).expect("hex digits");
     let set = format!("\t{:016x}", set & !(0b11 << 31));
     status.replace(ignored, &set)
@@ -347,11 +306,7 @@ fn with_a_terminal_ctrl_c_reaches_the_app_once() {
 fn a_terminal_of_a_script_is_given_back() {
     let mut command = program("script");
     // In one process group, as scripts are: after us, cat reads the terminal.
-    command.args([
-        "-qec",
-        "\"$RUNSD\" true; echo next; read x; echo \"read $x\"",
-        "/dev/null",
-    ]);
+    command.args(["-qec", "\"$RUNSD\" true; echo next; read x; echo \"read $x\"", "/dev/null"]);
     command.env("RUNSD", plain_runsd());
     on_cloud_run(&mut command);
     let mut terminal = Running::start(command);
@@ -396,10 +351,7 @@ fn user_takes_a_number_and_refuses_unknown_names() {
 pub fn until(what: &str, so: impl Fn() -> bool) {
     let start = Instant::now();
     while !so() {
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "waited for: {what}"
-        );
+        assert!(start.elapsed() < Duration::from_secs(20), "waited for: {what}");
         thread::yield_now();
     }
 }

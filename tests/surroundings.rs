@@ -66,13 +66,8 @@ pub fn needs_several_users() {
 #[track_caller]
 pub fn needs_descriptors(count: u64) {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"));
+    let line = limits.lines().find(|line| line.starts_with("Max open files"));
     let hard = line.and_then(|line| line.split_whitespace().nth(4)?.parse::<u64>().ok());
     let hard = hard.unwrap_or(u64::MAX); // or "unlimited"
-    assert!(
-        hard >= count,
-        "this test takes {count} descriptors, and {hard} are allowed (ulimit -Hn)"
-    );
+    assert!(hard >= count, "this test takes {count} descriptors, and {hard} are allowed (ulimit -Hn)");
 }

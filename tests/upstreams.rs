@@ -46,10 +46,7 @@ fn where_there_is_no_way_at_all_nothing_is_waited_for() {
     let started = Instant::now();
     for _ in 0..3 {
         let line = caller.line(&format!("{SAID} http://far"));
-        assert!(
-            line.starts_with("502 runsd; error=destination_ip_unroutable"),
-            "{line}"
-        );
+        assert!(line.starts_with("502 runsd; error=destination_ip_unroutable"), "{line}");
     }
     let took = started.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
@@ -86,11 +83,7 @@ fn a_service_that_moved_is_found_before_its_ttl_is_over() {
     let elsewhere = json!({ "front": "192.0.2.3" });
     caller.running.post("dns", &elsewhere);
     let refused = "502 runsd; error=connection_refused";
-    assert!(
-        caller
-            .line(&format!("{SAID} http://hello"))
-            .starts_with(refused)
-    );
+    assert!(caller.line(&format!("{SAID} http://hello")).starts_with(refused));
     let back = json!({ "front": "192.0.2.1" });
     caller.running.post("dns", &back);
     let started = Instant::now();
@@ -100,10 +93,7 @@ fn a_service_that_moved_is_found_before_its_ttl_is_over() {
     }
     let took = started.elapsed().as_secs();
     let asked = caller.running.stats()["dns"]["hello-123456789012.us-east1.run.app A"].clone();
-    assert!(
-        asked.as_u64().is_some_and(|asked| asked <= 2 + took),
-        "{asked} in {took} s"
-    );
+    assert!(asked.as_u64().is_some_and(|asked| asked <= 2 + took), "{asked} in {took} s");
 }
 
 #[test]
@@ -156,11 +146,7 @@ fn a_client_that_leaves_while_its_upstream_is_dialled_leaves_nothing_behind() {
         // No connection, no handshake, no address.
         ("service", json!({}), "blackhole"),
         ("frontend", json!({ "mode": "silent" }), "billing"),
-        (
-            "dns",
-            json!({ "mode": "silent", "only": "external.example" }),
-            "other",
-        ),
+        ("dns", json!({ "mode": "silent", "only": "external.example" }), "other"),
     ] {
         for kind in ["close", "reset", "h2"] {
             let routes = [
@@ -172,18 +158,7 @@ fn a_client_that_leaves_while_its_upstream_is_dialled_leaves_nothing_behind() {
             let command: Vec<&str> = ["/runsd"]
                 .into_iter()
                 .chain(routes.iter().map(String::as_str))
-                .chain([
-                    "--",
-                    "python3",
-                    "-B",
-                    LEAVE,
-                    "nothing_stays",
-                    kind,
-                    "5",
-                    host,
-                    room,
-                    &order,
-                ])
+                .chain(["--", "python3", "-B", LEAVE, "nothing_stays", kind, "5", host, room, &order])
                 .collect();
             let out = CloudRun::new().run(&command);
             assert_eq!(out.stdout, "True True\n", "{kind} {host}: {}", out.stderr);
@@ -194,10 +169,7 @@ fn a_client_that_leaves_while_its_upstream_is_dialled_leaves_nothing_behind() {
 #[test]
 fn clients_that_give_up_on_a_black_hole_take_no_connection_of_others() {
     // 64 descriptors are for 16 connections.
-    let script = format!(
-        "ulimit -n 64; exec /runsd {} -- python3 -B {LEAVE} give_up",
-        route("blackhole")
-    );
+    let script = format!("ulimit -n 64; exec /runsd {} -- python3 -B {LEAVE} give_up", route("blackhole"));
     let out = CloudRun::new().run(&["sh", "-c", &script]);
     let want = "HTTP/1.1 200\n".repeat(50) + "in time\n";
     assert_eq!(out.stdout, want, "{}", out.stderr);
@@ -227,11 +199,7 @@ fn a_failed_connection_says_that_nothing_was_sent() {
 #[test]
 fn without_the_certificates_that_were_asked_for_nothing_starts() {
     for (flag, variable, want) in [
-        (
-            "-ca_file=/none",
-            "",
-            "cannot read the certificates of /none: ",
-        ),
+        ("-ca_file=/none", "", "cannot read the certificates of /none: "),
         ("-ca_file=/dev/null", "", "no certificate in /dev/null"),
         ("-ca_file=/etc/hosts", "", "no certificate in /etc/hosts"),
         ("-v=0", "/none", "cannot read the certificates of /none: "),
@@ -248,11 +216,7 @@ fn without_the_certificates_that_were_asked_for_nothing_starts() {
         // Where nothing is served nothing is trusted either.
         let out = miniature().option("--off");
         let out = out.run(&["/runsd", flag, "--", "echo", "started"]);
-        assert_eq!(
-            (out.status, out.stdout.as_str()),
-            (0, "started\n"),
-            "{out:?}"
-        );
+        assert_eq!((out.status, out.stdout.as_str()), (0, "started\n"), "{out:?}");
     }
     // One that can be used is all that is trusted.
     let flag = "-ca_file=/etc/ssl/cloudrun-ca.pem";
@@ -271,8 +235,5 @@ fn a_variable_that_names_no_certificates_is_a_warning() {
     let want = "runsd: warning: cannot read the certificates of /none: ";
     let warnings = out.stderr.lines().filter(|line| line.starts_with(want));
     assert_eq!(warnings.count(), 1, "{out:?}");
-    assert!(
-        out.stderr.contains("; trusting the built-in roots"),
-        "{out:?}"
-    );
+    assert!(out.stderr.contains("; trusting the built-in roots"), "{out:?}");
 }

@@ -59,7 +59,8 @@ fn its_standard_descriptors_can_be_opened_by_name() {
     if !nix::unistd::getuid().is_root() {
         return;
     }
-    let script = "echo out >/dev/stdout; echo err >/dev/stderr; cat /dev/stdin; stat -Lc %u /dev/fd/0 /dev/fd/1 /dev/fd/2";
+    let script =
+        "echo out >/dev/stdout; echo err >/dev/stderr; cat /dev/stdin; stat -Lc %u /dev/fd/0 /dev/fd/1 /dev/fd/2";
     for how in 0..3 {
         let mut command = runsd(&["-user=65532:65531", "sh", "-c", script]);
         off_cloud_run(&mut command, how);
@@ -73,11 +74,7 @@ fn its_standard_descriptors_can_be_opened_by_name() {
     }
     // By a terminal, too.
     let mut command = program("script");
-    command.args([
-        "-qec",
-        "exec \"$RUNSD\" -user=65532 sh -c \"$APP\"",
-        "/dev/null",
-    ]);
+    command.args(["-qec", "exec \"$RUNSD\" -user=65532 sh -c \"$APP\"", "/dev/null"]);
     command.env("RUNSD", plain_runsd());
     command.env("APP", "echo out >/dev/stdout; echo err >/dev/stderr");
     crate::supervision::on_cloud_run(&mut command);

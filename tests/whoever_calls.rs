@@ -10,21 +10,12 @@ use crate::harness::is_current;
 /// Each way is a script that runs `"$@"`.
 const WAYS: &[(&str, &str)] = &[
     ("under nohup", "exec nohup \"$@\""),
-    (
-        "with every signal ignored",
-        "exec env --ignore-signal \"$@\"",
-    ),
-    (
-        "with every signal blocked",
-        "exec env --block-signal \"$@\"",
-    ),
+    ("with every signal ignored", "exec env --ignore-signal \"$@\""),
+    ("with every signal blocked", "exec env --block-signal \"$@\""),
     ("with its stdin closed", "exec \"$@\" <&-"),
     ("without a terminal", "exec setsid --wait \"$@\" </dev/null"),
     ("with a strict umask", "umask 077; exec \"$@\""),
-    (
-        "in another language",
-        "LANG=tr_TR.UTF-8 LC_ALL=xx_XX LANGUAGE=de exec \"$@\"",
-    ),
+    ("in another language", "LANG=tr_TR.UTF-8 LC_ALL=xx_XX LANGUAGE=de exec \"$@\""),
     ("without SHELL", "unset SHELL; exec \"$@\""),
     ("with few descriptors", "ulimit -n 128; exec \"$@\""),
 ];

@@ -18,8 +18,7 @@ pub type Answer = Response<Body>;
 
 pub fn whole(content: impl Into<Bytes>) -> Body {
     let full = Full::new(content.into());
-    full.map_err(|never: Infallible| match never {})
-        .boxed_unsync()
+    full.map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
 pub fn same(body: Incoming) -> Body {
@@ -37,18 +36,14 @@ pub fn text(status: StatusCode, content: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(whole(content));
     *answer.status_mut() = status;
     let plain = hyper::header::HeaderValue::from_static("text/plain; charset=utf-8");
-    answer
-        .headers_mut()
-        .insert(hyper::header::CONTENT_TYPE, plain);
+    answer.headers_mut().insert(hyper::header::CONTENT_TYPE, plain);
     answer
 }
 
 pub fn json(value: &serde_json::Value) -> Answer {
     let mut answer = text(StatusCode::OK, format!("{value:#}\n"));
     let kind = hyper::header::HeaderValue::from_static("application/json");
-    answer
-        .headers_mut()
-        .insert(hyper::header::CONTENT_TYPE, kind);
+    answer.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
     answer
 }
 
@@ -58,10 +53,7 @@ pub struct Pen(mpsc::Sender<Result<Frame<Bytes>, Problem>>);
 
 impl Pen {
     pub async fn write(&self, piece: impl Into<Bytes>) -> Result<(), Gone> {
-        self.0
-            .send(Ok(Frame::data(piece.into())))
-            .await
-            .map_err(|_| Gone)
+        self.0.send(Ok(Frame::data(piece.into()))).await.map_err(|_| Gone)
     }
 
     /// Ends the body in the middle: a reset stream, a cut connection.
@@ -83,10 +75,7 @@ impl HttpBody for Pieces {
     type Data = Bytes;
     type Error = Problem;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Problem>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Problem>>> {
         self.0.poll_recv(cx)
     }
 }

@@ -16,9 +16,7 @@ use crate::world::World;
 pub fn make(world: Arc<World>) -> Result<(Arc<ServerConfig>, String), Problem> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "the miniature's authority");
+    params.distinguished_name.push(DnType::CommonName, "the miniature's authority");
     let key = KeyPair::generate()?;
     let pem = params.self_signed(&key)?.pem();
     let authority = Issuer::new(params, key);

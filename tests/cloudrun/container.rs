@@ -40,11 +40,7 @@ pub fn become_entrypoint(options: Options) -> Result<ExitCode, String> {
 
     let err = command.exec();
     eprintln!("cloudrun: cannot run {:?}: {err}", options.command[0]);
-    Ok(ExitCode::from(if err.kind() == io::ErrorKind::NotFound {
-        127
-    } else {
-        126
-    }))
+    Ok(ExitCode::from(if err.kind() == io::ErrorKind::NotFound { 127 } else { 126 }))
 }
 
 /// Builds the root and moves into it.
@@ -61,10 +57,7 @@ fn image(options: &Options, authority: &str) -> Result<(), String> {
     if let Some(runsd) = runsd {
         mounts::bind(&runsd, &root.join("runsd"))?;
     }
-    put(
-        &mounts::within(root, authority_path(options)),
-        authority.as_bytes(),
-    )?;
+    put(&mounts::within(root, authority_path(options)), authority.as_bytes())?;
     if options.root.is_none() {
         put(&root.join("etc/hosts"), HOSTS)?;
     }
@@ -98,15 +91,7 @@ fn resolv_conf(options: &Options, root: &Path) -> Result<(), String> {
 
 fn environment(options: &Options) -> Vec<(String, std::ffi::OsString)> {
     let mut variables: Vec<(String, std::ffi::OsString)> = vec![
-        (
-            "HOME".into(),
-            if options.uid.is_some() {
-                "/tmp"
-            } else {
-                "/root"
-            }
-            .into(),
-        ),
+        ("HOME".into(), if options.uid.is_some() { "/tmp" } else { "/root" }.into()),
         ("SSL_CERT_FILE".into(), authority_path(options).into()),
     ];
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
@@ -139,16 +124,13 @@ fn environment(options: &Options) -> Vec<(String, std::ffi::OsString)> {
 }
 
 fn become_user(proc: &File, uid: u32) -> Result<(), String> {
-    let gone = setgroups(&[])
-        .and_then(|()| setgid(Gid::from_raw(uid)))
-        .and_then(|()| setuid(Uid::from_raw(uid)));
+    let gone = setgroups(&[]).and_then(|()| setgid(Gid::from_raw(uid))).and_then(|()| setuid(Uid::from_raw(uid)));
     match gone {
         Ok(()) => Ok(()),
         // In a user namespace there is but one user. A second one inside it
         // can give that one another number.
         Err(Errno::EPERM | Errno::EINVAL) => {
-            unshare(CloneFlags::CLONE_NEWUSER)
-                .map_err(|err| format!("cannot become uid {uid}: {err}"))?;
+            unshare(CloneFlags::CLONE_NEWUSER).map_err(|err| format!("cannot become uid {uid}: {err}"))?;
             namespaces::map_user(proc, 0, 0, uid)
         }
         Err(err) => Err(format!("cannot become uid {uid}: {err}")),
@@ -157,11 +139,7 @@ fn become_user(proc: &File, uid: u32) -> Result<(), String> {
 
 /// In an image without `/etc/ssl` it must not look as if there were one.
 fn authority_path(options: &Options) -> &'static str {
-    if options.root.is_some() {
-        "/cloudrun-ca.pem"
-    } else {
-        "/etc/ssl/cloudrun-ca.pem"
-    }
+    if options.root.is_some() { "/cloudrun-ca.pem" } else { "/etc/ssl/cloudrun-ca.pem" }
 }
 
 fn put(path: &Path, content: &[u8]) -> Result<(), String> {

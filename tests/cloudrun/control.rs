@@ -53,18 +53,10 @@ pub async fn answer(world: Arc<World>, doors: Arc<Doors>, request: Request<Incom
 }
 
 /// Holds from the moment this returns.
-async fn order(
-    world: &Arc<World>,
-    doors: &Arc<Doors>,
-    room: &str,
-    request: Request<Incoming>,
-) -> Result<(), String> {
+async fn order(world: &Arc<World>, doors: &Arc<Doors>, room: &str, request: Request<Incoming>) -> Result<(), String> {
     let whole = request.into_body().collect().await;
-    let whole = whole
-        .map_err(|err| format!("cannot read the body: {err}"))?
-        .to_bytes();
-    let mut new: Value =
-        serde_json::from_slice(&whole).map_err(|err| format!("that is not JSON: {err}"))?;
+    let whole = whole.map_err(|err| format!("cannot read the body: {err}"))?.to_bytes();
+    let mut new: Value = serde_json::from_slice(&whole).map_err(|err| format!("that is not JSON: {err}"))?;
     if room == "cue" {
         world.count("cues", new["name"].as_str().unwrap_or_default());
         return Ok(());
@@ -79,9 +71,7 @@ async fn order(
     world.set(room, &new)?;
     match new["mode"].as_str() {
         Some("refuse" | "down") => doors.close(room).await,
-        Some(_) => doors
-            .open(room)
-            .map_err(|err| format!("cannot open {room} again: {err}"))?,
+        Some(_) => doors.open(room).map_err(|err| format!("cannot open {room} again: {err}"))?,
         None => {}
     }
     if new["cut"] == true {

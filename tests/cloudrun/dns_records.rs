@@ -12,13 +12,7 @@ pub fn answer(name: &str, kind: u16, front: Option<&str>) -> (u8, Vec<Record>) {
     if name.ends_with(".run.app") {
         let front = front.unwrap_or(FRONT_END);
         let records = [record(name, "A", front)];
-        return (
-            NOERROR,
-            records
-                .into_iter()
-                .filter(|record| record.kind == kind)
-                .collect(),
-        );
+        return (NOERROR, records.into_iter().filter(|record| record.kind == kind).collect());
     }
     if name.ends_with(direct::DOMAIN) {
         let records = [record(name, "A", DIRECT)];
@@ -38,9 +32,7 @@ pub fn answer(name: &str, kind: u16, front: Option<&str>) -> (u8, Vec<Record>) {
                 records.push(found);
             }
         }
-        let alias = here
-            .iter()
-            .find(|(_, its_kind, _)| *its_kind == "CNAME" && kind != CNAME);
+        let alias = here.iter().find(|(_, its_kind, _)| *its_kind == "CNAME" && kind != CNAME);
         let Some((_, _, target)) = alias else { break };
         records.push(record(&wanted, "CNAME", target));
         wanted = (*target).to_owned();
@@ -63,15 +55,8 @@ pub fn kind_name(kind: u16) -> String {
 }
 
 fn record(name: &str, kind: &str, data: &str) -> Record {
-    let number = KINDS
-        .iter()
-        .find(|(known, _)| *known == kind)
-        .map_or(0, |(_, number)| *number);
-    Record {
-        name: name.to_owned(),
-        kind: number,
-        data: encoded(kind, data),
-    }
+    let number = KINDS.iter().find(|(known, _)| *known == kind).map_or(0, |(_, number)| *number);
+    Record { name: name.to_owned(), kind: number, data: encoded(kind, data) }
 }
 
 /// The data of a record from the way it is written in ZONE, which is a zone
@@ -83,16 +68,8 @@ fn encoded(kind: &str, data: &str) -> Vec<u8> {
         numbers.flat_map(u16::to_be_bytes).collect()
     };
     match (kind, words.as_slice()) {
-        ("A", [address]) => address
-            .parse()
-            .unwrap_or(Ipv4Addr::UNSPECIFIED)
-            .octets()
-            .to_vec(),
-        ("AAAA", [address]) => address
-            .parse()
-            .unwrap_or(Ipv6Addr::UNSPECIFIED)
-            .octets()
-            .to_vec(),
+        ("A", [address]) => address.parse().unwrap_or(Ipv4Addr::UNSPECIFIED).octets().to_vec(),
+        ("AAAA", [address]) => address.parse().unwrap_or(Ipv6Addr::UNSPECIFIED).octets().to_vec(),
         ("CNAME" | "PTR" | "NS", [name]) => write_name(name),
         ("MX", [preference, name]) => [numbers(&[preference]), write_name(name)].concat(),
         ("SRV", [three @ .., name]) => [numbers(three), write_name(name)].concat(),
@@ -109,9 +86,7 @@ fn encoded(kind: &str, data: &str) -> Vec<u8> {
         }
         ("TXT", _) => string(data.as_bytes()),
         // Priority, the owner's own name, alpn=h2.
-        ("HTTPS", [priority]) => {
-            [numbers(&[priority]), vec![0, 0, 1, 0, 3, 2, b'h', b'2']].concat()
-        }
+        ("HTTPS", [priority]) => [numbers(&[priority]), vec![0, 0, 1, 0, 3, 2, b'h', b'2']].concat(),
         ("CAA", [value]) => [&[0, 5], b"issue".as_slice(), value.as_bytes()].concat(),
         _ => data.as_bytes().to_vec(),
     }
@@ -171,11 +146,7 @@ const ZONE: &[(&str, &str, &str)] = &[
     ("alias.loopback.example", "CNAME", "loopback.example"),
     ("external.example", "A", "192.0.2.3"),
     ("external.example", "AAAA", "2001:db8::3"),
-    (
-        "external.example",
-        "SOA",
-        "ns.external.example admin.external.example 1 7200 900 86400 60",
-    ),
+    ("external.example", "SOA", "ns.external.example admin.external.example 1 7200 900 86400 60"),
     ("external.example", "NS", "ns.external.example"),
     ("external.example", "MX", "10 mail.external.example"),
     ("external.example", "TXT", "v=spf1 -all"),
@@ -188,11 +159,7 @@ const ZONE: &[(&str, &str, &str)] = &[
     ("alias.external.example", "CNAME", "www.external.example"),
     ("mail.external.example", "A", "192.0.2.3"),
     ("long.external.example", "TXT", "LENGTH 5000"),
-    (
-        "_grpc._tcp.external.example",
-        "SRV",
-        "0 5 443 external.example",
-    ),
+    ("_grpc._tcp.external.example", "SRV", "0 5 443 external.example"),
     ("under_score.external.example", "A", "192.0.2.3"),
     ("3.2.0.192.in-addr.arpa", "PTR", "external.example"),
 ];

@@ -27,13 +27,7 @@ use crate::{handmade, scripted, services};
 
 /// One connection. `billing` is a server of somebody else that happens to be
 /// served here: no services, no tokens, it only says what it got.
-pub async fn serve(
-    world: Arc<World>,
-    tls: TlsAcceptor,
-    stream: TcpStream,
-    from: SocketAddr,
-    billing: bool,
-) {
+pub async fn serve(world: Arc<World>, tls: TlsAcceptor, stream: TcpStream, from: SocketAddr, billing: bool) {
     let Some(stream) = undisturbed(&world, stream).await else {
         return;
     };
@@ -68,15 +62,11 @@ pub async fn serve(
     // How a connection ends is the client's affair; tests ask for the counts.
     if is_h2 {
         let mut server = http2::Builder::new(TokioExecutor::new());
-        server
-            .max_concurrent_streams(100)
-            .max_local_error_reset_streams(None);
+        server.max_concurrent_streams(100).max_local_error_reset_streams(None);
         let connection = server.serve_connection(TokioIo::new(stream), service);
         until_drained(&world, connection, |it| it.graceful_shutdown()).await;
     } else if let Some(stream) = handmade::serve(&world, stream).await {
-        let connection = http1::Builder::new()
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
         until_drained(&world, connection, |it| it.graceful_shutdown()).await;
     }
 }
@@ -172,12 +162,7 @@ pub fn see(world: &World, host: &str, description: Value) {
 }
 
 /// Whether the front end lets a request through, as platform.md says.
-pub fn admit(
-    world: &World,
-    method: &Method,
-    host: &str,
-    headers: &HeaderMap,
-) -> Result<Host, StatusCode> {
+pub fn admit(world: &World, method: &Method, host: &str, headers: &HeaderMap) -> Result<Host, StatusCode> {
     if [Method::CONNECT, Method::TRACE].contains(method) {
         return Err(StatusCode::METHOD_NOT_ALLOWED);
     }
@@ -193,11 +178,7 @@ pub fn admit(
     let given: Vec<_> = given.collect();
     let token = match given.as_slice() {
         [] => return Err(StatusCode::FORBIDDEN),
-        [one] => one
-            .to_str()
-            .ok()
-            .and_then(bearer)
-            .ok_or(StatusCode::UNAUTHORIZED)?,
+        [one] => one.to_str().ok().and_then(bearer).ok_or(StatusCode::UNAUTHORIZED)?,
         _ => return Err(StatusCode::UNAUTHORIZED),
     };
     let revoked = world.setting("frontend", "revoke").as_u64().unwrap_or(0);
@@ -213,17 +194,12 @@ pub fn admit(
 
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then_some(token.trim())
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 /// The service learns who called, but not what it could call others with.
 pub fn strip(headers: &mut HeaderMap) {
-    let Some(value) = headers
-        .get(SERVERLESS)
-        .and_then(|value| value.to_str().ok())
-    else {
+    let Some(value) = headers.get(SERVERLESS).and_then(|value| value.to_str().ok()) else {
         return;
     };
     if let Ok(value) = HeaderValue::from_str(&identity::without_signature(value)) {
@@ -236,10 +212,7 @@ fn refusal(world: &World, status: StatusCode, host: &str, path: &str) -> Answer 
     let mut answer = Response::new(body::whole(page(status, path)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
-    headers.insert(
-        "content-type",
-        HeaderValue::from_static("text/html; charset=UTF-8"),
-    );
+    headers.insert("content-type", HeaderValue::from_static("text/html; charset=UTF-8"));
     headers.insert("server", HeaderValue::from_static("Google Frontend"));
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(INVALID_TOKEN));
@@ -253,12 +226,8 @@ fn page(status: StatusCode, path: &str) -> String {
         StatusCode::NOT_FOUND => {
             format!("The requested URL <code>{path}</code> was not found on this server.")
         }
-        StatusCode::METHOD_NOT_ALLOWED => {
-            "The request method is inappropriate for this URL.".into()
-        }
-        _ => format!(
-            "Your client does not have permission to get URL <code>{path}</code> from this server."
-        ),
+        StatusCode::METHOD_NOT_ALLOWED => "The request method is inappropriate for this URL.".into(),
+        _ => format!("Your client does not have permission to get URL <code>{path}</code> from this server."),
     };
     format!(
         "<html><head>\n<title>{} {reason}</title>\n</head>\n<body>\n\
@@ -273,27 +242,14 @@ fn record(world: &World, request: &Request<Incoming>) -> Answer {
     if request.uri().path() == "/headers" {
         return body::json(&described(request));
     }
-    body::text(
-        StatusCode::OK,
-        format!("{host}, asked for {}\n", request.uri().path()),
-    )
+    body::text(StatusCode::OK, format!("{host}, asked for {}\n", request.uri().path()))
 }
 
 /// The host a request is for, in lower case and without a port.
 pub fn host_of<B>(request: &Request<B>) -> String {
     let named = request.uri().host().map(str::to_owned);
-    let header = || {
-        request
-            .headers()
-            .get(HOST)?
-            .to_str()
-            .ok()
-            .map(str::to_owned)
-    };
-    let host = named
-        .or_else(header)
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let header = || request.headers().get(HOST)?.to_str().ok().map(str::to_owned);
+    let host = named.or_else(header).unwrap_or_default().to_ascii_lowercase();
     host.strip_suffix(":443").unwrap_or(&host).to_owned()
 }
 
@@ -302,17 +258,9 @@ pub fn described<B>(request: &Request<B>) -> Value {
     let headers: Vec<[String; 2]> = request
         .headers()
         .iter()
-        .map(|(name, value)| {
-            [
-                name.to_string(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            ]
-        })
+        .map(|(name, value)| [name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()])
         .collect();
-    let from = request
-        .extensions()
-        .get::<SocketAddr>()
-        .map(ToString::to_string);
+    let from = request.extensions().get::<SocketAddr>().map(ToString::to_string);
     json!({
         "method": request.method().as_str(),
         "target": request.uri().to_string(),

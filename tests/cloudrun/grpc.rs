@@ -81,11 +81,7 @@ impl StreamingService<Bytes> for Echo {
 
 impl Echo {
     /// Sends the messages of the answer; its status.
-    async fn answer(
-        &self,
-        mut messages: Streaming<Bytes>,
-        to: &Sender<Result<Bytes, Status>>,
-    ) -> Result<Status, Gone> {
+    async fn answer(&self, mut messages: Streaming<Bytes>, to: &Sender<Result<Bytes, Status>>) -> Result<Status, Gone> {
         match self.method.as_str() {
             "Unary" => send(to, next(&mut messages).await?.unwrap_or_default()).await?,
             "ClientStream" => {
@@ -146,10 +142,7 @@ async fn next(messages: &mut Streaming<Bytes>) -> Result<Option<Bytes>, Gone> {
 
 async fn number(messages: &mut Streaming<Bytes>) -> Result<u64, Gone> {
     let message = next(messages).await?.unwrap_or_default();
-    Ok(String::from_utf8_lossy(&message)
-        .trim()
-        .parse()
-        .unwrap_or(0))
+    Ok(String::from_utf8_lossy(&message).trim().parse().unwrap_or(0))
 }
 
 async fn send(to: &Sender<Result<Bytes, Status>>, message: impl Into<Bytes>) -> Result<(), Gone> {

@@ -73,54 +73,33 @@ fn script(service: &str, path: &str) -> Option<(&'static str, End)> {
             End::Open,
         ),
         // Said to stay open, but gone after the answer.
-        ("close", "/quietly") => (
-            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngone",
-            End::Closed,
-        ),
-        ("close", "/mid") => (
-            "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nnot all",
-            End::Closed,
-        ),
-        ("close", "/mid-chunked") => (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
-            End::Closed,
-        ),
-        ("close", "/cut") => (
-            "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nnot all",
-            End::Cut,
-        ),
+        ("close", "/quietly") => ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngone", End::Closed),
+        ("close", "/mid") => ("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nnot all", End::Closed),
+        ("close", "/mid-chunked") => {
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", End::Closed)
+        }
+        ("close", "/cut") => ("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nnot all", End::Cut),
         // The end of the connection is the end of the body.
         ("close", "/until-close") => ("HTTP/1.1 200 OK\r\n\r\nto the end", End::Closed),
         ("close", "/nothing") => ("", End::Closed),
         ("close", "/garbage") => ("SSH-2.0-OpenSSH_9.9\r\n", End::Closed),
-        ("close", "/two-lengths") => (
-            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\n12345",
-            End::Closed,
-        ),
+        ("close", "/two-lengths") => {
+            ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\n12345", End::Closed)
+        }
         ("close", "/half-a-head") => ("HTTP/1.1 200 OK\r\ncontent-le", End::Closed),
         ("close", "/large-head") => (&LARGE_HEAD, End::Closed),
-        ("close", "/gzip") => (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",
-            End::Closed,
-        ),
-        ("close", "/switched") => (
-            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
-            End::Closed,
-        ),
-        ("close", _) => (
-            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\nbye\n",
-            End::Closed,
-        ),
+        ("close", "/gzip") => ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n", End::Closed),
+        ("close", "/switched") => {
+            ("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n", End::Closed)
+        }
+        ("close", _) => ("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\nbye\n", End::Closed),
         _ => return None,
     })
 }
 
 /// Reads a whole head into `read`; the request without its body, which these
 /// services do not have. `None` when that does not work out.
-async fn next_head(
-    stream: &mut TlsStream<TcpStream>,
-    read: &mut Vec<u8>,
-) -> Option<(Request<()>, usize)> {
+async fn next_head(stream: &mut TlsStream<TcpStream>, read: &mut Vec<u8>) -> Option<(Request<()>, usize)> {
     loop {
         if let Some(found) = parse(read)? {
             return Some(found);
@@ -157,11 +136,7 @@ pub struct Rewound {
 }
 
 impl AsyncRead for Rewound {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.read.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
@@ -173,11 +148,7 @@ impl AsyncRead for Rewound {
 }
 
 impl AsyncWrite for Rewound {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -190,5 +161,4 @@ impl AsyncWrite for Rewound {
     }
 }
 
-static LARGE_HEAD: LazyLock<String> =
-    LazyLock::new(|| format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(70_000)));
+static LARGE_HEAD: LazyLock<String> = LazyLock::new(|| format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(70_000)));

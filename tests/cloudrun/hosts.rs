@@ -50,9 +50,7 @@ pub fn read(host: &str) -> Option<Host> {
 pub fn query(uri: &Uri, key: &str) -> Option<String> {
     let pairs = uri.query()?.split('&');
     let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs
-        .find(|(name, _)| *name == key)
-        .map(|(_, value)| decoded(value))
+    pairs.find(|(name, _)| *name == key).map(|(_, value)| decoded(value))
 }
 
 fn decoded(text: &str) -> String {
@@ -74,10 +72,5 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-const CODES: &[(&str, &str)] = &[
-    ("ue", "us-east1"),
-    ("uc", "us-central1"),
-    ("uw", "us-west1"),
-    ("ew", "europe-west1"),
-    ("de", "asia-east1"),
-];
+const CODES: &[(&str, &str)] =
+    &[("ue", "us-east1"), ("uc", "us-central1"), ("uw", "us-west1"), ("ew", "europe-west1"), ("de", "asia-east1")];

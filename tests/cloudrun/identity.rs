@@ -58,9 +58,7 @@ pub enum Refused {
 /// Checks a token for one audience; tokens up to number `revoked` are void.
 pub fn check(token: &str, audience: &str, revoked: u64) -> Result<(), Refused> {
     let mut parts = token.split('.');
-    let (Some(_), Some(claims), Some(signed), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
+    let (Some(_), Some(claims), Some(signed), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return Err(Refused::NotAToken);
     };
     let claims = BASE64.decode(claims).map_err(|_| Refused::NotAToken)?;
@@ -72,9 +70,7 @@ pub fn check(token: &str, audience: &str, revoked: u64) -> Result<(), Refused> {
         return Err(Refused::Expired);
     }
     if claims["aud"] != audience && claims["aud"] != GCLOUD {
-        return Err(Refused::Audience(
-            claims["aud"].as_str().unwrap_or("").to_owned(),
-        ));
+        return Err(Refused::Audience(claims["aud"].as_str().unwrap_or("").to_owned()));
     }
     if claims["jti"].as_u64().unwrap_or(0) <= revoked {
         return Err(Refused::Revoked);
@@ -93,8 +89,6 @@ fn signature() -> String {
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_secs().cast_signed()
 }

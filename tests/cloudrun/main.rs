@@ -84,9 +84,7 @@ fn keep(options: Options) -> Result<ExitCode, String> {
 
     let mut servers = myself(SERVERS)?;
     servers
-        .stdin(published.map_or(Stdio::null(), |(listener, _)| {
-            OwnedFd::from(listener).into()
-        }))
+        .stdin(published.map_or(Stdio::null(), |(listener, _)| OwnedFd::from(listener).into()))
         .stdout(Stdio::piped());
     let mut servers = start(&mut servers)?;
     let ca = authority(&mut servers)?;
@@ -111,9 +109,7 @@ fn authority(servers: &mut Child) -> Result<String, String> {
     let Some(mut stdout) = servers.stdout.take() else {
         return Err("the servers have no stdout".into());
     };
-    stdout
-        .read_to_string(&mut text)
-        .map_err(|err| format!("cannot read from the servers: {err}"))?;
+    stdout.read_to_string(&mut text).map_err(|err| format!("cannot read from the servers: {err}"))?;
     if text.is_empty() {
         return Err("the servers did not start".into());
     }

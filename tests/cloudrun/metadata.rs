@@ -29,10 +29,7 @@ pub async fn answer(world: Arc<World>, request: Request<Incoming>) -> Answer {
         // Word for word.
         "says" => {
             let text = world.setting("metadata", "text");
-            return flavored(body::text(
-                StatusCode::OK,
-                text.as_str().unwrap_or("").to_owned(),
-            ));
+            return flavored(body::text(StatusCode::OK, text.as_str().unwrap_or("").to_owned()));
         }
         "redirect" => {
             let mut answer = body::text(StatusCode::FOUND, "");
@@ -71,10 +68,7 @@ fn ordinary(world: &World, request: &Request<Incoming>) -> Answer {
         return body::text(StatusCode::OK, "computeMetadata/\n");
     }
     if flavor.is_none_or(|flavor| flavor != "Google") {
-        return body::text(
-            StatusCode::FORBIDDEN,
-            "Missing Metadata-Flavor:Google header.\n",
-        );
+        return body::text(StatusCode::FORBIDDEN, "Missing Metadata-Flavor:Google header.\n");
     }
     let text_of = |key: &str, fallback: &str| {
         let value = world.setting("metadata", key);
@@ -102,12 +96,8 @@ fn ordinary(world: &World, request: &Request<Incoming>) -> Answer {
 }
 
 fn token(world: &World, request: &Request<Incoming>) -> Answer {
-    let Some(audience) = hosts::query(request.uri(), "audience").filter(|text| !text.is_empty())
-    else {
-        return body::text(
-            StatusCode::BAD_REQUEST,
-            "non-empty audience parameter required\n",
-        );
+    let Some(audience) = hosts::query(request.uri(), "audience").filter(|text| !text.is_empty()) else {
+        return body::text(StatusCode::BAD_REQUEST, "non-empty audience parameter required\n");
     };
     let seconds = world.setting("metadata", "exp_in").as_i64().unwrap_or(3600);
     let wrong = world.setting("metadata", "audience");
@@ -118,10 +108,7 @@ fn token(world: &World, request: &Request<Incoming>) -> Answer {
 fn flavored(mut answer: Answer) -> Answer {
     let headers = answer.headers_mut();
     headers.insert("metadata-flavor", HeaderValue::from_static("Google"));
-    headers.insert(
-        "server",
-        HeaderValue::from_static("Metadata Server for Serverless"),
-    );
+    headers.insert("server", HeaderValue::from_static("Metadata Server for Serverless"));
     answer
 }
 

@@ -34,12 +34,7 @@ pub fn machine(root: &Path) -> Result<(), String> {
     for name in ["null", "zero", "full", "random", "urandom", "tty"] {
         bind_writable(&Path::new("/dev").join(name), &dev.join(name))?;
     }
-    for (name, to) in [
-        ("fd", "fd"),
-        ("stdin", "fd/0"),
-        ("stdout", "fd/1"),
-        ("stderr", "fd/2"),
-    ] {
+    for (name, to) in [("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
         let _ = symlink(format!("/proc/self/{to}"), dev.join(name));
     }
     Ok(())
@@ -56,10 +51,7 @@ pub fn mirror(from: &Path, to: &Path, open: &[&str]) -> Result<(), String> {
             continue;
         };
         let name = entry.file_name().to_string_lossy().into_owned();
-        let below: Vec<&str> = open
-            .iter()
-            .filter_map(|path| path.strip_prefix(&name)?.strip_prefix('/'))
-            .collect();
+        let below: Vec<&str> = open.iter().filter_map(|path| path.strip_prefix(&name)?.strip_prefix('/')).collect();
         if from == Path::new("/") && NOT_MIRRORED.contains(&name.as_str()) {
             continue;
         } else if kind.is_symlink() {
@@ -100,14 +92,8 @@ pub fn bind_writable(from: &Path, to: &Path) -> Result<(), String> {
         File::options().append(true).create(true).open(to).map(drop)
     };
     made.map_err(|err| format!("cannot make {to:?}: {err}"))?;
-    mount(
-        Some(from),
-        to,
-        NONE,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        NONE,
-    )
-    .map_err(|err| format!("cannot bind {from:?} to {to:?}: {err}"))
+    mount(Some(from), to, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)
+        .map_err(|err| format!("cannot bind {from:?} to {to:?}: {err}"))
 }
 
 /// A safety catch for the machine, not a wall: what refuses stays writable.
@@ -131,8 +117,7 @@ pub fn proc(root: &Path) -> Result<(), String> {
     let path = root.join("proc");
     let _ = fs::create_dir_all(&path);
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("proc"), &path, Some("proc"), flags, NONE)
-        .map_err(|err| format!("cannot mount /proc: {err}"))
+    mount(Some("proc"), &path, Some("proc"), flags, NONE).map_err(|err| format!("cannot mount /proc: {err}"))
 }
 
 /// Makes `root` the root, and lets go of the old one.
@@ -150,14 +135,8 @@ pub fn enter(root: &Path, sealed: bool) -> Result<(), String> {
 }
 
 fn tmpfs(path: &Path, mode: &str) -> Result<(), String> {
-    mount(
-        Some("tmpfs"),
-        path,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some(mode),
-    )
-    .map_err(|err| format!("cannot mount a tmpfs: {err}"))
+    mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some(mode))
+        .map_err(|err| format!("cannot mount a tmpfs: {err}"))
 }
 
 const NOT_MIRRORED: &[&str] = &["proc", "sys", "dev", "run", "tmp"];

@@ -66,9 +66,7 @@ async fn conversation(world: Arc<World>, mut stream: TcpStream) -> io::Result<()
             continue;
         };
         let length = u16::try_from(reply.len()).unwrap_or(u16::MAX);
-        stream
-            .write_all(&[length.to_be_bytes().as_slice(), &reply].concat())
-            .await?;
+        stream.write_all(&[length.to_be_bytes().as_slice(), &reply].concat()).await?;
     }
 }
 
@@ -83,21 +81,12 @@ async fn reply(world: &World, message: &[u8], at: &str, over_tcp: bool) -> Optio
     if !query.is_ordinary() {
         return Some(query.reply(NOTIMP, &[], false));
     }
-    let is_meant = [
-        ("only", query.name.as_str()),
-        ("type", &kind_name(query.kind)),
-        ("at", at),
-    ]
-    .iter()
-    .all(|(key, its)| {
-        let told = world.setting("dns", key);
-        told.as_str().is_none_or(|told| its.ends_with(told))
-    });
-    let mode = if is_meant {
-        world.mode("dns")
-    } else {
-        "ok".into()
-    };
+    let is_meant =
+        [("only", query.name.as_str()), ("type", &kind_name(query.kind)), ("at", at)].iter().all(|(key, its)| {
+            let told = world.setting("dns", key);
+            told.as_str().is_none_or(|told| its.ends_with(told))
+        });
+    let mode = if is_meant { world.mode("dns") } else { "ok".into() };
     if is_meant {
         tokio::time::sleep(world.delay("dns")).await;
     }
@@ -119,9 +108,7 @@ async fn reply(world: &World, message: &[u8], at: &str, over_tcp: bool) -> Optio
         "short" => Some(message[..2].to_vec()),
         "wrong-id" => Some(query.with_wrong_id(whole)),
         "wrong-question" => Some(query.with_wrong_question(whole)),
-        _ if !over_tcp && (whole.len() > query.room || mode == "truncated") => {
-            Some(query.reply(code, &records, true))
-        }
+        _ if !over_tcp && (whole.len() > query.room || mode == "truncated") => Some(query.reply(code, &records, true)),
         _ => Some(whole),
     }
 }

@@ -50,14 +50,8 @@ pub fn become_root_of_many() {
         command
     };
     let mut attempt = unshare();
-    attempt
-        .arg("true")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    if let (Ok(true), Ok(program)) = (
-        attempt.status().map(|status| status.success()),
-        env::current_exe(),
-    ) {
+    attempt.arg("true").stdout(Stdio::null()).stderr(Stdio::null());
+    if let (Ok(true), Ok(program)) = (attempt.status().map(|status| status.success()), env::current_exe()) {
         let _ = unshare().arg(program).args(env::args_os().skip(1)).exec();
     }
 }
@@ -73,9 +67,7 @@ pub fn enter(options: &Options) -> Result<(), String> {
     // Root of a container may lack the capability and still have user namespaces.
     if entered == Err(Errno::EPERM) {
         unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(|err| {
-            format!(
-                "no network namespace for uid {uid}: {err}; run as root or allow user namespaces"
-            )
+            format!("no network namespace for uid {uid}: {err}; run as root or allow user namespaces")
         })?;
         map_user(&proc_self()?, uid.as_raw(), gid.as_raw(), 0)?;
     } else {
@@ -92,9 +84,7 @@ pub fn enter(options: &Options) -> Result<(), String> {
     addresses()?;
     if Path::new("/proc/net/if_inet6").exists() && !options.no_ipv6 {
         // Without "nodad" it could not be bound for a second or so.
-        ip(&format!(
-            "addr add {OVER_IPV6}/128 dev lo nodad\naddr add {LINK_LOCAL}/64 dev lo nodad\n"
-        ))?;
+        ip(&format!("addr add {OVER_IPV6}/128 dev lo nodad\naddr add {LINK_LOCAL}/64 dev lo nodad\n"))?;
     }
     Ok(())
 }
@@ -135,15 +125,7 @@ pub fn die_with_parent() -> Result<(), String> {
 
 fn addresses() -> Result<(), String> {
     let mut script = String::from("link set lo up\n");
-    for address in [
-        METADATA,
-        SECOND_NAMESERVER,
-        FRONT_END,
-        DIRECT,
-        BILLING,
-        EXTERNAL,
-        CONTROL,
-    ] {
+    for address in [METADATA, SECOND_NAMESERVER, FRONT_END, DIRECT, BILLING, EXTERNAL, CONTROL] {
         script += &format!("addr add {address}/32 dev lo\n");
     }
     script += "route add 192.0.2.0/24 dev lo\n";
@@ -153,9 +135,7 @@ fn addresses() -> Result<(), String> {
 fn ip(script: &str) -> Result<(), String> {
     let mut ip = Command::new("ip");
     ip.args(["-batch", "-"]).stdin(Stdio::piped());
-    let mut child = ip
-        .spawn()
-        .map_err(|err| format!("cannot run ip: {err}; it is in the package iproute2"))?;
+    let mut child = ip.spawn().map_err(|err| format!("cannot run ip: {err}; it is in the package iproute2"))?;
     if let Some(mut stdin) = child.stdin.take() {
         let _ = stdin.write_all(script.as_bytes());
     }

@@ -97,10 +97,7 @@ impl Options {
     /// Where runsd is on this machine; `Err` when a file was named that is
     /// not there. None is needed: the miniature also serves to try others.
     pub fn runsd(&self) -> Result<Option<PathBuf>, String> {
-        let named = self
-            .runsd
-            .clone()
-            .or(env::var_os("RUNSD_BIN").map(Into::into));
+        let named = self.runsd.clone().or(env::var_os("RUNSD_BIN").map(Into::into));
         let path = named.clone().unwrap_or_else(|| "dist/runsd".into());
         match path.canonicalize() {
             Ok(path) => Ok(Some(path)),

@@ -15,9 +15,7 @@ pub const URL: &str = "PUBLISHED_URL";
 pub fn bind(port: u16) -> Result<(TcpListener, String), String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .map_err(|err| format!("cannot publish at port {port} of 127.0.0.1: {err}"))?;
-    let address = listener
-        .local_addr()
-        .map_err(|err| format!("cannot say where it is published: {err}"))?;
+    let address = listener.local_addr().map_err(|err| format!("cannot say where it is published: {err}"))?;
     Ok((listener, format!("http://{address}")))
 }
 

@@ -72,14 +72,7 @@ impl Line for TlsStream<TcpStream> {
 /// Plays the next script of the service.
 pub async fn serve(world: &World, service: &str, mut line: impl Line) {
     let (number, script) = world.next_script(service);
-    let mut tape = Tape {
-        world,
-        service,
-        number,
-        received: Vec::new(),
-        used: 0,
-        deaf: false,
-    };
+    let mut tape = Tape { world, service, number, received: Vec::new(), used: 0, deaf: false };
     for step in &script {
         if tape.step(&mut line, step).await.is_none() {
             drop(line);
@@ -173,11 +166,7 @@ impl Tape<'_> {
         self.receive_while(&mut reader, say).await.ok()
     }
 
-    async fn receive_while<T>(
-        &mut self,
-        line: &mut (impl AsyncRead + Unpin),
-        done: impl Future<Output = T>,
-    ) -> T {
+    async fn receive_while<T>(&mut self, line: &mut (impl AsyncRead + Unpin), done: impl Future<Output = T>) -> T {
         let mut done = pin!(done);
         while !self.deaf {
             let mut receive = pin!(self.receive(line));
@@ -201,8 +190,7 @@ impl Tape<'_> {
         let end: io::Result<()> = match line.read_buf(&mut self.received).await {
             Ok(0) => Ok(()),
             Ok(_) => {
-                self.world
-                    .record(self.service, self.number, &self.received[before..]);
+                self.world.record(self.service, self.number, &self.received[before..]);
                 return Some(());
             }
             Err(err) => Err(err),
@@ -215,7 +203,5 @@ impl Tape<'_> {
 }
 
 fn bytes(text: &str) -> Vec<u8> {
-    text.chars()
-        .map(|c| u8::try_from(c).unwrap_or(b'?'))
-        .collect()
+    text.chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect()
 }

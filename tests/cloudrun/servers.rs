@@ -22,8 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::body::{self, Answer, Problem};
 use crate::namespaces::{
-    self, BILLING, CONTROL, DIRECT, EXTERNAL, FRONT_END, LINK_LOCAL, METADATA, OVER_IPV6,
-    SECOND_NAMESERVER,
+    self, BILLING, CONTROL, DIRECT, EXTERNAL, FRONT_END, LINK_LOCAL, METADATA, OVER_IPV6, SECOND_NAMESERVER,
 };
 use crate::options::Options;
 use crate::world::World;
@@ -52,15 +51,9 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
 fn open_all(options: &Options) -> Result<String, Problem> {
     let world = Arc::new(World::new());
     let (tls, authority) = certificates::make(world.clone())?;
-    let doors = Arc::new(Doors {
-        world,
-        tls: TlsAcceptor::from(tls),
-        open: Mutex::default(),
-        inside: Mutex::default(),
-    });
-    for room in [
-        "metadata", "dns", "frontend", "direct", "billing", "external", "control",
-    ] {
+    let doors =
+        Arc::new(Doors { world, tls: TlsAcceptor::from(tls), open: Mutex::default(), inside: Mutex::default() });
+    for room in ["metadata", "dns", "frontend", "direct", "billing", "external", "control"] {
         doors.open(room)?;
     }
     if options.publish.is_some() {
@@ -90,10 +83,7 @@ impl Doors {
         let doors = match room {
             "metadata" => vec![self.listen(METADATA, 80, "metadata")?],
             "dns" => self.nameservers()?,
-            "frontend" => vec![
-                self.listen(FRONT_END, 443, "frontend")?,
-                self.listen(FRONT_END, 80, "cleartext")?,
-            ],
+            "frontend" => vec![self.listen(FRONT_END, 443, "frontend")?, self.listen(FRONT_END, 80, "cleartext")?],
             "direct" => vec![self.listen(DIRECT, 80, "direct")?],
             "billing" => [BILLING, OVER_IPV6]
                 .into_iter()
@@ -101,10 +91,7 @@ impl Doors {
                 // There may be no IPv6 here.
                 .filter(|door| door.is_ok() || tcp(OVER_IPV6, 0).is_ok())
                 .collect::<io::Result<_>>()?,
-            "external" => vec![
-                self.listen(EXTERNAL, 80, "external")?,
-                self.listen(EXTERNAL, 81, "plain")?,
-            ],
+            "external" => vec![self.listen(EXTERNAL, 80, "external")?, self.listen(EXTERNAL, 81, "plain")?],
             "control" => vec![self.listen(CONTROL, 80, "control")?],
             _ => Vec::new(),
         };
@@ -129,12 +116,7 @@ impl Doors {
         }
     }
 
-    fn listen(
-        self: &Arc<Self>,
-        address: &str,
-        port: u16,
-        site: &'static str,
-    ) -> io::Result<JoinHandle<()>> {
+    fn listen(self: &Arc<Self>, address: &str, port: u16, site: &'static str) -> io::Result<JoinHandle<()>> {
         let listener = tcp(address, port)?;
         let doors = self.clone();
         Ok(tokio::spawn(async move {
@@ -190,17 +172,9 @@ async fn connection(doors: Arc<Doors>, stream: net::TcpStream, from: SocketAddr,
     let world = doors.world.clone();
     world.count("connections", site);
     match site {
-        "metadata" => {
-            plain(stream, move |request| {
-                metadata::answer(world.clone(), request)
-            })
-            .await
-        }
+        "metadata" => plain(stream, move |request| metadata::answer(world.clone(), request)).await,
         "control" => {
-            plain(stream, move |request| {
-                control::answer(world.clone(), doors.clone(), request)
-            })
-            .await;
+            plain(stream, move |request| control::answer(world.clone(), doors.clone(), request)).await;
         }
         "external" => plain(stream, move |request| external(world.clone(), request)).await,
         "plain" => scripted::serve(&world, site, stream).await,
@@ -223,9 +197,7 @@ where
         async { Ok::<_, Infallible>(answer.await) }
     });
     // The client's end of it is not ours to report.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// `external.example`: any server of the internet that is not ours.
@@ -233,10 +205,7 @@ async fn external(world: Arc<World>, request: Request<Incoming>) -> Answer {
     let host = frontend::host_of(&request);
     world.count("requests", &host);
     world.remember(&host, frontend::described(&request));
-    body::text(
-        StatusCode::OK,
-        format!("external.example, asked for {}\n", request.uri()),
-    )
+    body::text(StatusCode::OK, format!("external.example, asked for {}\n", request.uri()))
 }
 
 fn tcp(address: &str, port: u16) -> io::Result<net::TcpListener> {

@@ -55,17 +55,8 @@ pub async fn answer(world: Arc<World>, called: Host, request: Request<Incoming>)
 
 /// Says who it is. Reads the body first, and says how long it was.
 async fn hello(world: &World, called: &Host, request: Request<Incoming>) -> Answer {
-    let Host {
-        service,
-        region,
-        project,
-        ..
-    } = called;
-    let tag = called
-        .tag
-        .as_deref()
-        .map(|tag| format!(" (tag {tag})"))
-        .unwrap_or_default();
+    let Host { service, region, project, .. } = called;
+    let tag = called.tag.as_deref().map(|tag| format!(" (tag {tag})")).unwrap_or_default();
     let mut text = format!("Hello from {service}{tag} in {region}, project {project}\n");
     let method = request.method().clone();
     let host = frontend::host_of(&request);
@@ -100,15 +91,11 @@ fn bytes(request: &Request<Incoming>) -> Answer {
     let mut answer = Response::new(body);
     let breaks = query(request.uri(), "break").is_some();
     if query(request.uri(), "chunked").is_none() && !breaks {
-        answer
-            .headers_mut()
-            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+        answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     tokio::spawn(async move {
         // A prime period, so that a lost or doubled block shows.
-        let block: Vec<u8> = (0..PIECE * 251)
-            .map(|at| u8::try_from(at % 251).unwrap_or(0))
-            .collect();
+        let block: Vec<u8> = (0..PIECE * 251).map(|at| u8::try_from(at % 251).unwrap_or(0)).collect();
         let block = Bytes::from(block);
         let mut sent = 0;
         while sent < length {
@@ -127,14 +114,9 @@ fn bytes(request: &Request<Incoming>) -> Answer {
 
 /// Answers after `?ms=…`, or the setting's delay; counts who left before.
 async fn slow(world: &Arc<World>, request: &Request<Incoming>) -> Answer {
-    let leaving = Leaving {
-        world: world.clone(),
-        host: frontend::host_of(request),
-    };
+    let leaving = Leaving { world: world.clone(), host: frontend::host_of(request) };
     let asked = query(request.uri(), "ms").and_then(|ms| ms.parse().ok());
-    let delay = asked
-        .map(Duration::from_millis)
-        .unwrap_or(world.delay("service"));
+    let delay = asked.map(Duration::from_millis).unwrap_or(world.delay("service"));
     tokio::time::sleep(delay).await;
     std::mem::forget(leaving);
     body::text(StatusCode::OK, "at last\n")
@@ -142,11 +124,7 @@ async fn slow(world: &Arc<World>, request: &Request<Incoming>) -> Answer {
 
 /// `?n=3&ms=100`: that many events, each with the time it was sent at.
 fn events(world: Arc<World>, request: &Request<Incoming>) -> Answer {
-    let number = |key, fallback| {
-        query(request.uri(), key)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(fallback)
-    };
+    let number = |key, fallback| query(request.uri(), key).and_then(|text| text.parse().ok()).unwrap_or(fallback);
     let (count, pause): (u64, u64) = (number("n", 3), number("ms", 100));
     let host = frontend::host_of(request);
     let (pen, body) = body::pieces();
@@ -203,10 +181,7 @@ fn status(request: &Request<Incoming>) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
     if status == StatusCode::UNAUTHORIZED {
-        headers.insert(
-            "www-authenticate",
-            HeaderValue::from_static("Basic realm=x"),
-        );
+        headers.insert("www-authenticate", HeaderValue::from_static("Basic realm=x"));
     }
     answer
 }
@@ -240,9 +215,7 @@ async fn race(timer: impl Future<Output = ()>, gone: impl Future<Output = ()>) -
 }
 
 fn milliseconds() -> u128 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_millis()
 }
 

@@ -23,9 +23,7 @@ pub fn answer(world: Arc<World>, request: Request<Incoming>) -> Answer {
     let path = request.uri().path().to_owned();
     tokio::spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await
-            && talk(&world, &host, &path, TokioIo::new(upgraded))
-                .await
-                .is_err()
+            && talk(&world, &host, &path, TokioIo::new(upgraded)).await.is_err()
         {
             world.count("gone", &host);
         }
@@ -38,12 +36,7 @@ pub fn answer(world: Arc<World>, request: Request<Incoming>) -> Answer {
     answer
 }
 
-async fn talk(
-    world: &World,
-    host: &str,
-    path: &str,
-    mut stream: TokioIo<hyper::upgrade::Upgraded>,
-) -> io::Result<()> {
+async fn talk(world: &World, host: &str, path: &str, mut stream: TokioIo<hyper::upgrade::Upgraded>) -> io::Result<()> {
     if path == "/first-word" {
         stream.write_all(b"that is all").await?;
         stream.shutdown().await?;

@@ -37,11 +37,7 @@ struct Recorded {
 
 impl World {
     pub fn new() -> World {
-        World {
-            state: Mutex::default(),
-            moved: watch::channel(0).0,
-            drains: watch::channel(0).0,
-        }
+        World { state: Mutex::default(), moved: watch::channel(0).0, drains: watch::channel(0).0 }
     }
 
     pub fn count(&self, what: &'static str, which: &str) {
@@ -51,12 +47,7 @@ impl World {
     fn add(&self, what: &'static str, which: &str, n: usize) {
         {
             let mut state = self.state();
-            *state
-                .counts
-                .entry(what)
-                .or_default()
-                .entry(which.to_owned())
-                .or_default() += n as u64;
+            *state.counts.entry(what).or_default().entry(which.to_owned()).or_default() += n as u64;
         }
         self.moved.send_modify(|moves| *moves += 1);
     }
@@ -73,11 +64,7 @@ impl World {
         let earlier = &state.recorded;
         let before = earlier.iter().filter(|one| one.service == service).count();
         let number = earlier.len();
-        state.recorded.push(Recorded {
-            service: service.to_owned(),
-            bytes: Vec::new(),
-            ended: None,
-        });
+        state.recorded.push(Recorded { service: service.to_owned(), bytes: Vec::new(), ended: None });
         let scripts = scripts.as_array().map(Vec::as_slice).unwrap_or_default();
         let script = scripts.get(before).or(scripts.last());
         let steps = script.and_then(Value::as_array).cloned();
@@ -164,9 +151,7 @@ impl World {
             return Err(format!("got {new}; expected a JSON object"));
         };
         if let Some(key) = new.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(format!(
-                "{room} has no setting {key:?}; expected one of {known:?}"
-            ));
+            return Err(format!("{room} has no setting {key:?}; expected one of {known:?}"));
         }
         let mut state = self.state();
         if room == "scripted" {
@@ -179,18 +164,12 @@ impl World {
 
     pub fn setting(&self, room: &str, key: &str) -> Value {
         let state = self.state();
-        let value = state
-            .settings
-            .get(room)
-            .and_then(|settings| settings.get(key));
+        let value = state.settings.get(room).and_then(|settings| settings.get(key));
         value.cloned().unwrap_or(Value::Null)
     }
 
     pub fn mode(&self, room: &str) -> String {
-        self.setting(room, "mode")
-            .as_str()
-            .unwrap_or("ok")
-            .to_owned()
+        self.setting(room, "mode").as_str().unwrap_or("ok").to_owned()
     }
 
     pub fn delay(&self, room: &str) -> Duration {
@@ -221,12 +200,7 @@ const COUNTED: &[&str] = &[
 ];
 
 const SETTINGS: &[(&str, &[&str])] = &[
-    (
-        "metadata",
-        &[
-            "mode", "text", "delay_ms", "cut", "exp_in", "region", "project", "audience", "times",
-        ],
-    ),
+    ("metadata", &["mode", "text", "delay_ms", "cut", "exp_in", "region", "project", "audience", "times"]),
     ("dns", &["mode", "delay_ms", "front", "only", "type", "at"]),
     ("frontend", &["mode", "delay_ms", "cut", "revoke"]),
     ("service", &["delay_ms"]),

@@ -28,11 +28,7 @@ impl Runsd {
         let (program, flags) = Runsd::found(named)?;
         let version = Command::new(&program).arg("-version").output();
         let version = version.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned());
-        Some(Runsd {
-            program,
-            flags,
-            version: version.ok().filter(|version| !version.is_empty()),
-        })
+        Some(Runsd { program, flags, version: version.ok().filter(|version| !version.is_empty()) })
     }
 
     fn found(named: Option<&Path>) -> Option<(PathBuf, Vec<String>)> {
@@ -50,12 +46,8 @@ impl Runsd {
             return Some((program, flags));
         }
         let path = env::var_os("PATH").unwrap_or_default();
-        let mut places = env::split_paths(&path)
-            .map(|dir| dir.join("runsd"))
-            .chain([PathBuf::from("/runsd")]);
-        let program = named
-            .map(Path::to_owned)
-            .or_else(|| places.find(|path| path.exists()))?;
+        let mut places = env::split_paths(&path).map(|dir| dir.join("runsd")).chain([PathBuf::from("/runsd")]);
+        let program = named.map(Path::to_owned).or_else(|| places.find(|path| path.exists()))?;
         Some((program, Vec::new()))
     }
 
@@ -69,10 +61,7 @@ impl Runsd {
             Some(name) => format!("-check={name}"),
             None => "-check".to_owned(),
         });
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(err) => {
@@ -105,9 +94,7 @@ fn tell(child: &mut Child, events: &Events) -> Result<(), Gone> {
 fn parsed(line: &str) -> Value {
     let (mark, rest) = line.split_at_checked(MARK_WIDTH).unwrap_or((line, ""));
     let (what, text) = rest.split_at_checked(WHAT_WIDTH).unwrap_or((rest, ""));
-    let time = text
-        .strip_suffix(" ms")
-        .and_then(|text| text.rsplit([' ', ',']).next()?.parse::<f64>().ok());
+    let time = text.strip_suffix(" ms").and_then(|text| text.rsplit([' ', ',']).next()?.parse::<f64>().ok());
     json!({
         "mark": mark.trim().to_ascii_lowercase(),
         "what": what.trim(),
@@ -128,9 +115,7 @@ fn flags(runsds: &[String], ours: &[String]) -> Vec<String> {
 fn words(path: &str) -> Vec<String> {
     let bytes = fs::read(path).unwrap_or_default();
     let words = bytes.split(|&b| b == 0);
-    let mut words: Vec<_> = words
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect();
+    let mut words: Vec<_> = words.map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     // Each ends with a NUL, the last one, too.
     words.pop();
     words
@@ -146,10 +131,7 @@ mod tests {
     #[test]
     fn lines() {
         let got = parsed("ok    address     192.0.2.1, 0.4 ms");
-        assert_eq!(
-            got,
-            json!({ "mark": "ok", "what": "address", "text": "192.0.2.1, 0.4 ms", "took": 0.4 })
-        );
+        assert_eq!(got, json!({ "mark": "ok", "what": "address", "text": "192.0.2.1, 0.4 ms", "took": 0.4 }));
         let got = parsed("WRONG status      403 from the front end");
         assert_eq!(got["mark"], "wrong");
         assert_eq!(got["text"], "403 from the front end");
@@ -163,10 +145,7 @@ mod tests {
         let ours = words("playground");
         for (line, want) in [
             ("/runsd -- playground", vec![]),
-            (
-                "/runsd -v=3 -route a=http://b -- playground",
-                vec!["-v=3", "-route", "a=http://b"],
-            ),
+            ("/runsd -v=3 -route a=http://b -- playground", vec!["-v=3", "-route", "a=http://b"]),
             ("/runsd -v=3 playground", vec!["-v=3"]),
             ("/runsd", vec![]),
         ] {

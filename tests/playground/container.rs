@@ -17,9 +17,7 @@ pub fn described(settings: &Settings, runsd: Option<&Runsd>) -> Value {
     // A scratch image has no /etc/passwd.
     let user = User::from_uid(uid).ok().flatten().map(|user| user.name);
     let group = Group::from_gid(gid).ok().flatten().map(|group| group.name);
-    let variables = VARIABLES
-        .iter()
-        .filter_map(|name| Some(json!([name, env::var(name).ok()?])));
+    let variables = VARIABLES.iter().filter_map(|name| Some(json!([name, env::var(name).ok()?])));
     json!({
         "resolv_conf": {
             "path": resolv_conf::PATH,
@@ -37,12 +35,5 @@ pub fn described(settings: &Settings, runsd: Option<&Runsd>) -> Value {
 }
 
 /// Those by which runsd and the platform say what this is; none is a secret.
-const VARIABLES: &[&str] = &[
-    "K_SERVICE",
-    "K_REVISION",
-    "CLOUD_RUN_JOB",
-    "CLOUD_RUN_WORKER_POOL",
-    "PORT",
-    "http_proxy",
-    "no_proxy",
-];
+const VARIABLES: &[&str] =
+    &["K_SERVICE", "K_REVISION", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL", "PORT", "http_proxy", "no_proxy"];

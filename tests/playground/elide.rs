@@ -93,18 +93,9 @@ mod tests {
     #[test]
     fn signatures() {
         for (text, want) in [
-            (
-                "Bearer eyJhbGciOi.eyJpc3M.c2lnbmF0dXJl",
-                "Bearer eyJhbGciOi.eyJpc3M.[signature elided]",
-            ),
-            (
-                "{\"a\":\"eyJh-_.e30.x-_y\",\"b\":1}",
-                "{\"a\":\"eyJh-_.e30.[signature elided]\",\"b\":1}",
-            ),
-            (
-                "eyJh.e30.one eyJh.e30.two",
-                "eyJh.e30.[signature elided] eyJh.e30.[signature elided]",
-            ),
+            ("Bearer eyJhbGciOi.eyJpc3M.c2lnbmF0dXJl", "Bearer eyJhbGciOi.eyJpc3M.[signature elided]"),
+            ("{\"a\":\"eyJh-_.e30.x-_y\",\"b\":1}", "{\"a\":\"eyJh-_.e30.[signature elided]\",\"b\":1}"),
+            ("eyJh.e30.one eyJh.e30.two", "eyJh.e30.[signature elided] eyJh.e30.[signature elided]"),
             ("xeeyeyJh.e30.one", "xeeyeyJh.e30.[signature elided]"),
             ("eyJh.e30.one.two=", "eyJh.e30.[signature elided]"),
             ("a hey, Joe. 1.2.3", "a hey, Joe. 1.2.3"),

@@ -52,15 +52,9 @@ where
 {
     // One line waits at most, so that whoever writes feels the reader.
     let (sender, receiver) = mpsc::channel(1);
-    let events = Events {
-        sender,
-        started: Instant::now(),
-    };
+    let events = Events { sender, started: Instant::now() };
     let task = tokio::spawn(work(events));
-    Stream {
-        receiver,
-        task: task.abort_handle(),
-    }
+    Stream { receiver, task: task.abort_handle() }
 }
 
 pub struct Stream {
@@ -72,10 +66,7 @@ impl Body for Stream {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = self.receiver.poll_recv(cx);
         next.map(|line| line.map(|line| Ok(Frame::data(line))))
     }

@@ -27,10 +27,7 @@ pub fn admit(access: &Access, headers: &HeaderMap) -> Result<(), Denied> {
         // theirs this page's origin (DNS rebinding).
         Access::Loopback => match host(headers).map(without_port) {
             Some("127.0.0.1" | "localhost" | "[::1]") => Ok(()),
-            _ => Err(Denied(
-                StatusCode::FORBIDDEN,
-                "open it as http://127.0.0.1 or http://localhost",
-            )),
+            _ => Err(Denied(StatusCode::FORBIDDEN, "open it as http://127.0.0.1 or http://localhost")),
         },
     }
 }
@@ -40,30 +37,19 @@ pub fn admit(access: &Access, headers: &HeaderMap) -> Result<(), Denied> {
 pub fn same_site(method: &Method, headers: &HeaderMap) -> Result<(), Denied> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     // "none": typed into the address bar.
-    let by_site =
-        !matches!(text("sec-fetch-site"), Some(site) if site != "same-origin" && site != "none");
-    let origin = headers
-        .get(ORIGIN)
-        .map(|value| value.to_str().unwrap_or_default());
+    let by_site = !matches!(text("sec-fetch-site"), Some(site) if site != "same-origin" && site != "none");
+    let origin = headers.get(ORIGIN).map(|value| value.to_str().unwrap_or_default());
     let by_origin = origin.is_none_or(|origin| {
         let authority = origin.split_once("://").map(|(_, authority)| authority);
         authority.is_some() && authority == host(headers)
     });
     if !by_site || !by_origin {
-        return Err(Denied(
-            StatusCode::FORBIDDEN,
-            "this is for the page itself, not for other sites",
-        ));
+        return Err(Denied(StatusCode::FORBIDDEN, "this is for the page itself, not for other sites"));
     }
     // A form of another site cannot send this type without being asked for.
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if method == Method::POST && kind != Some("application/json") {
-        return Err(Denied(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "expected application/json",
-        ));
+        return Err(Denied(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/json"));
     }
     Ok(())
 }
@@ -77,8 +63,7 @@ fn given(headers: &HeaderMap) -> Option<String> {
     }
     let bytes = BASE64_STANDARD.decode(credentials.trim()).ok()?;
     let text = String::from_utf8(bytes).ok()?;
-    text.split_once(':')
-        .map(|(_, password)| password.to_owned())
+    text.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 /// Compares in a time that says nothing of either: what differs is hashed first.
@@ -131,10 +116,7 @@ mod tests {
             let got = admit(&access, &headers(&[("authorization", &value)]));
             assert_eq!(got.is_ok(), want, "{value}");
         }
-        assert_eq!(
-            admit(&access, &headers(&[])).map_err(|denied| denied.0),
-            Err(StatusCode::UNAUTHORIZED)
-        );
+        assert_eq!(admit(&access, &headers(&[])).map_err(|denied| denied.0), Err(StatusCode::UNAUTHORIZED));
     }
 
     #[test]

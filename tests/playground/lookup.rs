@@ -67,9 +67,7 @@ pub async fn look_up(name: &str, kind: RecordType, events: &Events) -> Result<Ou
 /// A sentence.
 pub fn record_type(text: &str) -> Result<RecordType, String> {
     let upper = text.trim().to_ascii_uppercase();
-    let by_number = upper
-        .strip_prefix("TYPE")
-        .and_then(|number| number.parse::<u16>().ok());
+    let by_number = upper.strip_prefix("TYPE").and_then(|number| number.parse::<u16>().ok());
     by_number
         .map(RecordType::from)
         .or_else(|| RecordType::from_str(&upper).ok())
@@ -115,10 +113,7 @@ fn outcome(code: ResponseCode, is_empty: bool) -> String {
 }
 
 fn records(answer: &Message, kind: RecordType) -> Vec<RData> {
-    let wanted = answer
-        .answers
-        .iter()
-        .filter(|record| record.record_type() == kind || kind == RecordType::ANY);
+    let wanted = answer.answers.iter().filter(|record| record.record_type() == kind || kind == RecordType::ANY);
     wanted.map(|record| record.data.clone()).collect()
 }
 
@@ -169,9 +164,7 @@ async fn over_udp(nameserver: SocketAddr, query: &[u8], id: u16) -> io::Result<M
 async fn over_tcp(nameserver: SocketAddr, query: &[u8]) -> io::Result<Message> {
     let mut stream = TcpStream::connect(nameserver).await?;
     let length = u16::try_from(query.len()).map_err(io::Error::other)?;
-    stream
-        .write_all(&[&length.to_be_bytes(), query].concat())
-        .await?;
+    stream.write_all(&[&length.to_be_bytes(), query].concat()).await?;
     let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut buffer).await?;
     Message::from_vec(&buffer).map_err(io::Error::other)

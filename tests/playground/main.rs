@@ -40,15 +40,14 @@ fn main() -> ExitCode {
         let always = Arc::new(AtomicBool::new(true));
         let _ = flag::register_conditional_shutdown(signal, code, always);
     }
-    let served = Settings::from_env(|key| env::var(key).ok().filter(|text| !text.is_empty()))
-        .and_then(|settings| {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .map_err(|err| format!("cannot start: {err}"))?;
-            runtime.block_on(serve(settings))
-        });
+    let served = Settings::from_env(|key| env::var(key).ok().filter(|text| !text.is_empty())).and_then(|settings| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|err| format!("cannot start: {err}"))?;
+        runtime.block_on(serve(settings))
+    });
     match served {
         Ok(never) => match never {},
         Err(problem) => {
@@ -74,10 +73,8 @@ async fn serve(settings: Settings) -> Result<Infallible, String> {
                 async move { Ok::<_, Infallible>(playground.respond(request).await) }
             });
             // How a connection ends is the browser's affair.
-            let _ = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ =
+                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }

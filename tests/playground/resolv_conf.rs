@@ -14,25 +14,18 @@ pub struct ResolvConf {
 
 impl ResolvConf {
     pub fn parse(text: &str) -> ResolvConf {
-        let mut parsed = ResolvConf {
-            nameservers: Vec::new(),
-            search: Vec::new(),
-            ndots: 1,
-        };
+        let mut parsed = ResolvConf { nameservers: Vec::new(), search: Vec::new(), ndots: 1 };
         for line in text.lines() {
             let mut words = line.split_whitespace();
             match words.next() {
                 Some("nameserver") => {
                     let address = words.next().and_then(|word| word.parse::<IpAddr>().ok());
-                    parsed
-                        .nameservers
-                        .extend(address.map(|address| SocketAddr::new(address, DNS_PORT)));
+                    parsed.nameservers.extend(address.map(|address| SocketAddr::new(address, DNS_PORT)));
                 }
                 // The last line of these counts.
                 Some("search" | "domain") => parsed.search = words.map(str::to_owned).collect(),
                 Some("options") => {
-                    let mut ndots =
-                        words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok());
+                    let mut ndots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok());
                     parsed.ndots = ndots.next_back().unwrap_or(parsed.ndots).min(MAX_NDOTS);
                 }
                 _ => {}
@@ -40,9 +33,7 @@ impl ResolvConf {
         }
         parsed.nameservers.truncate(MAX_NAMESERVERS);
         if parsed.nameservers.is_empty() {
-            parsed
-                .nameservers
-                .push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), DNS_PORT));
+            parsed.nameservers.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), DNS_PORT));
         }
         parsed
     }
@@ -65,10 +56,7 @@ impl ResolvConf {
     }
 
     pub fn to_json(&self) -> Value {
-        let nameservers = self
-            .nameservers
-            .iter()
-            .map(|address| address.ip().to_string());
+        let nameservers = self.nameservers.iter().map(|address| address.ip().to_string());
         json!({
             "nameservers": nameservers.collect::<Vec<_>>(),
             "search": self.search,
@@ -92,10 +80,7 @@ mod tests {
         search run.internal google.internal\noptions edns0 ndots:3\n";
 
     fn names(conf: &ResolvConf, name: &str) -> Vec<String> {
-        conf.candidates(name)
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect()
+        conf.candidates(name).into_iter().map(|(name, _)| name).collect()
     }
 
     #[test]
@@ -103,10 +88,7 @@ mod tests {
         let conf = ResolvConf::parse(RUNSDS);
         assert_eq!(conf.nameservers, [([127, 0, 0, 1], 53).into()]);
         assert_eq!(conf.ndots, 3);
-        assert_eq!(
-            names(&conf, "hello"),
-            ["hello.run.internal.", "hello.google.internal.", "hello."]
-        );
+        assert_eq!(names(&conf, "hello"), ["hello.run.internal.", "hello.google.internal.", "hello."]);
         assert_eq!(names(&conf, "a.b.c.d")[0], "a.b.c.d.");
         assert_eq!(names(&conf, "hello."), ["hello."]);
         assert_eq!(conf.candidates("hello")[0].1, Some("run.internal"));

@@ -9,8 +9,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue,
-    REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue, REFERRER_POLICY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -42,11 +42,7 @@ enum Question {
 
 impl Playground {
     pub fn new(settings: Settings) -> Playground {
-        Playground {
-            runsd: Runsd::find(settings.runsd.as_deref()),
-            settings,
-            permits: Semaphore::new(MAX_UNDER_WAY),
-        }
+        Playground { runsd: Runsd::find(settings.runsd.as_deref()), settings, permits: Semaphore::new(MAX_UNDER_WAY) }
     }
 
     pub async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Answer {
@@ -72,18 +68,14 @@ impl Playground {
         guard::same_site(request.method(), request.headers())?;
         if path == "/api/container" && is_get {
             let described = container::described(&self.settings, self.runsd.as_ref());
-            return Ok(text(
-                StatusCode::OK,
-                "application/json",
-                described.to_string(),
-            ));
+            return Ok(text(StatusCode::OK, "application/json", described.to_string()));
         }
         if request.method() != Method::POST {
             return Err(Denied(StatusCode::NOT_FOUND, "there is no such page"));
         }
         let asked = read(request).await?;
-        let question = Question::read(&path, &asked)
-            .ok_or(Denied(StatusCode::NOT_FOUND, "there is no such question"))?;
+        let question =
+            Question::read(&path, &asked).ok_or(Denied(StatusCode::NOT_FOUND, "there is no such question"))?;
         let stream = events::stream(async move |events| {
             let Ok(_permit) = self.permits.try_acquire() else {
                 let sentence = json!({ "sentence": "too many requests are under way; try again" });
@@ -93,10 +85,7 @@ impl Playground {
             let events = Arc::new(events);
             let work = self.work(question, events.clone());
             if timeout(TIME_LIMIT, work).await.is_err() {
-                let sentence = format!(
-                    "it took {} minutes, and was ended",
-                    TIME_LIMIT.as_secs() / 60
-                );
+                let sentence = format!("it took {} minutes, and was ended", TIME_LIMIT.as_secs() / 60);
                 let _ = events.send("error", json!({ "sentence": sentence })).await;
             }
         });
@@ -135,13 +124,8 @@ impl Question {
         let text = |key: &str| asked[key].as_str().unwrap_or_default().to_owned();
         match path {
             "/api/request" => Some(Question::Request(Box::new(Ask::read(asked)))),
-            "/api/lookup" => Some(Question::Lookup {
-                name: text("name"),
-                kind: text("type"),
-            }),
-            "/api/check" => Some(Question::Check {
-                name: asked["name"].as_str().map(str::to_owned),
-            }),
+            "/api/lookup" => Some(Question::Lookup { name: text("name"), kind: text("type") }),
+            "/api/check" => Some(Question::Check { name: asked["name"].as_str().map(str::to_owned) }),
             _ => None,
         }
     }
@@ -163,8 +147,7 @@ async fn look_up(name: &str, kind: &str, events: &Events) -> Result<(), Gone> {
 
 async fn read(request: Request<Incoming>) -> Result<Value, Denied> {
     let whole = timeout(QUESTION_LIMIT, read_whole(request.into_body())).await;
-    let whole =
-        whole.map_err(|_| Denied(StatusCode::REQUEST_TIMEOUT, "the question took too long"))??;
+    let whole = whole.map_err(|_| Denied(StatusCode::REQUEST_TIMEOUT, "the question took too long"))??;
     serde_json::from_slice(&whole).map_err(|_| Denied(StatusCode::BAD_REQUEST, "that is not JSON"))
 }
 
@@ -246,8 +229,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
-const POLICY: &str =
-    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Questions that are answered at a time. One that comes beyond is told to wait:
 /// each may keep a connection for minutes.
 const MAX_UNDER_WAY: usize = 32;

@@ -80,9 +80,7 @@ impl Ask {
         for (name, value) in self.headers.iter().filter(|(name, _)| !name.is_empty()) {
             let lower = name.to_ascii_lowercase();
             if lower == "host" || lower.starts_with("proxy-") || FRAMING.contains(&lower.as_str()) {
-                return Err(format!(
-                    "{name} is not for this page to set: the address says where to, the protocol how"
-                ));
+                return Err(format!("{name} is not for this page to set: the address says where to, the protocol how"));
             }
             let parsed = HeaderName::from_bytes(lower.as_bytes()).ok();
             let (Some(parsed), Ok(value)) = (parsed, HeaderValue::from_str(value)) else {
@@ -99,11 +97,7 @@ pub async fn run(settings: &Settings, ask: &Ask, events: &Events) -> Result<(), 
     match exchange(settings, ask, events).await {
         Ok(()) => Ok(()),
         Err(Failed::Gone) => Err(Gone),
-        Err(Failed::Sentence(sentence)) => {
-            events
-                .send("error", json!({ "sentence": elide(&sentence) }))
-                .await
-        }
+        Err(Failed::Sentence(sentence)) => events.send("error", json!({ "sentence": elide(&sentence) })).await,
     }
 }
 
@@ -115,8 +109,7 @@ async fn exchange(settings: &Settings, ask: &Ask, events: &Events) -> Result<(),
     let stream = connect(settings, &target, events).await?;
     let mut request = match ask.protocol.as_str() {
         "websocket" => {
-            return websocket::converse(stream, &target, headers, &ask.body, through_proxy, events)
-                .await;
+            return websocket::converse(stream, &target, headers, &ask.body, through_proxy, events).await;
         }
         "grpc-health" => {
             target.path = HEALTH_PATH.to_owned();
@@ -155,11 +148,7 @@ async fn exchange(settings: &Settings, ask: &Ask, events: &Events) -> Result<(),
 
 /// Connects to runsd, and to nothing else: a name that leads elsewhere is not
 /// followed.
-async fn connect(
-    settings: &Settings,
-    target: &Target,
-    events: &Events,
-) -> Result<TcpStream, Failed> {
+async fn connect(settings: &Settings, target: &Target, events: &Events) -> Result<TcpStream, Failed> {
     let address = match settings.http_proxy {
         Some(address) => {
             let said = json!({ "address": address.to_string(), "proxy": true });
@@ -189,9 +178,7 @@ async fn connect(
         .map_err(|_| format!("{address} did not answer in {CONNECT_TIMEOUT:?}"))?
         .map_err(|err| format!("cannot connect to runsd at {address}: {err}"))?;
     let _ = stream.set_nodelay(true);
-    events
-        .send("connected", json!({ "address": address.to_string() }))
-        .await?;
+    events.send("connected", json!({ "address": address.to_string() })).await?;
     Ok(stream)
 }
 
@@ -201,9 +188,7 @@ fn health(service: &str) -> Result<Request<Full<Bytes>>, String> {
     // HealthCheckRequest { string service = 1; }, empty where it is the default.
     let mut message = Vec::new();
     if !service.is_empty() {
-        let length = u8::try_from(service.len())
-            .ok()
-            .filter(|length| *length < 128);
+        let length = u8::try_from(service.len()).ok().filter(|length| *length < 128);
         let length = length.ok_or("the name of a gRPC service has 127 bytes at most here")?;
         message = [&[0x0a, length], service.as_bytes()].concat();
     }
@@ -220,23 +205,15 @@ fn health(service: &str) -> Result<Request<Full<Bytes>>, String> {
 fn absolute(target: &Target) -> Result<Uri, String> {
     let path = &target.path;
     let uri = format!("http://{}{path}", target.name);
-    uri.parse()
-        .map_err(|err| format!("{uri} is not a URL: {err}"))
+    uri.parse().map_err(|err| format!("{uri} is not a URL: {err}"))
 }
 
 /// Where an HTTP/1.1 request goes to: as it is asked of the server itself, or of
 /// a proxy (RFC 9112 section 3.2).
-pub fn address<B>(
-    request: &mut Request<B>,
-    target: &Target,
-    through_proxy: bool,
-) -> Result<(), String> {
+pub fn address<B>(request: &mut Request<B>, target: &Target, through_proxy: bool) -> Result<(), String> {
     *request.uri_mut() = match through_proxy {
         true => absolute(target)?,
-        false => target
-            .path
-            .parse()
-            .map_err(|err| format!("{:?}: {err}", target.path))?,
+        false => target.path.parse().map_err(|err| format!("{:?}: {err}", target.path))?,
     };
     let host = HeaderValue::from_str(&target.name).map_err(|err| err.to_string())?;
     request.headers_mut().insert(HOST, host);
@@ -272,11 +249,7 @@ fn shown(headers: &HeaderMap) -> Vec<[String; 2]> {
 }
 
 /// Passes the answer on, piece by piece as it comes.
-async fn pass(
-    response: Response<Incoming>,
-    is_health: bool,
-    events: &Events,
-) -> Result<(), Failed> {
+async fn pass(response: Response<Incoming>, is_health: bool, events: &Events) -> Result<(), Failed> {
     events.send("head", head(&response)).await?;
     let encoding = response.headers().get(CONTENT_ENCODING);
     // What cannot be read could have a token in it.
@@ -287,9 +260,7 @@ async fn pass(
     while let Some(frame) = body.frame().await {
         let frame = frame?;
         if let Some(trailers) = frame.trailers_ref() {
-            events
-                .send("trailers", json!({ "headers": shown(trailers) }))
-                .await?;
+            events.send("trailers", json!({ "headers": shown(trailers) })).await?;
             continue;
         }
         let Ok(data) = frame.into_data() else {
@@ -297,10 +268,7 @@ async fn pass(
         };
         total += data.len();
         if total > MAX_SHOWN {
-            let sentence = format!(
-                "the answer has more than {} KiB; no more of it is shown",
-                MAX_SHOWN >> 10
-            );
+            let sentence = format!("the answer has more than {} KiB; no more of it is shown", MAX_SHOWN >> 10);
             return Err(Failed::Sentence(sentence));
         }
         let said = if is_health {
@@ -311,13 +279,9 @@ async fn pass(
         } else {
             String::new()
         };
-        events
-            .send("chunk", json!({ "text": said, "bytes": data.len() }))
-            .await?;
+        events.send("chunk", json!({ "text": said, "bytes": data.len() })).await?;
     }
-    events
-        .send("end", json!({ "bytes": total, "encoded": !is_readable }))
-        .await?;
+    events.send("end", json!({ "bytes": total, "encoded": !is_readable })).await?;
     Ok(())
 }
 
@@ -350,13 +314,5 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_SHOWN: usize = 2 << 20;
 const HEALTH_PATH: &str = "/grpc.health.v1.Health/Check";
 /// Headers that say how a message is framed, or what a connection is for.
-const FRAMING: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+const FRAMING: &[&str] =
+    &["connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];

@@ -46,12 +46,10 @@ impl Settings {
     /// A sentence: on Cloud Run without a password, and for values that cannot be.
     pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Result<Settings, String> {
         let port = env("PORT").map_or(Ok(DEFAULT_PORT), |text| {
-            text.parse()
-                .map_err(|_| format!("got PORT={text:?}; expected a port number"))
+            text.parse().map_err(|_| format!("got PORT={text:?}; expected a port number"))
         })?;
         let examples = env("PLAYGROUND_EXAMPLES").map_or(Ok(Value::Null), |text| {
-            serde_json::from_str(&text)
-                .map_err(|err| format!("PLAYGROUND_EXAMPLES is not JSON: {err}"))
+            serde_json::from_str(&text).map_err(|err| format!("PLAYGROUND_EXAMPLES is not JSON: {err}"))
         })?;
         let names = env("PLAYGROUND_NAMES").unwrap_or_default();
         let names = names.split([',', ' ']).filter(|name| !name.is_empty());
@@ -71,10 +69,7 @@ impl Settings {
         match self.access {
             Access::Loopback => vec![(Ipv4Addr::LOCALHOST, self.port).into()],
             // A container may have no IPv6.
-            _ => vec![
-                (Ipv6Addr::UNSPECIFIED, self.port).into(),
-                (Ipv4Addr::UNSPECIFIED, self.port).into(),
-            ],
+            _ => vec![(Ipv6Addr::UNSPECIFIED, self.port).into(), (Ipv4Addr::UNSPECIFIED, self.port).into()],
         }
     }
 
@@ -93,9 +88,9 @@ impl Settings {
 
 fn access(env: &impl Fn(&str) -> Option<String>) -> Result<Access, String> {
     match env("PLAYGROUND_PASSWORD") {
-        Some(password) if password.chars().count() < MIN_PASSWORD_CHARS => Err(format!(
-            "PLAYGROUND_PASSWORD is too short; {MIN_PASSWORD_CHARS} characters are the least"
-        )),
+        Some(password) if password.chars().count() < MIN_PASSWORD_CHARS => {
+            Err(format!("PLAYGROUND_PASSWORD is too short; {MIN_PASSWORD_CHARS} characters are the least"))
+        }
         Some(password) => Ok(Access::Password(Password(password))),
         None if env("PLAYGROUND_OPEN").as_deref() == Some("1") => Ok(Access::Open),
         None if env("K_SERVICE").is_some() => Err(NO_PASSWORD.to_owned()),
@@ -138,10 +133,7 @@ mod tests {
         let err = settings(&[on, ("PLAYGROUND_PASSWORD", "short")]).expect_err("a refusal");
         assert!(err.contains("too short"), "{err}");
         let with = settings(&[on, ("PLAYGROUND_PASSWORD", "correct horse")]).expect("settings");
-        assert_eq!(
-            with.access,
-            Access::Password(Password("correct horse".into()))
-        );
+        assert_eq!(with.access, Access::Password(Password("correct horse".into())));
         assert!(!format!("{with:?}").contains("horse"), "{with:?}");
         let open = settings(&[on, ("PLAYGROUND_OPEN", "1")]).expect("settings");
         assert_eq!(open.access, Access::Open);

@@ -24,20 +24,16 @@ impl Target {
         let url = match text.split_once("://") {
             Some(("http" | "ws" | "HTTP", rest)) => format!("http://{rest}"),
             Some(("https" | "wss", _)) => {
-                return Err(
-                    "runsd speaks plain http:// to the application; TLS begins in runsd, \
+                return Err("runsd speaks plain http:// to the application; TLS begins in runsd, \
                             on the way to the service"
-                        .to_owned(),
-                );
+                    .to_owned());
             }
             Some((scheme, _)) => return Err(format!("got {scheme}://; expected http://NAME")),
             None => format!("http://{text}"),
         };
         // A fragment stays in the browser.
         let url = url.split('#').next().unwrap_or_default();
-        let uri: Uri = url
-            .parse()
-            .map_err(|err| format!("{text:?} is not a URL: {err}"))?;
+        let uri: Uri = url.parse().map_err(|err| format!("{text:?} is not a URL: {err}"))?;
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if authority.contains('@') {
             return Err("a user name in a URL goes nowhere; expected http://NAME".to_owned());
@@ -78,9 +74,7 @@ pub fn service(name: &str) -> Result<(), String> {
     }
     let short = name.strip_suffix(ZONE).unwrap_or(name);
     if matches!(short, "localhost" | "metadata") || name.ends_with(".google.internal") {
-        return Err(format!(
-            "{name} is not a service, and this page asks services only"
-        ));
+        return Err(format!("{name} is not a service, and this page asks services only"));
     }
     let labels: Vec<&str> = short.split('.').collect();
     let fits = match labels.as_slice() {
@@ -110,9 +104,7 @@ fn is_service(label: &str) -> bool {
 /// The shape of `us-east1`, which no label of the internet has that a public
 /// suffix is: letters, a dash, letters, a digit at the end.
 fn is_region(label: &str) -> bool {
-    is_service(label)
-        && label.contains('-')
-        && label.as_bytes().last().is_some_and(u8::is_ascii_digit)
+    is_service(label) && label.contains('-') && label.as_bytes().last().is_some_and(u8::is_ascii_digit)
 }
 
 const ZONE: &str = ".run.internal";
@@ -131,21 +123,10 @@ mod tests {
             ("http://hello?x", "hello", "/?x"),
             ("http://canary---hello", "canary---hello", "/"),
             ("http://hello.us-east1", "hello.us-east1", "/"),
-            (
-                "http://hello.us-east1.123456789012",
-                "hello.us-east1.123456789012",
-                "/",
-            ),
-            (
-                "http://hello.us-east1.run.internal",
-                "hello.us-east1.run.internal",
-                "/",
-            ),
+            ("http://hello.us-east1.123456789012", "hello.us-east1.123456789012", "/"),
+            ("http://hello.us-east1.run.internal", "hello.us-east1.run.internal", "/"),
         ] {
-            let want = Target {
-                name: name.to_owned(),
-                path: path.to_owned(),
-            };
+            let want = Target { name: name.to_owned(), path: path.to_owned() };
             assert_eq!(Target::parse(text), Ok(want), "{text}");
         }
     }

@@ -36,14 +36,10 @@ pub async fn converse(
     *request.headers_mut() = headers;
     send::address(&mut request, target, through_proxy)?;
     let key = HeaderValue::from_str(&BASE64_STANDARD.encode(random::<16>()));
-    for (name, value) in [
-        (CONNECTION.as_str(), "Upgrade"),
-        (UPGRADE.as_str(), "websocket"),
-        ("sec-websocket-version", "13"),
-    ] {
-        request
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
+    for (name, value) in
+        [(CONNECTION.as_str(), "Upgrade"), (UPGRADE.as_str(), "websocket"), ("sec-websocket-version", "13")]
+    {
+        request.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     let key = key.map_err(|err| err.to_string())?;
     request.headers_mut().insert("sec-websocket-key", key);
@@ -55,12 +51,8 @@ pub async fn converse(
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let body = response.into_body().collect().await?.to_bytes();
         let text = elide(&String::from_utf8_lossy(&body));
-        events
-            .send("chunk", json!({ "text": text, "bytes": body.len() }))
-            .await?;
-        return Err(Failed::Sentence(
-            "the service did not switch to WebSocket".to_owned(),
-        ));
+        events.send("chunk", json!({ "text": text, "bytes": body.len() })).await?;
+        return Err(Failed::Sentence("the service did not switch to WebSocket".to_owned()));
     }
     let upgraded = hyper::upgrade::on(response).await?;
     talk(TokioIo::new(upgraded), lines, events).await
@@ -87,29 +79,20 @@ async fn talk(mut stream: TokioIo<Upgraded>, lines: &str, events: &Events) -> Re
                 is_closed = true;
                 break;
             }
-            PING => stream
-                .write_all(&masked(PONG, &payload))
-                .await
-                .map_err(broken)?,
+            PING => stream.write_all(&masked(PONG, &payload)).await.map_err(broken)?,
             PONG => {}
             _ => {
                 heard += usize::from(is_final);
                 total += payload.len();
                 let text = text.next(&elider.next(&payload));
-                events
-                    .send("chunk", json!({ "text": text, "bytes": payload.len() }))
-                    .await?;
+                events.send("chunk", json!({ "text": text, "bytes": payload.len() })).await?;
             }
         }
     }
     // 1000: the purpose is fulfilled. How the service takes it is its affair.
-    let _ = stream
-        .write_all(&masked(CLOSE, &1000_u16.to_be_bytes()))
-        .await;
+    let _ = stream.write_all(&masked(CLOSE, &1000_u16.to_be_bytes())).await;
     let _ = stream.shutdown().await;
-    events
-        .send("end", json!({ "bytes": total, "closed": is_closed }))
-        .await?;
+    events.send("end", json!({ "bytes": total, "closed": is_closed })).await?;
     Ok(())
 }
 
@@ -122,9 +105,7 @@ async fn frame(stream: &mut TokioIo<Upgraded>) -> Result<(u8, bool, Vec<u8>), Fa
         127 => stream.read_u64().await.map_err(broken)?,
         short => u64::from(short),
     };
-    let length = usize::try_from(length)
-        .ok()
-        .filter(|length| *length <= MAX_MESSAGE);
+    let length = usize::try_from(length).ok().filter(|length| *length <= MAX_MESSAGE);
     let length = length.ok_or_else(|| "a message has more than 1 MiB".to_owned())?;
     let mut payload = vec![0; length];
     stream.read_exact(&mut payload).await.map_err(broken)?;
@@ -148,12 +129,7 @@ fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     }
     let mask = random::<4>();
     frame.extend(mask);
-    frame.extend(
-        payload
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask),
-    );
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
 }
 
