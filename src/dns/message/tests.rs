@@ -62,7 +62,7 @@ fn a_query_with_two_opt_records_is_malformed() {
 }
 
 #[test]
-fn every_cut_is_answered_or_ignored() {
+fn every_truncated_query_is_answered_or_ignored() {
     for cut in 0..DIG.len() {
         let mut out = Vec::new();
         match parse(&DIG[..cut]) {
@@ -85,7 +85,7 @@ fn every_cut_is_answered_or_ignored() {
 }
 
 #[test]
-fn what_is_no_plain_query() {
+fn malformed_queries_get_their_rcode() {
     let with = |at: usize, byte: u8| {
         let mut wire = DIG.to_vec();
         wire[at] = byte;
@@ -109,7 +109,7 @@ fn what_is_no_plain_query() {
 }
 
 #[test]
-fn what_we_do_not_take_comes_back_with_its_question() {
+fn an_error_repeats_a_whole_question() {
     let mut wire = DIG.to_vec();
     wire[2] = 0x21; // NOTIFY, RD
     for (end, with_question) in [(DIG.len(), true), (36, true), (35, false), (HEADER_LEN, false)] {
@@ -122,7 +122,7 @@ fn what_we_do_not_take_comes_back_with_its_question() {
 }
 
 #[test]
-fn our_address() {
+fn a_reply_has_the_address_and_the_opt_record() {
     let mut out = vec![0xee]; // replies are appended
     let (v4, v6) = (Some(Ipv4Addr::LOCALHOST), None);
     write_reply(query(DIG).raw, &Reply::Answer { v4, v6 }, &mut out);
@@ -141,7 +141,7 @@ fn our_address() {
 }
 
 #[test]
-fn no_such_name_has_the_zones_soa() {
+fn nxdomain_has_the_soa_of_the_zone() {
     let mut out = Vec::new();
     let wire = question(7, "nothing.there.run.internal", A);
     write_reply(query(&wire).raw, &Reply::NxDomain { apex_len: 12 }, &mut out);
@@ -157,7 +157,7 @@ fn no_such_name_has_the_zones_soa() {
 }
 
 #[test]
-fn an_edns_version_to_come_is_told_so() {
+fn a_later_edns_version_gets_badvers() {
     let mut wire = DIG.to_vec();
     wire[36 + 6] = 1;
     let mut out = Vec::new();
@@ -167,7 +167,7 @@ fn an_edns_version_to_come_is_told_so() {
 }
 
 #[test]
-fn names_that_only_look_like_ours() {
+fn bytes_that_text_cannot_hold_are_escaped() {
     let dot_within = [9, b'x', b'.', b'r', b'u', b'n', b'.', b'i', b'n', b't', 0];
     for (wire, want) in [
         (&[0][..], Some(("", 1))),
@@ -192,7 +192,7 @@ fn names_that_only_look_like_ours() {
 }
 
 #[test]
-fn pointers_lead_backwards_or_nowhere() {
+fn pointers_lead_only_backwards() {
     let wire = [
         1, b'a', 0, // 0: a
         1, b'b', 0xc0, 0, // 3: b.a
@@ -265,7 +265,7 @@ fn addresses_along_cnames() {
 }
 
 #[test]
-fn answers_are_of_the_question() {
+fn a_response_must_repeat_the_question() {
     let asked = question(9, "example.com", A);
     let with = |at: usize, byte: u8| {
         let mut wire = answer(&asked, &[]);
@@ -274,8 +274,8 @@ fn answers_are_of_the_question() {
     };
     let mut header = answer(&asked, &[])[..HEADER_LEN].to_vec();
     header[5] = 0;
-    let mut refusing = header.clone();
-    refusing[3] = Rcode::REFUSED.0;
+    let mut error = header.clone();
+    error[3] = Rcode::REFUSED.0;
     for (wire, want, why) in [
         (answer(&asked, &[]), true, "as asked"),
         (with(13, b'E'), true, "in another case"),
@@ -286,14 +286,14 @@ fn answers_are_of_the_question() {
         (with(28, 3), false, "another class"),
         (with(5, 2), false, "two questions"),
         (header, false, "nothing at all"),
-        (refusing, true, "a bare refusal"),
+        (error, true, "an error without a question"),
     ] {
         assert_eq!(is_response_to(&wire, 9, raw(&asked, asked.len())), want, "{why}");
     }
 }
 
 #[test]
-fn garbage_is_never_fatal() {
+fn a_random_query_never_panics() {
     let names = [&b"\x05hello\x03run\x08internal\x00"[..], b"\xc0\x0c", b"\x3f", b"\x00"];
     // The same garbage each time: a failure can be had again.
     let mut state = 1_u32;
@@ -316,8 +316,8 @@ fn garbage_is_never_fatal() {
         }
         let mut out = Vec::new();
         if let Parsed::Query(query) = parse(&wire) {
-            for verdict in [Reply::NoData { apex_len: 12 }, Reply::NxDomain { apex_len: 500 }, Reply::Refused] {
-                write_reply(query.raw, &verdict, &mut out);
+            for reply in [Reply::NoData { apex_len: 12 }, Reply::NxDomain { apex_len: 500 }, Reply::Refused] {
+                write_reply(query.raw, &reply, &mut out);
             }
             write_rcode(query.raw, Rcode::SERVFAIL, &mut out);
         }
@@ -372,7 +372,7 @@ fn a_name_ends_where_its_record_does() {
 }
 
 #[test]
-fn garbage_of_a_nameserver_is_never_fatal() {
+fn a_random_response_never_panics() {
     let asked = question(0x1234, "hello", A);
     let (alias, ip) = (name("b.hello"), [10, 0, 0, 1]);
     let mut whole = answer(&asked, &[("hello", CNAME, 60, &alias), ("b.hello", A, 60, &ip)]);

@@ -21,10 +21,10 @@ fn nameserver(
     let address = socket.local_addr().unwrap();
     let (asked, heard) = mpsc::channel();
     thread::spawn(move || {
-        let mut room = [0; 512];
-        while let Ok((len, from)) = socket.recv_from(&mut room) {
-            let Parsed::Query(query) = message::parse(&room[..len]) else {
-                panic!("not a query: {:?}", &room[..len]);
+        let mut buffer = [0; 512];
+        while let Ok((len, from)) = socket.recv_from(&mut buffer) {
+            let Parsed::Query(query) = message::parse(&buffer[..len]) else {
+                panic!("not a query: {:?}", &buffer[..len]);
             };
             let _ = asked.send(format!("{} {}", query.name, query.record_type));
             if let Some(wire) = say(&query.name, query.record_type, query.raw.wire) {
@@ -76,7 +76,7 @@ fn world(asked: &str, record_type: RecordType, query: &[u8]) -> Option<Vec<u8>> 
 }
 
 #[test]
-fn names_and_their_addresses() {
+fn names_resolve_to_their_addresses_or_an_error() {
     let (address, _heard) = nameserver(world);
     let resolver = resolver(&[address], LONG);
     let long = "a".repeat(64);
@@ -114,7 +114,7 @@ fn names_and_their_addresses() {
 }
 
 #[test]
-fn ipv6_for_who_refuses_ipv4() {
+fn ipv6_addresses_are_looked_up_apart() {
     let (address, heard) = nameserver(world);
     let resolver = resolver(&[address], LONG);
     for (host, want) in [
@@ -136,7 +136,7 @@ fn ipv6_for_who_refuses_ipv4() {
 }
 
 #[test]
-fn kept_for_as_long_as_said_and_no_longer() {
+fn addresses_are_cached_for_their_ttl() {
     let (address, heard) = nameserver(world);
     let resolver = resolver(&[address], LONG);
     let at = |second| NOW + Duration::from_secs(second);
@@ -156,7 +156,7 @@ fn kept_for_as_long_as_said_and_no_longer() {
 }
 
 #[test]
-fn a_doubted_address_is_asked_for_again_at_most_once_a_second() {
+fn addresses_that_expire_early_are_looked_up_at_most_once_a_second() {
     let (address, heard) = nameserver(world);
     let resolver = resolver(&[address], LONG);
     let at = |millis| NOW + Duration::from_millis(millis);
@@ -183,7 +183,7 @@ fn a_doubted_address_is_asked_for_again_at_most_once_a_second() {
 }
 
 #[test]
-fn a_nameserver_that_drops_aaaa_is_not_silent() {
+fn a_nameserver_that_drops_aaaa_stays_responsive() {
     let (address, _heard) = nameserver(|name, record_type, query| match record_type {
         RecordType::A => world(name, record_type, query),
         _ => None,
@@ -207,7 +207,7 @@ impl Context for CancelledContext {
 }
 
 #[test]
-fn a_lookup_whose_client_left_is_made_by_the_next_one() {
+fn a_cancelled_lookup_is_made_by_the_next_caller() {
     let (ask, asked) = mpsc::channel();
     let (address, heard) = nameserver(move |name, record_type, query| {
         ask.send(()).unwrap();
@@ -221,7 +221,7 @@ fn a_lookup_whose_client_left_is_made_by_the_next_one() {
 }
 
 #[test]
-fn one_whose_client_left_does_not_wait_for_the_lookup_of_another() {
+fn a_cancelled_caller_does_not_wait_for_the_lookup_of_another() {
     let (begin, begun) = mpsc::channel();
     let (address, _heard) = nameserver(move |_, _, _| {
         begin.send(()).unwrap();
@@ -237,7 +237,7 @@ fn one_whose_client_left_does_not_wait_for_the_lookup_of_another() {
 }
 
 #[test]
-fn many_askers_make_one_lookup() {
+fn concurrent_callers_share_one_lookup() {
     for host in ["four", "broken"] {
         let (begin, begun) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
@@ -276,7 +276,7 @@ fn many_askers_make_one_lookup() {
 }
 
 #[test]
-fn no_name_waits_for_another() {
+fn a_slow_name_does_not_delay_another() {
     let (begin, begun) = mpsc::channel();
     let (address, _heard) = nameserver(move |name, record_type, query| {
         if name == "slow" {
@@ -293,7 +293,7 @@ fn no_name_waits_for_another() {
 }
 
 #[test]
-fn other_nameservers() {
+fn the_next_nameserver_is_asked() {
     let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (silent, _heard) = nameserver(|_, _, _| None);
     let (failing, _heard) = nameserver(|_, _, query| Some(with_rcode(query, Rcode::SERVFAIL)));
@@ -316,7 +316,7 @@ fn other_nameservers() {
 }
 
 #[test]
-fn whom_anyone_found_silent_is_asked_last() {
+fn an_unresponsive_nameserver_is_asked_last() {
     let (silent, unheard) = nameserver(|_, _, _| None);
     let (good, _heard) = nameserver(world);
     let shared = Arc::new(Nameservers::new(&[silent, good], &[]));
@@ -357,13 +357,13 @@ fn a_name_ends_where_its_record_does() {
 }
 
 #[test]
-fn only_the_answer_is_taken() {
+fn only_a_matching_response_is_accepted() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     thread::spawn(move || {
-        let mut room = [0; 512];
-        let (len, from) = socket.recv_from(&mut room).unwrap();
-        let query = &room[..len];
+        let mut buffer = [0; 512];
+        let (len, from) = socket.recv_from(&mut buffer).unwrap();
+        let query = &buffer[..len];
         let lie = answer(query, &[("four", A, 60, &[6, 6, 6, 6])]);
         let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
         stranger.send_to(&lie, from).unwrap();
@@ -382,8 +382,8 @@ fn only_the_answer_is_taken() {
 }
 
 #[test]
-fn a_cut_answer_is_no_proof_that_there_is_no_address() {
-    // By TCP there is nothing to be had: nobody listens, or nobody answers.
+fn a_truncated_response_does_not_prove_that_there_is_no_address() {
+    // By TCP there is no response: nothing listens, or nothing is accepted.
     for is_silent in [false, true] {
         let (address, _heard) = nameserver(|name, _, query| {
             let mut cut = match name {
@@ -409,7 +409,7 @@ fn a_cut_answer_is_no_proof_that_there_is_no_address() {
 }
 
 #[test]
-fn cut_answers_are_asked_for_by_tcp() {
+fn truncated_responses_are_requested_by_tcp() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = udp.local_addr().unwrap();
     // The kernel gave the number for UDP; another test may have it for TCP.
@@ -417,9 +417,9 @@ fn cut_answers_are_asked_for_by_tcp() {
         return;
     };
     thread::spawn(move || {
-        let mut room = [0; 512];
-        let (len, from) = udp.recv_from(&mut room).unwrap();
-        let mut cut = answer(&room[..len], &[]);
+        let mut buffer = [0; 512];
+        let (len, from) = udp.recv_from(&mut buffer).unwrap();
+        let mut cut = answer(&buffer[..len], &[]);
         cut[2] |= 0x02;
         udp.send_to(&cut, from).unwrap();
         let (mut stream, _) = tcp.accept().unwrap();

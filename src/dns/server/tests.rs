@@ -1,15 +1,15 @@
-//! The server with real sockets; the test is the client and the nameservers.
+//! The server with real sockets; the tests are its clients and nameservers.
 
 mod codes;
-mod silence;
 mod tcp;
+mod unresponsive;
 
 use super::*;
 use crate::dns::message::tests::{A, AAAA, ANY, CNAME, HTTPS, MX, PRIVATE_USE, SOA, SRV, TXT, answer};
 use crate::dns::message::{Rcode, RecordType, question, rcode};
 use crate::names::policy::NamePolicy;
 
-/// A server of ours: where it takes queries by UDP, and by TCP.
+/// The addresses of a running server.
 struct Server {
     udp: Vec<SocketAddr>,
     tcp: SocketAddr,
@@ -50,7 +50,7 @@ fn serve_with(sockets: Sockets, config: Config, timeouts: Timeouts) -> Server {
     server
 }
 
-/// A UDP socket with a way of saying what came.
+/// A UDP socket that is a client or a nameserver.
 struct Peer(UdpSocket);
 
 impl Peer {
@@ -75,10 +75,10 @@ impl Peer {
     }
 
     fn next(&self) -> (Vec<u8>, SocketAddr) {
-        let mut room = vec![0; 65_536];
-        let (len, from) = self.0.recv_from(&mut room).unwrap();
-        room.truncate(len);
-        (room, from)
+        let mut buffer = vec![0; 65_536];
+        let (len, from) = self.0.recv_from(&mut buffer).unwrap();
+        buffer.truncate(len);
+        (buffer, from)
     }
 
     fn hear(&self) -> Vec<u8> {
@@ -104,11 +104,11 @@ fn with_rcode(wire: &[u8], rcode: Rcode) -> Vec<u8> {
 const IP: &[u8] = &[192, 0, 2, 1];
 
 #[test]
-fn both_ways_are_bytes() {
+fn queries_and_responses_keep_their_bytes() {
     let upstream = Peer::new();
     let server = start(&[upstream.address()], LONG);
     let client = Peer::client(&server);
-    // Every flag a client may set, a type and a class nobody knows, options.
+    // Every flag a client may set, an unknown type and class, options.
     let mut asked = question(0xbeef, "WeIrD.example", PRIVATE_USE);
     asked[2] |= 0x06; // AA, TC
     asked[3] |= 0x7f; // Z, AD, CD, and a code
@@ -126,7 +126,7 @@ fn both_ways_are_bytes() {
 }
 
 #[test]
-fn datagrams_of_every_size_many_at_once() {
+fn datagrams_of_every_size_pass_many_at_once() {
     let upstream = Peer::new();
     let server = start(&[upstream.address()], LONG);
     let client = Peer::client(&server);
@@ -161,7 +161,7 @@ fn datagrams_of_every_size_many_at_once() {
 }
 
 #[test]
-fn only_the_answer_is_taken_and_once() {
+fn only_a_matching_response_is_accepted_and_once() {
     let (upstream, stranger) = (Peer::new(), Peer::new());
     let server = start(&[upstream.address()], LONG);
     let client = Peer::client(&server);
@@ -187,7 +187,7 @@ fn only_the_answer_is_taken_and_once() {
 }
 
 #[test]
-fn answers_in_any_order_and_our_own_before_all() {
+fn pending_queries_do_not_delay_each_other_or_names_of_runsd() {
     let upstream = Peer::new();
     let server = start(&[upstream.address()], LONG);
     let client = Peer::client(&server);
@@ -230,7 +230,7 @@ fn ids_and_ports_change() {
 }
 
 #[test]
-fn of_too_many_the_oldest_goes() {
+fn the_oldest_of_too_many_queries_gets_servfail() {
     let upstream = Peer::new();
     let server = start(&[upstream.address()], LONG);
     let client = Peer::client(&server);
@@ -252,7 +252,7 @@ fn of_too_many_the_oldest_goes() {
 }
 
 #[test]
-fn we_do_not_ask_ourselves() {
+fn runsd_does_not_ask_itself() {
     let sockets = bind(0).unwrap();
     let own = sockets.local_addrs();
     let server = serve(sockets, config(&own), LONG);
@@ -262,7 +262,7 @@ fn we_do_not_ask_ourselves() {
 }
 
 #[test]
-fn what_is_no_query() {
+fn malformed_queries_get_an_error_and_others_nothing() {
     let server = start(&[], LONG);
     let client = Peer::client(&server);
     let with = |at: usize, byte: u8| {
@@ -289,7 +289,7 @@ fn what_is_no_query() {
 }
 
 #[test]
-fn ipv6_where_there_is_any() {
+fn clients_and_nameservers_may_use_ipv6() {
     let Ok(upstream) = UdpSocket::bind("[::1]:0") else {
         return;
     };
@@ -308,7 +308,7 @@ fn ipv6_where_there_is_any() {
 }
 
 #[test]
-fn a_query_that_is_too_large_for_its_way_spoils_no_other() {
+fn a_query_too_large_to_forward_affects_no_other() {
     let upstream = Peer::new();
     let server = start(&[upstream.address()], LONG);
     let Some(v6) = server.udp.get(1) else { return };

@@ -160,9 +160,9 @@ fn names_outside_the_allowlist_are_forwarded() {
     ] {
         let names = names(Some(&[only]));
         let full = format!("{name}.run.internal");
-        let verdict = if want { V4 } else { nx_domain("run.internal") };
-        assert_eq!(classify(&names, true, &full, A, CLASS_IN), verdict, "{full}, of {only}");
-        let verdict = if want { V4 } else { FORWARD };
-        assert_eq!(classify(&names, true, name, A, CLASS_IN), verdict, "{name}., of {only}");
+        let reply = if want { V4 } else { nx_domain("run.internal") };
+        assert_eq!(classify(&names, true, &full, A, CLASS_IN), reply, "{full}, of {only}");
+        let reply = if want { V4 } else { FORWARD };
+        assert_eq!(classify(&names, true, name, A, CLASS_IN), reply, "{name}., of {only}");
     }
 }

@@ -255,7 +255,7 @@ impl Agreed {
         let Parsed::Query(query) = parse(wire) else {
             if let Parsed::Malformed(bad) = parse(wire) {
                 write_error(wire, bad, &mut out);
-                let message = Message::from_vec(&out).expect("a refusal");
+                let message = Message::from_vec(&out).expect("an error");
                 assert_eq!(u16::from(message.metadata.response_code), u16::from(bad.0));
                 assert_eq!(message.metadata.message_type, MessageType::Response);
                 assert_eq!(message.metadata.id, read_u16(wire, 0).unwrap());
@@ -268,7 +268,7 @@ impl Agreed {
             None => query.name.len(),
         };
         let (v4, v6) = (Some(Ipv4Addr::LOCALHOST), Some(Ipv6Addr::LOCALHOST));
-        let (verdict, rcode, counts) = match (turn % 7, apex_len) {
+        let (reply, rcode, counts) = match (turn % 7, apex_len) {
             (0, _) => (Reply::Answer { v4, v6 }, Rcode::NOERROR, [2, 0]),
             (1, _) => (Reply::Answer { v4, v6: None }, Rcode::NOERROR, [1, 0]),
             (2, _) => (Reply::Answer { v4: None, v6 }, Rcode::NOERROR, [1, 0]),
@@ -277,15 +277,15 @@ impl Agreed {
             (5, _) => (Reply::Forward(Fallback::Failure), Rcode::SERVFAIL, [0, 0]),
             _ => (Reply::Refused, Rcode::REFUSED, [0, 0]),
         };
-        match verdict {
+        match reply {
             Reply::Forward(fallback) => write_forwarded(query.raw, fallback, None, &mut out),
-            verdict => write_reply(query.raw, &verdict, &mut out),
+            reply => write_reply(query.raw, &reply, &mut out),
         }
         let asked = (query.name.clone(), query.record_type, query.class, 0);
         let owned = |record_type| (query.name.clone(), record_type, CLASS_IN, TTL);
         let mut lines = vec![asked];
-        lines.extend(Some(owned(A)).filter(|_| matches!(verdict, Reply::Answer { v4: Some(_), .. })));
-        lines.extend(Some(owned(AAAA)).filter(|_| matches!(verdict, Reply::Answer { v6: Some(_), .. })));
+        lines.extend(Some(owned(A)).filter(|_| matches!(reply, Reply::Answer { v4: Some(_), .. })));
+        lines.extend(Some(owned(AAAA)).filter(|_| matches!(reply, Reply::Answer { v6: Some(_), .. })));
         if counts[1] == 1 {
             let zone = query.name[query.name.len() - apex_len..].to_owned();
             lines.push((zone, SOA, CLASS_IN, TTL));

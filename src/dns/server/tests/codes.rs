@@ -1,5 +1,4 @@
-//! Each code a nameserver may answer with, by UDP and by TCP: who is asked
-//! next, and what the client gets.
+//! Each response code of a nameserver, by UDP and by TCP: which nameserver is next, and what the client gets.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -119,7 +118,7 @@ fn error_responses(asked: &[u8], rcode: Rcode) -> Vec<Vec<u8>> {
     vec![whole, bare, empty]
 }
 
-fn every_code<W: Way>()
+fn every_rcode<W: Way>()
 where
     W::Nameserver: Sync,
 {
@@ -162,17 +161,17 @@ where
 }
 
 #[test]
-fn every_code_by_udp() {
-    every_code::<Udp>();
+fn every_rcode_by_udp() {
+    every_rcode::<Udp>();
 }
 
 #[test]
-fn every_code_by_tcp() {
-    every_code::<Tcp>();
+fn every_rcode_by_tcp() {
+    every_rcode::<Tcp>();
 }
 
 #[test]
-fn a_code_that_takes_edns_to_say_it_is_no_answer() {
+fn an_extended_rcode_does_not_settle_a_query() {
     // BADVERS is 16: 0 in the header, 1 in the OPT record.
     let (first, second) = (Peer::new(), Peer::new());
     let server = start(&[first.address(), second.address()], LONG);
@@ -191,9 +190,9 @@ fn a_code_that_takes_edns_to_say_it_is_no_answer() {
     assert_eq!(Udp::turns(&mut client, &asked, &servers, &said), badvers);
 }
 
-/// A record of ours is asked elsewhere where it is not about addresses, and
-/// what is there is given; but the name is there in any case.
-fn a_name_of_ours<W: Way>()
+/// A query for a name of runsd that is not about addresses is forwarded, and its records relayed; without any the name
+/// exists nevertheless.
+fn a_name_of_runsd<W: Way>()
 where
     W::Nameserver: Sync,
 {
@@ -231,13 +230,13 @@ where
 }
 
 #[test]
-fn a_name_of_ours_is_there_for_every_type() {
-    a_name_of_ours::<Udp>();
-    a_name_of_ours::<Tcp>();
+fn a_name_of_runsd_exists_for_every_type() {
+    a_name_of_runsd::<Udp>();
+    a_name_of_runsd::<Tcp>();
 }
 
 #[test]
-fn a_name_of_ours_is_there_while_no_nameserver_is() {
+fn a_name_of_runsd_exists_without_a_nameserver() {
     let server = start(&[], LONG);
     let mut client = Peer::client(&server);
     let asked = question(1, "hello", SRV);

@@ -25,7 +25,7 @@ fn listen(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 #[test]
-fn several_on_a_connection_in_any_order() {
+fn queries_of_one_connection_are_answered_in_any_order() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = start(&[upstream.local_addr().unwrap()], LONG);
     let mut client = TcpStream::connect(server.tcp).unwrap();
@@ -50,7 +50,7 @@ fn several_on_a_connection_in_any_order() {
 }
 
 #[test]
-fn the_next_nameserver_by_tcp() {
+fn the_next_nameserver_is_tried_by_tcp() {
     let closed = Peer::new().address();
     let hangs_up = TcpListener::bind("127.0.0.1:0").unwrap();
     let answers = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -72,7 +72,7 @@ fn the_next_nameserver_by_tcp() {
 }
 
 #[test]
-fn no_nameserver_by_tcp() {
+fn without_a_nameserver_the_client_gets_a_failure_by_tcp() {
     let closed = Peer::new().address();
     let server = start(&[closed], LONG);
     let mut client = TcpStream::connect(server.tcp).unwrap();
@@ -88,7 +88,7 @@ fn no_nameserver_by_tcp() {
 }
 
 #[test]
-fn idle_connections_give_way_to_another_one() {
+fn a_new_connection_replaces_the_one_idle_for_longest() {
     crate::sys::raise_nofile_limit();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = start(&[silent.local_addr().unwrap()], LONG);
@@ -130,7 +130,7 @@ fn trickle(mut stream: TcpStream, wire: Vec<u8>) -> mpsc::Sender<()> {
 }
 
 #[test]
-fn a_nameserver_that_sends_octet_by_octet_has_no_longer_than_others() {
+fn a_nameserver_that_sends_byte_by_byte_has_no_more_time_than_others() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = start(&[upstream.local_addr().unwrap()], Duration::from_millis(100));
     let mut client = TcpStream::connect(server.tcp).unwrap();
@@ -146,7 +146,7 @@ fn a_nameserver_that_sends_octet_by_octet_has_no_longer_than_others() {
 }
 
 #[test]
-fn a_message_is_whole_by_its_deadline() {
+fn a_message_has_one_deadline_however_it_is_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, _) = listener.accept().unwrap();
@@ -158,7 +158,7 @@ fn a_message_is_whole_by_its_deadline() {
         receive(&mut DeadlineStream::new(&stream, Instant::now() + LONG, &mut Background)).unwrap().unwrap(),
         b"one"
     );
-    // The kernel's buffers are full in the end, and nobody empties them.
+    // The kernel's buffers are full in the end, and no reader empties them.
     let filled =
         (0..).find_map(|_| send(&mut DeadlineStream::new(&stream, soon(), &mut Background), &[0; 65_535]).err());
     assert_eq!(filled.map(kind), Some(io::ErrorKind::TimedOut));

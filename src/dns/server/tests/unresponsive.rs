@@ -1,13 +1,13 @@
-//! Nameservers that do not answer, or refuse: who is asked next, and what is
-//! said when nobody is left.
+//! Nameservers that do not respond, or respond with an error: which one is next, and what the client gets when none
+//! is left.
 
 use super::*;
 
-/// Silence that is waited for, and still time enough for who answers.
+/// A timeout that a test waits for, and still enough for a nameserver that responds.
 const A_WHILE: Duration = Duration::from_secs(1);
 
 #[test]
-fn the_next_nameserver_after_silence() {
+fn the_next_nameserver_is_tried_after_a_timeout() {
     let (first, second) = (Peer::new(), Peer::new());
     let server = start(&[first.address(), second.address()], A_WHILE);
     let client = Peer::client(&server);
@@ -54,7 +54,7 @@ fn a_nameserver_that_is_back_comes_first_again() {
 }
 
 #[test]
-fn a_late_answer_counts() {
+fn a_late_response_is_accepted() {
     let (first, second) = (Peer::new(), Peer::new());
     let server = start(&[first.address(), second.address()], A_WHILE);
     let client = Peer::client(&server);
@@ -68,7 +68,7 @@ fn a_late_answer_counts() {
 }
 
 #[test]
-fn the_next_nameserver_after_a_refusal() {
+fn the_next_nameserver_is_tried_after_an_error_response() {
     let (first, second) = (Peer::new(), Peer::new());
     let server = start(&[first.address(), second.address()], LONG);
     let client = Peer::client(&server);
@@ -95,7 +95,7 @@ fn the_next_nameserver_after_a_refusal() {
 }
 
 #[test]
-fn no_such_name_is_an_answer() {
+fn nxdomain_settles_a_query() {
     let (first, second) = (Peer::new(), Peer::new());
     let server = start(&[first.address(), second.address()], LONG);
     let client = Peer::client(&server);
@@ -106,7 +106,7 @@ fn no_such_name_is_an_answer() {
 }
 
 #[test]
-fn nobody_there_at_all() {
+fn without_a_responsive_nameserver_the_client_gets_a_failure() {
     let silent = Peer::new();
     let closed = Peer::new().address();
     for (nameservers, first) in [
@@ -128,7 +128,7 @@ fn nobody_there_at_all() {
 }
 
 #[test]
-fn a_closed_port_is_no_reason_to_wait() {
+fn after_a_closed_port_the_next_nameserver_is_tried_at_once() {
     let closed = Peer::new().address();
     let second = Peer::new();
     let server = start(&[closed, second.address()], LONG);
