@@ -61,7 +61,7 @@ fn check_location(report: &mut Report, config: &Config, proxy: &Proxy) {
             report.wrong("platform", &format!("not Cloud Run: {why}; runsd would become the application"));
         }
     }
-    let location = proxy.exchange.router.location();
+    let location = proxy.exchange.location();
     report.line("region", location.as_ref().map(|location| &location.region));
     match &config.url_format {
         UrlFormat::Deterministic { .. } => report.line("project", location.as_ref().map(|location| &location.project)),
@@ -116,7 +116,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) -> Option<()> {
     let exchange = &proxy.exchange;
     let reason = |err: ProxyError| err.reason();
     let started = Instant::now();
-    let host = report.step("name", exchange.router.resolve(name.as_bytes()).map_err(reason))?;
+    let host = report.step("name", exchange.resolve(name.as_bytes(), None).map_err(reason))?;
     report.ok("name", name);
     let destination = &host.destination;
     let scheme = if destination.tls { "https" } else { "http" };
@@ -132,7 +132,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) -> Option<()> {
     let started = Instant::now();
     let token = exchange.token(&host, &RequestCredentials::default(), SystemTime::now());
     let token = report.step("token", token.map_err(reason))?;
-    if let Some(expired) = exchange.tokens.expiry_notice(SystemTime::now()) {
+    if let Some(expired) = exchange.expiry_notice() {
         report.wrong("token", &expired);
         return None;
     }

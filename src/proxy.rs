@@ -15,7 +15,6 @@ pub mod syntax;
 mod trace_context;
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use log::{error, warn};
 
@@ -29,7 +28,6 @@ use crate::dns::resolver::Resolver;
 use crate::metadata::Metadata;
 use crate::names::location::{InstanceLocation, Location};
 use crate::net::conn_limit::ConnLimiter;
-use crate::proxy::denial::DenialLog;
 use crate::proxy::header_policy::HeaderPolicy;
 use crate::proxy::router::Router;
 use crate::sys;
@@ -57,22 +55,22 @@ impl Proxy {
             region: config.args.gcp_region.clone().unwrap_or_default(),
             project: config.args.gcp_project_number.clone().unwrap_or_default(),
         };
-        let of_location = Arc::clone(&metadata);
+        let shared_metadata = Arc::clone(&metadata);
+        let router = Router {
+            policy: config.name_policy(),
+            url_format: config.url_format.clone(),
+            location: InstanceLocation::new(configured, move || shared_metadata.location()),
+            metadata_host: config.metadata_host.clone(),
+            own_port: port,
+            is_forward_proxy,
+        };
         Proxy {
-            exchange: Exchange {
-                router: Router {
-                    policy: config.name_policy(),
-                    url_format: config.url_format.clone(),
-                    location: InstanceLocation::new(configured, move || of_location.location()),
-                    metadata_host: config.metadata_host.clone(),
-                    own_port: port,
-                    is_forward_proxy,
-                },
-                header_policy: HeaderPolicy { auth_header: config.args.auth_header },
-                tokens: tokens(config, &metadata),
-                denials: DenialLog::default(),
-                on_cloud_run: config.on_cloud_run(),
-            },
+            exchange: Exchange::new(
+                router,
+                HeaderPolicy { auth_header: config.args.auth_header },
+                tokens(config, &metadata),
+                config.on_cloud_run(),
+            ),
             upstream: Connector::new(
                 Settings {
                     roots: config.roots.clone(),
@@ -94,7 +92,7 @@ impl Proxy {
     /// # Errors
     /// The sentence of the failed lookup.
     pub fn account(&self) -> Result<String, String> {
-        self.exchange.tokens.account().map_or_else(|| self.metadata.email(), Ok)
+        self.exchange.account().map_or_else(|| self.metadata.email(), Ok)
     }
 
     /// Bounds the connections by the memory of the control group, where that is limited.
@@ -109,10 +107,10 @@ impl Proxy {
     /// Blocks: until the metadata server answered.
     pub fn prefetch(&self) {
         self.upstream.init_tls();
-        if let Some(expired) = self.exchange.tokens.expiry_notice(SystemTime::now()) {
+        if let Some(expired) = self.exchange.expiry_notice() {
             warn!("{expired}");
         }
-        if let Err(err) = self.exchange.router.location() {
+        if let Err(err) = self.exchange.location() {
             warn!("the metadata server does not say where this is: {err}; asking again when needed");
         }
     }

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use log::warn;
 
 use crate::auth::tokens::Tokens;
+use crate::names::location::Location;
 use crate::net::authority::Authority;
 use crate::proxy::access_log::RequestLog;
 use crate::proxy::denial::{self, DenialLog};
@@ -19,16 +20,12 @@ use crate::secret::Secret;
 
 /// The decisions about all exchanges. Shared by the threads of all connections.
 pub struct Exchange {
-    /// Leads hosts to destinations.
-    pub router: Router,
-    /// Which headers change.
-    pub header_policy: HeaderPolicy,
-    /// Identity tokens by audience.
-    pub tokens: Tokens,
-    /// Which denials were logged.
-    pub denials: DenialLog,
+    router: Router,
+    header_policy: HeaderPolicy,
+    tokens: Tokens,
+    denials: DenialLog,
     /// Whether the metadata server should have tokens.
-    pub on_cloud_run: bool,
+    on_cloud_run: bool,
 }
 
 /// A response with status 401, 403 or 404.
@@ -47,6 +44,11 @@ pub struct Denial<'a> {
 }
 
 impl Exchange {
+    /// Puts the parts together.
+    pub fn new(router: Router, header_policy: HeaderPolicy, tokens: Tokens, on_cloud_run: bool) -> Exchange {
+        Exchange { router, header_policy, tokens, denials: DenialLog::default(), on_cloud_run }
+    }
+
     /// Resolves the value of `Host` or `:authority`. `last` is that of the connection's last request, which nearly
     /// always has the same host.
     ///
@@ -59,6 +61,26 @@ impl Exchange {
             Some(last) if last.name.as_bytes() == host => Ok(Arc::clone(last)),
             _ => self.router.resolve(host).map(Arc::new),
         }
+    }
+
+    /// Returns region and project of this instance, as a name without a region needs them.
+    ///
+    /// Blocks: until the metadata server answered, where flags do not say them.
+    ///
+    /// # Errors
+    /// A sentence of the failed lookup.
+    pub fn location(&self) -> Result<&Location, String> {
+        self.router.location()
+    }
+
+    /// Returns the service account that the tokens name, as far as there are any.
+    pub fn account(&self) -> Option<String> {
+        self.tokens.account()
+    }
+
+    /// Returns a sentence where the token of `CLOUD_RUN_ID_TOKEN` has expired.
+    pub fn expiry_notice(&self) -> Option<String> {
+        self.tokens.expiry_notice(SystemTime::now())
     }
 
     /// Returns the identity token that a request is sent with: the value of its header; `None` sends none.
@@ -149,7 +171,7 @@ impl Exchange {
     /// Returns a sentence that says what to look at when the front end answers a request with `status`.
     pub fn denial_hint(&self, host: &ResolvedHost, status: u16, had_token: bool) -> String {
         let name = without_default_port(&host.name);
-        if let (401, true, Some(expired)) = (status, had_token, self.tokens.expiry_notice(SystemTime::now())) {
+        if let (401, true, Some(expired)) = (status, had_token, self.expiry_notice()) {
             return format!("{name}: 401: {expired}");
         }
         // The account that the token names: a lookup would delay the response.
