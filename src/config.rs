@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use log::warn;
 
@@ -10,7 +11,6 @@ use crate::names::destination::UrlFormat;
 use crate::names::policy::NamePolicy;
 use crate::resolv_conf::ResolvConf;
 use crate::secret::Secret;
-use crate::tls::TrustedRoots;
 
 /// Flags, environment, and what follows from both.
 #[derive(Debug)]
@@ -27,6 +27,18 @@ pub struct Config {
     pub url_format: UrlFormat,
     /// Which certificates upstreams may present.
     pub roots: TrustedRoots,
+}
+
+/// The root certificates that may have signed an upstream's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrustedRoots {
+    /// Mozilla's, which are built in.
+    BuiltIn,
+    /// Those of this PEM file and no others (`-ca_file`).
+    File(PathBuf),
+    /// Those of this PEM file, or the built-in ones where it has none (`SSL_CERT_FILE`, which may be set for other
+    /// programs of the image).
+    FileOrBuiltIn(PathBuf),
 }
 
 /// Whether this is Cloud Run, and what says so.

@@ -16,7 +16,7 @@ pub mod test_peer;
 pub use self::connector::{Alpn, TlsConnector};
 pub use self::error::{HandshakeError, io_error};
 pub use self::handshake::Established;
-pub use self::roots::{TrustedRoots, check_ca_file};
+pub use self::roots::check_ca_file;
 pub use self::session::TlsSession;
 
 /// What ended a session. Other modules clone it, compare it and pass it to [`io_error`]; they do not look inside.

@@ -21,12 +21,13 @@ pub use self::connection::{Reader, ShutdownHandle, Writer};
 pub use self::dial_error::{DialError, DialErrorKind};
 pub use crate::tls::Alpn;
 
+use crate::config::TrustedRoots;
 use crate::dns::resolver::Resolver;
 use crate::names::destination::Destination;
 use crate::net::conn_limit::ConnLimiter;
 use crate::net::context::Context;
 use crate::sys;
-use crate::tls::{TlsConnector, TrustedRoots};
+use crate::tls::TlsConnector;
 use crate::upstream::connection::IdleState;
 use crate::upstream::dialer::Dialer;
 use crate::upstream::pool::{ConnectionPool, PoolKey};

@@ -8,11 +8,12 @@ use log::error;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::config::TrustedRoots;
 use crate::net::context::Context;
 use crate::tls::error::HandshakeError;
 use crate::tls::handshake::{Established, handshake};
 use crate::tls::provider::provider;
-use crate::tls::roots::{TrustedRoots, load_roots};
+use crate::tls::roots::load_roots;
 use crate::tls::session::TlsSession;
 
 /// The protocol that runsd offers by ALPN (RFC 7301): exactly one in each handshake.

@@ -1,23 +1,13 @@
 //! Which root certificates are trusted.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use log::warn;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// The root certificates that may have signed an upstream's certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TrustedRoots {
-    /// Mozilla's, which are built in.
-    BuiltIn,
-    /// Those of this PEM file and no others (`-ca_file`).
-    File(PathBuf),
-    /// Those of this PEM file, or the built-in ones where it has none (`SSL_CERT_FILE`, which may be set for other
-    /// programs of the image).
-    FileOrBuiltIn(PathBuf),
-}
+use crate::config::TrustedRoots;
 
 /// Checks that a file has certificates to trust, before the application starts.
 ///
