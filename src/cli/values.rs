@@ -155,6 +155,9 @@ pub fn nameserver(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Reads `NAME=URL[,audience=AUD]`.
+///
+/// # Errors
+/// What was expected, or what a route may not be.
 pub fn route(text: &str) -> Result<Route, String> {
     let (name, target) = text.split_once('=').ok_or("expected NAME=URL[,audience=AUD]")?;
     let name = dns_name(name)?;

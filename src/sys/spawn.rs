@@ -142,7 +142,7 @@ impl<'a> Program<'a> {
         if let Err(err) = self.prepare() {
             return err;
         }
-        // SAFETY: argv and envp end in null and point into strings of ours; no thread changes the environment.
+        // SAFETY: argv and envp end in null and point into strings of this value; no thread changes the environment.
         unsafe {
             let envp = match self.command.env.is_empty() {
                 // As it came, entries without "=" included.
