@@ -118,3 +118,47 @@ impl InstanceLocation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const BOTH: LocationNeeds = LocationNeeds { region: true, project: true };
+
+    fn location(region: &str, project: &str) -> Location {
+        Location { region: region.to_owned(), project: project.to_owned() }
+    }
+
+    #[test]
+    fn location_is_discovered_once_and_flags_take_precedence() {
+        let lookups = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&lookups);
+        let here = InstanceLocation::new(location("us-west1", ""), move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok(location("us-east1", "42"))
+        });
+        let region = LocationNeeds { region: true, project: false };
+        assert_eq!(here.resolve(region), Ok(&location("us-west1", "")));
+        assert_eq!(lookups.load(Ordering::Relaxed), 0);
+        for _ in 0..2 {
+            assert_eq!(here.resolve(BOTH), Ok(&location("us-west1", "42")));
+        }
+        assert_eq!(lookups.load(Ordering::Relaxed), 1);
+        assert_eq!(here.known(), &location("us-west1", "42"));
+    }
+
+    #[test]
+    fn failed_lookup_is_repeated_and_names_the_flags_that_do_without() {
+        let lookups = AtomicUsize::new(0);
+        let here = InstanceLocation::new(location("", "7"), move || match lookups.fetch_add(1, Ordering::Relaxed) {
+            0 => Err("no answer".to_owned()),
+            _ => Ok(location("us-east1", "42")),
+        });
+        let want = "no answer; check the metadata server, or give -gcp_region";
+        assert_eq!(here.resolve(BOTH), Err(want.to_owned()));
+        assert_eq!(here.resolve(BOTH), Ok(&location("us-east1", "7")));
+    }
+}

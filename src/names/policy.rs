@@ -11,6 +11,7 @@ use crate::names::service::{ServiceName, strip_zone};
 pub struct NamePolicy {
     /// The DNS zone of services, lower case, without outer dots: `run.internal` (`-domain`).
     pub zone: String,
+    /// The names that stand for URLs (`-route`).
     pub routes: Vec<Route>,
     /// The only names that are answered, lower case, without the zone; `None` allows all (`-only`).
     pub allowlist: Option<Vec<String>>,
