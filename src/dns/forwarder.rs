@@ -35,6 +35,8 @@ pub struct Forwarder {
     sockets: UpstreamSockets,
     /// By the id they were sent with.
     pending: HashMap<u16, PendingQuery>,
+    /// How many queries were submitted.
+    submitted: u64,
     /// No attempt and no socket is due before this.
     next_timer: Option<Instant>,
 }
@@ -46,6 +48,8 @@ struct PendingQuery {
     query: Vec<u8>,
     question_end: usize,
     fallback: Fallback,
+    /// Its number in the order of submission; those of one batch have the same time.
+    sequence: u64,
     started_at: Instant,
     candidates: Candidates,
     /// When the current attempt times out.
@@ -72,6 +76,7 @@ impl Forwarder {
             timeouts,
             random: Random::default(),
             pending: HashMap::new(),
+            submitted: 0,
             next_timer: None,
         }
     }
@@ -79,10 +84,11 @@ impl Forwarder {
     /// Takes a query, which [`Forwarder::flush`] sends. A reply to the client follows in any case.
     pub fn submit(&mut self, client: Client, query: &Query<'_>, fallback: Fallback, now: Instant) {
         if self.pending.len() >= MAX_PENDING
-            && let Some((&oldest, _)) = self.pending.iter().min_by_key(|(_, pending)| pending.started_at)
+            && let Some((&oldest, _)) = self.pending.iter().min_by_key(|(_, pending)| pending.sequence)
         {
             self.finish(oldest, None);
         }
+        self.submitted += 1;
         let id = loop {
             let id = self.random.id();
             if !self.pending.contains_key(&id) {
@@ -96,6 +102,7 @@ impl Forwarder {
             query: query.raw.wire.to_vec(),
             question_end: query.raw.question_end,
             fallback,
+            sequence: self.submitted,
             started_at: now,
             candidates,
             deadline: now,
