@@ -43,7 +43,7 @@ fn classify(names: &NamePolicy, ipv6: bool, name: &str, record_type: RecordType,
 }
 
 #[test]
-fn names_of_runsd_and_names_of_others() {
+fn names_in_the_zones_are_answered() {
     let names = names(None);
     let run = "run.internal";
     let google = "google.internal";
@@ -77,6 +77,15 @@ fn names_of_runsd_and_names_of_others() {
         ("hello.google.internal", A, nx_domain(google)),
         ("example.com.google.internal", TXT, nx_domain(google)),
         ("google.internal", A, no_data(google)),
+    ] {
+        assert_eq!(classify(&names, true, name, record_type, CLASS_IN), want, "{name} {record_type}");
+    }
+}
+
+#[test]
+fn bare_names_of_services_are_answered_and_all_others_forwarded() {
+    let names = names(None);
+    for (name, record_type, want) in [
         ("metadata", A, METADATA_SERVER),
         ("metadata", AAAA, no_data("metadata")),
         ("metadata", TXT, forwarded("metadata")),

@@ -252,15 +252,10 @@ impl Agreed {
     /// Both of them understand what we reply to a query, and as it was meant.
     fn reply(&mut self, wire: &[u8], turn: usize) {
         let mut out = Vec::new();
-        let Parsed::Query(query) = parse(wire) else {
-            if let Parsed::Malformed(bad) = parse(wire) {
-                write_error(wire, bad, &mut out);
-                let message = Message::from_vec(&out).expect("an error");
-                assert_eq!(u16::from(message.metadata.response_code), u16::from(bad.0));
-                assert_eq!(message.metadata.message_type, MessageType::Response);
-                assert_eq!(message.metadata.id, read_u16(wire, 0).unwrap());
-            }
-            return;
+        let query = match parse(wire) {
+            Parsed::Query(query) => query,
+            Parsed::Malformed(rcode) => return error_is_understood(wire, rcode),
+            Parsed::NotAQuery => return,
         };
         let apex_len = match query.name.strip_suffix(".run.internal") {
             Some(_) => "run.internal".len(),
@@ -299,19 +294,7 @@ impl Agreed {
 
         let message = Message::from_vec(&out).expect("a reply");
         assert_eq!(theirs(&message), want, "{wire:?}");
-        for record in &message.answers {
-            match &record.data {
-                RData::A(ip) => assert_eq!(ip.0, Ipv4Addr::LOCALHOST),
-                RData::AAAA(ip) => assert_eq!(ip.0, Ipv6Addr::LOCALHOST),
-                other => panic!("{other}"),
-            }
-        }
-        for record in &message.authorities {
-            let RData::SOA(soa) = &record.data else {
-                panic!("{record}");
-            };
-            assert_eq!((soa.minimum, text(&soa.mname)), (TTL, text(&record.name)));
-        }
+        records_are_understood(&message);
         let said = message.edns.as_ref();
         let said = said.map(|edns| (edns.rcode_high(), edns.version(), edns.max_payload()));
         let want_edns = edns.map(|_| (u8::from(is_bad_version), 0, EDNS_PAYLOAD_LEN));
@@ -325,9 +308,8 @@ impl Agreed {
         }
     }
 
-    /// Whatever a nameserver says, what a client gets of it is an answer to
-    /// its question, as readable as it came.
-    fn pass_on(&self, wire: &[u8], asked: &[u8]) {
+    /// Whatever a nameserver sends, the client receives a response to its question, as readable as it came.
+    fn relay(&self, wire: &[u8], asked: &[u8]) {
         let query = raw(asked, asked.len());
         if !is_response_to(wire, 0x1234, query) {
             return;
@@ -346,7 +328,32 @@ pub fn dns(data: &[u8]) {
     let mut agreed = Agreed::default();
     agreed.compare(wire);
     agreed.reply(wire, usize::from(*turn));
-    agreed.pass_on(wire, &seeds()[0]);
+    agreed.relay(wire, &seeds()[0]);
+}
+
+fn error_is_understood(wire: &[u8], rcode: Rcode) {
+    let mut out = Vec::new();
+    write_error(wire, rcode, &mut out);
+    let message = Message::from_vec(&out).expect("an error");
+    assert_eq!(u16::from(message.metadata.response_code), u16::from(rcode.0));
+    assert_eq!(message.metadata.message_type, MessageType::Response);
+    assert_eq!(message.metadata.id, read_u16(wire, 0).unwrap());
+}
+
+fn records_are_understood(message: &Message) {
+    for record in &message.answers {
+        match &record.data {
+            RData::A(ip) => assert_eq!(ip.0, Ipv4Addr::LOCALHOST),
+            RData::AAAA(ip) => assert_eq!(ip.0, Ipv6Addr::LOCALHOST),
+            other => panic!("{other}"),
+        }
+    }
+    for record in &message.authorities {
+        let RData::SOA(soa) = &record.data else {
+            panic!("{record}");
+        };
+        assert_eq!((soa.minimum, text(&soa.mname)), (TTL, text(&record.name)));
+    }
 }
 
 #[test]
@@ -363,7 +370,7 @@ fn other_readers_of_dns_messages_agree() {
         let wire = random.mutated(&seeds);
         agreed.compare(&wire);
         agreed.reply(&wire, turn);
-        agreed.pass_on(&wire, &seeds[0]);
+        agreed.relay(&wire, &seeds[0]);
     }
     println!("{agreed:?}");
     // Most of them are broken, yet not so many that this says nothing.
