@@ -128,6 +128,40 @@ fn no_file_and_no_function_is_longer_than_can_be_read_at_once() {
     }
 }
 
+/// Public items of a file without a doc comment; constants that are named as their RFC names them are documented by
+/// the list they are in.
+fn undocumented(source: &str) -> Vec<&str> {
+    let product = source.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let lines: Vec<&str> = product.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some(item) = line.trim_start().strip_prefix("pub ") else { continue };
+        let word = item.split_whitespace().next().unwrap_or_default();
+        let is_listed = ["u8", "u16", "ErrorCode", "RecordType", "Rcode"]
+            .iter()
+            .any(|listed| word == "const" && item.contains(&format!(": {listed} = ")));
+        if is_listed || ["mod", "use"].contains(&word) {
+            continue;
+        }
+        let before = lines[..at].iter().rev().map(|line| line.trim_start()).find(|line| !line.starts_with("#["));
+        if !before.is_some_and(|line| line.starts_with("///")) {
+            found.push(*line);
+        }
+    }
+    found
+}
+
+#[test]
+fn each_public_item_says_what_it_is() {
+    for (file, text) in programs() {
+        // What only tests use is told by its name.
+        let is_product = file.starts_with("src/") && !file.contains("/tests") && !file.contains("test_");
+        if is_product && file.ends_with(".rs") {
+            assert_eq!(undocumented(&text), Vec::<&str>::new(), "{file}");
+        }
+    }
+}
+
 #[test]
 fn the_end_of_a_function_is_found() {
     let source = "\

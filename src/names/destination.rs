@@ -11,6 +11,7 @@ pub struct Destination {
     /// A name or an address, lower case; an IPv6 address without brackets.
     pub host: String,
     /// The port of the URL.
+    /// The TCP port.
     pub port: u16,
     /// Whether the scheme is `https`.
     pub tls: bool,

@@ -14,6 +14,7 @@ use crate::tls::{Alpn, HandshakeError};
 /// Why a dial brought no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DialError {
+    /// What failed.
     pub kind: DialErrorKind,
     /// A sentence for people that names the host; empty for [`DialErrorKind::Cancelled`].
     pub details: String,
