@@ -1,60 +1,58 @@
 use super::*;
 
+/// Type, name, status and advice.
+const TYPES: [(ErrorType, &str, u16, &str); 26] = [
+    (ErrorType::DnsTimeout, "dns_timeout", 504, "check the nameservers and the egress settings"),
+    (ErrorType::DnsError, "dns_error", 502, "check the name, its region and its domain"),
+    (ErrorType::DnsServerError, "dns_error", 502, "check the nameservers and the egress settings"),
+    (
+        ErrorType::DestinationNotFound,
+        "destination_not_found",
+        500,
+        "names are NAME, NAME.REGION or NAME.REGION.PROJECTNUMBER",
+    ),
+    (ErrorType::DestinationUnavailable, "destination_unavailable", 503, "try again"),
+    (ErrorType::DestinationIpUnroutable, "destination_ip_unroutable", 502, "check the egress and VPC settings"),
+    (ErrorType::ConnectionRefused, "connection_refused", 502, "check the egress and firewall settings"),
+    (ErrorType::ConnectionTerminated, "connection_terminated", 502, "it may or may not have been carried out"),
+    (ErrorType::ConnectionTimeout, "connection_timeout", 504, "check the egress and VPC settings"),
+    (ErrorType::HandshakeTerminated, "connection_terminated", 502, "the request was not sent"),
+    (ErrorType::HandshakeTimeout, "connection_read_timeout", 504, "the request was not sent"),
+    (ErrorType::ConnectionLimitReached, "connection_limit_reached", 503, "raise the limit of processes"),
+    (ErrorType::TlsProtocolError, "tls_protocol_error", 502, "check that the other side speaks TLS 1.2 or 1.3"),
+    (ErrorType::TlsCertificateError, "tls_certificate_error", 502, "check the clock, and SSL_CERT_FILE or -ca_file"),
+    (ErrorType::TlsAlertReceived, "tls_alert_received", 502, "check the host's name"),
+    (ErrorType::HttpRequestError(421), "http_request_error", 421, ""),
+    (ErrorType::HttpRequestError(505), "http_request_error", 505, ""),
+    (ErrorType::HttpResponseIncomplete, "http_response_incomplete", 502, "it may or may not have been carried out"),
+    (
+        ErrorType::HttpResponseHeaderSectionSize,
+        "http_response_header_section_size",
+        502,
+        "make the service send fewer headers",
+    ),
+    (ErrorType::HttpResponseTransferCoding, "http_response_transfer_coding", 502, "look at what the service sends"),
+    (ErrorType::HttpUpgradeFailed, "http_upgrade_failed", 502, "check that the service takes this upgrade"),
+    (ErrorType::HttpProtocolError, "http_protocol_error", 502, "look at what the service sends"),
+    (ErrorType::ProxyInternalError, "proxy_internal_error", 500, "please report it"),
+    (
+        ErrorType::ProxyConfigurationError,
+        "proxy_configuration_error",
+        502,
+        "check the metadata server and the service account",
+    ),
+    (
+        ErrorType::IdTokenNotGiven,
+        "proxy_configuration_error",
+        502,
+        "start with CLOUD_RUN_ID_TOKEN=$(gcloud auth print-identity-token)",
+    ),
+    (ErrorType::ProxyLoopDetected, "proxy_loop_detected", 502, ""),
+];
+
 #[test]
 fn types_have_a_status_and_a_sentence() {
-    for (kind, name, status, advice) in [
-        (ErrorType::DnsTimeout, "dns_timeout", 504, "check the nameservers and the egress settings"),
-        (ErrorType::DnsError, "dns_error", 502, "check the name, its region and its domain"),
-        (ErrorType::DnsServerError, "dns_error", 502, "check the nameservers and the egress settings"),
-        (
-            ErrorType::DestinationNotFound,
-            "destination_not_found",
-            500,
-            "names are NAME, NAME.REGION or NAME.REGION.PROJECTNUMBER",
-        ),
-        (ErrorType::DestinationUnavailable, "destination_unavailable", 503, "try again"),
-        (ErrorType::DestinationIpUnroutable, "destination_ip_unroutable", 502, "check the egress and VPC settings"),
-        (ErrorType::ConnectionRefused, "connection_refused", 502, "check the egress and firewall settings"),
-        (ErrorType::ConnectionTerminated, "connection_terminated", 502, "it may or may not have been carried out"),
-        (ErrorType::ConnectionTimeout, "connection_timeout", 504, "check the egress and VPC settings"),
-        (ErrorType::HandshakeTerminated, "connection_terminated", 502, "the request was not sent"),
-        (ErrorType::HandshakeTimeout, "connection_read_timeout", 504, "the request was not sent"),
-        (ErrorType::ConnectionLimitReached, "connection_limit_reached", 503, "raise the limit of processes"),
-        (ErrorType::TlsProtocolError, "tls_protocol_error", 502, "check that the other side speaks TLS 1.2 or 1.3"),
-        (
-            ErrorType::TlsCertificateError,
-            "tls_certificate_error",
-            502,
-            "check the clock, and SSL_CERT_FILE or -ca_file",
-        ),
-        (ErrorType::TlsAlertReceived, "tls_alert_received", 502, "check the host's name"),
-        (ErrorType::HttpRequestError(421), "http_request_error", 421, ""),
-        (ErrorType::HttpRequestError(505), "http_request_error", 505, ""),
-        (ErrorType::HttpResponseIncomplete, "http_response_incomplete", 502, "it may or may not have been carried out"),
-        (
-            ErrorType::HttpResponseHeaderSectionSize,
-            "http_response_header_section_size",
-            502,
-            "make the service send fewer headers",
-        ),
-        (ErrorType::HttpResponseTransferCoding, "http_response_transfer_coding", 502, "look at what the service sends"),
-        (ErrorType::HttpUpgradeFailed, "http_upgrade_failed", 502, "check that the service takes this upgrade"),
-        (ErrorType::HttpProtocolError, "http_protocol_error", 502, "look at what the service sends"),
-        (ErrorType::ProxyInternalError, "proxy_internal_error", 500, "please report it"),
-        (
-            ErrorType::ProxyConfigurationError,
-            "proxy_configuration_error",
-            502,
-            "check the metadata server and the service account",
-        ),
-        (
-            ErrorType::IdTokenNotGiven,
-            "proxy_configuration_error",
-            502,
-            "start with CLOUD_RUN_ID_TOKEN=$(gcloud auth print-identity-token)",
-        ),
-        (ErrorType::ProxyLoopDetected, "proxy_loop_detected", 502, ""),
-    ] {
+    for (kind, name, status, advice) in TYPES {
         let error = ProxyError::new(kind, "x");
         assert_eq!(error.status(), status, "{kind:?}");
         let want = format!("runsd; error={name}; details=\"x\"");
