@@ -10,15 +10,6 @@ const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 const MAX_LINES_OF_A_FILE: usize = 500;
 const MAX_LINES_OF_A_FUNCTION: usize = 60;
 
-/// Functions of `src/` that are longer. The list only shrinks: who divides one of
-/// them strikes it from here, and a new one is divided.
-const LONGER_FOR_NOW: &[&str] = &[
-    "connection_errors_have_the_code_of_the_rfc",
-    "names_of_runsd_and_names_of_others",
-    "reply",
-    "types_have_a_status_and_a_sentence",
-];
-
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).expect("a directory");
     let paths = entries.flatten().map(|entry| entry.path());
@@ -116,16 +107,11 @@ fn no_file_and_no_function_is_longer_than_can_be_read_at_once() {
             if lines <= MAX_LINES_OF_A_FUNCTION || !file.ends_with(".rs") {
                 continue;
             }
-            let is_known = file.starts_with("src/") && LONGER_FOR_NOW.contains(&name);
-            assert!(is_known, "{file}: {name} has {lines} lines");
-            longer.push(name.to_owned());
+            longer.push(format!("{file}: {name} has {lines} lines"));
         }
     }
     assert!(total > 1_000, "{total} functions are found");
-    for name in LONGER_FOR_NOW {
-        let is_longer = longer.iter().any(|longer| longer == name);
-        assert!(is_longer, "{name} is short now: strike it from the list");
-    }
+    assert_eq!(longer, Vec::<String>::new());
 }
 
 /// Public items of a file without a doc comment; constants that are named as their RFC names them are documented by
@@ -160,6 +146,54 @@ fn each_public_item_says_what_it_is() {
             assert_eq!(undocumented(&text), Vec::<&str>::new(), "{file}");
         }
     }
+}
+
+/// The parts of the program, each of which imports only from those before it.
+const LAYERS: &[&str] = &[
+    "secret",
+    "sync",
+    "sys",
+    "net",
+    "resolv_conf",
+    "names",
+    "logger",
+    "cli",
+    "config",
+    "tls",
+    "dns",
+    "auth",
+    "metadata",
+    "upstream",
+    "proxy",
+    "app",
+    "listeners",
+    "check",
+    "main",
+];
+
+#[test]
+fn imports_go_one_way() {
+    let layer = |part: &str| LAYERS.iter().position(|layer| *layer == part);
+    let mut imports = 0;
+    for (file, text) in programs() {
+        let Some(path) = file.strip_prefix("src/").filter(|path| path.ends_with(".rs") && !path.contains("test"))
+        else {
+            continue;
+        };
+        let part = path.split(['/', '.']).next().unwrap_or_default();
+        let own = layer(part).unwrap_or_else(|| panic!("{file} is in no layer"));
+        let product = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for line in product.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for import in line.split("crate::").skip(1) {
+                let name: String = import.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                if let Some(other) = layer(&name) {
+                    imports += 1;
+                    assert!(other <= own, "{file} imports {name}, which is above it");
+                }
+            }
+        }
+    }
+    assert!(imports > 300, "{imports} imports are found");
 }
 
 #[test]

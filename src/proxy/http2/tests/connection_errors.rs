@@ -34,17 +34,7 @@ fn assert_goaway(what: &str, bytes: Vec<u8>, want: ErrorCode) {
 #[test]
 fn connection_errors_have_the_code_of_the_rfc() {
     let request = |stream| Peer::raw_request(stream, END);
-    let resets = |n: u32| {
-        (0..n)
-            .flat_map(|i| [request(i * 2 + 1), raw(frame_type::RST_STREAM, 0, i * 2 + 1, &[0; 4])])
-            .flatten()
-            .collect()
-    };
-    let endless =
-        [raw(frame_type::HEADERS, 0, 1, &[0; 100]), raw(frame_type::CONTINUATION, 0, 1, b"").repeat(120_000)].concat();
-    let long =
-        [raw(frame_type::HEADERS, 0, 1, &[0; 16_384]), raw(frame_type::CONTINUATION, 0, 1, &[0; 16_384]).repeat(64)]
-            .concat();
+    let (endless, long) = (header_block(100, 0, 120_000), header_block(16_384, 16_384, 64));
     let concat = |parts: &[Vec<u8>]| parts.concat();
     for (what, bytes, want) in [
         ("a frame too long", raw(frame_type::DATA, 0, 1, &[0; 16_385]), ErrorCode::FRAME_SIZE_ERROR),
@@ -97,6 +87,18 @@ fn connection_errors_have_the_code_of_the_rfc() {
     ] {
         assert_goaway(what, bytes, want);
     }
+}
+
+/// Requests that are cancelled at once.
+fn resets(n: u32) -> Vec<u8> {
+    let reset = |id| [Peer::raw_request(id, END), raw(frame_type::RST_STREAM, 0, id, &[0; 4])].concat();
+    (0..n).flat_map(|i| reset(i * 2 + 1)).collect()
+}
+
+/// A header block without an end: HEADERS of `first` octets, then so many CONTINUATION of `next` octets.
+fn header_block(first: usize, next: usize, continuations: usize) -> Vec<u8> {
+    let continuation = raw(frame_type::CONTINUATION, 0, 1, &vec![0; next]);
+    [raw(frame_type::HEADERS, 0, 1, &vec![0; first]), continuation.repeat(continuations)].concat()
 }
 
 #[test]
