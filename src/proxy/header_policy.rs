@@ -126,11 +126,26 @@ impl HeaderEdits {
 
     /// The fields that are added, with their names as HTTP/1 mostly writes them.
     pub fn added(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
-        let token = self.token.as_ref().map(|token| token.expose().as_bytes());
-        let tokens = [("Authorization", self.authorization), ("X-Serverless-Authorization", self.serverless)];
-        let tokens = tokens.into_iter().filter(|(_, edit)| *edit == HeaderEdit::Set);
-        let tokens = tokens.filter_map(move |(name, _)| Some((name, token?)));
-        iter::once(("User-Agent", self.user_agent.as_slice())).chain(tokens)
+        iter::once(("User-Agent", self.user_agent.as_slice())).chain(self.token_field())
+    }
+
+    /// The field that has runsd's token; `None` if runsd sends none, or the application sent the same one itself.
+    pub fn token_field(&self) -> Option<(&'static str, &[u8])> {
+        let name = match (self.authorization, self.serverless) {
+            (HeaderEdit::Set, _) => "Authorization",
+            (_, HeaderEdit::Set) => "X-Serverless-Authorization",
+            _ => return None,
+        };
+        Some((name, self.token.as_ref()?.expose().as_bytes()))
+    }
+
+    /// Has the request sent with `token` after the front end rejected the one before. Where the application sent that
+    /// one itself, its field stays, and runsd's is the one that the front end reads first.
+    pub fn replace_token(&mut self, token: Secret) {
+        if self.token_field().is_none() {
+            self.serverless = HeaderEdit::Set;
+        }
+        self.token = Some(token);
     }
 }
 

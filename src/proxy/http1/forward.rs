@@ -112,9 +112,8 @@ impl Forwarder<'_, '_> {
     }
 
     fn replace_token(&mut self, new: Secret) {
-        if let Some(token) = self.request.edits.as_mut().and_then(|edits| edits.token.as_mut()) {
-            rewrite::replace_token(&mut self.buffers.to_upstream, token, &new);
-            *token = new;
+        if let Some(edits) = &mut self.request.edits {
+            rewrite::replace_token(&mut self.buffers.to_upstream, edits, new);
         }
         self.request.token_replaced = true;
     }

@@ -67,12 +67,20 @@ pub fn upgrade_protocols<'a>(head: &Head, input: &'a [u8]) -> impl Iterator<Item
     })
 }
 
-/// Replaces the token in a head that was written.
-pub fn replace_token(head: &mut Vec<u8>, old: &Secret, new: &Secret) {
-    let (old, new) = (old.expose().as_bytes(), new.expose().as_bytes());
-    // The last occurrence: what the application sends itself stands before runsd's own fields.
-    if let Some(at) = head.windows(old.len()).rposition(|window| window == old) {
-        head.splice(at..at + old.len(), new.iter().copied());
+/// Replaces the token in a head that was written with `edits`.
+pub fn replace_token(head: &mut Vec<u8>, edits: &mut HeaderEdits, new: Secret) {
+    let token_line = |edits: &HeaderEdits| {
+        edits.token_field().map_or_else(Vec::new, |(name, token)| [b"\r\n", name.as_bytes(), b": ", token].concat())
+    };
+    let old = token_line(edits);
+    edits.replace_token(new);
+    let at = match old.as_slice() {
+        [] => head.len().checked_sub(b"\r\n\r\n".len()),
+        // The application may send the same token elsewhere, but its lines with this name were not copied.
+        old => head.windows(old.len()).position(|window| window == old),
+    };
+    if let Some(at) = at {
+        head.splice(at..at + old.len(), token_line(edits));
     }
 }
 
@@ -202,6 +210,8 @@ fn cmp_names(a: &[u8], b: &[u8]) -> Ordering {
 mod tests {
     use super::super::head::Progress;
     use super::*;
+    use crate::cli::AuthHeader;
+    use crate::proxy::header_policy::{HeaderPolicy, RequestCredentials};
     use std::time::{Duration, Instant};
 
     fn rewritten(input: &[u8]) -> String {
@@ -226,6 +236,37 @@ mod tests {
                     connection: KEEP-ALIVE , c\r\nx-hop: 3\r\nC: 4\r\nBc: 5\r\nClose: 6\r\n\r\n";
         let want = "HTTP/1.1 200 OK\r\nA: 1\r\nBc: 5\r\nClose: 6\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(rewritten(text.as_bytes()), want);
+    }
+
+    #[test]
+    fn another_token_replaces_the_one_of_runsd_and_no_credential_of_the_application() {
+        let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+        let serverless = |token: &str| format!("X-Serverless-{}", bearer(token));
+        let own = "x-authorization: Bearer o.l.d\r\nX-Note: Authorization: Bearer o.l.d\r\n";
+        let upgrade = "Upgrade: a, Authorization: Bearer o.l.d, Bearer o.l.d\r\n";
+        let basic = "Authorization: Basic eDp5\r\n";
+        for (mode, authorization, before, after, appended) in [
+            (AuthHeader::Auto, None, bearer("o.l.d"), bearer("n.e.w"), None),
+            (
+                AuthHeader::Auto,
+                Some("Basic eDp5"),
+                format!("{basic}{}", serverless("o.l.d")),
+                format!("{basic}{}", serverless("n.e.w")),
+                None,
+            ),
+            // The application's alone: it stays, and the front end reads the other field first.
+            (AuthHeader::Auto, Some("Bearer o.l.d"), bearer("o.l.d"), bearer("o.l.d"), Some(serverless("n.e.w"))),
+            (AuthHeader::Serverless, Some("bearer o.l.d"), String::new(), String::new(), Some(serverless("n.e.w"))),
+        ] {
+            let sent = RequestCredentials { authorization: authorization.map(str::as_bytes), ..Default::default() };
+            let mut edits = HeaderPolicy { auth_header: mode }.edits(&sent, Some(Secret::new("Bearer o.l.d")));
+            let start = format!("GET /?Authorization:%20Bearer HTTP/1.1\r\nHost: a\r\n{own}");
+            let mut head = format!("{start}{before}{upgrade}\r\n").into_bytes();
+            replace_token(&mut head, &mut edits, Secret::new("Bearer n.e.w"));
+            let want = format!("{start}{after}{upgrade}{}\r\n", appended.unwrap_or_default());
+            assert_eq!(String::from_utf8_lossy(&head), want, "{mode:?} {authorization:?}");
+            assert_eq!(edits.token, Some(Secret::new("Bearer n.e.w")));
+        }
     }
 
     #[test]
