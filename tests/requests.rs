@@ -90,6 +90,7 @@ Set-Cookie: b=2;Max-Age=60
 Set-Cookie: c=3; Path=/
 Set-Cookie: d=4; Domain=example.com
 Set-Cookie: e=5
+Set-Cookie: a=1; Path=/; HttpOnly
 ";
     assert_eq!(got, want);
 }

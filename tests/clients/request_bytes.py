@@ -243,6 +243,12 @@ def session_cookies():
     s = dial()
     s.sendall(get(b"/"))
     print(*[line for line in head(s).split("\r\n") if line.startswith("Set-Cookie")], sep="\n")
+    # Also with a WebSocket, which a browser lets set cookies.
+    answer = "HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: websocket\r\nSet-Cookie: %s\r\n\r\n"
+    script("hello", [HEAD, say(answer % COOKIES[0]), do("close")])
+    s = dial()
+    s.sendall(line(b"GET / HTTP/1.1", b"Connection: Upgrade", b"Upgrade: websocket"))
+    print(*[line for line in head(s).split("\r\n") if line.startswith("Set-Cookie")], sep="\n")
 
 
 def foreign_cookies():

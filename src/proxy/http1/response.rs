@@ -218,15 +218,13 @@ impl ResponseRelay<'_, '_> {
     /// Appends the head for the client to `to_client`.
     fn write_head(&mut self, framing: Framing, keep_alive: bool) {
         let RequestContext { traits, target, .. } = self.request;
-        let input = self.reader.unread();
-        let is_final = self.head.status(input) >= 200;
         let response = Response {
             head: self.head,
-            input,
+            input: self.reader.unread(),
             framing,
             minor_version: traits.minor_version,
             keep_alive,
-            renamed: (is_final && !target.is_passthrough).then_some((&target.destination, &traits.host)),
+            renamed: (!target.is_passthrough).then_some((&target.destination, &traits.host)),
         };
         response.write(self.to_client);
     }
