@@ -149,7 +149,7 @@ fn check_name(report: &mut Report, proxy: &Proxy, name: &str) -> Option<()> {
     let started = Instant::now();
     let _ = connection.reader.set_read_timeout(Some(RESPONSE_TIMEOUT));
     let response = http1::probe(&mut connection, &host.authority, token.as_ref());
-    let (status, body) = report.step("status", response.map_err(|err| format!("no answer to GET /: {err}")))?;
+    let (status, body) = report.step("status", response.map_err(|err| format!("no response to GET /: {err}")))?;
     // Any status of the service itself is well.
     match denial::is_front_end(status, None, &body) {
         true => report.wrong("status", &exchange.denial_hint(&host, status, token.is_some())),

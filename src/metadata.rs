@@ -112,12 +112,12 @@ impl Metadata {
         let sentence = match (response.has_flavor, status) {
             (true, 200) => {
                 return String::from_utf8(response.body).map_err(|_| {
-                    Error::Permanent(format!("the metadata server's answer for instance/{what} is no text"))
+                    Error::Permanent(format!("the metadata server's response for instance/{what} is no text"))
                 });
             }
             (true, _) => format!("the metadata server answered {status} for instance/{what}"),
             (false, _) => format!(
-                "the answer (status {status}) for instance/{what} came without \"Metadata-Flavor: Google\", so it is \
+                "the response (status {status}) for instance/{what} came without \"Metadata-Flavor: Google\", so it is \
                  not the metadata server's"
             ),
         };

@@ -63,7 +63,7 @@ fn a_bad_chunk_is_a_sentence_or_at_least_a_warning() {
     let out = CloudRun::new().client(FILE, &["bad_chunks"]);
     assert_eq!(out.stdout, "b'RESET'\n".repeat(6), "{out:?}");
     let warnings = out.stderr.matches(
-        "proxy: hello: the answer of hello-123456789012.us-east1.run.app was cut: \
+        "proxy: hello: the response of hello-123456789012.us-east1.run.app was cut: \
          a chunk size that is no hexadecimal number",
     );
     // Said once for all of them.

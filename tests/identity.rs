@@ -139,9 +139,9 @@ fn answers_that_are_no_tokens_are_refused_with_their_reason() {
     for (settings, want) in [
         mode("empty", "token for AUDIENCE is empty"),
         mode("garbage", "token for AUDIENCE has characters that no token has"),
-        mode("stranger", "the answer (status 200) for WHAT came without \"Metadata-Flavor: Google\""),
+        mode("stranger", "the response (status 200) for WHAT came without \"Metadata-Flavor: Google\""),
         mode("redirect", "the metadata server answered 302 for WHAT"),
-        mode("huge", "the metadata server's answer is over 65536 bytes"),
+        mode("huge", "the metadata server's response is over 65536 bytes"),
         mode("404", "the metadata server answered 404 for WHAT"),
         says(&format!("a.e30.{}", "x".repeat(20_000)), "is too large for a header"),
         says("a.b", "is not three parts with dots between them"),
@@ -180,11 +180,11 @@ fn a_malformed_region_or_project_is_refused_with_its_reason() {
         ),
         (
             json!({ "mode": "stranger" }),
-            "the answer (status 200) for instance/zone came without \"Metadata-Flavor: Google\", \
+            "the response (status 200) for instance/zone came without \"Metadata-Flavor: Google\", \
              so it is not the metadata server's",
         ),
         (json!({ "mode": "redirect" }), "the metadata server answered 302 for instance/zone"),
-        (json!({ "mode": "huge" }), "the metadata server's answer is over 65536 bytes"),
+        (json!({ "mode": "huge" }), "the metadata server's response is over 65536 bytes"),
     ] {
         let mut caller = Caller::after("metadata", &settings);
         let line = caller.line("http://hello");

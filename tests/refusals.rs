@@ -47,10 +47,10 @@ fn each_fault_on_the_way_to_a_service_has_its_sentence() {
 
 #[test]
 fn each_fault_of_a_response_has_its_sentence() {
-    let incomplete = "broke off its answer; it may or may not have been carried out";
+    let incomplete = "broke off its response; it may or may not have been carried out";
     let switched = "switched protocols unasked; check that the service takes this upgrade";
     for (path, error, words) in [
-        ("nothing", "connection_terminated", "closed the connection without an answer"),
+        ("nothing", "connection_terminated", "closed the connection without a response"),
         ("garbage", "http_protocol_error", "first line that is not of HTTP/1"),
         ("two-lengths", "http_protocol_error", "two different Content-Length"),
         ("half-a-head", "http_response_incomplete", incomplete),

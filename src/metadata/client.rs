@@ -57,11 +57,11 @@ impl Error {
     }
 
     fn incomplete() -> Error {
-        Error::Transient("the metadata server closed before its answer was whole".to_owned())
+        Error::Transient("the metadata server closed before its response was complete".to_owned())
     }
 
     fn not_http(what: &str) -> Error {
-        Error::Permanent(format!("the metadata server's answer is not HTTP: {what}"))
+        Error::Permanent(format!("the metadata server's response is not HTTP: {what}"))
     }
 
     fn unresolved(host: &str, err: &ResolveError) -> Error {
@@ -152,7 +152,7 @@ impl Client {
             },
             ureq::Error::BodyStalled => Error::incomplete(), // the connection ended inside a chunk-size line
             ureq::Error::BodyExceedsLimit(limit) => {
-                Error::Permanent(format!("the metadata server's answer is over {limit} bytes"))
+                Error::Permanent(format!("the metadata server's response is over {limit} bytes"))
             }
             ureq::Error::LargeResponseHeader(..) => Error::not_http("a head larger than 64 KiB"),
             ureq::Error::BadUri(_) => Error::not_a_host(&self.host),

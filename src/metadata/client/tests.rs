@@ -69,12 +69,12 @@ fn incomplete_and_malformed_responses_are_errors() {
     let long = [b'x'; 70_000];
     let length = b"HTTP/1.1 200 OK\r\nContent-Length: ";
     for (parts, want) in [
-        (&[&b""[..]][..], "closed before its answer was whole"),
-        (&[b"HTTP/1.1 200 OK\r\nA"], "closed before its answer was"),
-        (&[length, b"6\r\n\r\na.b.c"], "closed before its answer was"),
+        (&[&b""[..]][..], "closed before its response was complete"),
+        (&[b"HTTP/1.1 200 OK\r\nA"], "closed before its response was"),
+        (&[length, b"6\r\n\r\na.b.c"], "closed before its response was"),
         (
             &[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na.b.c\r\n"],
-            "closed before its answer was whole",
+            "closed before its response was complete",
         ),
         (
             &[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsecret\r\n"],

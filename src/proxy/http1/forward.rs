@@ -205,5 +205,5 @@ pub fn no_thread(what: &str, err: &io::Error) -> ProxyError {
 /// The error where the upstream got the request, and closed the connection before a byte of the response.
 pub fn closed(request: &RequestContext) -> ProxyError {
     let host = &request.target.destination.host;
-    ProxyError::new(ErrorType::ConnectionTerminated, format!("{host} closed the connection without an answer"))
+    ProxyError::new(ErrorType::ConnectionTerminated, format!("{host} closed the connection without a response"))
 }

@@ -114,7 +114,7 @@ impl ResponseRelay<'_, '_> {
                 Ok(1..) => {}
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.client.check_alive()?,
                 _ if self.reader.unread().is_empty() => return Err(AttemptError::StaleConnection),
-                _ => return Err(self.error(ErrorType::HttpResponseIncomplete, "broke off its answer")),
+                _ => return Err(self.error(ErrorType::HttpResponseIncomplete, "broke off its response")),
             }
         }
     }
@@ -241,7 +241,7 @@ impl ResponseRelay<'_, '_> {
         // Unless the client left first, and the upload thread shut the upstream down for that.
         if self.upload.and_then(Upload::outcome) != Some(UploadOutcome::ClientGone) {
             let (host, upstream) = (&self.request.traits.host, &self.request.target.destination.host);
-            warn!("proxy: {host}: the answer of {upstream} was cut: {why}");
+            warn!("proxy: {host}: the response of {upstream} was cut: {why}");
         }
         self.client.reset_on_close();
         AttemptError::ClientGone

@@ -7,7 +7,7 @@ use crate::proxy::http2::local_response;
 
 /// The error of an upstream that closed the connection, or broke it.
 pub fn closed(reason: &str) -> ProxyError {
-    ProxyError::new(ErrorType::ConnectionTerminated, format!("{reason} before the answer was over"))
+    ProxyError::new(ErrorType::ConnectionTerminated, format!("{reason} before the response was complete"))
 }
 
 /// The error of an upstream that sent what RFC 9113 forbids.
