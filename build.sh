@@ -134,6 +134,7 @@ is_new_enough() {
 # what runs in the background, would be ignored by all that cargo starts.
 run_cargo() {
   if ! is_new_enough cargo || ! is_new_enough rustc; then
+    may_take_debians
     install_packages "${for_any[@]}" "rustc-web>=$oldest" "cargo-web>=$oldest"
     export PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc
   fi
@@ -157,12 +158,19 @@ with_rustup_target() {
   compile cargo "$(rustc --print sysroot)"
 }
 
+# Debian's compiler cannot be had elsewhere, nor beside Debian's package rustup, which
+# apt would remove for it.
+may_take_debians() {
+  ! command -v dpkg-query >/dev/null || [ -n "$(installed_version rustup)" ] || return 0
+  die "needs a compiler of $oldest or later that can build for musl;" \
+    "rustc in PATH is $(rustc --version 2>/dev/null || echo missing): rustup update stable && rustup default stable &&" \
+    "rustup target add $target && rustup component add rust-src"
+}
+
 # The unwinder is LLVM's, because gcc's libgcc_eh.a needs glibc.
 with_debian() {
   local unwinder=libunwind-19-dev rust=()
-  command -v dpkg-query >/dev/null || die "needs a compiler of $oldest or later that can build for musl;" \
-    "rustc in PATH is $(rustc --version 2>/dev/null || echo missing): rustup update stable &&" \
-    "rustup target add $target && rustup component add rust-src"
+  may_take_debians
   ! grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release || unwinder=libunwind-14-dev
   rust=("rustc-web>=$oldest" "cargo-web>=$oldest" "rust-web-src>=$oldest")
   if [ -z "$cross" ]; then

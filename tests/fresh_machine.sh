@@ -8,7 +8,7 @@
 #                        time, and beside them CASE.log with all that was printed
 #
 # Each case takes the last commit. All of them take an hour on two cores; those that build
-# the program (no-lists, ordinary-user, trixie-no-lists) take most of it.
+# the program (no-lists, ordinary-user, trixie-no-lists, rustup) take most of it.
 #
 # A machine is a folder with a bare Debian in it (debootstrap), entered with
 # mounts and processes of its own. It has the network, apt's sources and
@@ -19,7 +19,7 @@ cd "$(dirname "$0")/.."
 repository=$PWD
 roots=$(realpath -m "${ROOTS-target/fresh}")
 
-cases="no-lists in-parallel stale-lists old-compiler no-security not-root ordinary-user trixie-no-lists trixie-stale-lists"
+cases="no-lists in-parallel stale-lists old-compiler no-security not-root ordinary-user trixie-no-lists trixie-stale-lists rustup"
 
 # A user who types the README's command, with no package lists at all.
 no-lists() {
@@ -102,6 +102,22 @@ trixie-stale-lists() {
   make_lists_stale
   root './build.sh --cargo --version && make tools' || fail "see its end"
   expect 'refreshes the package lists' 'installs .*rustc-web' "cargo $newest"
+}
+
+# A compiler of rustup's is the one that is taken: whoever has none yet, or one that is
+# too old, is told what brings it, and the musl target and the standard library's source
+# come without a word. Debian 13 has the package.
+rustup() {
+  machine trixie
+  root 'apt-get -q update && apt-get -qy install --no-install-recommends rustup && make tools' || fail "rustup could not be installed"
+  root './build.sh' && fail "it has no compiler yet, and apt must not remove it for Debian's"
+  expect "$oldest or later that can build for musl; rustc in PATH is missing: rustup update stable && rustup default stable"
+  user 'rustup set profile minimal && rustup default 1.85' || fail "the older compiler could not be installed"
+  user './build.sh' && fail "its compiler is too old"
+  expect 'rustc in PATH is rustc 1\.85'
+  user 'rustup update stable && rustup default stable && make demo' || fail "see its end"
+  expect "downloading component 'rust-std' for 'x86_64-unknown-linux-musl'" "downloading component 'rust-src'" \
+    'static, for x86_64' 'Hello from hello in us-east1'
 }
 
 main() {
