@@ -223,7 +223,10 @@ typed() {
     mount -t tmpfs -o mode=1777 tmpfs tmp
     pivot_root . mnt
     umount -l /mnt
-    exec su "$1" --shell /bin/bash --pty --command "$2"' \
+    # No exec: as PID 1, su would stop passing output on when an orphan ends.
+    status=0
+    su "$1" --shell /bin/bash --pty --command "$2" || status=$?
+    exit "$status"' \
     "$root" "$1" "export ${passed[*]@Q}; cd '/home/someone/a folder' && $2" >>"$log" 2>&1 </dev/null
 }
 
