@@ -36,8 +36,8 @@ main() {
   fi
   case "${1-}" in
     "") build ;;
-    --sizes) build && sizes ;;
-    --playground) build && playground ;;
+    --sizes) build; sizes ;;
+    --playground) build; playground ;;
     --unit-tests) shift && unit_tests "$@" ;;
     --check-reproducible) check_reproducible ;;
     --install) shift && install_packages "$@" ;;
@@ -355,6 +355,7 @@ has() { grep -qE "$2" <<<"$1"; }
 # crate in its name is known by the archive it comes from.
 sizes() {
   local file=$out/$target/release/runsd
+  set +e +o pipefail # nm fails at what is no object file
   {
     "${cross}nm" -C "$out/$target"/release/deps/libring-*.rlib 2>/dev/null |
       awk 'NF == 3 && !/::/ { print "from", $3, "ring (C and assembly)" }'
@@ -468,7 +469,7 @@ refresh_lists() {
     grep -q 'Could not get lock' "$log" || break
     sleep 1
   done
-  refreshed="failed with $(grep '^[EW]:' "$log" | head -n 1)"
+  refreshed="failed with $(grep -m 1 '^[EW]:' "$log" || true)"
 }
 
 apt_get() {
@@ -490,7 +491,7 @@ fetch_foreign() {
   mkdir -p "$foreign" "$apt/lists/partial" "$apt/archives/partial"
   touch "$apt/status"
   if ! (apt_get "${own[@]}" update && cd "$apt" && apt_get "${own[@]}" download "$@") >"$apt/log" 2>&1; then
-    grep '^[EW]:' "$apt/log" | tail -n 5 >&2
+    tail -n 5 "$apt/log" >&2
     die "cannot fetch $* for $debian_arch, as said above"
   fi
   for package in "$apt"/*.deb; do
@@ -525,4 +526,4 @@ die() {
   exit 1
 }
 
-main "$@" && exit # with the line, so that an edit meanwhile is not run
+main "$@"; exit # with the line, so that an edit meanwhile is not run

@@ -116,6 +116,7 @@ rustup() {
   root 'apt-get -q update && apt-get -qy install --no-install-recommends rustup && make tools' || fail "rustup could not be installed"
   root './build.sh' && fail "it has no compiler yet, and apt must not remove it for Debian's"
   expect "$oldest or later that can build for musl; rustc in PATH is missing: rustup update stable && rustup default stable"
+  root 'rm -rf target dist'
   user 'rustup set profile minimal && rustup default 1.85' || fail "the older compiler could not be installed"
   user './build.sh' && fail "its compiler is too old"
   expect 'rustc in PATH is rustc 1\.85'
@@ -185,7 +186,7 @@ like_this_machine() {
   mkdir -p "$root/etc/apt/sources.list.d"
   touch "$root/etc/apt/sources.list"
   # Debian's own sources, and no others.
-  grep -rLE "\\b$own\\b" "$root"/etc/apt/sources.list.d | xargs -r rm
+  grep -rLE "\\b$own\\b" "$root"/etc/apt/sources.list.d | xargs -r rm || true # it fails where it finds none
   find "$root"/etc/apt/sources.list* -type f -exec sed -i "s/\\b$own\\b/$1/g" {} +
 }
 
@@ -225,7 +226,7 @@ typed() {
     umount -l /mnt
     # No exec: as PID 1, su would stop passing output on when an orphan ends.
     status=0
-    su "$1" --shell /bin/bash --pty --command "$2" || status=$?
+    su --login "$1" --shell /bin/bash --pty --command "$2" || status=$?
     exit "$status"' \
     "$root" "$1" "export ${passed[*]@Q}; cd '/home/someone/a folder' && $2" >>"$log" 2>&1 </dev/null
 }
@@ -247,4 +248,4 @@ fail() {
   exit 1
 }
 
-main "$@" && exit # with the line, so that an edit meanwhile is not run
+main "$@"; exit # with the line, so that an edit meanwhile is not run
