@@ -23,6 +23,8 @@ FUZZERS = g++ libc6-dev
 TARGET = http1
 SECONDS = 60
 SANITIZER = none
+# Debian's ordinary users have no folder of servers in PATH: nginx, haproxy, dnsmasq.
+export PATH := $(PATH):/usr/sbin:/sbin
 
 build: ; ./build.sh
 test: tools testers python build ; RUNSD_BIN="$$PWD/dist/runsd" tests/progress.py test ./build.sh --cargo test --locked
