@@ -38,7 +38,9 @@ pub fn program(path: impl AsRef<OsStr>) -> Command {
 /// The folders of `PATH` that this user may search.
 fn searchable() -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).filter(|folder| folder.join(".").is_dir());
+    // Debian's ordinary users have no folder of servers in it: nginx, haproxy, dnsmasq.
+    let servers = ["/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
+    let folders = env::split_paths(&path).chain(servers).filter(|folder| folder.join(".").is_dir());
     env::join_paths(folders).expect("as they were")
 }
 
