@@ -14,6 +14,7 @@
 # mounts and processes of its own. It has the network, apt's sources and
 # proxies, and the authorities that this machine trusts. The repository lies in
 # a folder with a space in its name. Needs root, debootstrap and the network.
+# shellcheck disable=SC2317 # the cases are called by their names
 set -euo pipefail
 cd "$(dirname "$0")/.."
 repository=$PWD
