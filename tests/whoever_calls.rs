@@ -18,6 +18,7 @@ const WAYS: &[(&str, &str)] = &[
     ("in another language", "LANG=tr_TR.UTF-8 LC_ALL=xx_XX LANGUAGE=de exec \"$@\""),
     ("without SHELL", "unset SHELL; exec \"$@\""),
     ("with few descriptors", "ulimit -n 128; exec \"$@\""),
+    ("with descriptors left open", "exec \"$@\" 3</dev/null 4</dev/null 5</dev/null"),
 ];
 
 /// Those that look at signals and at what an application finds.
@@ -27,6 +28,7 @@ const TESTS: &[&str] = &[
     "supervision::with_a_terminal_ctrl_c_reaches_the_app_once",
     "pid1::each_signal_reaches_the_app_of_pid_1_each_time",
     "pid1::the_app_finds_what_it_would_find_without_us",
+    "signals::signals_need_no_descriptors",
     "measure::ctrl_c_reaches_what_runs_under_progress",
 ];
 
