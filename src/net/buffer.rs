@@ -47,13 +47,17 @@ impl Buffer {
 
     /// Calls `read` once for the free space, and again after EINTR; returns the number of bytes read, 0 at the end.
     ///
-    /// The buffer grows from [`MIN_LEN`] to [`MAX_LEN`] while reads fill it, and further only where the content itself
-    /// is as long.
+    /// The buffer grows from [`MIN_LEN`] to [`MAX_LEN`] while reads fill it. Further it grows only while the content
+    /// itself is as long: what a client sent once must not hold memory for as long as it stays connected.
     ///
     /// # Errors
     /// Those of `read`.
     pub fn fill_with(&mut self, mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         self.compact();
+        if self.end == 0 && self.buffer.len() > MAX_LEN {
+            self.buffer.truncate(MAX_LEN);
+            self.buffer.shrink_to_fit();
+        }
         if self.end == self.buffer.len() || self.was_full || self.buffer.len() < MIN_LEN {
             let target = (2 * self.buffer.len()).clamp(MIN_LEN, MAX_LEN);
             // For a frame of HTTP/2 that is longer than MAX_LEN: room for as much again.
@@ -120,7 +124,7 @@ fn grow_zeroed(buffer: &mut Vec<u8>, len: usize) {
 }
 
 /// Bytes of the first read: a head of HTTP/1 or a call of gRPC fits, and an idle connection takes little memory.
-const MIN_LEN: usize = 4 * 1024;
+pub const MIN_LEN: usize = 4 * 1024;
 
 /// Bytes that the buffer grows to while reads fill it: four TLS records of full size, and more than the 64 KiB that an
 /// HTTP/1 head may have, so that a longer one is seen as such.
@@ -166,5 +170,16 @@ mod tests {
         assert_eq!(buffer.bytes().len(), 2 * MAX_LEN);
         buffer.consume(MAX_LEN + 1);
         assert_eq!(fill(&mut buffer), MAX_LEN + 1);
+    }
+
+    #[test]
+    fn memory_beyond_the_maximum_goes_with_its_content() {
+        let mut buffer = Buffer::new(vec![7; 10 * MAX_LEN]);
+        for _ in 0..3 {
+            let n = buffer.fill_with(|room| Ok(room.len())).unwrap();
+            assert!(n >= MIN_LEN, "{n}");
+            buffer.clear();
+        }
+        assert_eq!(buffer.buffer.capacity(), MAX_LEN);
     }
 }

@@ -121,7 +121,7 @@ impl Forwarder<'_, '_> {
     /// Sends the request on one connection, and relays its response.
     fn attempt(&mut self, body: &mut RequestBody, upstream: &mut Connection) -> Result<Outcome, AttemptError> {
         // Many clients send a head and then its body: mostly the body has come by now, and needs no thread.
-        if !body.is_complete() && body.fill(NonBlocking(self.client.tcp)).is_ok() {
+        if !body.is_complete() && body.has_room() && body.fill(NonBlocking(self.client.tcp)).is_ok() {
             body.scan().map_err(ProxyError::from)?;
         }
         if !body.is_complete() {

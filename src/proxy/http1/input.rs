@@ -7,7 +7,7 @@ use std::io::{self, Read};
 
 use super::body::{Body, ChunkError};
 use super::head::Framing;
-use crate::net::buffer::Buffer;
+use crate::net::buffer::{self, Buffer};
 
 /// The client's bytes from the start of a request on.
 pub struct Input(Buffer);
@@ -99,6 +99,12 @@ impl RequestBody {
         self.remaining.is_none()
     }
 
+    /// Whether the buffer has room for more without growing past its ordinary length. A body that has filled it is sent
+    /// piece by piece.
+    pub fn has_room(&self) -> bool {
+        self.buffer.bytes().len() <= buffer::MAX_LEN - buffer::MIN_LEN
+    }
+
     /// Reads once; `Ok(0)` if the client will send nothing more. What comes is not scanned.
     ///
     /// # Errors
@@ -152,6 +158,19 @@ mod tests {
                 assert_eq!(got.as_deref(), want, "{framing:?} ends at {cut}");
             }
         }
+    }
+
+    #[test]
+    fn room_ends_before_the_buffer_grows_past_its_ordinary_length() {
+        let mut body = Input::new(Vec::new()).into_body(0, Framing::Length(1 << 40));
+        let mut reads = 0;
+        while body.has_room() {
+            body.fill(io::repeat(7)).expect("a read from memory");
+            body.scan().expect("a body of any bytes");
+            reads += 1;
+        }
+        let received = body.bytes().len();
+        assert!(received <= buffer::MAX_LEN && reads > 1, "{received} in {reads}");
     }
 
     #[test]
