@@ -192,9 +192,8 @@ with_debian() {
     part musl "$(version_of musl-dev)" MIT "${foreign-}/usr/share/doc/musl-dev/copyright"
     part libunwind "$(version_of $unwinder)" "Apache-2.0 WITH LLVM-exception" "${foreign-}/usr/share/doc/$unwinder/copyright"
   } >"$lib/parts"
-  fortify_c >"$lib/fortify.c"
   $musl_gcc "${c_flags[@]}" -Os -fno-stack-protector -fno-asynchronous-unwind-tables \
-    -ffunction-sections -c "$lib/fortify.c" -o "$lib/fortify.o"
+    -ffunction-sections -c src/sys/fortify.c -o "$lib/fortify.o"
   settings+=("CC_${target//-/_}=$musl_gcc" RUSTC=/usr/bin/rustc)
   flags=("-Clink-arg=-L$lib" "-Clink-arg=$lib/fortify.o" "${flags[@]}")
   compile /usr/bin/cargo /usr
@@ -238,35 +237,6 @@ version_of() {
 
 cargo_variable() { echo "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_$1"; }
 cross_gcc() { echo "gcc-${arch//_/-}-linux-gnu"; }
-
-# libunwind.a was compiled for glibc with _FORTIFY_SOURCE; this is all it asks
-# for: the first in LLVM 14, the others in LLVM 19.
-fortify_c() {
-  cat <<'END'
-#include <stdarg.h>
-#include <stdio.h>
-
-int __fprintf_chk(FILE *f, int flag, const char *format, ...) {
-  va_list args;
-  (void)flag;
-  va_start(args, format);
-  int n = vfprintf(f, format, args);
-  va_end(args);
-  return n;
-}
-
-int __vfprintf_chk(FILE *f, int flag, const char *format, va_list args) {
-  (void)flag;
-  return vfprintf(f, format, args);
-}
-
-int __vsnprintf_chk(char *to, size_t size, int flag, size_t room, const char *format, va_list args) {
-  (void)flag;
-  (void)room;
-  return vsnprintf(to, size, format, args);
-}
-END
-}
 
 # compile CARGO SYSROOT: with the flags, settings and arguments put together above.
 compile() {
