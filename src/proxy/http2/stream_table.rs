@@ -127,6 +127,11 @@ impl StreamTable {
         self.active.get(id).is_some_and(|stream| stream.is_pending)
     }
 
+    /// Whether the upstream may send on a stream of the client: its request was sent, or it was closed since.
+    pub fn is_known_to_upstream(&self, id: u32) -> bool {
+        self.active.get(id).map_or(id <= self.last_id, |stream| !stream.is_pending)
+    }
+
     /// The state of a stream with regard to frames of the client.
     pub fn state(&self, id: u32) -> State {
         if let Some(stream) = self.active.get(id) {

@@ -11,7 +11,9 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::http2::Handler;
 use crate::proxy::http2::close_streams::close_open_streams;
 use crate::proxy::http2::conn_state::ConnState;
-use crate::proxy::http2::frame::{self, ConnectionError, DEFAULT_WINDOW_SIZE, ErrorCode, Frame, flag, frame_type};
+use crate::proxy::http2::frame::{
+    self, ConnectionError, DEFAULT_WINDOW_SIZE, ErrorCode, Frame, FrameHeader, flag, frame_type,
+};
 use crate::proxy::http2::frame_splicer::FrameSplicer;
 use crate::proxy::http2::hpack::Decoder;
 use crate::proxy::http2::request::{RequestMeta, ResponseHead};
@@ -49,6 +51,7 @@ impl<'a> UpstreamToClient<'a> {
             return Err(ConnectionError::new(ErrorCode::HTTP_1_1_REQUIRED, "HTTP/1.1"));
         }
         while let Some(frame) = frame::parse(splicer.rest(), max)? {
+            self.check_stream(frame.header)?;
             match frame.header.frame_type {
                 frame_type::DATA => {
                     self.receive_data(&frame);
@@ -80,6 +83,17 @@ impl<'a> UpstreamToClient<'a> {
             self.handler.on_upstream_lost(error);
         }
         closed.map(|closed| closed.frames).unwrap_or_default()
+    }
+
+    /// A frame on a stream that the upstream was not sent is an error of the connection (RFC 9113 section 5.1): the
+    /// client would take it for the response to a request that waits in runsd, or to the next one.
+    fn check_stream(&self, header: FrameHeader) -> Result<(), ConnectionError> {
+        // Only the client initiates streams of odd ids, and PRIORITY may be sent on an idle one.
+        let is_clients = !header.stream_id.is_multiple_of(2) && header.frame_type != frame_type::PRIORITY;
+        if is_clients && !lock(self.conn).streams.is_known_to_upstream(header.stream_id) {
+            return Err(ConnectionError::protocol("a frame on an idle stream"));
+        }
+        Ok(())
     }
 
     fn receive_data(&mut self, frame: &Frame<'_>) {

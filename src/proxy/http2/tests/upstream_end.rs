@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::thread;
 
-use super::peer::{END, Pair, raw};
-use crate::proxy::http2::frame::{flag, frame_type};
+use super::peer::{END, Pair, Peer, raw};
+use crate::proxy::http2::frame::{flag, frame_type, setting};
 use crate::sync::lock;
 
 #[test]
@@ -79,6 +79,35 @@ fn an_upstream_that_breaks_the_protocol_is_closed() {
         assert_eq!((stream, fields[0].1.as_str()), (1, "502"));
         assert_eq!(t.client.frame().0, frame_type::GOAWAY);
         written.join().unwrap();
+        t.client.close();
+        t.end();
+    }
+}
+
+#[test]
+fn a_response_to_a_request_that_was_not_sent_reaches_no_request() {
+    for frame in [
+        raw(frame_type::HEADERS, END, 3, &[0x88]),
+        raw(frame_type::DATA, flag::END_STREAM, 3, b"stray"),
+        raw(frame_type::RST_STREAM, 0, 3, &[0, 0, 0, 8]),
+        raw(frame_type::WINDOW_UPDATE, 0, 3, &[0, 0, 0, 1]),
+        raw(frame_type::HEADERS, END, 5, &[0x88]),
+    ] {
+        let mut t = Pair::start();
+        t.client.greet();
+        t.request_all(&[1]);
+        t.upstream.settings(&[(setting::MAX_CONCURRENT_STREAMS, 1)]);
+        assert_eq!(t.client.frame().0, frame_type::SETTINGS);
+        // It waits for the response to the first. That PING passes shows that runsd has read it.
+        t.client.send(&Peer::raw_request(3, END));
+        t.client.send_frame(frame_type::PING, 0, 0, &[7; 8]);
+        assert_eq!(t.upstream.frame().0, frame_type::PING);
+        t.upstream.send(&frame);
+        for stream in [1, 3] {
+            let (id, _, fields) = t.client.headers();
+            assert_eq!((id, fields[0].1.as_str()), (stream, "502"), "{frame:?}");
+        }
+        assert_eq!(t.client.frame().0, frame_type::GOAWAY);
         t.client.close();
         t.end();
     }
