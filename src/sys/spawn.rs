@@ -56,7 +56,8 @@ pub struct Command<'a> {
 /// Those of clone(2), setresuid(2) and execve(2).
 pub fn spawn(command: &Command<'_>) -> io::Result<i32> {
     let program = Program::new(command)?;
-    let mut stack = vec![0_u128; STACK_LEN];
+    // Not zeroed, which would touch each of its pages.
+    let mut stack = Box::<[u128]>::new_uninit_slice(STACK_LEN);
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack is writable and aligned, and passed by its end, as it grows downwards. The call returns when
     // the child has memory of its own or has ended; until then this thread stands still, so that only the child
