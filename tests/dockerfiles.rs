@@ -7,7 +7,12 @@
 //! arguments and waits for them, as s6-overlay's does.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process;
+use std::thread;
 
 use serde_json::Value;
 
@@ -40,6 +45,92 @@ fn each_dockerfile_of_readme_builds_and_reaches_a_service() {
         assert!(tried.contains(&base), "{base}: {tried:?}");
     }
     assert!(tried.len() >= 6, "s6-overlay, distroless: {tried:?}");
+}
+
+/// By the row of README that adds a release by its address, which is one of loopback
+/// here. buildah 1.28, Debian 12's, has no `--checksum` yet: there it builds the row
+/// without it, and sha256sum compares the sum with what was added.
+#[test]
+fn a_release_is_added_by_its_address_where_its_sum_is_right() {
+    needs_several_users();
+    let image = Image::scratch();
+    let release = runsd_program().expect("a runsd; run `make build`");
+    let (add, path) = release_row();
+    let address = serve_at(path, fs::read(&release).expect("a file"));
+    let right = sha256(&release);
+    let wrong = "0".repeat(right.len());
+    for (name, sum) in [("right", &right), ("wrong", &wrong)] {
+        let dir = image.0.join(name);
+        let context = dir.join("context");
+        fs::create_dir_all(&context).expect("a directory");
+        let add = add.replace("SUM", sum).replace("https://github.com/", &format!("http://{address}/"));
+        let checks_itself = buildah_knows_checksum();
+        let known = match checks_itself {
+            true => add,
+            false => add.replace(&format!("--checksum=sha256:{sum} "), ""),
+        };
+        fs::write(context.join("Dockerfile"), format!("FROM scratch\n{known}\n")).expect("a Dockerfile");
+        let out = buildah(&dir, &context);
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        let added = dir.join("root/runsd");
+        let is_built = out.status.success() && (checks_itself || sha256(&added) == *sum);
+        assert_eq!(is_built, name == "right", "{known}: {stderr}");
+        if !is_built {
+            assert!(out.status.success() || stderr.contains("digest"), "{known}: {stderr}");
+            continue;
+        }
+        let mode = fs::metadata(&added).expect("/runsd").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755, "{known}");
+        let call = ["/runsd", "--", "/bin/busybox", "wget", "-qO-", "http://hello"];
+        let out = on_nothing(&image, &dir.join("root"), &call);
+        assert_eq!((out.stdout.as_str(), out.stderr.as_str()), (HELLO, ""), "{known}");
+    }
+}
+
+/// The instruction that adds a release by its address, and the address's path.
+fn release_row() -> (&'static str, &'static str) {
+    let start = README.find("`ADD ").expect("the row of a release") + 1;
+    let add = README[start..].split('`').next().unwrap_or_default();
+    let url = add.split(' ').find_map(|word| word.strip_prefix("https://github.com"));
+    assert!(add.contains("--checksum=sha256:SUM ") && add.ends_with(" /runsd"), "{add}");
+    (add, url.expect("an address"))
+}
+
+fn buildah_knows_checksum() -> bool {
+    let help = program("buildah").args(["add", "--help"]).output();
+    let help = help.expect("buildah; run `apt-get install buildah`").stdout;
+    String::from_utf8_lossy(&help).contains("--checksum")
+}
+
+fn sha256(path: &Path) -> String {
+    let out = program("sha256sum").arg(path).output().expect("sha256sum starts");
+    let text = String::from_utf8_lossy(&out.stdout);
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// Serves a file at this path, and nothing else, at the address that is returned, until
+/// the tests end.
+fn serve_at(path: &'static str, file: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = respond(&stream, path, &file); // a client that is gone asks for nothing
+        }
+    });
+    address
+}
+
+fn respond(mut stream: &TcpStream, path: &str, file: &[u8]) -> std::io::Result<()> {
+    let mut head = BufReader::new(stream).lines();
+    let request = head.next().transpose()?.unwrap_or_default();
+    while head.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+    if request != format!("GET {path} HTTP/1.1") {
+        return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
+    let length = file.len();
+    stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    stream.write_all(file)
 }
 
 /// Each fenced Dockerfile, whose fence has either spelling.
@@ -120,7 +211,15 @@ fn built(dir: &Path, dockerfile: &str) -> PathBuf {
     ] {
         fs::write(context.join(name), text).expect("a file of the context");
     }
-    let out = program("buildah")
+    let out = buildah(dir, &context);
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{dockerfile}: {stderr}");
+    dir.join("root")
+}
+
+/// Builds what is in `context`; the image's files are then in `dir`/root.
+fn buildah(dir: &Path, context: &Path) -> process::Output {
+    program("buildah")
         .arg("--root")
         .arg(dir.join("storage"))
         .arg("--runroot")
@@ -128,12 +227,9 @@ fn built(dir: &Path, dockerfile: &str) -> PathBuf {
         .args(["--storage-driver", "vfs", "build", "--isolation", "chroot"])
         .arg("--output")
         .arg(format!("type=local,dest={}", dir.join("root").display()))
-        .arg(&context)
+        .arg(context)
         .output()
-        .expect("buildah; run `apt-get install buildah`");
-    let stderr = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{dockerfile}: {stderr}");
-    dir.join("root")
+        .expect("buildah; run `apt-get install buildah`")
 }
 
 const SERVER_JS: &str = "require('http').createServer((request, response) =>

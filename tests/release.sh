@@ -20,6 +20,14 @@ sums() {
   (cd dist && sha256sum --quiet --check "$name"*.sha256)
 }
 
+# What the README adds by its address is one of these files.
+addressed() {
+  local address
+  address=$(sed -n 's/.*`ADD .* \(https:[^ ]*\) .*/\1/p' README.md)
+  [ "${address%/*}" = "https://github.com/ahmetb/runsd/releases/download/v$version" ]
+  grep -q "^[0-9a-f]\{64\}  ${address##*/}$" "dist/${address##*/}.sha256"
+}
+
 # Each knows which architecture it is for, and each is whole.
 binaries() {
   "dist/$name-linux-amd64" -version | grep -q "runsd $version"
@@ -90,7 +98,7 @@ both_architectures() {
 
 current=
 trap 'rm -rf "$work"; [ -z "$current" ] || echo "release.sh: $current: failed" >&2' EXIT
-tests="sums binaries licences image gvisor pushed both_architectures"
+tests="sums addressed binaries licences image gvisor pushed both_architectures"
 for current in $tests; do
   "$current"
   echo "release.sh: $current: ok"
