@@ -4,7 +4,7 @@
 # What is needed beside the compiler, by test and demo, by test alone, by the clients
 # that are large, by lint, by lint where there is no rustup, and by the comparisons.
 TOOLS = bind9-dnsutils busybox-static curl gcc golang-go iproute2 libc6-dev musl-tools nghttp2-client nginx-light nodejs openssl procps python3 python3-venv util-linux
-TESTERS = buildah chromium chromium-driver git perl php-cli php-curl ruby uidmap wget
+TESTERS = buildah chromium chromium-driver git haproxy perl php-cli php-curl ruby uidmap wget
 CLIENTS = golang-google-grpc-dev libwww-perl default-jdk-headless npm
 SCRIPT_LINTERS = flake8 shellcheck
 LINTERS = cargo-web rust-web-clippy rustc-web rustfmt-web gcc libc6-dev ca-certificates

@@ -41,6 +41,7 @@ mod resolvers;
 mod sentences;
 mod signals;
 mod slow_clients;
+mod smuggling;
 mod soak;
 mod sse;
 mod stderr;

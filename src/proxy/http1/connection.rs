@@ -99,6 +99,8 @@ impl ClientConnection<'_> {
                 let next = match (error.kind, request_head.request_framing(input.bytes())) {
                     // What follows a malformed request may not mean what runsd reads.
                     (ErrorType::HttpRequestError(_), _) | (_, Err(_)) => None,
+                    // A client may send what is for the inside of a tunnel before it has the response.
+                    _ if request_head.method(input.bytes()) == b"CONNECT" => None,
                     (_, Ok(framing)) => input.into_body(head_end, framing).finish(),
                 };
                 self.send_error(&error, &traits, next)
