@@ -97,7 +97,10 @@ fn each_flag_and_each_variable_that_is_named_is_one() {
             if let Some(flag) = word.strip_prefix("RUNSD_").filter(|rest| !rest.is_empty()) {
                 assert!(is_flag(&flag.to_ascii_lowercase()), "{span}");
                 variables += 1;
-            } else if word.starts_with(|c: char| c.is_ascii_uppercase()) && word.contains('_') {
+            } else if word.starts_with(|c: char| c.is_ascii_uppercase())
+                && word.contains('_')
+                && word != "NODE_USE_ENV_PROXY"
+            {
                 assert!(source.contains(word), "{span}: {word} is nowhere in src/");
                 variables += 1;
             }

@@ -16,6 +16,7 @@ mod headers;
 mod hints;
 mod http1;
 mod http2;
+mod http_proxy_clients;
 mod identity;
 mod inside;
 mod laptop;
