@@ -23,6 +23,10 @@ FUZZERS = g++ libc6-dev
 TARGET = http1
 SECONDS = 60
 SANITIZER = none
+
+# Changes the sources, by tests/mutants.sh; FILE= chooses.
+MUTANTS_VERSION = 27.1.0
+MUTANTS = target/tools/cargo-mutants-$(MUTANTS_VERSION)/bin/cargo-mutants
 # Debian's ordinary users have no folder of servers in PATH: nginx, haproxy, dnsmasq.
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -55,6 +59,8 @@ clients: tools testers python build
 	RUNSD_BIN="$$PWD/dist/runsd" ./build.sh --cargo test --locked --test tests real_clients -- --include-ignored
 # One target of tests/fuzz for so long; a short run of each is in `make test`.
 fuzz: $(FUZZ) ; @PATH="$$PWD/$(dir $(FUZZ)):$$PATH" tests/fuzz.sh $(TARGET) $(SECONDS) $(SANITIZER)
+# Changes that no unit test notices: hours over all files, minutes over one.
+mutants: $(MUTANTS) ; @PATH="$$PWD/$(dir $(MUTANTS)):$$PATH" tests/mutants.sh $(FILE)
 coldstart: tools peers build ; tests/coldstart.sh
 release: ; .ci/release
 # Before a release, and too long for each change: two million packets of DNS (an
@@ -83,6 +89,9 @@ $(FUZZ): | linters
 	@./build.sh --install $(FUZZERS)
 	@echo "compiles cargo-fuzz: a minute on two cores"
 	@./build.sh --cargo install --quiet --debug --locked --root "$(@:/bin/cargo-fuzz=)" --version $(FUZZ_VERSION) cargo-fuzz
+$(MUTANTS): | linters
+	@echo "compiles cargo-mutants: two minutes on two cores"
+	@./build.sh --cargo install --quiet --debug --locked --root "$(@:/bin/cargo-mutants=)" --version $(MUTANTS_VERSION) cargo-mutants
 linters: ; @command -v cargo-clippy >/dev/null || ./build.sh --install $(LINTERS)
 peers: ; @./build.sh --install $(PEERS)
-.PHONY: build test lint advisories demo playground bench soak fuzz clients coldstart release release-test clean tools testers python linters peers
+.PHONY: build test lint advisories demo playground bench soak fuzz mutants clients coldstart release release-test clean tools testers python linters peers
