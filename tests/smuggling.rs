@@ -73,3 +73,31 @@ fn a_hostile_request_is_refused_or_one_request_to_every_reader() {
         assert_eq!(behind_body(&fields, &went[end..]), b"", "{shown}");
     }
 }
+
+#[test]
+fn a_hostile_response_is_a_502_or_one_response_to_every_reader() {
+    let passed = passed_on("responded");
+    assert!(passed.len() > 40, "{}", passed.len());
+    for [method, went] in passed {
+        let mut rest = &*went;
+        loop {
+            let mut headers = vec![httparse::EMPTY_HEADER; 4000];
+            let mut response = httparse::Response::new(&mut headers);
+            let shown = String::from_utf8_lossy(&rest[..rest.len().min(300)]).into_owned();
+            let Ok(httparse::Status::Complete(end)) = response.parse(rest) else { panic!("{shown}") };
+            assert_eq!(response.version, Some(1), "{shown}");
+            rest = &rest[end..];
+            let status = response.code.unwrap_or_default();
+            if (100..200).contains(&status) {
+                continue;
+            }
+            let fields = fields(response.headers);
+            if !matches!(status, 204 | 304) && method != b"HEAD" {
+                rest = behind_body(&fields, rest);
+            }
+            let ends_it = values(&fields, "connection") == [b"close"];
+            assert!(ends_it || rest.is_empty(), "{shown}");
+            break;
+        }
+    }
+}

@@ -11,7 +11,9 @@ import sys
 import threading
 
 import strict
-from hostile_requests import ROWS
+from hostile_requests import ROWS as REQUESTS
+from hostile_responses import CUT
+from hostile_responses import ROWS as RESPONSES
 from peers import PORTS, Peers
 
 ECHO, OTHER = 8099, 8098
@@ -21,16 +23,21 @@ TIMEOUT = 20
 
 
 class Upstream:
-    """Keeps what it is asked, and answers with the target; strict, so that one byte too many or too few shows."""
+    """Keeps what it is asked, and answers with the target, or with the bytes of `says`; strict, so that one
+    byte too many or too few shows."""
 
     def __init__(self, port):
         self.port, self.seen = port, []
+        # By target: bytes, how many of them at once, and whether it closes behind them.
+        self.says = {}
         self.listener = socket.create_server(("127.0.0.1", port), backlog=100)
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
         while True:
-            threading.Thread(target=self.serve, args=(self.listener.accept()[0],), daemon=True).start()
+            peer = self.listener.accept()[0]
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
 
     def serve(self, peer):
         data, told = b"", False
@@ -55,6 +62,13 @@ class Upstream:
                     return
                 self.seen.append((message, data[: len(data) - len(rest)]))
                 data, told = rest, False
+                if message.second in self.says:
+                    wire, piece, closes = self.says[message.second]
+                    for at in range(0, len(wire), piece):
+                        peer.sendall(wire[at : at + piece])
+                    if closes:
+                        return
+                    continue
                 body = b"" if message.first == b"HEAD" else message.second[:50]
                 peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
 
@@ -177,12 +191,69 @@ def alike(row, message, raw, upstream):
 
 def requests():
     upstreams = {port: Upstream(port) for port in (ECHO, OTHER)}
-    passed = each(ROWS, request_row, upstreams, None)
-    assert each(ROWS, request_row, upstreams, 7) == passed, "in pieces they are others"
+    passed = each(REQUESTS, request_row, upstreams, None)
+    assert each(REQUESTS, request_row, upstreams, 7) == passed, "in pieces they are others"
     passed = [(row, *made) for row, made in passed if made]
     with Peers(ECHO):
         each(passed, lambda one: alike(*one, upstreams[ECHO]))
     print(json.dumps([[text(row[0]), text(raw)] for row, _, raw in passed]))
+
+
+def response_row(row, upstream, piece):
+    """What a client gets where the upstream says what the row says; `None` where it is refused."""
+    said_up, want, *flags = row
+    small = piece and "stray" not in flags and len(said_up) < 2000
+    upstream.says[b"/row"] = said_up, piece if small else len(said_up) or 1, "closes" in flags
+    method = b"HEAD" if "head" in flags else b"GET"
+    got = said(80, method + b" /row HTTP/1.1\r\nHost: echo\r\n\r\n" + LAST)
+    # A GET is sent again where a kept connection ended without a byte.
+    seen = [message.second for message, _ in upstream.take()]
+    case = (want if isinstance(want, (int, str)) else shown(want), shown(got), seen)
+    if want == CUT or small and want == 502 and got.startswith(b"HTTP/1.1 200 "):
+        try:
+            read = strict.response(got, method, closed=True)
+        except strict.Incomplete:
+            return None
+        raise AssertionError(read, case)
+    if want == 502:
+        first, *last = responses(got, [method, b"GET"])
+        assert first.first == b"502" and first.all(b"proxy-status")[0].startswith(b"runsd; error="), case
+        assert [one.body for one in last] == [b"/last"], case
+        return None
+    assert got.startswith(want), case
+    ends = b"\r\nConnection: close\r\n" in want
+    last = responses(got[len(want) :], [] if ends else [b"GET"])
+    assert [one.body for one in last] == ([] if ends else [b"/last"]), case
+    return method, want
+
+
+def response_alike(row, method, passed, upstream):
+    """A client behind either peer gets the same response of what was passed on, and of what it was made of."""
+    (want, _), flags = strict.response(passed, method, closed=True), row[2:]
+    for peer in [peer for peer in PORTS if peer not in flags]:
+        for wire in (passed, row[0]):
+            upstream.says[b"/row"] = wire, len(wire), "closes" in flags or b"\r\nConnection: close\r\n" in wire
+            got = said(PORTS[peer][0], method + b" /row HTTP/1.1\r\nHost: echo\r\n\r\n" + LAST)
+            upstream.take()
+            try:
+                first, rest = strict.response(got, method, closed=True)
+            except strict.Malformed:
+                # haproxy sends the first line on as it came.
+                assert wire == row[0] and not row[0].startswith(b"HTTP/1.1 200 OK\r\n"), (peer, got)
+                continue
+            assert not rest or responses(rest, [b"GET"])[0].body == b"/last", (peer, got)
+            if wire == passed or first.first != b"502":
+                assert (first.first, first.body) == (want.first, want.body), (peer, shown(wire), shown(got))
+
+
+def responded():
+    upstream = Upstream(ECHO)
+    passed = each(RESPONSES, response_row, upstream, None)
+    each(RESPONSES, response_row, upstream, 7)
+    passed = [(row, *made) for row, made in passed if made]
+    with Peers(ECHO):
+        each(passed, lambda one: response_alike(*one, upstream))
+    print(json.dumps([[text(method), text(wire)] for _, method, wire in passed]))
 
 
 def text(data):
