@@ -101,3 +101,9 @@ fn a_hostile_response_is_a_502_or_one_response_to_every_reader() {
         }
     }
 }
+
+#[test]
+fn a_hostile_request_over_http_2_is_refused_or_one_request_to_every_reader() {
+    let miniature = CloudRun::new().env("RUNSD_ROUTE", "echo=http://127.0.0.1:8097");
+    miniature.python(&["/tests/clients/smuggling_h2.py"]);
+}

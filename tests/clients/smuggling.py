@@ -107,6 +107,7 @@ def responses(got, methods):
 
 def shown(row):
     row = row[0] if isinstance(row, tuple) else row
+    row = row if isinstance(row, bytes) else str(row).encode()
     return row if len(row) < 300 else row[:150] + b" ... " + row[-150:]
 
 
