@@ -5,7 +5,7 @@
 # that are large, by lint, by lint where there is no rustup, and by the comparisons.
 TOOLS = bind9-dnsutils busybox-static curl gcc golang-go iproute2 libc6-dev musl-tools nghttp2-client nginx-light nodejs openssl procps python3 python3-venv util-linux
 TESTERS = buildah chromium chromium-driver git haproxy perl php-cli php-curl ruby uidmap wget
-CLIENTS = golang-google-grpc-dev libwww-perl default-jdk-headless npm
+CLIENTS = aria2 default-jdk-headless golang-github-gorilla-websocket-dev golang-golang-x-net-dev golang-google-grpc-dev libwww-perl npm php-guzzlehttp-guzzle ruby-excon ruby-faraday
 SCRIPT_LINTERS = flake8 shellcheck
 LINTERS = cargo-web rust-web-clippy rustc-web rustfmt-web gcc libc6-dev ca-certificates
 PEERS = catatonit dnsmasq-base dnsperf dumb-init gcc haproxy libc6-dev nghttp2-proxy tini wrk
@@ -54,9 +54,10 @@ clients: tools testers python build
 	@./build.sh --install $(CLIENTS)
 	mkdir -p target/clients/node target/clients/go
 	cp tests/clients/real/package*.json target/clients/node/ && npm --prefix target/clients/node ci --ignore-scripts --no-audit --no-fund
-	GO111MODULE=off GOPATH=/usr/share/gocode GOTOOLCHAIN=local GOCACHE="$$PWD/target/go-cache" CGO_ENABLED=0 go build -o target/clients/go/grpc tests/clients/real/grpc.go
+	for program in grpc proxied; do GO111MODULE=off GOPATH=/usr/share/gocode GOTOOLCHAIN=local GOCACHE="$$PWD/target/go-cache" CGO_ENABLED=0 go build -o target/clients/go/$$program tests/clients/real/$$program.go || exit; done
+	target/venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --target target/clients/niquests -r tests/clients/real/requirements.txt
 	./build.sh --cargo build --quiet --locked --manifest-path tests/clients/real/rust/Cargo.toml --target-dir target/clients/rust
-	RUNSD_BIN="$$PWD/dist/runsd" ./build.sh --cargo test --locked --test tests real_clients -- --include-ignored
+	RUNSD_BIN="$$PWD/dist/runsd" ./build.sh --cargo test --locked --test tests -- --include-ignored real_clients http_proxy_clients
 # One target of tests/fuzz for so long; a short run of each is in `make test`.
 fuzz: $(FUZZ) ; @PATH="$$PWD/$(dir $(FUZZ)):$$PATH" tests/fuzz.sh $(TARGET) $(SECONDS) $(SANITIZER)
 # Changes that no unit test notices: hours over all files, minutes over one.

@@ -1,5 +1,6 @@
 // Clients of Node that may follow http_proxy: `node proxied.mjs CLIENT`. Each asks one
-// service, and fails where it does not reach it; with TOLD=1 one is told to follow it. Those of npm are in NODE_MODULES.
+// service, and fails where it does not reach it; with TOLD=1 one is told to follow it.
+// Those of npm are in NODE_MODULES.
 import http from 'node:http';
 import { createRequire } from 'node:module';
 

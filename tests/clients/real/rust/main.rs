@@ -1,4 +1,5 @@
-//! reqwest and tonic: `clients reqwest|reqwest_http_2|tonic SUFFIX`.
+//! reqwest and tonic: `clients reqwest|reqwest_http_2|tonic SUFFIX`. ureq and tungstenite
+//! ask one service: `clients ureq|tungstenite SUFFIX`.
 
 #[path = "../../../cloudrun/codec.rs"]
 mod codec;
@@ -16,6 +17,14 @@ async fn main() -> Result<(), Problem> {
     let words: Vec<String> = std::env::args().collect();
     match words[1].as_str() {
         "tonic" => grpc(&words[2]).await,
+        "ureq" => {
+            let _ = ureq::get(format!("http://hello{}", words[2])).call()?;
+            Ok(())
+        }
+        "tungstenite" => {
+            let _ = tungstenite::connect(format!("ws://ws{}/", words[2]))?;
+            Ok(())
+        }
         "reqwest_http_2" => {
             let client = reqwest::Client::builder().http2_prior_knowledge().build()?;
             http(client, &words[2]).await
