@@ -96,9 +96,23 @@ both_architectures() {
   done
 }
 
+# The whole of it again, of the same commit, in another folder and by another caller:
+# each file has the same bytes, the SBOMs and the image with them.
+again() {
+  local folder="$work/another folder" log="$work/again.log" sums
+  git diff --quiet HEAD -- || { echo "release.sh: there are changes that are not committed" >&2; return 1; }
+  git clone --quiet . "$folder"
+  mkdir -p "$folder/target/release-tools"
+  cp -r target/release-tools/bin "$folder/target/release-tools/"
+  (umask 077 && TZ=Asia/Kolkata LC_ALL=C.UTF-8 "$folder/.ci/release" >"$log" 2>&1) || { tail "$log" >&2; return 1; }
+  sums=$(cat dist/"$name"*.sha256)
+  [ "$(cat "$folder"/dist/"$name"*.sha256)" = "$sums" ]
+  (cd "$folder/dist" && sha256sum --quiet --check <<<"$sums")
+}
+
 current=
 trap 'rm -rf "$work"; [ -z "$current" ] || echo "release.sh: $current: failed" >&2' EXIT
-tests="sums addressed binaries licences image gvisor pushed both_architectures"
+tests="sums addressed binaries licences image gvisor pushed both_architectures again"
 for current in $tests; do
   "$current"
   echo "release.sh: $current: ok"
