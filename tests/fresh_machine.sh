@@ -80,7 +80,7 @@ not-root() {
 }
 
 # With everything installed, an ordinary user needs nobody: also for the tests,
-# in the background, without stdin, with a strict umask, few descriptors, another
+# in the background, without stdin or a terminal of their own, with a strict umask, few descriptors, another
 # language, and all signals ignored and blocked.
 ordinary-user() {
   machine bookworm
@@ -92,7 +92,7 @@ ordinary-user() {
   # What nohup is told by a terminal goes into nohup.out.
   # shellcheck disable=SC2016
   user 'umask 077; ulimit -Sn 256; export LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8; make -j demo &&
-    { env --ignore-signal --block-signal nohup make -j4 test <&- || failed=yes; cat nohup.out; [ -z "${failed-}" ]; }' || fail "see its end"
+    { setsid --wait env --ignore-signal --block-signal nohup make -j4 test <&- || failed=yes; cat nohup.out; [ -z "${failed-}" ]; }' || fail "see its end"
   expect 'a static PIE .*, for x86_64' 'Hello from hello in us-east1' 'test result: ok'
 }
 
