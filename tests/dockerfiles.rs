@@ -47,6 +47,19 @@ fn each_dockerfile_of_readme_builds_and_reaches_a_service() {
     assert!(tried.len() >= 6, "s6-overlay, distroless: {tried:?}");
 }
 
+/// What `gcloud run deploy --source` builds may be built without BuildKit, which
+/// `COPY --chmod` takes.
+#[test]
+fn what_gcloud_builds_takes_no_buildkit() {
+    let playground = include_str!("playground/Dockerfile");
+    let (_, first) = README.split_once("\n## A first success\n").expect("the section");
+    let (_, first) = first.split_once("```dockerfile\n").expect("its Dockerfile");
+    for dockerfile in [playground, first.split("```").next().unwrap_or_default()] {
+        let mut copies = dockerfile.lines().filter(|line| line.starts_with("COPY ") || line.starts_with("ADD "));
+        assert!(dockerfile.contains("\nCOPY runsd ") && copies.all(|line| !line.contains(" --")), "{dockerfile}");
+    }
+}
+
 /// By the row of README that adds a release by its address, which is one of loopback
 /// here. buildah 1.28, Debian 12's, has no `--checksum` yet: there it builds the row
 /// without it, and sha256sum compares the sum with what was added.
