@@ -74,7 +74,9 @@ class Connection:
         except (asyncio.IncompleteReadError, OSError) as error:
             if leave is not None and sending.done() and isinstance(sending.exception(), Left):
                 raise Left
-            raise Failed("no answer", f"{target}: {error!r}")
+            # By RST runsd ends an answer that is not whole, and RST may overtake its head.
+            is_reset = isinstance(error, ConnectionResetError)
+            raise Failed("cut" if is_reset else "no answer", f"{target}: {error!r}")
         finally:
             sending.cancel()
             with contextlib.suppress(asyncio.CancelledError, OSError, Left):
