@@ -174,5 +174,8 @@ const TIMEOUTS: Timeouts = Timeouts { attempt: Duration::from_secs(3), total: Du
 /// Bytes of text that are quoted at most. The shortest tokens have some hundreds; regions and emails have fewer.
 const MAX_EXCERPT_LEN: usize = 64;
 
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/metadata.rs"]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;

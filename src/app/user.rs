@@ -60,7 +60,10 @@ impl User {
 }
 
 /// Reads `USER[:GROUP]` by the texts of /etc/passwd and /etc/group.
-fn find(text: &str, passwd: &str, group: &str) -> Result<User, String> {
+///
+/// # Errors
+/// A sentence that says which name is not in them.
+pub fn find(text: &str, passwd: &str, group: &str) -> Result<User, String> {
     let (user_text, group_text) = text.split_once(':').unwrap_or((text, ""));
     let uid = parse_id(user_text);
     let mut user = match (passwd_lines(passwd).find(|user| user.matches(user_text, uid)), uid) {

@@ -119,6 +119,7 @@ mod tests {
         let tagged_too_long = format!("t---{}", "a".repeat(46));
         for (text, want) in [
             ("hello", service("", "hello", "", "")),
+            ("hello-2", service("", "hello-2", "", "")),
             ("HELLO.", service("", "hello", "", "")),
             ("hello.run.internal", service("", "hello", "", "")),
             ("Hello.Run.Internal.", service("", "hello", "", "")),

@@ -3,10 +3,13 @@
 //! libFuzzer calls them (`make fuzz TARGET=http1`), and `cargo test` does, with the seeds and with some thousands of
 //! inputs made from them.
 
+mod http1_connection;
 mod text;
 
+pub use self::http1_connection::http1_connection;
 pub use self::text::text;
 pub use crate::dns::message::tests::oracles::dns;
+pub use crate::metadata::fuzz::metadata;
 pub use crate::proxy::http1::fuzz::http1;
 pub use crate::proxy::http2::fuzz::http2;
 pub use crate::proxy::http2::hpack::fuzz::hpack;
@@ -92,8 +95,18 @@ mod tests {
     }
 
     #[test]
+    fn http1_connection() {
+        short_run("http1_connection", super::http1_connection, 1_000);
+    }
+
+    #[test]
     fn http2() {
         short_run("http2", super::http2, 30_000);
+    }
+
+    #[test]
+    fn metadata() {
+        short_run("metadata", super::metadata, 1_000);
     }
 
     #[test]

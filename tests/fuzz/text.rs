@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStringExt as _;
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::app::user;
 use crate::auth::jwt;
 use crate::cli::{self, Cli};
 use crate::logger::{self, line};
@@ -12,10 +13,11 @@ use crate::names::destination::{Destination, UrlFormat};
 use crate::names::location::Location;
 use crate::names::service::ServiceName;
 use crate::net::authority::Authority;
+use crate::net::hosts::HostsFile;
 use crate::proxy::error::{ErrorType, ProxyError};
 use crate::resolv_conf::ResolvConf;
 
-const CHECKS: &[fn(&[u8])] = &[resolv_conf, names, authority, flags, token, log_line, error];
+const CHECKS: &[fn(&[u8])] = &[resolv_conf, names, authority, flags, token, log_line, error, hosts, user];
 
 /// The first octet says what the others are.
 pub fn text(data: &[u8]) {
@@ -87,12 +89,72 @@ fn token(input: &[u8]) {
     let _ = (jwt::expires_at(&text), jwt::account(&text), jwt::validate(&text));
     let token = format!("e30.{}.sig", base64url(input));
     let (Ok(expires_at), account) = (jwt::expires_at(&token), jwt::account(&token)) else { return };
+    // Of two claims with one name readers take either, and no issuer writes two.
+    let is_once = |key: &str| text.matches(key).count() == 1 && !text.contains('\\');
     if let Ok(serde_json::Value::Object(claims)) = serde_json::from_slice(input) {
         let exp = claims.get("exp").and_then(serde_json::Value::as_f64).unwrap_or(-1.0);
         let ours = f64::from(u32::try_from(expires_at).unwrap_or(u32::MAX));
-        assert!(exp >= f64::from(u32::MAX) || (exp - ours).abs() < 1.0, "{exp} and {expires_at}");
+        assert!(!is_once("exp") || exp >= f64::from(u32::MAX) || (exp - ours).abs() < 1.0, "{exp} and {expires_at}");
+        if let Some(account) = account.as_ref().filter(|_| is_once("email")) {
+            let email = claims.get("email").and_then(serde_json::Value::as_str);
+            assert!(email == Some(account) || account.starts_with("account "), "{email:?} and {account}");
+        }
     }
     assert!(account.is_none_or(|account| !account.contains(['"', '\n', '\r'])));
+}
+
+/// A name has the address of its first line, in any case; what is in no line has none.
+fn hosts(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let hosts = HostsFile::from(&*text);
+    for name in hosts.names().take(64) {
+        assert!(!name.is_empty() && !name.contains(['#', ' ', '\t', '\n']), "{name:?}");
+        let of_line = |line: &str| {
+            let words = line.split('#').next()?.split(|c: char| c.is_ascii_whitespace());
+            let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+            let ip = words.first()?.parse::<IpAddr>().ok()?;
+            words[1..].iter().any(|word| word.eq_ignore_ascii_case(name)).then_some(ip)
+        };
+        let expected = text.split('\n').find_map(of_line);
+        assert_eq!(hosts.lookup(name), expected, "{name:?}");
+        assert_eq!(hosts.lookup(&name.to_ascii_uppercase()), expected, "{name:?}");
+        assert_eq!(hosts.lookup(&format!("{name}#")), None);
+    }
+}
+
+/// `USER[:GROUP]`, passwd and group with NUL between them: a user is the one of a line, or has the number that was
+/// given; its groups are those of lines that name it.
+fn user(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let mut parts = text.splitn(3, '\0');
+    let mut next = || parts.next().unwrap_or_default();
+    let (wanted, passwd, group) = (next(), next(), next());
+    let (name, group_name) = wanted.split_once(':').unwrap_or((wanted, ""));
+    let user = match user::find(wanted, passwd, group) {
+        Ok(user) => user,
+        Err(sentence) => return assert!(sentence.starts_with("there is no ") && !sentence.contains('\n')),
+    };
+    assert!(user.uid != u32::MAX && user.gid != u32::MAX && !user.home.is_empty());
+    let number = |text: Option<&str>| text.and_then(|text| text.parse::<u32>().ok());
+    match &user.name {
+        Some(found) => {
+            let is_its =
+                |line: &str| line.starts_with(&format!("{found}:")) && number(line.split(':').nth(2)) == Some(user.uid);
+            assert!(passwd.lines().any(is_its), "{user:?}");
+            assert!(found == name || number(Some(name)) == Some(user.uid), "{user:?}");
+        }
+        None => assert_eq!(number(Some(name)), Some(user.uid)),
+    }
+    assert_eq!(user.groups[0], user.gid);
+    assert!(group_name.is_empty() || user.groups.len() == 1);
+    for gid in &user.groups[1..] {
+        let has_user = |line: &str| {
+            let members = line.split(':').nth(3).unwrap_or_default();
+            number(line.split(':').nth(2)) == Some(*gid)
+                && members.trim_end().split(',').any(|member| user.name.as_deref() == Some(member))
+        };
+        assert!(group.lines().any(has_user), "{user:?}");
+    }
 }
 
 fn base64url(bytes: &[u8]) -> String {

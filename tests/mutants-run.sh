@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Changes one expression of the sources at a time, and says which changes no unit test notices.
+#
+#   tests/mutants.sh [FILE...]     the files below, or these
+#
+# First the tests of the file's own module run, without optimizing; what they leave is tried with all unit tests.
+# tests/mutants.toml has the changes that change nothing, each with its reason; target/mutants/FILE what was found.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# What reads bytes of others, or decides something.
+[ $# -gt 0 ] || set -- src/proxy/http1/{head,body}.rs src/proxy/http2/{frame,hpack}.rs src/proxy/header_policy.rs \
+  src/auth/*.rs src/names/*.rs src/resolv_conf.rs src/app/supervisor.rs src/dns/message.rs \
+  src/proxy/http2/hpack/{huffman,table}.rs src/resolv_conf/{backup,file,nameserver}.rs \
+  src/dns/message/{codes,name,reply,response}.rs
+out=$PWD/target/mutants tree=$PWD/target/mutants/tree
+# The changes are made in a copy, always at the same place, so that what is compiled is compiled once.
+rm -rf "$tree"
+mkdir -p "$tree"
+cp -r src tests Cargo.toml Cargo.lock README.md "$tree"
+export CARGO_TARGET_DIR=$out/build CARGO_PROFILE_DEV_DEBUG=none
+
+# mutate FILE OPTION... -- ARGUMENT...: tests what OPTION leaves of the file's mutants; fails on other errors than theirs.
+mutate() {
+  local file=$1 status=0
+  shift
+  ./build.sh --cargo mutants --dir "$tree" --in-place --output "$(found "$file")" --file "$file" --level error \
+    --config tests/mutants.toml --minimum-test-timeout 60 --colors never --annotations none "$@" || status=$?
+  case $status in 0 | 2 | 3) ;; *) exit $status ;; esac # 2: one was missed, 3: one ended by its time-out
+}
+
+# found FILE: the folder of what was found.
+found() { echo "$out/${1//\//-}"; }
+
+for file; do
+  module=${file#src/} module=${module%.rs}
+  rm -rf "$(found "$file")"
+  echo "$file: by the tests of its module"
+  mutate "$file" -- --locked --bin runsd -- "${module//\//::}" --skip oracle --skip random
+done
+survivors=0
+for file; do
+  missed=$(found "$file")/mutants.out/missed.txt
+  if [ -s "$missed" ]; then
+    echo "$file: by all unit tests"
+    CARGO_PROFILE_DEV_OPT_LEVEL=1 mutate "$file" --iterate -- --locked --bin runsd
+    survivors=$((survivors + $(wc -l <"$missed")))
+  fi
+done
+echo "$survivors survivors"
+[ $survivors = 0 ]
