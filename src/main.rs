@@ -140,6 +140,8 @@ fn run_app(config: Config, blocked: io::Result<()>) -> i32 {
 /// # Errors
 /// Where a thread cannot be started; then all sockets are closed.
 fn serve(config: &Config, listeners: Listeners) -> io::Result<()> {
+    // Before there is a token, and after the application was started, which may be dumped.
+    sys::forbid_core_dumps();
     let own = listeners.dns.as_ref().map(dns::Sockets::local_addrs).unwrap_or_default();
     let resolv_conf = listeners.resolv_conf;
     let nameservers = config.nameservers(&resolv_conf, |address| is_own(address, &own));

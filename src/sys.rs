@@ -19,6 +19,6 @@ pub mod terminal;
 pub mod tuning;
 
 pub use self::child::{ChildState, ExitStatus, reap, set_child_subreaper};
-pub use self::process::{address_space_limit, effective_ids, raise_nofile_limit};
+pub use self::process::{address_space_limit, effective_ids, forbid_core_dumps, raise_nofile_limit};
 pub use self::signal::{Signal, SignalOrigin, Signals, block_signals, kill, kill_group};
 pub use self::spawn::{Command, Credentials, exec, spawn};

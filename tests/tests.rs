@@ -39,6 +39,7 @@ mod refusals;
 mod requests;
 mod resolv_conf;
 mod resolvers;
+mod secrets;
 mod sentences;
 mod signals;
 mod slow_clients;

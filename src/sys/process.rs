@@ -4,11 +4,18 @@
 
 use std::mem;
 
-use rustix::process::{Resource, Rlimit, getegid, geteuid, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getegid, geteuid, set_dumpable_behavior, setrlimit};
 
 /// Returns the effective user and group of this process.
 pub fn effective_ids() -> (u32, u32) {
     (geteuid().as_raw(), getegid().as_raw())
+}
+
+/// Has the kernel write no core dump of this process, and lets no process without CAP_SYS_PTRACE read its memory or
+/// its environment: tokens are in both. Programs that it becomes or has started are not concerned.
+pub fn forbid_core_dumps() {
+    // Best effort: a sandbox may refuse the call, and has nothing to dump then.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Raises the soft limit of open descriptors to the hard one, and returns it. Children that were started before
