@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use lexopt::{Arg, Parser};
 
 use crate::logger::Format;
-use crate::names::policy::Route;
+use crate::names::policy::{self, Route};
 use crate::names::service;
 use flags::{FLAGS, Flag, FlagKind, HELP, closest, ignored};
 use help::{help, version};
@@ -181,9 +181,15 @@ fn resolve(typed: &mut Typed, variables: &[(OsString, OsString)]) -> Result<Cli,
     }
     // Once all flags are read, as a later one may set the zone.
     let zone = args.domain.clone();
-    let names = args.routes.iter_mut().map(|route| &mut route.name);
-    for name in names.chain(args.only.iter_mut().flatten()) {
+    for name in args.only.iter_mut().flatten() {
         *name = service::strip_zone(name, &zone);
+    }
+    for route in &mut args.routes {
+        let name = service::strip_zone(&route.name, &zone);
+        if policy::is_reserved(&name) {
+            return Err(format!("-route: the name {:?} has a meaning of its own", route.name));
+        }
+        route.name = name;
     }
     let check = typed.check_name()?;
     args.command = mem::take(&mut typed.command);

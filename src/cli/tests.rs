@@ -193,6 +193,7 @@ fn routes() {
         ("b", "expected NAME=URL[,audience=AUD]"),
         ("=https://x.y", "\"\" is no DNS name"),
         ("metadata=https://x.y", "the name \"metadata\" has a meaning of its own"),
+        ("metadata.google.internal=https://x.y", "the name \"metadata.google.internal\" has a meaning of its own"),
         ("b=x.y", "\"x.y\" does not begin with https://"),
         ("b=https://x.y/z", "\"https://x.y/z\" has a path; a route names a host, the request brings the path"),
         ("b=http://x.y", "\"http://x.y\" is not encrypted, which only loopback may be; write https://"),
@@ -204,6 +205,18 @@ fn routes() {
     ] {
         let want = format!("-route={text:?}: {want}");
         assert_eq!(typed(&format!("-route={text} app")), Err(want), "{text}");
+    }
+    // The zone counts for nothing, also where a later flag sets it.
+    for line in [
+        "-route=metadata.run.internal=https://x.y app",
+        "-route=Metadata.svc=https://x.y -domain=svc app",
+        "-route=localhost.run.internal.=https://x.y app",
+    ] {
+        let got = typed(line).expect_err(line);
+        assert!(
+            got.starts_with("-route: the name \"") && got.ends_with("\" has a meaning of its own"),
+            "{line}: {got}"
+        );
     }
     let args = args("-route a=https://x.y -route b=https://x.y -route A=https://z.y app");
     let hosts: Vec<_> = args.routes.iter().map(|route| (&*route.name, &*route.destination.host)).collect();

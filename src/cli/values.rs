@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::names::destination::Destination;
-use crate::names::policy::Route;
-use crate::names::service;
+use crate::names::policy::{self, Route};
 use crate::net::authority::Authority;
 use crate::resolv_conf::Nameserver;
 
@@ -161,7 +160,7 @@ pub fn nameserver(text: &str) -> Result<SocketAddr, String> {
 pub fn route(text: &str) -> Result<Route, String> {
     let (name, target) = text.split_once('=').ok_or("expected NAME=URL[,audience=AUD]")?;
     let name = dns_name(name)?;
-    if service::RESERVED.contains(&name.as_str()) {
+    if policy::is_reserved(&name) {
         return Err(format!("the name {name:?} has a meaning of its own"));
     }
     // Only the first comma counts: an audience may have others.

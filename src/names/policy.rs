@@ -4,7 +4,7 @@
 //! Pure. Which URL a service has is in `destination.rs`.
 
 use crate::names::destination::Destination;
-use crate::names::service::{ServiceName, strip_zone};
+use crate::names::service::{RESERVED, ServiceName, strip_zone};
 
 /// Which names runsd answers for, by the flags.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,13 @@ impl NamePolicy {
     }
 }
 
-/// The names of the metadata server; no route may have the first one.
+/// Whether `name`, in lower case and without the zone, is one that no route may have: a route of that name would never
+/// be asked.
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name) || METADATA_NAMES.contains(&name)
+}
+
+/// The names of the metadata server.
 const METADATA_NAMES: [&str; 2] = ["metadata", "metadata.google.internal"];
 
 #[cfg(test)]

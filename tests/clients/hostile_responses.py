@@ -163,6 +163,7 @@ CHUNKS = [
     (chunked(b"5\nhello\r\n0\r\n\r\n"), 502, "closes"),
     (chunked(b"5;a\rb\r\nhello\r\n0\r\n\r\n"), 502, "closes"),
     (chunked(b"5;\r\nhello\r\n0\r\n\r\n"), 502, "closes"),
+    (chunked(b"5 x\r\nhello\r\n0\r\n\r\n"), 502, "closes"),
     (chunked(b"5\r\nhello0\r\n\r\n"), 502, "closes"),
     (chunked(b"5\r\nhello!\r\n0\r\n\r\n"), 502, "closes"),
     (chunked(b"5\r\nhello\n0\r\n\r\n"), 502, "closes"),
