@@ -16,7 +16,7 @@
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::sync::{Counted, lock, wait_timeout};
@@ -65,7 +65,8 @@ struct State {
 }
 
 struct Connection {
-    tcp: TcpStream,
+    /// The [`Permit`] owns the descriptor, so that it closes it before the limiter counts the connection as ended.
+    tcp: Weak<TcpStream>,
     /// [`BUSY`], [`CLOSED`], or the nanoseconds after `epoch` from which on the idle connection may be closed. Its own
     /// thread changes it between busy and idle, a waiting thread from idle to closed, each in one atomic step: a
     /// request whose first byte was read is never cut off.
@@ -77,8 +78,16 @@ struct Connection {
 const BUSY: u64 = 0;
 const CLOSED: u64 = u64::MAX;
 
-/// The right to serve one connection, and that connection. Released on drop.
+/// The right to serve one connection, and that connection. On drop it closes the descriptor, and then releases the
+/// right: a thread that was waiting for it may need the descriptor.
 pub struct Permit {
+    // Fields are dropped in this order.
+    tcp: Arc<TcpStream>,
+    slot: Slot,
+}
+
+/// One connection among those that the limiter counts. Released on drop.
+struct Slot {
     limiter: Arc<ConnLimiter>,
     connection: Arc<Connection>,
 }
@@ -147,14 +156,15 @@ impl ConnLimiter {
             state = self.wait_for(&self.changed, state, |state| self.can_accept(state));
         }
         self.busy.fetch_add(1, SeqCst);
+        let tcp = Arc::new(tcp);
         let connection = Arc::new(Connection {
-            tcp,
+            tcp: Arc::downgrade(&tcp),
             closable_at: AtomicU64::new(BUSY),
             index: AtomicUsize::new(state.connections.len()),
         });
         state.connections.push(Arc::clone(&connection));
         self.active.store(state.connections.len(), SeqCst);
-        Permit { limiter: Arc::clone(self), connection }
+        Permit { tcp, slot: Slot { limiter: Arc::clone(self), connection } }
     }
 
     /// Returns the number of connections that could be accepted now.
@@ -289,8 +299,8 @@ impl Connection {
     fn close(&self, idle: u64) -> bool {
         let closed = self.closable_at.compare_exchange(idle, CLOSED, SeqCst, SeqCst);
         if closed.is_ok() {
-            // The `Arc` of the list keeps the descriptor open.
-            let _ = self.tcp.shutdown(Shutdown::Both);
+            // Its thread may be closing it at this moment.
+            let _ = self.tcp.upgrade().map(|tcp| tcp.shutdown(Shutdown::Both));
         }
         closed.is_ok()
     }
@@ -299,7 +309,7 @@ impl Connection {
 impl Permit {
     /// The client's connection.
     pub fn tcp(&self) -> &TcpStream {
-        &self.connection.tcp
+        &self.tcp
     }
 
     /// Marks the connection as idle: the client has connected, and has not sent its first request.
@@ -313,9 +323,9 @@ impl Permit {
     }
 
     fn set_closable(&self, grace: Duration) {
-        let limiter = &self.limiter;
+        let limiter = &self.slot.limiter;
         let at = limiter.now() + u64::try_from(grace.as_nanos()).unwrap_or(0);
-        let idle = &self.connection.closable_at;
+        let idle = &self.slot.connection.closable_at;
         // A connection that was closed stays closed.
         if idle.compare_exchange(BUSY, at.max(1), SeqCst, SeqCst).is_ok() {
             limiter.busy.fetch_sub(1, SeqCst);
@@ -328,8 +338,8 @@ impl Permit {
     ///
     /// Blocks: until the control group has memory for one more request.
     pub fn set_busy(&self) -> bool {
-        let limiter = &self.limiter;
-        let closable_at = &self.connection.closable_at;
+        let limiter = &self.slot.limiter;
+        let closable_at = &self.slot.connection.closable_at;
         match closable_at.load(SeqCst) {
             BUSY => return true,
             CLOSED => return false,
@@ -354,13 +364,13 @@ impl Permit {
 
     /// Whether the response has to close the connection, because another client waits for one.
     pub fn is_keep_alive_off(&self) -> bool {
-        self.limiter.needing_connections.load(Relaxed) > 0
+        self.slot.limiter.needing_connections.load(Relaxed) > 0
     }
 }
 
-impl Drop for Permit {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let Permit { limiter, connection } = self;
+        let Slot { limiter, connection } = self;
         let mut state = limiter.lock();
         let index = connection.index.load(Relaxed);
         state.connections.swap_remove(index);

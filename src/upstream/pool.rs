@@ -1,7 +1,7 @@
 //! Idle connections, by destination.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::sync::lock;
@@ -14,6 +14,9 @@ pub type PoolKey = (String, u16, bool);
 pub struct ConnectionPool<T> {
     /// Locked by the threads of client connections, and not while connections are closed.
     state: Mutex<State<T>>,
+    /// Locked while connections are closed. It is taken under the lock of `state`, so that no thread sees a connection
+    /// removed and opens another in its place before its descriptor is free.
+    closing: Mutex<()>,
 }
 
 struct State<T> {
@@ -30,7 +33,8 @@ struct Idle<T> {
 impl<T> ConnectionPool<T> {
     /// Returns an empty pool.
     pub fn new() -> ConnectionPool<T> {
-        ConnectionPool { state: Mutex::new(State { idle: HashMap::new(), last_sweep: Instant::now() }) }
+        let state = State { idle: HashMap::new(), last_sweep: Instant::now() };
+        ConnectionPool { state: Mutex::new(state), closing: Mutex::new(()) }
     }
 
     /// Removes the connection to `key` that has been idle for the shortest time, unless that is too long.
@@ -58,11 +62,14 @@ impl<T> ConnectionPool<T> {
             evicted.push(connections.remove(0));
         }
         connections.push(Idle { connection, since: now });
-        // `evicted` is dropped after the lock: closing makes system calls.
-        drop(state);
+        if !evicted.is_empty() {
+            self.close(state, evicted);
+        }
     }
 
     /// Closes connections until `limit` are left.
+    ///
+    /// Blocks: until those that other threads removed are closed, too.
     pub fn evict_idle(&self, limit: usize) {
         let mut evicted = Vec::new();
         let mut state = lock(&self.state);
@@ -76,7 +83,14 @@ impl<T> ConnectionPool<T> {
                 !connections.is_empty()
             });
         }
+        self.close(state, evicted);
+    }
+
+    /// Closes connections outside of the lock of `state`: that makes system calls.
+    fn close(&self, state: MutexGuard<'_, State<T>>, evicted: Vec<Idle<T>>) {
+        let _closing = lock(&self.closing);
         drop(state);
+        drop(evicted);
     }
 }
 
@@ -125,6 +139,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::SeqCst;
+    use std::sync::{Arc, mpsc};
+    use std::thread;
 
     use super::*;
 
@@ -173,6 +191,36 @@ mod tests {
         assert_eq!(hosts(&pool), 1);
         pool.evict_idle(0);
         assert_eq!(hosts(&pool), 0);
+    }
+
+    /// Takes its time to be closed, and says so.
+    struct Slow {
+        begins: mpsc::Sender<()>,
+        closed: Arc<AtomicBool>,
+    }
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            let _ = self.begins.send(());
+            for _ in 0..1000 {
+                thread::yield_now();
+            }
+            self.closed.store(true, SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_dial_waits_until_the_connection_that_it_replaces_is_closed() {
+        let pool = ConnectionPool::new();
+        let (begins, begun) = mpsc::channel();
+        let closed = Arc::new(AtomicBool::new(false));
+        pool.put_idle(key(1), Slow { begins, closed: Arc::clone(&closed) }, Instant::now());
+        thread::scope(|scope| {
+            scope.spawn(|| pool.evict_idle(0));
+            begun.recv().expect("it is closed");
+            pool.evict_idle(0);
+            assert!(closed.load(SeqCst));
+        });
     }
 
     #[test]

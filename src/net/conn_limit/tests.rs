@@ -63,6 +63,25 @@ fn an_overload_is_logged_once() {
 }
 
 #[test]
+fn a_client_that_waits_is_served_when_the_descriptor_before_it_is_closed() {
+    let limiter = ConnLimiter::new(0, usize::MAX);
+    for _ in 0..100 {
+        let first = limiter.acquire(connection().0, |_, _| ());
+        let descriptor = Arc::downgrade(&first.tcp);
+        let (next, _client) = connection();
+        thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                let permit = limiter.acquire(next, |_, _| ());
+                assert!(descriptor.upgrade().is_none());
+                permit
+            });
+            drop(first);
+            drop(second.join().expect("it is served"));
+        });
+    }
+}
+
+#[test]
 fn the_longest_idle_connection_is_closed_for_a_waiting_client() {
     let limiter = ConnLimiter::new(12, usize::MAX);
     let mut pairs: Vec<(Permit, TcpStream)> = (0..3)
