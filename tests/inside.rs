@@ -33,6 +33,17 @@ fn each_file_that_is_named_is_there() {
 }
 
 #[test]
+fn each_test_that_is_skipped_under_qemu_is_there() {
+    let script = include_str!("arm64.sh");
+    let all: String = programs().into_iter().map(|(_, text)| text).collect();
+    let skipped: Vec<&str> = script.lines().filter_map(|line| line.trim_start().strip_prefix("--skip ")).collect();
+    for name in &skipped {
+        assert!(all.contains(&format!("fn {name}()")), "{name}");
+    }
+    assert!(skipped.len() >= 7, "{skipped:?}");
+}
+
+#[test]
 fn each_dependency_has_its_reason_and_its_bytes() {
     let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
     let manifest = manifest.expect("Cargo.toml");
