@@ -97,7 +97,9 @@ def thousand():
     socks = [dial() for _ in range(1000)]
     for s in socks:
         s.sendall(b"GET / HTTP/1.1\r\nHost: hello\r\n\r\n")
-    print(sum(answer(s)[1].startswith("Hello") for s in socks))
+    answers = [answer(s) for s in socks]
+    # What is no greeting is printed whole, each text once.
+    print(sum(body.startswith("Hello") for _, body in answers), *{body for _, body in answers if "Hello" not in body})
 
 
 if __name__ == "__main__":
