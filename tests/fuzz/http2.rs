@@ -195,7 +195,7 @@ impl Handler for Policy {
     fn on_upstream_lost(&self, _: &ProxyError) {}
 }
 
-/// What one side gets: whole frames, unbroken header blocks, and, if it is the upstream, rewritten requests.
+/// What one side gets: whole frames, unbroken header blocks that decode, and, if it is the upstream, rewritten requests.
 #[derive(Default)]
 struct Reader {
     is_upstream: bool,
@@ -227,19 +227,21 @@ impl Reader {
                 }
                 (Some(_), _) => panic!("a frame of type {kind} in a header block"),
                 (None, frame_type::CONTINUATION) => panic!("CONTINUATION without a header block"),
-                (None, frame_type::HEADERS) if self.is_upstream => {
+                (None, frame_type::HEADERS) => {
                     let payload = frame.unpadded().expect("padding in order");
                     let skipped = if flags & flag::PRIORITY == 0 { 0 } else { 5 };
                     self.block = Some((stream_id, payload[skipped..].to_vec()));
                 }
-                (None, frame_type::HEADERS | frame_type::PUSH_PROMISE) => self.block = Some((stream_id, Vec::new())),
+                (None, frame_type::PUSH_PROMISE) => panic!("a push, which was turned off"),
                 (None, _) => {}
             }
             if flags & flag::END_HEADERS != 0
                 && let Some((stream, block)) = self.block.take_if(|_| is_block(kind))
-                && self.is_upstream
             {
-                self.request(stream, &block);
+                match self.is_upstream {
+                    true => self.request(stream, &block),
+                    false => self.response(&block),
+                }
             }
         }
     }
@@ -254,8 +256,19 @@ impl Reader {
             assert!(fields.iter().all(|field| !field.name.starts_with(b":")), "trailers: {fields:?}");
         }
     }
+
+    /// The client's table is never out of step, and no field of a response can be two lines of HTTP/1.
+    fn response(&mut self, block: &[u8]) {
+        let decoder = self.decoder.get_or_insert_with(Decoder::passive);
+        for field in decoder.decode(block, 1 << 24).expect("a block in order").fields {
+            let is_valid = |&octet: &u8| !matches!(octet, b'\r' | b'\n' | 0);
+            assert!(field.name.iter().chain(&field.value).all(is_valid), "{field:?}");
+            let is_pseudo = field.name.starts_with(b":");
+            assert!(!is_pseudo || field.name == b":status", "{field:?}");
+        }
+    }
 }
 
 fn is_block(kind: u8) -> bool {
-    matches!(kind, frame_type::HEADERS | frame_type::PUSH_PROMISE | frame_type::CONTINUATION)
+    matches!(kind, frame_type::HEADERS | frame_type::CONTINUATION)
 }

@@ -243,7 +243,7 @@ impl<'a> ClientToUpstream<'a> {
             }
             frame_type::DATA => return self.receive_data(frame, splicer).map(|()| None),
             frame_type::PRIORITY => return self.receive_priority(frame, splicer).map(|()| None),
-            frame_type::SETTINGS => self.receive_settings(frame)?,
+            frame_type::SETTINGS => return self.receive_settings(frame, splicer).map(|()| None),
             frame_type::PING => self.receive_ping(frame)?,
             frame_type::WINDOW_UPDATE => {
                 let forward = self.receive_window_update(frame)?;

@@ -5,8 +5,9 @@ use std::time::Instant;
 use crate::proxy::http2::frame::{self, ConnectionError, ErrorCode, to_usize};
 use crate::proxy::http2::rate_limit::TokenBucket;
 use crate::proxy::http2::request::RequestMeta;
+use crate::proxy::http2::response_block::ResponseFields;
 use crate::proxy::http2::settings_sync::{MAX_CLIENT_STREAMS, SettingsSync};
-use crate::proxy::http2::stream_table::{Stream, StreamTable};
+use crate::proxy::http2::stream_table::{Side, Stream, StreamTable};
 
 /// The state of a connection. Read and written by both of its threads, under one lock that neither keeps while it
 /// blocks.
@@ -65,14 +66,31 @@ impl ConnState {
         can_open
     }
 
-    /// The final response to a request starts; returns the request's [`RequestMeta`], the first time.
-    pub fn on_response_start(&mut self, id: u32) -> Option<RequestMeta> {
-        let stream = self.streams.active.get_mut(id)?;
-        if !std::mem::replace(&mut stream.response_started, true) {
+    /// The upstream sent a header block; returns the request's [`RequestMeta`] where its final response starts.
+    ///
+    /// # Errors
+    /// What the upstream may not send in the state of the stream.
+    pub fn on_response_block(
+        &mut self,
+        id: u32,
+        fields: &ResponseFields,
+        end_stream: bool,
+    ) -> Result<Option<RequestMeta>, ConnectionError> {
+        // The block has the size update that the client expects.
+        self.settings.client_size_update = None;
+        let Some(stream) = self.streams.active.get_mut(id) else {
+            return Ok(None);
+        };
+        let mut request = None;
+        if stream.receive_response(fields, end_stream)? {
             // Each response allows one more reset: their share counts, not their number.
             self.early_resets.refund();
+            request = stream.meta.take();
         }
-        stream.meta.take()
+        if end_stream {
+            self.streams.end(id, Side::Upstream);
+        }
+        Ok(request)
     }
 
     /// The client sent RST_STREAM.

@@ -6,7 +6,7 @@ use crate::proxy::http2::frame::{self, ConnectionError, ErrorCode, Frame, MAX_WI
 /// The frames until there is an upstream.
 #[derive(Default)]
 pub struct EarlyFrames {
-    /// SETTINGS and PRIORITY, as they came.
+    /// SETTINGS as the upstream is to have them, and PRIORITY as it came.
     frames: Vec<u8>,
     /// Octets by which the client opened the connection's window. The upstream gets this credit, less what runsd has
     /// used for the bodies of its own error responses.
@@ -18,18 +18,19 @@ impl EarlyFrames {
     ///
     /// # Errors
     /// ENHANCE_YOUR_CALM for more than [`MAX_EARLY_LEN`] octets.
-    pub fn add_settings(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
-        if self.frames.len() + frame.len() > MAX_EARLY_LEN {
-            return Err(ConnectionError::calm("too much before the first request"));
+    pub fn add_settings(&mut self, settings: &[(u16, u32)]) -> Result<(), ConnectionError> {
+        frame::write_settings(&mut self.frames, settings);
+        match self.frames.len() > MAX_EARLY_LEN {
+            true => Err(ConnectionError::calm("too much before the first request")),
+            false => Ok(()),
         }
-        self.add(frame);
-        Ok(())
     }
 
     /// Keeps PRIORITY, or drops it where it is too much: it is a hint.
     pub fn add_priority(&mut self, frame: &Frame<'_>) {
         if self.frames.len() < MAX_EARLY_LEN / 2 {
-            self.add(frame);
+            frame.header.write(&mut self.frames);
+            self.frames.extend_from_slice(frame.payload);
         }
     }
 
@@ -57,11 +58,6 @@ impl EarlyFrames {
         out.extend_from_slice(PREFACE);
         out.extend_from_slice(&self.frames);
         frame::write_window_update(out, 0, self.window);
-    }
-
-    fn add(&mut self, frame: &Frame<'_>) {
-        frame.header.write(&mut self.frames);
-        self.frames.extend_from_slice(frame.payload);
     }
 }
 

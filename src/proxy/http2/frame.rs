@@ -77,7 +77,7 @@ impl<'a> Frame<'a> {
         HEADER_LEN + self.header.len
     }
 
-    /// Returns the payload of DATA, HEADERS or PUSH_PROMISE without its padding.
+    /// Returns the payload of DATA or HEADERS without its padding.
     ///
     /// # Errors
     /// PROTOCOL_ERROR where the padding is longer than the payload (RFC 9113 section 6.1).

@@ -10,6 +10,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::proxy::http2::frame::to_usize;
+
 use table::{Table, find_static};
 
 mod huffman;
@@ -103,10 +105,10 @@ impl Decoder {
         Decoder { table: Table::new(max_table_size), max_table_size }
     }
 
-    /// For blocks that an upstream sends to a client. The table size is negotiated between those two, so any up to
-    /// [`MAX_PASSIVE_TABLE_SIZE`] is accepted.
+    /// For blocks that an upstream sends to a client. The table size is negotiated between those two, up to
+    /// [`MAX_PASSIVE_TABLE_SIZE`].
     pub fn passive() -> Decoder {
-        Decoder { table: Table::new(DEFAULT_TABLE_SIZE), max_table_size: MAX_PASSIVE_TABLE_SIZE }
+        Decoder { table: Table::new(DEFAULT_TABLE_SIZE), max_table_size: to_usize(MAX_PASSIVE_TABLE_SIZE) }
     }
 
     /// Counts the changes of the dynamic table. While the count is the same, the same block decodes to the same fields.
@@ -350,7 +352,7 @@ const ENTRY_OVERHEAD: usize = 32;
 
 /// Octets of the largest table that the passive decoder follows. It bounds runsd's memory for one connection; common
 /// clients allow 4 KiB to 64 KiB.
-const MAX_PASSIVE_TABLE_SIZE: usize = 65_536;
+pub const MAX_PASSIVE_TABLE_SIZE: u32 = 65_536;
 
 /// Octets of the largest table that the encoder uses, whatever the peer allows. It bounds runsd's memory for one
 /// connection; the fields of a gRPC call with its token take about 2 KiB.

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use crate::proxy::error::ErrorType;
 
-    const GET: RequestTraits = RequestTraits { is_grpc: false, is_head: false, wants_json: false };
+    const GET: RequestTraits = RequestTraits { is_grpc: false, is_head: false, is_connect: false, wants_json: false };
 
     /// Fields, flags of HEADERS, and what follows, for a client that opened its window by `window` octets.
     fn response(traits: RequestTraits, window: u32) -> (Vec<(String, String)>, u8, Vec<u8>) {

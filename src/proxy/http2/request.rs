@@ -29,12 +29,13 @@ impl Request {
         authority(&self.fields)
     }
 
-    /// What an error response to it depends on.
+    /// What the response to it depends on.
     pub fn traits(&self) -> RequestTraits {
         let accept = hpack::find(&self.fields, "accept").and_then(|value| std::str::from_utf8(value).ok());
         RequestTraits {
             is_grpc: hpack::find(&self.fields, "content-type").is_some_and(is_grpc),
             is_head: hpack::find(&self.fields, ":method") == Some(b"HEAD"),
+            is_connect: hpack::find(&self.fields, ":method") == Some(b"CONNECT"),
             wants_json: accept.is_some_and(wants_json),
         }
     }
@@ -51,13 +52,15 @@ fn is_grpc(content_type: &[u8]) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
-/// What an error response to a request depends on.
+/// What the response to a request depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestTraits {
     /// A call of gRPC.
     pub is_grpc: bool,
     /// The method is HEAD: the response has no body.
     pub is_head: bool,
+    /// The method is CONNECT, of a WebSocket for one (RFC 8441): what follows a 2xx is no body.
+    pub is_connect: bool,
     /// `accept` prefers JSON.
     pub wants_json: bool,
 }

@@ -61,21 +61,33 @@ impl SettingsSync {
         }
     }
 
-    /// Applies SETTINGS of the client. `is_acknowledged`: by runsd, as there is no upstream yet.
-    pub fn on_client_settings(&mut self, settings: impl Iterator<Item = (u16, u32)>, is_acknowledged: bool) {
+    /// Applies SETTINGS of the client; returns those for the upstream. `is_acknowledged`: by runsd, as there is no
+    /// upstream yet.
+    ///
+    /// The table size is at most the one of runsd's passive decoder. Push is turned off: no client of services uses it,
+    /// and its requests would be none of the client's.
+    pub fn on_client_settings(&mut self, settings: &[(u16, u32)], is_acknowledged: bool) -> Vec<(u16, u32)> {
         let mut table_size = None;
-        for (id, value) in settings {
+        let mut for_upstream = Vec::with_capacity(settings.len() + 1);
+        for &(id, mut value) in settings {
             match id {
-                setting::HEADER_TABLE_SIZE => table_size = Some(value),
+                setting::HEADER_TABLE_SIZE => {
+                    value = value.min(hpack::MAX_PASSIVE_TABLE_SIZE);
+                    table_size = Some(value);
+                }
+                setting::ENABLE_PUSH => continue,
                 setting::INITIAL_WINDOW_SIZE => self.client_initial_window = to_usize(value),
                 setting::MAX_FRAME_SIZE => self.client_max_frame = self.client_max_frame.max(to_usize(value)),
                 _ => {}
             }
+            for_upstream.push((id, value));
         }
+        for_upstream.push((setting::ENABLE_PUSH, 0));
         if is_acknowledged {
             self.expect_size_update(table_size);
         }
         self.sent_to_upstream.push_back(Unacknowledged { is_local: is_acknowledged, table_size });
+        for_upstream
     }
 
     /// The upstream acknowledged SETTINGS of the client; returns whether to forward that.

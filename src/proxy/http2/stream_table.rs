@@ -21,7 +21,9 @@
 
 use std::collections::VecDeque;
 
+use crate::proxy::http2::frame::{ConnectionError, ErrorCode};
 use crate::proxy::http2::request::{RequestMeta, RequestTraits};
+use crate::proxy::http2::response_block::ResponseFields;
 use crate::proxy::http2::stream_map::StreamMap;
 
 /// All streams of a connection.
@@ -38,8 +40,6 @@ pub struct StreamTable {
     last_id: u32,
     /// Ranges below `last_id` that the client skipped, at most [`MAX_SKIPPED_RANGES`].
     skipped: VecDeque<(u32, u32)>,
-    /// The highest id that the upstream promised by PUSH_PROMISE.
-    last_promised: u32,
 }
 
 /// A stream that is open, half-closed or pending.
@@ -59,19 +59,71 @@ pub struct Stream {
     pub is_pending: bool,
     /// Octets of the request's body that must follow, where `content-length` says so.
     pub body_left: Option<u64>,
+    /// Octets of the response's body that must follow, where that is known.
+    pub response_left: Option<u64>,
 }
 
 impl Stream {
-    /// Counts `len` octets of the request's body; `false` when they contradict its `content-length`
-    /// (RFC 9113 section 8.1.1).
-    fn receive(&mut self, len: usize, end_stream: bool) -> bool {
-        let Some(left) = self.body_left else {
-            return true;
-        };
-        let len = u64::try_from(len).unwrap_or(u64::MAX);
-        self.body_left = left.checked_sub(len);
-        self.body_left.is_some_and(|left| left == 0 || !end_stream)
+    /// Applies a header block of the upstream (RFC 9113 section 8.1); returns whether the final response starts.
+    ///
+    /// # Errors
+    /// What the upstream may not send in this state.
+    pub fn receive_response(&mut self, fields: &ResponseFields, end_stream: bool) -> Result<bool, ConnectionError> {
+        self.check_response_open()?;
+        match fields.status {
+            None if !self.response_started => Err(ConnectionError::protocol("its response has no :status")),
+            None if !end_stream => Err(ConnectionError::protocol("its trailers do not end the response")),
+            None => self.count_response(0, true).map(|()| false),
+            Some(_) if self.response_started => Err(ConnectionError::protocol("a response has two heads")),
+            Some(100..200) if end_stream => Err(ConnectionError::protocol("an interim response ends the stream")),
+            Some(100..200) => Ok(false),
+            Some(status) => {
+                self.response_left = match status {
+                    // RFC 9110 section 6.4.1; a 2xx to CONNECT has no length either.
+                    204 | 304 => Some(0),
+                    _ if self.traits.is_head => Some(0),
+                    200..300 if self.traits.is_connect => None,
+                    _ => fields.content_length,
+                };
+                self.count_response(0, end_stream)?;
+                self.response_started = true;
+                Ok(true)
+            }
+        }
     }
+
+    /// Counts DATA of the response.
+    fn receive_response_data(&mut self, len: usize, end_stream: bool) -> Result<(), ConnectionError> {
+        self.check_response_open()?;
+        if !self.response_started {
+            return Err(ConnectionError::protocol("a body without a response"));
+        }
+        self.count_response(len, end_stream)
+    }
+
+    fn check_response_open(&self) -> Result<(), ConnectionError> {
+        match self.upstream_ended {
+            true => Err(ConnectionError::new(ErrorCode::STREAM_CLOSED, "a frame behind the end of a response")),
+            false => Ok(()),
+        }
+    }
+
+    fn count_response(&mut self, len: usize, end_stream: bool) -> Result<(), ConnectionError> {
+        match count_body(&mut self.response_left, len, end_stream) {
+            true => Ok(()),
+            false => Err(ConnectionError::protocol("a response has another length than it said")),
+        }
+    }
+}
+
+/// Counts `len` octets of a body of which `left` must follow; `false` when they contradict that
+/// (RFC 9113 section 8.1.1).
+fn count_body(left: &mut Option<u64>, len: usize, end_stream: bool) -> bool {
+    let Some(before) = *left else {
+        return true;
+    };
+    *left = before.checked_sub(u64::try_from(len).unwrap_or(u64::MAX));
+    left.is_some_and(|left| left == 0 || !end_stream)
 }
 
 /// The state of a stream with regard to frames of the client (RFC 9113 section 5.1).
@@ -129,7 +181,7 @@ impl StreamTable {
 
     /// Whether the upstream may send on a stream of the client: its request was sent, or it was closed since.
     pub fn is_known_to_upstream(&self, id: u32) -> bool {
-        self.active.get(id).map_or(id <= self.last_id, |stream| !stream.is_pending)
+        self.active.get(id).map_or(!id.is_multiple_of(2) && id <= self.last_id, |stream| !stream.is_pending)
     }
 
     /// The state of a stream with regard to frames of the client.
@@ -137,12 +189,9 @@ impl StreamTable {
         if let Some(stream) = self.active.get(id) {
             return if stream.client_ended { State::HalfClosed } else { State::Open };
         }
-        if id.is_multiple_of(2) {
-            // The upstream's (RFC 9113 section 5.1.1), which knows itself which of them are closed.
-            return if id <= self.last_promised { State::HalfClosed } else { State::Idle };
-        }
         let is_skipped = |&(from, to): &(u32, u32)| from <= id && id <= to;
-        if id > self.last_id || self.skipped.iter().any(is_skipped) {
+        // Even ids are the upstream's (RFC 9113 section 5.1.1), which may not push.
+        if id.is_multiple_of(2) || id > self.last_id || self.skipped.iter().any(is_skipped) {
             State::Idle
         } else if id <= self.last_evicted || self.discarded.get(id).is_some() {
             State::Discarded
@@ -153,7 +202,23 @@ impl StreamTable {
 
     /// Counts DATA of an active stream; `false` when its length contradicts `content-length`.
     pub fn receive_data(&mut self, id: u32, len: usize, end_stream: bool) -> bool {
-        self.active.get_mut(id).is_none_or(|stream| stream.receive(len, end_stream))
+        self.active.get_mut(id).is_none_or(|stream| count_body(&mut stream.body_left, len, end_stream))
+    }
+
+    /// Counts DATA of the upstream on a stream that it knows. One that is not active was reset, of which the upstream
+    /// may not know, or else the client sees what is wrong.
+    ///
+    /// # Errors
+    /// What the upstream may not send in the state of the stream.
+    pub fn receive_response_data(&mut self, id: u32, len: usize, end_stream: bool) -> Result<(), ConnectionError> {
+        match self.active.get_mut(id) {
+            Some(stream) => stream.receive_response_data(len, end_stream)?,
+            None => return Ok(()),
+        }
+        if end_stream {
+            self.end(id, Side::Upstream);
+        }
+        Ok(())
     }
 
     /// A side sent END_STREAM.
@@ -216,11 +281,6 @@ impl StreamTable {
     /// The client ended a discarded stream.
     pub fn close_discarded(&mut self, id: u32) {
         self.discarded.remove(id);
-    }
-
-    /// The upstream promised a stream of its own (RFC 9113 section 8.4).
-    pub fn promise(&mut self, id: u32) {
-        self.last_promised = self.last_promised.max(id);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The session's half from the upstream to the client: bytes in, bytes out. Sockets and threads are in `connection`.
 //!
 //! Header blocks are forwarded as they came, so the client's HPACK table follows the encoder of the upstream. A passive
-//! decoder sees how responses start. Only SETTINGS are changed, a GOAWAY that takes back what the one before said, and
+//! decoder shows that each is a valid part of a response before the client gets it. Only SETTINGS are changed, a GOAWAY that takes back what the one before said, and
 //! an RST_STREAM that would cost the client a complete response.
 
 use std::sync::Mutex;
@@ -18,15 +18,13 @@ use crate::proxy::http2::frame_splicer::FrameSplicer;
 use crate::proxy::http2::hpack::Decoder;
 use crate::proxy::http2::request::{RequestMeta, ResponseHead};
 use crate::proxy::http2::response_block::ResponseBlock;
-use crate::proxy::http2::stream_table::Side;
 use crate::sync::lock;
 
 /// The half that the thread uses that reads the upstream.
 pub struct UpstreamToClient<'a> {
     conn: &'a Mutex<ConnState>,
     handler: &'a dyn Handler,
-    /// `None` after a block that it could not decode. The client may know better, so blocks are forwarded all the same.
-    decoder: Option<Decoder>,
+    decoder: Decoder,
     /// The last response of 401, 403 or 404 with its stream, until its body starts.
     denial: Option<(u32, RequestMeta, ResponseHead)>,
 }
@@ -34,7 +32,7 @@ pub struct UpstreamToClient<'a> {
 impl<'a> UpstreamToClient<'a> {
     /// The half of a new connection to an upstream.
     pub fn new(conn: &'a Mutex<ConnState>, handler: &'a dyn Handler) -> UpstreamToClient<'a> {
-        UpstreamToClient { conn, handler, decoder: Some(Decoder::passive()), denial: None }
+        UpstreamToClient { conn, handler, decoder: Decoder::passive(), denial: None }
     }
 
     /// Processes the frames of `splicer` to the last complete one, or to the last one before an incomplete header block:
@@ -54,14 +52,14 @@ impl<'a> UpstreamToClient<'a> {
             self.check_stream(frame.header)?;
             match frame.header.frame_type {
                 frame_type::DATA => {
-                    self.receive_data(&frame);
+                    self.receive_data(&frame)?;
                     splicer.forward(frame.len());
                 }
-                frame_type::HEADERS | frame_type::PUSH_PROMISE => {
+                frame_type::HEADERS => {
                     let Some(block) = ResponseBlock::join(frame, max)? else {
                         return Ok(());
                     };
-                    self.receive_block(&block);
+                    self.receive_block(&block)?;
                     splicer.forward(block.wire_len);
                 }
                 frame_type::RST_STREAM => self.receive_rst_stream(&frame, splicer)?,
@@ -85,61 +83,49 @@ impl<'a> UpstreamToClient<'a> {
         closed.map(|closed| closed.frames).unwrap_or_default()
     }
 
-    /// A frame on a stream that the upstream was not sent is an error of the connection (RFC 9113 section 5.1): the
-    /// client would take it for the response to a request that waits in runsd, or to the next one.
+    /// Checks the stream of a frame (RFC 9113 sections 5.1 and 6). Of a stream that the upstream does not know the client
+    /// would take a frame for the response to a request that waits in runsd, or to the next one.
     fn check_stream(&self, header: FrameHeader) -> Result<(), ConnectionError> {
-        // Only the client initiates streams of odd ids, and PRIORITY may be sent on an idle one.
-        let is_clients = !header.stream_id.is_multiple_of(2) && header.frame_type != frame_type::PRIORITY;
-        if is_clients && !lock(self.conn).streams.is_known_to_upstream(header.stream_id) {
-            return Err(ConnectionError::protocol("a frame on an idle stream"));
+        let (frame_type, id) = (header.frame_type, header.stream_id);
+        let is_connections = id == 0;
+        let is_allowed = match frame_type {
+            frame_type::SETTINGS | frame_type::PING | frame_type::GOAWAY => is_connections,
+            // It may be sent on an idle stream.
+            frame_type::PRIORITY => !is_connections,
+            frame_type::PUSH_PROMISE => return Err(ConnectionError::protocol("PUSH_PROMISE, which was turned off")),
+            frame_type::DATA | frame_type::HEADERS | frame_type::RST_STREAM | frame_type::CONTINUATION => {
+                lock(self.conn).streams.is_known_to_upstream(id)
+            }
+            _ => is_connections || lock(self.conn).streams.is_known_to_upstream(id),
+        };
+        match is_allowed {
+            true => Ok(()),
+            false => Err(ConnectionError::protocol("a frame on an idle stream, or on none of its type")),
+        }
+    }
+
+    fn receive_data(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
+        let (id, body) = (frame.header.stream_id, frame.unpadded()?);
+        lock(self.conn).streams.receive_response_data(id, body.len(), frame.header.has(flag::END_STREAM))?;
+        if let Some((_, request, response)) = self.denial.take_if(|denial| denial.0 == id && !body.is_empty()) {
+            self.handler.on_denial(&request, &response, body);
         }
         Ok(())
     }
 
-    fn receive_data(&mut self, frame: &Frame<'_>) {
-        let id = frame.header.stream_id;
-        let denial = self.denial.take_if(|denial| denial.0 == id && !frame.payload.is_empty());
-        if let (Some((_, request, response)), Ok(body)) = (denial, frame.unpadded()) {
-            self.handler.on_denial(&request, &response, body);
-        }
-        self.receive_end_stream(frame);
-    }
-
-    fn receive_block(&mut self, block: &ResponseBlock<'_>) {
-        let head = self.decoder.as_mut().map(|decoder| block.decode(decoder));
-        if matches!(head, Some(Err(_))) {
-            self.decoder = None;
-        }
-        let head = head.and_then(Result::ok).flatten();
-        let frame = &block.frame;
-        let id = frame.header.stream_id;
-        let request = {
-            let mut conn = lock(self.conn);
-            // The block has the size update that the client expects.
-            conn.settings.client_size_update = None;
-            if let Some(id) = block.promised_id {
-                conn.streams.promise(id);
-            }
-            let is_interim = head.as_ref().is_some_and(|head| head.status < 200);
-            if frame.header.frame_type == frame_type::PUSH_PROMISE || is_interim {
-                return;
-            }
-            conn.on_response_start(id)
-        };
+    fn receive_block(&mut self, block: &ResponseBlock<'_>) -> Result<(), ConnectionError> {
+        let FrameHeader { stream_id: id, .. } = block.frame.header;
+        let fields = block.decode(&mut self.decoder)?;
+        let request = lock(self.conn).on_response_block(id, &fields, block.frame.header.has(flag::END_STREAM))?;
         // The handler is called without the lock.
-        if let (Some(request), Some(response)) = (request, head) {
+        if let (Some(request), Some(status)) = (request, fields.status) {
+            let response = ResponseHead { status, challenge: fields.challenge };
             self.handler.on_response(&request, &response);
-            if matches!(response.status, 401 | 403 | 404) {
+            if matches!(status, 401 | 403 | 404) {
                 self.denial = Some((id, request, response));
             }
         }
-        self.receive_end_stream(frame);
-    }
-
-    fn receive_end_stream(&self, frame: &Frame<'_>) {
-        if frame.header.has(flag::END_STREAM) {
-            lock(self.conn).streams.end(frame.header.stream_id, Side::Upstream);
-        }
+        Ok(())
     }
 
     fn receive_rst_stream(&self, frame: &Frame<'_>, splicer: &mut FrameSplicer<'_>) -> Result<(), ConnectionError> {

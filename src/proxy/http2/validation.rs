@@ -1,4 +1,4 @@
-//! Whether the fields of a request are valid (RFC 9113 section 8).
+//! Whether the fields of a message are valid (RFC 9113 section 8).
 
 use crate::net::authority::Authority;
 use crate::proxy::hop_by_hop::is_connection_specific;
@@ -70,22 +70,36 @@ pub fn is_valid_trailers(fields: &[Field]) -> bool {
 
 /// Checks fields other than pseudo-header fields (RFC 9113 sections 8.2.1 and 8.2.2).
 fn validate_fields(fields: &[Field]) -> Result<(), RequestError> {
-    for field in fields {
-        let (name, value) = (field.name.as_slice(), field.value.as_slice());
-        if name.starts_with(b":") {
-            return Err(RequestError::PseudoField);
-        }
-        let is_name_octet = |&b: &u8| is(b, TOKEN) && !b.is_ascii_uppercase();
-        if name.is_empty() || !name.iter().all(is_name_octet) {
-            return Err(RequestError::FieldName);
-        }
+    for Field { name, value, .. } in fields {
+        validate_field(name, value)?;
         let is_blank = |end: Option<&u8>| end.is_some_and(|&b| is(b, BLANK));
-        if !value.iter().all(|&b| is(b, TEXT)) || is_blank(value.first()) || is_blank(value.last()) {
+        if is_blank(value.first()) || is_blank(value.last()) {
             return Err(RequestError::FieldValue);
         }
-        if is_connection_specific(name) || (name == b"te" && value != b"trailers") {
+        if name == b"te" && value != b"trailers" {
             return Err(RequestError::ConnectionSpecificField);
         }
+    }
+    Ok(())
+}
+
+/// Checks what holds for a field of a request and of a response, other than a pseudo-header field.
+///
+/// # Errors
+/// What makes the message malformed.
+pub fn validate_field(name: &[u8], value: &[u8]) -> Result<(), RequestError> {
+    if name.starts_with(b":") {
+        return Err(RequestError::PseudoField);
+    }
+    let is_name_octet = |&b: &u8| is(b, TOKEN) && !b.is_ascii_uppercase();
+    if name.is_empty() || !name.iter().all(is_name_octet) {
+        return Err(RequestError::FieldName);
+    }
+    if !value.iter().all(|&b| is(b, TEXT)) {
+        return Err(RequestError::FieldValue);
+    }
+    if is_connection_specific(name) {
+        return Err(RequestError::ConnectionSpecificField);
     }
     Ok(())
 }

@@ -8,33 +8,44 @@ use crate::proxy::http2::stream_table::State;
 use crate::sync::lock;
 
 impl ClientToUpstream<'_> {
-    /// Returns whether to forward the frame.
-    pub(super) fn receive_settings(&mut self, frame: &Frame<'_>) -> Result<bool, ConnectionError> {
+    /// SETTINGS go to the upstream as [`SettingsSync::on_client_settings`] has them.
+    ///
+    /// [`SettingsSync::on_client_settings`]: crate::proxy::http2::settings_sync::SettingsSync::on_client_settings
+    pub(super) fn receive_settings(
+        &mut self,
+        frame: &Frame<'_>,
+        splicer: &mut FrameSplicer<'_>,
+    ) -> Result<(), ConnectionError> {
         if frame.header.stream_id != 0 {
             return Err(ConnectionError::protocol("SETTINGS on a stream"));
         }
-        let settings = frame.settings()?;
+        let settings: Vec<(u16, u32)> = frame.settings()?.collect();
         if frame.header.has(flag::ACK) {
             let (forward, table_size) = lock(self.conn).settings.on_client_ack();
             if let Some(size) = table_size {
                 self.codec.encoder.set_max_table_size(size);
             }
-            return Ok(forward && self.is_connected());
+            splicer.forward_if(forward && self.is_connected(), frame.len());
+            return Ok(());
         }
         if !self.limits.settings.take(self.now) {
             return Err(ConnectionError::calm("too many SETTINGS"));
         }
-        for (id, value) in settings {
+        for &(id, value) in &settings {
             frame::validate_setting(id, value)?;
         }
         self.greeting = Greeting::Complete;
         let is_connected = self.is_connected();
-        lock(self.conn).settings.on_client_settings(frame.settings()?, !is_connected);
-        if let Some(early) = self.upstream.early_frames() {
-            early.add_settings(frame)?;
-            frame::write_settings_ack(&mut self.to_client.frames);
+        let for_upstream = lock(self.conn).settings.on_client_settings(&settings, !is_connected);
+        splicer.discard(frame.len());
+        match self.upstream.early_frames() {
+            Some(early) => {
+                early.add_settings(&for_upstream)?;
+                frame::write_settings_ack(&mut self.to_client.frames);
+            }
+            None => frame::write_settings(splicer.insert(), &for_upstream),
         }
-        Ok(is_connected)
+        Ok(())
     }
 
     /// Returns whether to forward the frame.

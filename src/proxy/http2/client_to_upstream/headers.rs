@@ -227,6 +227,7 @@ impl ClientToUpstream<'_> {
             upstream_ended: false,
             is_pending,
             body_left: request.content_length,
+            response_left: None,
         };
         conn.streams.active.insert(id, stream);
         match is_pending {

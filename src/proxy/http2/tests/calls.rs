@@ -20,7 +20,8 @@ fn a_call_from_preface_to_trailers() {
     t.client.send_frame(frame_type::DATA, 0, 1, b"up");
 
     t.upstream.preface();
-    let settings = [0, 1, 0, 0, 0, 100, 0, 4, 0, 0, 0, 9].to_vec();
+    // With push turned off.
+    let settings = [0, 1, 0, 0, 0, 100, 0, 4, 0, 0, 0, 9, 0, 2, 0, 0, 0, 0].to_vec();
     assert_eq!(t.upstream.frame(), (frame_type::SETTINGS, 0, 0, settings));
     assert_eq!(t.upstream.frame(), (frame_type::WINDOW_UPDATE, 0, 0, vec![0, 0, 0x27, 0x10]));
     let (stream, flags, fields) = t.upstream.headers();
@@ -50,7 +51,7 @@ fn a_call_from_preface_to_trailers() {
     assert_eq!(block[0], 0x20, "the smaller table is told first");
     assert_eq!(t.upstream.decode(&block), [("x-sum".to_owned(), "1".to_owned())]);
 
-    t.upstream.send_frame(frame_type::HEADERS, END, 1, &[0x88]);
+    t.upstream.trailers(1, &[("x-sum", "2")]);
     assert_eq!(t.client.frame().1, END);
     // The end of the client is the end of the upstream.
     t.client.close();
@@ -159,6 +160,8 @@ fn both_directions_may_be_full_at_once() {
         }
     });
     // ... and sends 9 MB at the same time.
+    t.upstream.send_frame(frame_type::HEADERS, flag::END_HEADERS, 1, &[0x88]);
+    assert_eq!(t.client.frame().0, frame_type::HEADERS);
     let mut writer = t.upstream.try_clone();
     let down = thread::spawn(move || {
         for _ in 0..FRAMES {
@@ -184,6 +187,7 @@ fn a_client_that_does_not_read_can_close() {
     t.client.request(1, "hello", &[], true);
     t.upstream.receive_greeting();
     t.upstream.headers();
+    t.upstream.send_frame(frame_type::HEADERS, flag::END_HEADERS, 1, &[0x88]);
     let mut writer = t.upstream.try_clone();
     // More than all buffers between hold; ends with the connection.
     let down = thread::spawn(move || while writer.try_send_frame(frame_type::DATA, 1, &[0; 16_000]) {});

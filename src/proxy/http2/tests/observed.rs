@@ -60,7 +60,7 @@ fn each_status_is_reported_once() {
 fn a_response_of_table_entries_is_reported() {
     let mut t = Pair::start();
     t.client.greet();
-    t.request_all(&[1, 3, 5, 7]);
+    t.request_all(&[1, 3]);
     let challenge = "Bearer error=\"invalid_token\"";
     let fields = [Field::new(":status", "401"), Field::new("www-authenticate", challenge)];
     for stream in [1, 3] {
@@ -72,12 +72,6 @@ fn a_response_of_table_entries_is_reported() {
     }
     let seen = (401, Some(challenge.to_owned()));
     assert_eq!(*lock(&t.handler.responses), [seen.clone(), seen]);
-    // A block that runsd cannot decode is forwarded, and ends the passive decoder.
-    for (stream, block) in [(5, b"\xff\xff\xff\xff\xff\x7f"), (7, b"\x88\x00\x01a\x01b")] {
-        t.upstream.send_frame(frame_type::HEADERS, END, stream, block);
-        assert_eq!(t.client.frame().3, block);
-    }
-    assert_eq!(lock(&t.handler.responses).len(), 2);
     t.client.close();
     t.end();
 }

@@ -196,10 +196,10 @@ impl Peer {
         self.send_frame(frame_type::SETTINGS, flag::ACK, 0, b"");
     }
 
-    /// Receives what [`Peer::greet`] sent.
+    /// Receives what [`Peer::greet`] sent, with push turned off.
     pub fn receive_greeting(&mut self) {
         self.preface();
-        assert_eq!(self.frame(), (frame_type::SETTINGS, 0, 0, vec![]));
+        assert_eq!(self.frame(), (frame_type::SETTINGS, 0, 0, vec![0, 2, 0, 0, 0, 0]));
     }
 
     pub fn preface(&mut self) {

@@ -1,5 +1,6 @@
 //! Whole connections in memory, without sockets and threads: both peers are scripted, in any pieces, and random.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -240,20 +241,31 @@ impl Random {
         }
     }
 
-    /// A valid frame of an upstream that was sent `requests`.
-    fn upstream_frame(&mut self, requests: &[u32]) -> Vec<u8> {
+    /// A valid frame of an upstream that was sent `requests`; `responses` has `false` for those whose body may follow,
+    /// `true` for those that have ended.
+    fn upstream_frame(&mut self, requests: &[u32], responses: &mut BTreeMap<u32, bool>) -> Vec<u8> {
         let stream = requests[usize::try_from(self.below(requests.len() as u64)).unwrap()];
-        match self.below(7) {
-            0 | 1 => raw(frame_type::HEADERS, flag::END_HEADERS | self.octet(2), stream, b"\x88"),
-            2 => raw(frame_type::DATA, self.octet(2), stream, b"data"),
-            3 => raw(frame_type::RST_STREAM, 0, stream, &[0, 0, 0, self.octet(9)]),
-            4 => {
+        let end = self.octet(2);
+        match (self.below(7), responses.get(&stream)) {
+            (0 | 1, None) => {
+                responses.insert(stream, end != 0);
+                raw(frame_type::HEADERS, flag::END_HEADERS | end, stream, b"\x88")
+            }
+            (0..3, Some(false)) => {
+                responses.insert(stream, end != 0);
+                raw(frame_type::DATA, end, stream, b"data")
+            }
+            (3, _) => {
+                responses.insert(stream, true);
+                raw(frame_type::RST_STREAM, 0, stream, &[0, 0, 0, self.octet(9)])
+            }
+            (4, _) => {
                 let mut settings = Vec::new();
                 let limit = u32::try_from(self.below(5)).unwrap();
                 frame::write_settings(&mut settings, &[(setting::MAX_CONCURRENT_STREAMS, limit)]);
                 settings
             }
-            5 if self.below(8) == 0 => raw(frame_type::GOAWAY, 0, 0, &[0, 0, 0, self.octet(30), 0, 0, 0, 0]),
+            (5, _) if self.below(8) == 0 => raw(frame_type::GOAWAY, 0, 0, &[0, 0, 0, self.octet(30), 0, 0, 0, 0]),
             _ => raw(frame_type::WINDOW_UPDATE, 0, stream, &[0, 0, 0, 9]),
         }
     }
@@ -290,13 +302,13 @@ fn valid_frames_of_both_peers_stay_valid() {
         let (conn, handler) = (new_conn(), ScriptedHandler::default());
         let mut session = Session::new(&conn, &handler);
         session.client(&[PREFACE, &raw(frame_type::SETTINGS, 0, 0, b"")].concat()).unwrap();
-        let (mut next_stream, mut open) = (1, Vec::new());
+        let (mut next_stream, mut open, mut responses) = (1, Vec::new(), BTreeMap::new());
         for _ in 0..random.below(60) {
             let frame = random.client_frame(&mut next_stream, &mut open);
             session.client(&frame).unwrap();
             let sent = assert_is_valid_client(&session.to_upstream, round);
             if random.below(2) == 0 && !sent.is_empty() {
-                session.upstream(&random.upstream_frame(&sent)).unwrap();
+                session.upstream(&random.upstream_frame(&sent, &mut responses)).unwrap();
             }
         }
         requests += assert_is_valid_client(&session.to_upstream, round).len();

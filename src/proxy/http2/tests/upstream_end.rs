@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::thread;
 
 use super::peer::{END, Pair, Peer, raw};
-use crate::proxy::http2::frame::{flag, frame_type, setting};
+use crate::proxy::http2::frame::{ErrorCode, flag, frame_type, setting};
 use crate::sync::lock;
 
 #[test]
@@ -91,7 +91,19 @@ fn a_response_to_a_request_that_was_not_sent_reaches_no_request() {
         raw(frame_type::DATA, flag::END_STREAM, 3, b"stray"),
         raw(frame_type::RST_STREAM, 0, 3, &[0, 0, 0, 8]),
         raw(frame_type::WINDOW_UPDATE, 0, 3, &[0, 0, 0, 1]),
+        raw(0xee, 0, 3, b"an extension"),
         raw(frame_type::HEADERS, END, 5, &[0x88]),
+        // Pushed.
+        raw(frame_type::PUSH_PROMISE, flag::END_HEADERS, 1, b"\0\0\0\x02\x82\x86\x84\x01\x05hello"),
+        raw(frame_type::HEADERS, END, 2, &[0x88]),
+        raw(frame_type::DATA, flag::END_STREAM, 2, b"stray"),
+        // On none, and on one where there is none.
+        raw(frame_type::HEADERS, END, 0, &[0x88]),
+        raw(frame_type::DATA, flag::END_STREAM, 0, b"stray"),
+        raw(frame_type::RST_STREAM, 0, 0, &[0, 0, 0, 8]),
+        raw(frame_type::SETTINGS, 0, 1, b""),
+        raw(frame_type::PING, 0, 1, &[0; 8]),
+        raw(frame_type::GOAWAY, 0, 1, &[0; 8]),
     ] {
         let mut t = Pair::start();
         t.client.greet();
@@ -111,6 +123,127 @@ fn a_response_to_a_request_that_was_not_sent_reaches_no_request() {
         t.client.close();
         t.end();
     }
+}
+
+#[test]
+fn a_response_that_breaks_the_protocol_goes_no_further() {
+    const HEAD: u8 = flag::END_HEADERS;
+    const DATA_END: u8 = flag::END_STREAM;
+    let data = |flags, payload: &[u8]| raw(frame_type::DATA, flags, 1, payload);
+    let block = |flags, payload: &[u8]| raw(frame_type::HEADERS, flags, 1, payload);
+    let length = |len: &str| [b"\x88\x0f\x0d\x01", len.as_bytes()].concat();
+    let trailers = b"\x00\x01t\x011";
+    let early_hints = b"\x08\x03103";
+    // Frames on stream 1: what reaches the client, and what does not. Stream 3 waits for its response.
+    for (method, valid, invalid) in [
+        // In a state that has none of it.
+        ("GET", vec![], data(0, b"body")),
+        ("GET", vec![], data(DATA_END, b"")),
+        ("GET", vec![block(HEAD, early_hints)], data(0, b"body")),
+        ("GET", vec![], block(END, trailers)),
+        ("GET", vec![block(HEAD, early_hints)], block(END, trailers)),
+        ("GET", vec![], block(END, early_hints)),
+        ("GET", vec![block(HEAD, b"\x88")], block(HEAD, b"\x88")),
+        ("GET", vec![block(HEAD, b"\x88")], block(HEAD, early_hints)),
+        ("GET", vec![block(HEAD, b"\x88"), data(0, b"body")], block(HEAD, trailers)),
+        ("POST", vec![block(HEAD, b"\x88"), block(END, trailers)], data(0, b"body")),
+        ("POST", vec![block(HEAD, b"\x88"), data(DATA_END, b"")], data(0, b"body")),
+        ("POST", vec![block(END, b"\x88")], block(END, b"\x88")),
+        // Of another length than it said.
+        ("GET", vec![], block(END, &length("4"))),
+        ("GET", vec![block(HEAD, &length("4")), data(0, b"bod")], data(DATA_END, b"")),
+        ("GET", vec![block(HEAD, &length("4")), data(0, b"body")], data(0, b"y")),
+        ("GET", vec![block(HEAD, &length("4")), data(0, b"bod")], block(END, trailers)),
+        ("GET", vec![block(HEAD, &length("0"))], raw(frame_type::DATA, flag::PADDED, 1, b"\x01x\0")),
+        ("HEAD", vec![block(HEAD, &length("4"))], data(0, b"body")),
+        ("GET", vec![block(HEAD, b"\x89")], data(0, b"body")), // 204
+        ("GET", vec![block(HEAD, b"\x8b")], data(0, b"body")), // 304
+        // Malformed, or no header block at all.
+        ("GET", vec![], block(END, b"\x88\x88")),
+        ("GET", vec![], block(END, b"\x08\x03101")),
+        ("GET", vec![], block(END, b"\x88\x00\x01X\x01y")),
+        ("GET", vec![], block(END, b"\x88\x00\x01x\x03a\r\n")),
+        ("GET", vec![], block(END, b"\x88\x00\x0aconnection\x05close")),
+        ("GET", vec![block(HEAD, b"\x88")], block(END, b"\x88")),
+        ("GET", vec![], block(END, b"\xff\xff\xff\xff\xff\x7f")),
+        ("GET", vec![block(HEAD, b"\x88")], block(END, b"\x80")),
+        ("GET", vec![], block(END, b"\x3f\xe2\xff\x03\x88")), // a table of 65,537
+        ("GET", vec![], block(END | flag::PADDED, b"\x09\x88")),
+        ("GET", vec![block(HEAD, b"\x88")], raw(frame_type::DATA, flag::PADDED, 1, b"\x09x")),
+    ] {
+        let mut t = Pair::start();
+        t.client.greet();
+        let (method, flags): (&[u8], u8) = match method {
+            "HEAD" => (b"\x02\x04HEAD", END),
+            "POST" => (b"\x83", flag::END_HEADERS), // its body has not ended
+            _ => (b"\x82", END),
+        };
+        t.client.send(&raw(frame_type::HEADERS, flags, 1, &[method, b"\x86\x84\x01\x05hello"].concat()));
+        t.client.send(&Peer::raw_request(3, END));
+        t.upstream.receive_greeting();
+        t.upstream.headers();
+        t.upstream.settings(&[]);
+        assert_eq!(t.client.frame().0, frame_type::SETTINGS);
+        t.upstream.headers();
+        for frame in &valid {
+            t.upstream.send(frame);
+            let (frame_type, flags, stream, payload) = t.client.frame();
+            assert_eq!(raw(frame_type, flags, stream, &payload), *frame, "before {invalid:?}");
+        }
+        t.upstream.send(&invalid);
+        let is_complete = valid.last().is_some_and(|frame| frame[4] & flag::END_STREAM != 0);
+        let is_started = valid.iter().any(|frame| !frame.ends_with(early_hints));
+        if is_started {
+            let code = if is_complete { ErrorCode::NO_ERROR } else { ErrorCode::INTERNAL_ERROR };
+            let reset = (frame_type::RST_STREAM, 0, 1, code.code().to_be_bytes().to_vec());
+            assert_eq!(t.client.frame(), reset, "{invalid:?}");
+        } else {
+            let (stream, _, fields) = t.client.headers();
+            assert_eq!((stream, fields[0].1.as_str()), (1, "502"), "{invalid:?}");
+        }
+        let (stream, _, fields) = t.client.headers();
+        assert_eq!((stream, fields[0].1.as_str()), (3, "502"), "{invalid:?}");
+        assert_eq!(t.client.frame().0, frame_type::GOAWAY, "{invalid:?}");
+        t.client.close();
+        t.end();
+    }
+}
+
+#[test]
+fn bodies_of_the_length_that_was_said_pass() {
+    let mut t = Pair::start();
+    t.client.greet();
+    let length = |len: &str| [b"\x88\x0f\x0d\x01", len.as_bytes()].concat();
+    t.request_all(&[1, 3, 5]);
+    // CONNECT of a WebSocket (RFC 8441), and HEAD.
+    let websocket = b"\x02\x07CONNECT\x86\x84\x01\x05hello\x00\x09:protocol\x09websocket";
+    t.client.send(&raw(frame_type::HEADERS, flag::END_HEADERS, 7, websocket));
+    t.client.send(&raw(frame_type::HEADERS, END, 9, b"\x02\x04HEAD\x86\x84\x01\x05hello"));
+    t.upstream.headers();
+    t.upstream.headers();
+    for frame in [
+        raw(frame_type::HEADERS, flag::END_HEADERS, 1, &length("4")),
+        raw(frame_type::DATA, flag::PADDED, 1, b"\x02bo\0\0"),
+        raw(frame_type::DATA, 0, 1, b"dy"),
+        raw(frame_type::HEADERS, END, 1, b"\x00\x01t\x011"),
+        raw(frame_type::HEADERS, flag::END_HEADERS, 3, b"\x08\x03100"),
+        raw(frame_type::HEADERS, flag::END_HEADERS, 3, b"\x08\x03103"),
+        raw(frame_type::HEADERS, flag::END_HEADERS, 3, &length("0")),
+        raw(frame_type::DATA, flag::END_STREAM, 3, b""),
+        raw(frame_type::HEADERS, flag::END_HEADERS, 5, b"\x88"),
+        raw(frame_type::DATA, flag::END_STREAM, 5, b"of any length"),
+        raw(frame_type::HEADERS, flag::END_HEADERS, 7, &length("0")),
+        raw(frame_type::DATA, 0, 7, b"frames of the WebSocket"),
+        raw(frame_type::HEADERS, END, 9, &length("9")),
+        // Of a stream that is closed the client knows what to think.
+        raw(frame_type::DATA, flag::END_STREAM, 9, b"late"),
+    ] {
+        t.upstream.send(&frame);
+        let (frame_type, flags, stream, payload) = t.client.frame();
+        assert_eq!(raw(frame_type, flags, stream, &payload), frame);
+    }
+    t.client.close();
+    t.end();
 }
 
 #[test]
