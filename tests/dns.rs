@@ -228,9 +228,9 @@ fn a_shorter_timeout_in_resolv_conf_gives_up_sooner() {
     let dead = "nameserver 192.0.2.98\nnameserver 192.0.2.99\noptions timeout:1\n";
     let dig = "dig +tries=1 +time=20 external.example | sed -n 's/.*Query time: \\(.*\\) msec/\\1/p'";
     let out = CloudRun::new().resolv_conf(dead).sh(dig);
-    // 900; it would be 4,000.
+    // Some 900; it would be 4,000.
     let took: u64 = out.stdout.trim().parse().expect("a number");
-    assert!((800..3500).contains(&took), "{took} ms");
+    assert!((500..3500).contains(&took), "{took} ms");
 }
 
 #[test]

@@ -298,7 +298,9 @@ async def calls(dice, channel):
 async def echoes(dice):
     done = 0
     try:
-        async with websocket("ws://ws/", compression=None, max_size=None, proxy=None, close_timeout=20) as socket:
+        # The opening may take as long as runsd gives the upstream, and the metadata server before it.
+        options = {"compression": None, "max_size": None, "proxy": None, "open_timeout": 90, "close_timeout": 20}
+        async with websocket("ws://ws/", **options) as socket:
             for _ in range(dice.randrange(1, 20)):
                 message = dice.randbytes(size(dice))
                 await socket.send(message)

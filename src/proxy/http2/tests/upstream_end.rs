@@ -125,6 +125,9 @@ fn a_response_to_a_request_that_was_not_sent_reaches_no_request() {
     }
 }
 
+/// A header block of 103.
+const EARLY_HINTS: &[u8] = b"\x08\x03103";
+
 #[test]
 fn a_response_that_breaks_the_protocol_goes_no_further() {
     const HEAD: u8 = flag::END_HEADERS;
@@ -133,18 +136,16 @@ fn a_response_that_breaks_the_protocol_goes_no_further() {
     let block = |flags, payload: &[u8]| raw(frame_type::HEADERS, flags, 1, payload);
     let length = |len: &str| [b"\x88\x0f\x0d\x01", len.as_bytes()].concat();
     let trailers = b"\x00\x01t\x011";
-    let early_hints = b"\x08\x03103";
-    // Frames on stream 1: what reaches the client, and what does not. Stream 3 waits for its response.
     for (method, valid, invalid) in [
         // In a state that has none of it.
         ("GET", vec![], data(0, b"body")),
         ("GET", vec![], data(DATA_END, b"")),
-        ("GET", vec![block(HEAD, early_hints)], data(0, b"body")),
+        ("GET", vec![block(HEAD, EARLY_HINTS)], data(0, b"body")),
         ("GET", vec![], block(END, trailers)),
-        ("GET", vec![block(HEAD, early_hints)], block(END, trailers)),
-        ("GET", vec![], block(END, early_hints)),
+        ("GET", vec![block(HEAD, EARLY_HINTS)], block(END, trailers)),
+        ("GET", vec![], block(END, EARLY_HINTS)),
         ("GET", vec![block(HEAD, b"\x88")], block(HEAD, b"\x88")),
-        ("GET", vec![block(HEAD, b"\x88")], block(HEAD, early_hints)),
+        ("GET", vec![block(HEAD, b"\x88")], block(HEAD, EARLY_HINTS)),
         ("GET", vec![block(HEAD, b"\x88"), data(0, b"body")], block(HEAD, trailers)),
         ("POST", vec![block(HEAD, b"\x88"), block(END, trailers)], data(0, b"body")),
         ("POST", vec![block(HEAD, b"\x88"), data(DATA_END, b"")], data(0, b"body")),
@@ -171,42 +172,49 @@ fn a_response_that_breaks_the_protocol_goes_no_further() {
         ("GET", vec![], block(END | flag::PADDED, b"\x09\x88")),
         ("GET", vec![block(HEAD, b"\x88")], raw(frame_type::DATA, flag::PADDED, 1, b"\x09x")),
     ] {
-        let mut t = Pair::start();
-        t.client.greet();
-        let (method, flags): (&[u8], u8) = match method {
-            "HEAD" => (b"\x02\x04HEAD", END),
-            "POST" => (b"\x83", flag::END_HEADERS), // its body has not ended
-            _ => (b"\x82", END),
-        };
-        t.client.send(&raw(frame_type::HEADERS, flags, 1, &[method, b"\x86\x84\x01\x05hello"].concat()));
-        t.client.send(&Peer::raw_request(3, END));
-        t.upstream.receive_greeting();
-        t.upstream.headers();
-        t.upstream.settings(&[]);
-        assert_eq!(t.client.frame().0, frame_type::SETTINGS);
-        t.upstream.headers();
-        for frame in &valid {
-            t.upstream.send(frame);
-            let (frame_type, flags, stream, payload) = t.client.frame();
-            assert_eq!(raw(frame_type, flags, stream, &payload), *frame, "before {invalid:?}");
-        }
-        t.upstream.send(&invalid);
-        let is_complete = valid.last().is_some_and(|frame| frame[4] & flag::END_STREAM != 0);
-        let is_started = valid.iter().any(|frame| !frame.ends_with(early_hints));
-        if is_started {
-            let code = if is_complete { ErrorCode::NO_ERROR } else { ErrorCode::INTERNAL_ERROR };
-            let reset = (frame_type::RST_STREAM, 0, 1, code.code().to_be_bytes().to_vec());
-            assert_eq!(t.client.frame(), reset, "{invalid:?}");
-        } else {
-            let (stream, _, fields) = t.client.headers();
-            assert_eq!((stream, fields[0].1.as_str()), (1, "502"), "{invalid:?}");
-        }
-        let (stream, _, fields) = t.client.headers();
-        assert_eq!((stream, fields[0].1.as_str()), (3, "502"), "{invalid:?}");
-        assert_eq!(t.client.frame().0, frame_type::GOAWAY, "{invalid:?}");
-        t.client.close();
-        t.end();
+        assert_goes_no_further(method, &valid, &invalid);
     }
+}
+
+/// Of the frames on stream 1, the response to a request of this method, `valid` ones reach the client, and the
+/// `invalid` one does not; stream 3 has had no response.
+#[track_caller]
+fn assert_goes_no_further(method: &str, valid: &[Vec<u8>], invalid: &[u8]) {
+    let mut t = Pair::start();
+    t.client.greet();
+    let (method, flags): (&[u8], u8) = match method {
+        "HEAD" => (b"\x02\x04HEAD", END),
+        "POST" => (b"\x83", flag::END_HEADERS), // its body has not ended
+        _ => (b"\x82", END),
+    };
+    t.client.send(&raw(frame_type::HEADERS, flags, 1, &[method, b"\x86\x84\x01\x05hello"].concat()));
+    t.client.send(&Peer::raw_request(3, END));
+    t.upstream.receive_greeting();
+    t.upstream.headers();
+    t.upstream.settings(&[]);
+    assert_eq!(t.client.frame().0, frame_type::SETTINGS);
+    t.upstream.headers();
+    for frame in valid {
+        t.upstream.send(frame);
+        let (frame_type, flags, stream, payload) = t.client.frame();
+        assert_eq!(raw(frame_type, flags, stream, &payload), *frame, "before {invalid:?}");
+    }
+    t.upstream.send(invalid);
+    let is_complete = valid.last().is_some_and(|frame| frame[4] & flag::END_STREAM != 0);
+    let is_started = valid.iter().any(|frame| !frame.ends_with(EARLY_HINTS));
+    if is_started {
+        let code = if is_complete { ErrorCode::NO_ERROR } else { ErrorCode::INTERNAL_ERROR };
+        let reset = (frame_type::RST_STREAM, 0, 1, code.code().to_be_bytes().to_vec());
+        assert_eq!(t.client.frame(), reset, "{invalid:?}");
+    } else {
+        let (stream, _, fields) = t.client.headers();
+        assert_eq!((stream, fields[0].1.as_str()), (1, "502"), "{invalid:?}");
+    }
+    let (stream, _, fields) = t.client.headers();
+    assert_eq!((stream, fields[0].1.as_str()), (3, "502"), "{invalid:?}");
+    assert_eq!(t.client.frame().0, frame_type::GOAWAY, "{invalid:?}");
+    t.client.close();
+    t.end();
 }
 
 #[test]
