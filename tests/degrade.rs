@@ -226,6 +226,14 @@ fn nothing_listens_beyond_loopback() {
 }
 
 #[test]
+fn another_network_namespace_reaches_no_listener() {
+    let out = CloudRun::new().client("neighbour.py", &[]);
+    // What shows that the way is there, then all that runsd listens on.
+    let want = "tcp 8080 open\ntcp 80 refused\ntcp 53 refused\nudp 53 refused\n";
+    assert_eq!(out.stdout, want.repeat(2), "{}", out.stderr);
+}
+
+#[test]
 fn jobs_and_worker_pools_are_the_same() {
     for kind in ["--job", "--worker-pool"] {
         for code in [0, 1, 77, 255] {

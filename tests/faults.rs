@@ -24,6 +24,11 @@ fn a_response_that_is_cut_anywhere_never_looks_whole() {
 }
 
 #[test]
+fn a_response_that_stalls_anywhere_holds_up_nobody_else_and_is_whole() {
+    assert_eq!(table(&["stalls"]), "163 cases\n");
+}
+
+#[test]
 fn tls_records_of_one_byte_and_new_keys_between_them() {
     let want = "length 200 0123456789\nchunks 200 0123456789\n";
     assert_eq!(table(&["records"]), want);

@@ -105,6 +105,15 @@ fn a_foreign_hosts_cookies_pass_untouched() {
 }
 
 #[test]
+fn a_redirect_to_another_host_takes_no_token_along() {
+    let want = "ok \nok \nGET /there HTTP/1.1 no token\nPOST /there HTTP/1.1 no token\n";
+    // The second one has runsd as its proxy for that host, too.
+    for run in [CloudRun::new(), CloudRun::new().env("PORT", "80")] {
+        assert_eq!(run.client("request_bytes.py", &["redirects"]).stdout, want);
+    }
+}
+
+#[test]
 fn an_answer_with_a_malformed_chunk_is_not_passed_on_as_whole() {
     let got = asked("response_chunks");
     assert_eq!(got, "b'RESET'\n".repeat(3));

@@ -107,6 +107,27 @@ fn a_file_that_names_runsd_alone_leaves_the_platforms_nameserver() {
 }
 
 #[test]
+fn a_file_that_is_changed_or_replaced_under_runsd_stays_as_it_is() {
+    let theirs = "nameserver 169.254.169.254\n# theirs\n";
+    for (option, change) in [
+        ("--job", "printf \"$THEIRS\" > /etc/resolv.conf"),
+        ("--plain-resolv-conf", "printf \"$THEIRS\" > /tmp/new && mv /tmp/new /etc/resolv.conf"),
+    ] {
+        // Names are the platform's again, and runsd is there for those that still ask it.
+        let script = format!(
+            "/runsd -- sh -c '{change}; getent ahostsv4 external.example | sed -n \"s/ .*STREAM.*//p\"
+                              dig +short @127.0.0.1 external.example; dig +short @127.0.0.1 hello.run.internal
+                              curl -sS -H Host:hello http://127.0.0.1'; cat /etc/resolv.conf"
+        );
+        let run = CloudRun::new().option(option).env("THEIRS", &theirs.replace('\n', "\\n"));
+        let out = run.run(&["sh", "-c", &script]);
+        let hello = "Hello from hello in us-east1, project 123456789012\n";
+        assert_eq!(out.stdout, format!("192.0.2.3\n192.0.2.3\n127.0.0.1\n{hello}{theirs}"), "{option}: {}", out.stderr);
+        assert_eq!(out.stderr, "", "{option}");
+    }
+}
+
+#[test]
 fn a_second_runsd_beside_one_that_runs_leaves_the_file_alone() {
     let script = "cp /etc/resolv.conf /tmp/first; /runsd -- sh -c \
                   'cmp /tmp/first /etc/resolv.conf && curl -s http://hello'; \

@@ -233,3 +233,6 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Capacity of the first read of a connection, in octets: most heads fit.
 const FIRST_READ_LEN: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from scripted import HEAD, answer, control, dial, do, head, main, requests, rest, say, script
+from scripted import HEAD, answer, control, cue, cued, dial, do, head, main, requests, rest, said, say, script, wait
 
 GET = b"GET / HTTP/1.1\r\nHost: hello\r\nConnection: close\r\n\r\n"
 BODY = "0123456789"
@@ -65,6 +65,34 @@ def cuts():
                 if way != "reset" or not is_over:
                     assert is_whole(got) == is_over, case
                 assert len(requests("hello")) <= 2, case
+    print(cases, "cases")
+
+
+def stalls():
+    """The upstream says nothing for a while at every byte of its response: others are answered in the
+    meantime, what has come of a body is passed on, and the rest follows."""
+    cases = 0
+    for framing, response in FRAMINGS.items():
+        start = response.index("\r\n\r\n") + 4
+        for cut in range(len(response) + 1):
+            before, after = ([say(part)] if part else [] for part in (response[:cut], response[cut:]))
+            script("hello", [HEAD, *before, said("silent"), cued("go"), *after, do("close")])
+            s = dial()
+            s.sendall(GET)
+            wait("cues", "silent")
+            other = ask(GET.replace(b"hello", b"echo"))
+            assert other.startswith(b"HTTP/1.1 200 "), (framing, cut, other)
+            # A body is passed on as it comes, to the byte where it has no chunks.
+            got = b""
+            while cut > start and framing != "chunks" and not got.endswith(response[start:cut].encode()):
+                more = s.recv(4096)
+                assert more, (framing, cut, got)
+                got += more
+            cue("go")
+            got += rest(s)
+            s.close()
+            assert got.startswith(b"HTTP/1.1 200 ") and is_whole(got), (framing, cut, got)
+            cases += 1
     print(cases, "cases")
 
 

@@ -266,6 +266,19 @@ def foreign_cookies():
     print(recorded("plain")[0].split("\r\n"))
 
 
+def redirects():
+    """A service leads a client on to another host."""
+    there = "http://external.example:81/there"
+    script("plain", [HEAD, say(OK), do("close")])
+    for method in ([], ["--data", "x", "--post302"]):
+        got = subprocess.run(
+            ["curl", "-sSL", *method, f"http://redirect/?to={there}"], capture_output=True, timeout=60, check=True
+        )
+        print(got.stdout.decode(), got.stderr.decode())
+    for one in recorded("plain"):
+        print(one.split("\r\n")[0], "token" if "authorization" in one.lower() or "eyJ" in one else "no token")
+
+
 def response_chunks():
     for bad in ["5 5", "5;", '5;a="open']:
         script(
