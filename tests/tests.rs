@@ -3,6 +3,7 @@
 mod caller;
 mod check;
 mod containers;
+mod control_groups;
 mod conversations;
 mod degrade;
 mod dns;
