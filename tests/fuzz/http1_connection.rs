@@ -71,11 +71,12 @@ impl World {
     fn new() -> World {
         let upstream = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = upstream.local_addr().expect("its address").port();
-        let argv = [format!("-route=up=http://127.0.0.1:{port}"), "app".into()];
+        // Other names go nowhere.
+        let argv = [format!("-route=up=http://127.0.0.1:{port}"), "-only=up".into(), "app".into()];
         let Ok(Cli::Run(args)) = cli::parse(argv.map(Into::into).into_iter(), &[]) else {
             panic!("flags");
         };
-        let config = Config::new(args, |_| None);
+        let config = Config::new(args, |name| (name == "GCE_METADATA_HOST").then(|| NOWHERE.into()));
         World { config, upstream, clients: TcpListener::bind("127.0.0.1:0").expect("a port") }
     }
 }
@@ -202,6 +203,8 @@ impl Client<'_> {
             while *waits && self.count_responses() < due && self.fill() {}
             sent += piece.len();
             if self.tcp.write_all(piece).is_err() {
+                // A reset is told once, here or by a read.
+                self.received.is_reset = true;
                 break;
             }
         }
@@ -223,7 +226,6 @@ impl Client<'_> {
                 n > 0
             }
             Err(err) if err.kind() == ErrorKind::WouldBlock => panic!("neither a response nor the end"),
-            // Told once: later reads find the end.
             Err(_) => {
                 self.received.is_reset = true;
                 false
@@ -272,6 +274,9 @@ fn fill(mut tcp: &TcpStream, input: &mut Vec<u8>) -> bool {
         Err(_) => false,
     }
 }
+
+/// An address that nothing can listen on, for the metadata server.
+const NOWHERE: &str = "127.0.0.1:0";
 
 /// How long either side waits for runsd: far longer than runsd waits for anything here.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -73,7 +73,8 @@ fn proxy() -> Arc<Proxy> {
     let Ok(Cli::Run(args)) = cli::parse(argv.into_iter(), &[]) else {
         panic!("flags");
     };
-    let config = Config::new(args, |_| None);
+    // No metadata server, whatever this machine has.
+    let config = Config::new(args, |name| (name == "GCE_METADATA_HOST").then(|| "127.0.0.1:0".into()));
     Arc::new(Proxy::new(&config, Arc::new(Nameservers::new(&[], &[])), 80, false))
 }
 

@@ -42,7 +42,9 @@ impl Request {
     pub fn has_head_of(&self, got: &Request) -> bool {
         let path = got.target.strip_prefix(b"/").unwrap_or(&got.target);
         let path = if got.target == b"*" { b"" } else { path };
-        self.head_end.is_some() && self.method == got.method && self.target.ends_with(path)
+        let is_absolute = self.target.windows(3).any(|octets| octets == b"://");
+        let is_same = self.target == got.target || (is_absolute && self.target.ends_with(path));
+        self.head_end.is_some() && self.method == got.method && is_same
     }
 
     /// Where its method and target are.
@@ -75,9 +77,10 @@ pub fn read_requests(bytes: &[u8]) -> Vec<Request> {
 
 /// Reads the request that starts here.
 pub fn read_request(bytes: &[u8]) -> Request {
-    let mut fields = room_for_fields(bytes);
+    let known = with_known_version(bytes);
+    let mut fields = room_for_fields(&known);
     let mut head = httparse::Request::new(&mut fields);
-    let end = match head.parse(bytes) {
+    let end = match head.parse(&known) {
         Ok(Status::Complete(end)) => end,
         Ok(Status::Partial) => return Request { is_for_route: true, ..Request::default() },
         Err(_) => return Request { is_malformed: true, is_for_route: true, ..Request::default() },
@@ -108,6 +111,19 @@ pub fn read_request(bytes: &[u8]) -> Request {
         }
     }
     request
+}
+
+/// The same with a higher minor version as HTTP/1.1, for which it counts (RFC 9110 section 2.5).
+fn with_known_version(bytes: &[u8]) -> Vec<u8> {
+    let mut known = bytes.to_vec();
+    let line_end = known.iter().skip_while(|octet| matches!(octet, b'\r' | b'\n')).position(|&octet| octet == b'\n');
+    let blank_len = known.iter().take_while(|octet| matches!(octet, b'\r' | b'\n')).count();
+    let line = &mut known[blank_len..][..line_end.unwrap_or(0)];
+    let line_len = line.trim_ascii_end().len();
+    if let [.., b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9'] = &mut line[..line_len] {
+        *minor = b'1';
+    }
+    known
 }
 
 /// Whether all hosts that a request names are the route's.
@@ -169,6 +185,12 @@ impl Responses {
                 continue;
             }
             let is_last = says(head.headers, "connection", "close") || request.is_none_or(|request| request.is_old);
+            let is_unread = request.is_some_and(|request| request.is_malformed && request.head_end.is_none());
+            if is_unread || (is_last && method == b"HEAD") {
+                // runsd may not have come to the method: a body or none, and nothing follows.
+                responses.all.push(Response { range: start..bytes.len(), is_whole: true, is_last: true });
+                return responses;
+            }
             let (is_whole, end) = match response_end(rest, method).0 {
                 Some(end) => (true, at + end),
                 None => (is_until_close(head.headers), bytes.len()),

@@ -71,7 +71,9 @@ impl Script {
     pub fn stamp_requests(&mut self, mut requests: Vec<Request>) -> Vec<Request> {
         let is_other = |request: &Request| !request.is_for_route && request.method != b"CONNECT";
         let len = requests.iter().take(MAX_REQUESTS).position(is_other).unwrap_or(requests.len().min(MAX_REQUESTS));
-        let cut = requests.get(len).map_or(usize::MAX, |request| request.start);
+        // With the empty lines before it.
+        let end_before = len.checked_sub(1).map_or(Some(0), |last| requests[last].end);
+        let cut = requests.get(len).and(end_before).unwrap_or(usize::MAX);
         requests.truncate(len);
         let mut at = 0;
         for (_, piece) in &mut self.client {
@@ -85,7 +87,8 @@ impl Script {
             piece.truncate(piece.len() - (at.saturating_sub(cut)).min(piece.len()));
         }
         for (number, request) in requests.iter_mut().enumerate() {
-            for octet in request.target.iter_mut().filter(|octet| **octet == b'#') {
+            let line = request.method.iter_mut().chain(&mut request.target);
+            for octet in line.filter(|octet| **octet == b'#') {
                 *octet = b'a' + number.to_le_bytes()[0];
             }
         }
