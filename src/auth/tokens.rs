@@ -103,8 +103,9 @@ impl Tokens {
 
     /// Returns `Bearer TOKEN` for `audience`. A fetched token is never one that has expired, or would have on arrival.
     ///
-    /// Blocks: only where the cache has no such token, during one fetch. Concurrent callers with the same audience
-    /// share that fetch; those with other audiences do not wait for it.
+    /// Blocks: only where the cache has no such token, during one fetch; one more where the token of the first one
+    /// expired before it was used. Concurrent callers with the same audience share a fetch; those with other audiences
+    /// do not wait for it.
     ///
     /// # Errors
     /// The sentence of `fetch`, or one that says what is wrong with the token it returned.
@@ -279,20 +280,23 @@ struct Now {
 impl CacheEntry {
     /// Returns a usable token: the cached one, that of the fetch in progress, or that of a new fetch.
     fn fetch_or_wait(&self, cache: &TokenCache, audience: &str, called: Now) -> Result<Secret, String> {
-        let mut state = lock(&self.state);
-        // Another thread may have fetched one since the caller looked.
-        if let Some(token) = state.token.as_ref().filter(|token| token.is_usable(cache.later(called))) {
-            return Ok(token.bearer.clone());
-        }
-        if let Some(in_flight) = state.in_flight.clone() {
+        loop {
+            let mut state = lock(&self.state);
+            // Another thread may have fetched one since the caller looked.
+            if let Some(token) = state.token.as_ref().filter(|token| token.is_usable(cache.later(called))) {
+                return Ok(token.bearer.clone());
+            }
+            let Some(in_flight) = state.in_flight.clone() else {
+                let in_flight = state.begin_fetch();
+                drop(state);
+                self.complete_fetch(&in_flight, cache.fetch_token(audience, called), cache.later(called));
+                return in_flight.wait().clone();
+            };
             drop(state);
             // An error is not cached, but all that waited get it: an outage costs each one wait, not a queue of them.
-            return in_flight.wait().clone();
+            // A token has to be looked at again: an instance without CPU may have stood still since it was fetched.
+            in_flight.wait().as_ref().map_err(Clone::clone)?;
         }
-        let in_flight = state.begin_fetch();
-        drop(state);
-        self.complete_fetch(&in_flight, cache.fetch_token(audience, called), cache.later(called));
-        in_flight.wait().clone()
     }
 
     /// Begins to fetch the next token, unless a fetch is in progress or the last one is less than [`RETRY_INTERVAL`] ago:

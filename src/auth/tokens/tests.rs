@@ -1,3 +1,5 @@
+mod threads;
+
 use super::*;
 
 use std::sync::atomic::{AtomicU64, Ordering};
