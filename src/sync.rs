@@ -9,6 +9,8 @@ use std::time::Duration;
 ///
 /// Blocks: until no other thread holds the lock.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    #[cfg(test)]
+    test_threads::pause();
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -47,3 +49,6 @@ impl Drop for Counted<'_> {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+pub mod test_threads;

@@ -74,3 +74,6 @@ impl<W: Write> SharedWriter<W> {
 /// Octets that may be pending while the other thread writes: some thousand acknowledgements of PING. A client that
 /// causes more, and does not read them, is disconnected.
 const MAX_PENDING_LEN: usize = 65_536;
+
+#[cfg(test)]
+mod tests;

@@ -4,22 +4,9 @@
 use std::net::Shutdown;
 
 use super::*;
-
-/// Numbers that look random, the same ones for the same seed (xorshift).
-struct Dice(u64);
+use crate::sync::test_threads::Dice;
 
 impl Dice {
-    fn new(seed: u64) -> Dice {
-        Dice((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    fn roll(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % below as u64).expect("small")
-    }
-
     /// Mostly small, at times more than a record holds.
     fn len(&mut self) -> usize {
         match self.roll(8) {
