@@ -237,7 +237,7 @@ impl ConnLimiter {
                 self.busy.load(SeqCst) >= MANY_REQUESTS && started.elapsed() < MAX_WAIT_FOR_REQUESTS;
             if state.connections.len() >= self.max || !requests_end_soon {
                 keep_alive_off.get_or_insert_with(|| self.disable_keep_alive());
-                timeout = self.close_longest_idle(&mut state).unwrap_or(RECHECK_INTERVAL);
+                timeout = self.close_longest_idle(&mut state).map_or(timeout, |wait| wait.min(timeout));
             }
             state = wait_timeout(change, state, timeout);
         }

@@ -1,3 +1,5 @@
+mod threads;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -186,6 +188,34 @@ fn requests_wait_for_memory_until_others_end() {
         assert!(waiting.join().expect("no panic"));
     });
     assert_eq!(limiter.busy.load(Relaxed), 256);
+}
+
+#[test]
+fn memory_that_the_application_frees_is_seen_while_a_new_connection_is_idle() {
+    let limit = 8 << 20;
+    let group = Group::new("freed");
+    group.put("memory.max", limit);
+    group.put("memory.current", 0);
+    let limiter = ConnLimiter::new(20_000, usize::MAX);
+    limiter.limit_memory(CgroupMemory::of_directory(&group.0).expect("a limit"));
+    let permits: Vec<Permit> =
+        (0..MIN_SERVED + 2).map(|_| limiter.acquire(connection().0, |_, _| panic!("there is room"))).collect();
+    // Two have not sent their first request; one of them does, and there is no memory.
+    permits[0].set_new();
+    permits[1].set_new();
+    group.put("memory.current", limit);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| permits[0].set_busy());
+        while limiter.waiting.load(Relaxed) == 0 {
+            thread::yield_now();
+        }
+        // Once it has the lock, the other thread has read the usage, and waits.
+        drop(limiter.lock());
+        let freed = Instant::now();
+        group.put("memory.current", 0);
+        assert!(waiting.join().expect("no panic"));
+        assert!(freed.elapsed() < NEW_GRACE / 2, "{:?}", freed.elapsed());
+    });
 }
 
 #[test]
