@@ -196,26 +196,30 @@ impl ConnLimiter {
     /// Whether one more connection may be served, and leaves memory for requests.
     fn can_accept(&self, state: &State) -> bool {
         let for_requests = self.memory.get().map_or(0, |limit| limit.memory.limit() / UNCHECKED_DIVISOR);
-        state.connections.len() < self.max && self.has_memory(for_requests)
+        state.connections.len() < self.max && self.has_memory(self.busy.load(SeqCst) + 1, for_requests)
     }
 
-    /// Whether one more request may be in progress. [`MIN_SERVED`] may where no idle connection could be closed for it.
-    fn can_serve_request(&self, state: &State) -> bool {
-        let is_last_resort = || state.closing == 0 && state.longest_idle().is_none();
-        self.has_memory(0) || self.busy.load(SeqCst) < MIN_SERVED && is_last_resort()
+    /// Counts one more request as in progress, where there is memory for it. [`MIN_SERVED`] may be where there
+    /// `is_no_other_way`. It is counted before the look at the memory: two that look at once see each other.
+    fn try_begin_request(&self, is_no_other_way: impl Fn() -> bool) -> bool {
+        let busy = self.busy.fetch_add(1, SeqCst) + 1;
+        let may_begin = self.has_memory(busy, 0) || (busy <= MIN_SERVED && is_no_other_way());
+        if !may_begin {
+            self.busy.fetch_sub(1, SeqCst);
+        }
+        may_begin
     }
 
-    /// Whether there is memory for one more request and `reserve` bytes. Each request in progress counts with
+    /// Whether there is memory for `busy` requests and `reserve` bytes. Each request in progress counts with
     /// [`REQUEST_MEMORY`], which it may still take.
-    fn has_memory(&self, reserve: u64) -> bool {
+    fn has_memory(&self, busy: usize, reserve: u64) -> bool {
         let Some(MemoryLimit { memory, unchecked }) = self.memory.get() else {
             return true;
         };
         if self.active() < *unchecked {
             return true;
         }
-        let busy = self.busy.load(SeqCst) as u64 + 1;
-        memory.has(reserve.saturating_add(busy.saturating_mul(REQUEST_MEMORY)))
+        memory.has(reserve.saturating_add((busy as u64).saturating_mul(REQUEST_MEMORY)))
     }
 
     /// Waits until `is_enough`. Meanwhile closes idle connections, unless requests that end will help sooner.
@@ -349,16 +353,12 @@ impl Permit {
                 Err(_) => return false,
             },
         }
-        if !limiter.has_memory(0) {
-            let can_serve = |state: &State| limiter.can_serve_request(state);
-            let state = limiter.wait_for(&limiter.next_request, limiter.lock(), can_serve);
-            // Under the lock, so that the next waiting thread counts this request.
-            limiter.busy.fetch_add(1, SeqCst);
-            drop(state);
+        if !limiter.try_begin_request(|| false) {
+            let begin =
+                |state: &State| limiter.try_begin_request(|| state.closing == 0 && state.longest_idle().is_none());
+            drop(limiter.wait_for(&limiter.next_request, limiter.lock(), begin));
             limiter.notify();
-            return true;
         }
-        limiter.busy.fetch_add(1, SeqCst);
         true
     }
 
