@@ -137,29 +137,13 @@ impl Head {
     /// # Errors
     /// As soon as no further bytes could make it a head.
     pub fn read_request(&mut self, input: &[u8], progress: &mut Progress) -> Result<Option<usize>, HeadError> {
-        let Some((line, end)) = self.read(input, RequestError::TargetTooLong.into(), progress)? else {
-            // Rejected at its first byte: a TLS handshake need not have an end of line.
-            let first = input.get(progress.line_start).filter(|_| progress.start_line.is_none());
-            return match first.is_none_or(|&b| b == b'\r' || is(b, TOKEN)) {
-                true => Ok(None),
-                false => Err(HeadError::StartLine),
-            };
-        };
-        let text = &input[line.clone()];
-        let first_space = text.iter().position(|&b| b == b' ');
-        let last_space = text.iter().rposition(|&b| b == b' ');
-        let (Some(first), Some(last)) = (first_space, last_space) else {
-            return Err(HeadError::StartLine);
-        };
-        // Spaces between these two are in the target, where `syntax::parse_target` rejects them.
-        if first == last {
-            return Err(HeadError::StartLine);
+        let head_end = self.read(input, progress, Head::parse_request_line, RequestError::TargetTooLong.into())?;
+        // Rejected at its first byte: a TLS handshake need not have an end of line.
+        let first = input.get(progress.line_start).filter(|_| !progress.has_start_line);
+        match first.is_none_or(|&b| b == b'\r' || is(b, TOKEN)) {
+            true => Ok(head_end),
+            false => Err(HeadError::StartLine),
         }
-        self.minor_version = version(&text[last + 1..])?;
-        syntax::validate_method(&text[..first])?;
-        self.method_or_status = line.start..line.start + first;
-        self.target_or_reason = line.start + first + 1..line.start + last;
-        Ok(Some(end))
     }
 
     /// Parses a response's head at the start of `input`, as [`Head::read_request`] does.
@@ -172,22 +156,7 @@ impl Head {
         if !b"HTTP/1.".starts_with(start) {
             return Err(HeadError::StartLine);
         }
-        let Some((line, end)) = self.read(input, HeadError::TooLarge, progress)? else {
-            return Ok(None);
-        };
-        let text = &input[line.clone()];
-        // "HTTP/1.1 200 ": the last space is required even without a reason, but many senders omit it.
-        if text.len() < 12 || text[8] != b' ' || text.get(12).is_some_and(|&b| b != b' ') {
-            return Err(HeadError::StartLine);
-        }
-        self.minor_version = version(&text[..8])?;
-        let (code, reason) = (&text[9..12], &text[13.min(text.len())..]);
-        if !code.iter().all(u8::is_ascii_digit) || code[0] == b'0' || !reason.iter().all(|&b| is(b, TEXT)) {
-            return Err(HeadError::StartLine);
-        }
-        self.method_or_status = line.start + 9..line.start + 12;
-        self.target_or_reason = line.end - reason.len()..line.end;
-        Ok(Some(end))
+        self.read(input, progress, Head::parse_status_line, HeadError::TooLarge)
     }
 
     /// The request's method.
@@ -315,45 +284,78 @@ impl Head {
         }
     }
 
-    /// Reads the start line and all header lines: the range of the start line, and where the head ends.
-    /// `too_long` is the error for a start line without an end.
+    fn parse_request_line(&mut self, input: &[u8], line: Range<usize>) -> Result<(), HeadError> {
+        let text = &input[line.clone()];
+        let first_space = text.iter().position(|&b| b == b' ');
+        let last_space = text.iter().rposition(|&b| b == b' ');
+        let (Some(first), Some(last)) = (first_space, last_space) else {
+            return Err(HeadError::StartLine);
+        };
+        // Spaces between these two are in the target, where `syntax::parse_target` rejects them.
+        if first == last {
+            return Err(HeadError::StartLine);
+        }
+        self.minor_version = version(&text[last + 1..])?;
+        syntax::validate_method(&text[..first])?;
+        self.method_or_status = line.start..line.start + first;
+        self.target_or_reason = line.start + first + 1..line.start + last;
+        Ok(())
+    }
+
+    fn parse_status_line(&mut self, input: &[u8], line: Range<usize>) -> Result<(), HeadError> {
+        let text = &input[line.clone()];
+        // "HTTP/1.1 200 ": the last space is required even without a reason, but many senders omit it.
+        if text.len() < 12 || text[8] != b' ' || text.get(12).is_some_and(|&b| b != b' ') {
+            return Err(HeadError::StartLine);
+        }
+        self.minor_version = version(&text[..8])?;
+        let (code, reason) = (&text[9..12], &text[13.min(text.len())..]);
+        if !code.iter().all(u8::is_ascii_digit) || code[0] == b'0' || !reason.iter().all(|&b| is(b, TEXT)) {
+            return Err(HeadError::StartLine);
+        }
+        self.method_or_status = line.start + 9..line.start + 12;
+        self.target_or_reason = line.end - reason.len()..line.end;
+        Ok(())
+    }
+
+    /// Reads the start line and all header lines, and returns where the head ends. `parse` parses the start line;
+    /// `too_long` is the error for one without an end.
     fn read(
         &mut self,
         input: &[u8],
-        too_long: HeadError,
         progress: &mut Progress,
-    ) -> Result<Option<(Range<usize>, usize)>, HeadError> {
+        parse: impl Fn(&mut Head, &[u8], Range<usize>) -> Result<(), HeadError>,
+        too_long: HeadError,
+    ) -> Result<Option<usize>, HeadError> {
         if progress.is_new() {
             self.fields.clear();
         }
         if !progress.advance(input) {
             return Ok(None);
         }
-        let start_line = match progress.start_line.clone() {
-            Some(line) => line,
-            None => {
-                // Empty lines before a request are ignored (RFC 9112 section 2.2).
-                while input[progress.line_start..].starts_with(b"\r\n") {
-                    progress.line_start += 2;
-                }
-                // Only LF ends the search, so a bare LF is found at once, and a bare CR at the line's end.
-                match find_line(input, progress.line_start)? {
-                    Some(line) if line.len() <= MAX_HEAD_LEN => {
-                        progress.line_start = line.end + 2;
-                        progress.start_line.insert(line).clone()
-                    }
-                    None if input.len() <= MAX_HEAD_LEN => return Ok(None),
-                    _ => return Err(too_long),
-                }
+        if !progress.has_start_line {
+            // Empty lines before a request are ignored (RFC 9112 section 2.2).
+            while input[progress.line_start..].starts_with(b"\r\n") {
+                progress.line_start += 2;
             }
-        };
+            // Only LF ends the search, so a bare LF is found at once, and a bare CR at the line's end.
+            match find_line(input, progress.line_start)? {
+                Some(line) if line.len() <= MAX_HEAD_LEN => {
+                    progress.line_start = line.end + 2;
+                    progress.has_start_line = true;
+                    parse(self, input, line)?;
+                }
+                None if input.len() <= MAX_HEAD_LEN => return Ok(None),
+                _ => return Err(too_long),
+            }
+        }
         loop {
             match read_field(input, progress.line_start)? {
                 Line::Field(field) => {
                     progress.line_start = field.end;
                     self.fields.push(field);
                 }
-                Line::Empty => return Ok(Some((start_line, progress.line_start + 2))),
+                Line::Empty => return Ok(Some(progress.line_start + 2)),
                 Line::Incomplete => return Ok(None),
             }
             if progress.line_start > MAX_HEAD_LEN {

@@ -1,7 +1,5 @@
 //! A head that comes in several reads.
 
-use std::ops::Range;
-
 use super::MAX_HEAD_LEN;
 
 /// How far an incomplete head was read, so that each byte is read a few times at most, in however many pieces the head
@@ -10,8 +8,8 @@ use super::MAX_HEAD_LEN;
 /// It belongs to one head and to the [`super::Head`] that reads it.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// The range of the start line, once its end has come.
-    pub(super) start_line: Option<Range<usize>>,
+    /// Whether the start line was read.
+    pub(super) has_start_line: bool,
     /// The offset of the first line that was not read.
     pub(super) line_start: usize,
     /// How many bytes of the input were searched for an end of line.

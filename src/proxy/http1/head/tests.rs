@@ -51,15 +51,17 @@ fn malformed_requests_are_rejected() {
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(MAX_HEAD_LEN));
     let endless = "x".repeat(MAX_HEAD_LEN + 1);
     for (text, want) in [
-        ("GET /\r\n\r\n", HeadError::StartLine),
-        ("GET / HTTP/1.1 \r\n\r\n", HeadError::StartLine),
-        (" GET / HTTP/1.1\r\n\r\n", RequestError::Method.into()),
-        ("G(T / HTTP/1.1\r\n\r\n", RequestError::Method.into()),
-        ("GET / http/1.1\r\n\r\n", HeadError::StartLine),
-        ("GET / HTTP/2.0\r\n\r\n", HeadError::Version),
-        ("GET / HTTP/0.9\r\n\r\n", HeadError::Version),
-        ("GET / HTTP/1.10\r\n\r\n", HeadError::StartLine),
-        ("GET / HTTP/1\r\n\r\n", HeadError::StartLine),
+        ("GET /\r\n", HeadError::StartLine),
+        ("GET / HTTP/1.1 \r\n", HeadError::StartLine),
+        (" GET / HTTP/1.1\r\n", RequestError::Method.into()),
+        ("G(T / HTTP/1.1\r\n", RequestError::Method.into()),
+        ("GET / http/1.1\r\n", HeadError::StartLine),
+        ("GET / HTTP/2.0\r\n", HeadError::Version),
+        ("GET / HTTP/0.9\r\n", HeadError::Version),
+        ("GET / HTTP/1.10\r\n", HeadError::StartLine),
+        ("GET / HTTP/1\r\n", HeadError::StartLine),
+        ("GET / HTTP/1.1\rHost: a\r\n", HeadError::BareCr),
+        ("GET /\r HTTP/1.1\r\n", HeadError::BareCr),
         ("\x16\x03\x01\x02", HeadError::StartLine),
         ("\r\n\x16", HeadError::StartLine),
         ("GET / HTTP/1.1\n\n", HeadError::BareLf),
@@ -137,11 +139,12 @@ fn response_framing_follows_status_and_length_fields() {
         assert_eq!(got, Ok(want), "{text:?}");
     }
     for text in [
-        "HTTP/1.1 20 OK\r\n\r\n",
-        "HTTP/1.1 2000 OK\r\n\r\n",
-        "HTTP/1.1 000 OK\r\n\r\n",
-        "200 OK\r\n\r\n",
-        "HTTP/1.1\r\n\r\n",
+        "HTTP/1.1 20 OK\r\n",
+        "HTTP/1.1 2000 OK\r\n",
+        "HTTP/1.1 000 OK\r\n",
+        "HTTP/1.1 200 \0\r\n",
+        "200 OK\r\n",
+        "HTTP/1.1\r\n",
         "\r\n",
         "no answer",
     ] {
