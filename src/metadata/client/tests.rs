@@ -118,3 +118,16 @@ fn an_invalid_host_is_named() {
         assert_eq!(err.map(Error::into_sentence), Some(want));
     }
 }
+
+#[test]
+fn errors_of_the_library_are_told_without_what_was_read() {
+    for (text, want) in [
+        ("protocol: chunk length is not ascii", "chunk length is not ascii"),
+        ("protocol: http parse fail: invalid status code: 099", "invalid status code"),
+        ("protocol: http parse fail: invalid HTTP version", "invalid HTTP version"),
+        ("protocol: bad header: secret", "bad header"),
+        ("protocol: location header is malformed: http://secret", "location header is malformed"),
+    ] {
+        assert_eq!(without_data(text), want);
+    }
+}
