@@ -146,21 +146,20 @@ impl ResponseRelay<'_, '_> {
         self.write_head(framing, keep_client);
         self.exchange.log_request(request.log.as_deref(), status);
         self.reader.consume(head_end);
-        let ended_clean = self.relay_body(framing, unchunk, denial)?;
-        Ok(Outcome::Relayed { keep_client, keep_upstream: keep_upstream && ended_clean })
+        self.relay_body(framing, unchunk, denial)?;
+        Ok(Outcome::Relayed { keep_client, keep_upstream })
     }
 
-    /// Sends `to_client`, which has the response's head, and relays the body. Returns whether the body ended, and
-    /// nothing came behind its end.
+    /// Sends `to_client`, which has the response's head, and relays the body to its end. What came behind it stays
+    /// unread, and keeps another request from using the connection: [`crate::upstream::IdleConnection`].
     fn relay_body(
         &mut self,
         framing: Framing,
         unchunk: bool,
         mut denial: Option<PendingDenial>,
-    ) -> Result<bool, AttemptError> {
+    ) -> Result<(), AttemptError> {
         let Some(mut body) = Body::new(framing) else {
-            self.flush_to_client()?;
-            return Ok(self.reader.unread().is_empty());
+            return self.flush_to_client();
         };
         let mut is_head_sent = false;
         loop {
@@ -193,11 +192,11 @@ impl ResponseRelay<'_, '_> {
             is_head_sent = true;
             self.reader.consume(n);
             if is_end {
-                return Ok(self.reader.unread().is_empty());
+                return Ok(());
             }
             if !self.wait_for_body()? {
                 return match framing {
-                    Framing::UntilClose => Ok(false),
+                    Framing::UntilClose => Ok(()),
                     _ => Err(self.abort_response(&"the connection was closed in its middle")),
                 };
             }
