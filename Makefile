@@ -31,6 +31,8 @@ MUTANTS = target/tools/cargo-mutants-$(MUTANTS_VERSION)/bin/cargo-mutants
 export PATH := $(PATH):/usr/sbin:/sbin
 
 build: ; ./build.sh
+# The Cloud Run in miniature: `cargo test` builds examples only where it is not told which tests.
+miniature: ; ./build.sh --cargo build --locked --examples
 test: tools testers python build ; RUNSD_BIN="$$PWD/dist/runsd" tests/progress.py test ./build.sh --cargo test --locked
 lint: linters $(DENY)
 	@./build.sh --install $(SCRIPT_LINTERS)
@@ -41,16 +43,15 @@ lint: linters $(DENY)
 	$(DENIED) bans licenses sources
 # The one part that asks another than the registry: a git repository of github.com.
 advisories: linters $(DENY) ; $(DENIED) advisories
-demo: tools build ; ./build.sh --cargo build --locked --example cloudrun && RUNSD_BIN="$$PWD/dist/runsd" tests/progress.py demo tests/demo.sh
-playground: tools build
-	@./build.sh --cargo build --quiet --locked --example cloudrun --example playground
+demo: tools build miniature ; RUNSD_BIN="$$PWD/dist/runsd" tests/progress.py demo tests/demo.sh
+playground: tools build miniature
 	@RUNSD_BIN="$$PWD/dist/runsd" tests/playground.sh
 bench: tools peers build ; tests/bench.sh $(ROW)
 # Everything at once, with faults, for so long; SEED= repeats an earlier run.
 MINUTES = 30
-soak: tools python build ; ./build.sh --cargo build --quiet --locked --example cloudrun && python3 -B tests/soak/main.py $(MINUTES) $(SEED)
+soak: tools python build miniature ; python3 -B tests/soak/main.py $(MINUTES) $(SEED)
 # Clients too large for each change: Java's, a browser, those of npm, Debian's Go and crates.io.
-clients: tools testers python build
+clients: tools testers python build miniature
 	@./build.sh --install $(CLIENTS)
 	mkdir -p target/clients/node target/clients/go
 	cp tests/clients/real/package*.json target/clients/node/ && npm --prefix target/clients/node ci --ignore-scripts --no-audit --no-fund
@@ -67,7 +68,7 @@ release: ; .ci/release
 # Before a release, and too long for each change: two million packets of DNS (an
 # ordinary run has a twentieth), ten thousand connections that are closed at the moment
 # of reuse, a control group's limits (as root), arm64 under qemu, and what a release is made of.
-release-test: tools testers python build
+release-test: tools testers python build miniature
 	RUNSD_PACKETS=2000000 ./build.sh --cargo test --locked --bin runsd oracles
 	RUNSD_BIN="$$PWD/dist/runsd" REUSES=10000 CHURN=60 ./build.sh --cargo test --locked --test tests -- --include-ignored turn_out_closed a_second_leave control_groups
 	tests/arm64.sh
@@ -95,4 +96,4 @@ $(MUTANTS): | linters
 	@./build.sh --cargo install --quiet --debug --locked --root "$(@:/bin/cargo-mutants=)" --version $(MUTANTS_VERSION) cargo-mutants
 linters: ; @command -v cargo-clippy >/dev/null || ./build.sh --install $(LINTERS)
 peers: ; @./build.sh --install $(PEERS)
-.PHONY: build test lint advisories demo playground bench soak fuzz mutants clients coldstart release release-test clean tools testers python linters peers
+.PHONY: build miniature test lint advisories demo playground bench soak fuzz mutants clients coldstart release release-test clean tools testers python linters peers
