@@ -3,7 +3,8 @@
 #
 #   tests/mutants.sh [FILE...]     the files below, or these
 #
-# First the tests of the file's own module run, without optimizing; what they leave is tried with all unit tests.
+# First the tests of the file's own module run, three seconds a mutant; what they leave is tried with all unit tests,
+# a minute each.
 # tests/mutants.toml has the changes that change nothing, each with its reason; target/mutants/FILE what was found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,7 +25,8 @@ mutate() {
   local file=$1 status=0
   shift
   ./build.sh --cargo mutants --dir "$tree" --in-place --output "$(found "$file")" --file "$file" --level error \
-    --config tests/mutants.toml --minimum-test-timeout 60 --colors never --annotations none "$@" || status=$?
+    --config tests/mutants.toml --cargo-arg=--locked --cargo-arg=--bin=runsd \
+    --minimum-test-timeout 20 --colors never --annotations none "$@" || status=$?
   case $status in 0 | 2 | 3) ;; *) exit $status ;; esac # 2: one was missed, 3: one ended by its time-out
 }
 
@@ -35,14 +37,14 @@ for file; do
   module=${file#src/} module=${module%.rs}
   rm -rf "$(found "$file")"
   echo "$file: by the tests of its module"
-  mutate "$file" -- --locked --bin runsd -- "${module//\//::}" --skip oracle --skip random
+  mutate "$file" -- -- "${module//\//::}" --skip oracle --skip random
 done
 survivors=0
 for file; do
   missed=$(found "$file")/mutants.out/missed.txt
   if [ -s "$missed" ]; then
     echo "$file: by all unit tests"
-    CARGO_PROFILE_DEV_OPT_LEVEL=1 mutate "$file" --iterate -- --locked --bin runsd
+    mutate "$file" --iterate
     survivors=$((survivors + $(wc -l <"$missed")))
   fi
 done
