@@ -5,7 +5,7 @@
 //! the map.
 
 #![cfg_attr(not(any(test, fuzzing)), no_main)] // sys::entry has it
-#![cfg_attr(fuzzing, allow(dead_code))]
+#![cfg_attr(fuzzing, allow(dead_code, unused_imports, unused_macros))]
 
 mod app;
 mod auth;

@@ -206,7 +206,7 @@ impl ChunkedDecoder {
                     return Err(ChunkError::SizeTooLarge);
                 }
                 let digit = char::from(byte).to_digit(16).unwrap_or(0);
-                self.remaining = self.remaining << 4 | u64::from(digit);
+                self.remaining = self.remaining * 16 + u64::from(digit);
                 Ok(State::Size)
             }
             (State::Size, b'\r' | b';' | b' ' | b'\t') => Extension::End.next(byte),
@@ -325,6 +325,46 @@ mod tests {
         ] {
             assert_eq!(read(text.as_bytes(), 0), Err(want), "{text:?}");
         }
+    }
+
+    #[test]
+    fn lines_and_the_trailer_section_are_bounded() {
+        // Each line counts from its first byte to its CR.
+        for (start, end) in
+            [("1;", "\r\na\r\n0\r\n\r\n"), ("1\r\na\r\n1;", "\r\na\r\n0\r\n\r\n"), ("0\r\na:b\r\nc:", "\r\n\r\n")]
+        {
+            let line_start = start.rsplit('\n').next().expect("a line");
+            let longest = "x".repeat(MAX_LINE_LEN - line_start.len() - 2);
+            let text = format!("{start}{longest}{end}");
+            let (_, used, done) = read(text.as_bytes(), 0).expect(start);
+            assert_eq!((used, done), (text.len(), true), "{start:?}");
+            let text = format!("{start}{longest}x{end}");
+            assert_eq!(read(text.as_bytes(), 0), Err(ChunkError::LineTooLong), "{start:?}");
+        }
+        let line = format!("a:{}\r\n", "x".repeat(MAX_LINE_LEN - 4));
+        let longest = format!("0\r\n{}", line.repeat(MAX_HEAD_LEN / MAX_LINE_LEN));
+        let text = format!("{longest}\r\n");
+        assert!(read(text.as_bytes(), 0).is_ok_and(|(_, used, done)| (used, done) == (text.len(), true)));
+        assert_eq!(read(format!("{longest}a:\r\n\r\n").as_bytes(), 0), Err(ChunkError::Trailer));
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_with_the_body() {
+        for (error, want) in [
+            (ChunkError::SizeNotHex, "a chunk size that is no hexadecimal number"),
+            (ChunkError::LineEnd, "a chunk line that does not end in CRLF"),
+            (ChunkError::Trailer, "a trailer section that is not well-formed"),
+        ] {
+            assert_eq!(error.to_string(), want);
+        }
+    }
+
+    #[test]
+    fn sizes_have_sixty_bits() {
+        let mut body = Body::new(Framing::Chunked).expect("a body");
+        assert_eq!(body.decode(b"0fffffffffffffff\r\n", |_| {}), Ok((18, false)));
+        assert!(matches!(body, Body::Chunked(ChunkedDecoder { remaining: 0x0fff_ffff_ffff_ffff, .. })));
+        assert_eq!(read(b"1000000000000000\r\n", 0), Err(ChunkError::SizeTooLarge));
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl FrameHeader {
     pub fn parse(octets: [u8; HEADER_LEN]) -> FrameHeader {
         let [a, b, c, frame_type, flags, w, x, y, z] = octets;
         FrameHeader {
-            len: usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c),
+            len: to_usize(u32::from_be_bytes([0, a, b, c])),
             frame_type,
             flags,
             stream_id: u32::from_be_bytes([w & 0x7f, x, y, z]),
@@ -369,5 +369,71 @@ mod tests {
         let mut wire = Vec::new();
         write_goaway(&mut wire, 5, ConnectionError::new(ErrorCode::PROTOCOL_ERROR, "why"));
         assert_eq!(wire, b"\0\0\x0b\x07\0\0\0\0\0\0\0\0\x05\0\0\0\x01why");
+    }
+
+    #[test]
+    fn settings_acknowledgement_is_empty() {
+        let mut wire = Vec::new();
+        write_settings(&mut wire, &[(setting::ENABLE_PUSH, 0)]);
+        wire[4] = flag::ACK;
+        let frame = parse(&wire, 16_384).unwrap().unwrap();
+        assert_eq!(frame.settings().err().unwrap().code, ErrorCode::FRAME_SIZE_ERROR);
+        wire.clear();
+        write_settings_ack(&mut wire);
+        assert_eq!(wire, b"\0\0\0\x04\x01\0\0\0\0");
+        assert_eq!(parse(&wire, 0).unwrap().unwrap().settings().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn settings_have_ranges() {
+        use setting::{ENABLE_PUSH, HEADER_TABLE_SIZE, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, MAX_FRAME_SIZE};
+        for (id, value, want) in [
+            (HEADER_TABLE_SIZE, u32::MAX, None),
+            (ENABLE_PUSH, 0, None),
+            (ENABLE_PUSH, 1, None),
+            (ENABLE_PUSH, 2, Some(ErrorCode::PROTOCOL_ERROR)),
+            (MAX_CONCURRENT_STREAMS, u32::MAX, None),
+            (INITIAL_WINDOW_SIZE, 0x7fff_ffff, None),
+            (INITIAL_WINDOW_SIZE, 0x8000_0000, Some(ErrorCode::FLOW_CONTROL_ERROR)),
+            (MAX_FRAME_SIZE, 16_383, Some(ErrorCode::PROTOCOL_ERROR)),
+            (MAX_FRAME_SIZE, 16_384, None),
+            (MAX_FRAME_SIZE, 16_777_215, None),
+            (MAX_FRAME_SIZE, 16_777_216, Some(ErrorCode::PROTOCOL_ERROR)),
+            (0x99, u32::MAX, None),
+        ] {
+            assert_eq!(validate_setting(id, value).err().map(|err| err.code), want, "{id} {value}");
+        }
+    }
+
+    #[test]
+    fn frames_without_state_are_written_as_rfc_9113_has_them() {
+        let mut wire = Vec::new();
+        write_window_update(&mut wire, 3, 0);
+        assert_eq!(wire, b"");
+        write_window_update(&mut wire, 3, 1);
+        assert_eq!(wire, b"\0\0\x04\x08\0\0\0\0\x03\0\0\0\x01");
+        wire.clear();
+        write_rst_stream(&mut wire, 5, ErrorCode::REFUSED_STREAM);
+        assert_eq!(wire, b"\0\0\x04\x03\0\0\0\0\x05\0\0\0\x07");
+        let frame = parse(&wire, 4).unwrap().unwrap();
+        assert_eq!(frame.read_u32(), Ok(7));
+        let long = Frame { payload: b"12345", ..frame };
+        assert_eq!(long.read_u32().unwrap_err().code, ErrorCode::FRAME_SIZE_ERROR);
+        wire.clear();
+        write_ping_ack(&mut wire, b"12345678");
+        assert_eq!(wire, b"\0\0\x08\x06\x01\0\0\0\012345678");
+    }
+
+    #[test]
+    fn an_error_shows_its_reason_and_the_name_of_its_code() {
+        let text = |error: ConnectionError| error.to_string();
+        assert_eq!(text(ConnectionError::protocol("why")), "why (PROTOCOL_ERROR)");
+        assert_eq!(text(ConnectionError::calm("why")), "why (ENHANCE_YOUR_CALM)");
+    }
+
+    #[test]
+    fn a_payload_without_the_flag_has_no_padding() {
+        let header = FrameHeader { len: 2, frame_type: frame_type::DATA, flags: flag::END_STREAM, stream_id: 1 };
+        assert_eq!(Frame { header, payload: b"\x01a", rest: b"" }.unpadded(), Ok(&b"\x01a"[..]));
     }
 }
