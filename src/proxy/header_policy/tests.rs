@@ -231,3 +231,79 @@ fn location_of_the_upstream_gets_the_name_of_the_request() {
         assert_eq!(got.as_deref(), want, "{location:?}");
     }
 }
+
+#[test]
+fn edits_say_which_fields_pass_and_which_are_added() {
+    use HeaderEdit::{Keep, Remove, Set};
+    for (authorization, serverless, kept, token_field) in [
+        (Keep, Keep, [true, true], None),
+        (Set, Keep, [false, true], Some("Authorization")),
+        (Set, Remove, [false, false], Some("Authorization")),
+        (Keep, Set, [true, false], Some("X-Serverless-Authorization")),
+        (Remove, Set, [false, false], Some("X-Serverless-Authorization")),
+        (Keep, Remove, [true, false], None),
+    ] {
+        let case = format!("{authorization:?} {serverless:?}");
+        let user_agent = b"me".to_vec();
+        let mut edits = HeaderEdits { authorization, serverless, user_agent, token: Some(Secret::new(OURS)) };
+        assert_eq!([edits.keeps(b"AUTHORIZATION"), edits.keeps(b"X-Serverless-AUTHORIZATION")], kept, "{case}");
+        assert!(edits.keeps(b"Accept") && !edits.keeps(b"USER-agent"), "{case}");
+        assert_eq!(edits.token_field(), token_field.map(|name| (name, OURS.as_bytes())), "{case}");
+        let added: Vec<_> = edits.added().collect();
+        assert_eq!(added[0], ("User-Agent", &b"me"[..]), "{case}");
+        assert_eq!(added.get(1).copied(), edits.token_field(), "{case}");
+
+        // Another token goes where the first one went, or where the front end looks first.
+        edits.replace_token(Secret::new("Bearer n.e.w"));
+        let name = token_field.unwrap_or("X-Serverless-Authorization");
+        assert_eq!(edits.token_field(), Some((name, &b"Bearer n.e.w"[..])), "{case}");
+    }
+    let without = HeaderPolicy { auth_header: AuthHeader::Auto }.edits(&RequestCredentials::default(), None);
+    assert_eq!((without.token_field(), without.added().count()), (None, 1));
+}
+
+#[test]
+fn a_scheme_is_not_part_of_the_token() {
+    for (value, want) in [
+        ("Bearer a.b.c", "a.b.c"),
+        (" bearer   a.b.c ", "a.b.c"),
+        ("Bearer", "Bearer"),
+        ("Bearera.b.c", "Bearera.b.c"),
+        ("Basic  a.b.c", "Basic  a.b.c"),
+        ("a.b.c", "a.b.c"),
+    ] {
+        assert_eq!(without_scheme(value.as_bytes()), want.as_bytes(), "{value:?}");
+    }
+}
+
+#[test]
+fn location_is_rewritten_for_the_port_of_the_upstream_alone() {
+    let on = |tls, port| Destination { host: "a.example".to_owned(), port, tls, audience: None };
+    for (upstream, location, is_rewritten) in [
+        (on(true, 8443), "https://a.example:8443/", true),
+        (on(true, 8443), "//a.example:8443/", true),
+        (on(true, 8443), "https://a.example/", false),
+        (on(true, 8443), "http://a.example/", false),
+        (on(true, 8443), "http://a.example:8443/", false),
+        (on(true, 443), "http://a.example:443/", false),
+        (on(false, 80), "//a.example/", true),
+        (on(false, 80), "http://a.example/", true),
+        (on(false, 80), "https://a.example:80/", false),
+        (on(false, 443), "http://a.example/", false),
+        (on(false, 443), "https://a.example/", false),
+        (on(false, 8080), "http://a.example\\@b.example/", false),
+    ] {
+        assert_eq!(rewrite_location(location, &upstream, "a").is_some(), is_rewritten, "{location} at {upstream:?}");
+    }
+}
+
+#[test]
+fn cookies_of_an_upstream_without_tls_keep_what_needs_it() {
+    let local = Destination { host: "a.example".to_owned(), port: 80, tls: false, audience: None };
+    for cookie in ["a=b; SameSite=None", "a=b; Secure", "a=b; Partitioned"] {
+        assert_eq!(rewrite_set_cookie(cookie.as_bytes(), &local), None, "{cookie}");
+    }
+    for cookie in ["a=b; Domain=\"a.example", "a=b; Domain=a.example\""] {
+        assert_eq!(rewrite_set_cookie(cookie.as_bytes(), &local), None, "{cookie}");
+    }
+}
