@@ -4,7 +4,7 @@
 #   tests/mutants.sh [FILE...]     the files below, or these
 #
 # First the tests of the file's own module run, three seconds a mutant; what they leave is tried with all unit tests,
-# a minute each.
+# a minute each, and for what acts on processes with tests of the whole program, twenty seconds each.
 # tests/mutants.toml has the changes that change nothing, each with its reason; target/mutants/FILE what was found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,12 +20,13 @@ mkdir -p "$tree"
 cp -r src tests Cargo.toml Cargo.lock README.md "$tree"
 export CARGO_TARGET_DIR=$out/build CARGO_PROFILE_DEV_DEBUG=none
 
-# mutate FILE OPTION... -- ARGUMENT...: tests what OPTION leaves of the file's mutants; fails on other errors than theirs.
+# mutate FILE TESTS OPTION... -- ARGUMENT...: tests what OPTION leaves of the file's mutants with one target of cargo's;
+# fails on other errors than theirs.
 mutate() {
-  local file=$1 status=0
-  shift
+  local file=$1 tests=$2 status=0
+  shift 2
   ./build.sh --cargo mutants --dir "$tree" --in-place --output "$(found "$file")" --file "$file" --level error \
-    --config tests/mutants.toml --cargo-arg=--locked --cargo-arg=--bin=runsd \
+    --config tests/mutants.toml --cargo-arg=--locked --cargo-arg="$tests" \
     --minimum-test-timeout 20 --colors never --annotations none "$@" || status=$?
   case $status in 0 | 2 | 3) ;; *) exit $status ;; esac # 2: one was missed, 3: one ended by its time-out
 }
@@ -37,16 +38,20 @@ for file; do
   module=${file#src/} module=${module%.rs}
   rm -rf "$(found "$file")"
   echo "$file: by the tests of its module"
-  mutate "$file" -- -- "${module//\//::}" --skip oracle --skip random
+  mutate "$file" --bin=runsd -- -- "${module//\//::}" --skip oracle --skip random
 done
 survivors=0
 for file; do
   missed=$(found "$file")/mutants.out/missed.txt
-  if [ -s "$missed" ]; then
+  if [ "$file" = src/app/supervisor.rs ] && [ -s "$missed" ]; then
+    echo "$file: by tests of the whole program"
+    RUNSD_BIN=$CARGO_TARGET_DIR/debug/runsd mutate "$file" --test=tests --iterate -- -- \
+      pid1:: process_group:: signals:: supervision:: user::
+  elif [ -s "$missed" ]; then
     echo "$file: by all unit tests"
-    mutate "$file" --iterate
-    survivors=$((survivors + $(wc -l <"$missed")))
+    mutate "$file" --bin=runsd --iterate
   fi
+  survivors=$((survivors + $(wc -l <"$missed")))
 done
 echo "$survivors survivors"
 [ $survivors = 0 ]

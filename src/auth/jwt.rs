@@ -187,6 +187,21 @@ mod tests {
     }
 
     #[test]
+    fn lengths_are_bounded() {
+        let payload = |len| "A".repeat(len - "a..c".len());
+        assert!(validate(&format!("a.{}.c", payload(MAX_TOKEN_LEN))).is_ok());
+        assert_eq!(validate(&format!("a.{}.c", payload(MAX_TOKEN_LEN + 1))), Err("is too large for a header"));
+        // {"sub":"aaa…"}: a letter "a" three times is "YWFh".
+        let named = |letters: usize| account(&format!("a.eyJzdWIiOiJh{}In0.c", "YWFh".repeat(letters / 3)));
+        assert_eq!(named(318), Some(format!("account {}", "a".repeat(319))));
+        assert_eq!(named(321), None);
+        // 320 letters with the email, {"email":"aa…"}.
+        let email = |thirds: usize, end: &str| account(&format!("a.eyJlbWFpbCI6ImFh{}{end}.c", "YWFh".repeat(thirds)));
+        assert_eq!(email(106, "In0"), Some("a".repeat(320)));
+        assert_eq!(email(106, "YSJ9"), None);
+    }
+
+    #[test]
     fn base64url_is_that_of_rfc_4648() {
         for (text, want) in [
             ("", Some("")),

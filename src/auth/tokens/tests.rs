@@ -420,6 +420,28 @@ fn a_fixed_token_serves_every_audience() {
 }
 
 #[test]
+fn an_expired_fixed_token_is_reported_with_its_age() {
+    let tokens = Tokens::fixed(&jwt(100, "x")).unwrap();
+    let notice = |seconds| tokens.expiry_notice(at(100) + Duration::from_secs(seconds));
+    for (seconds, want) in [
+        (0, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (7200, "2 h"),
+        (172_799, "47 h"),
+        (172_800, "2 days"),
+        (864_000, "10 days"),
+    ] {
+        let sentence = notice(seconds).expect(want);
+        assert!(sentence.starts_with(&format!("the token in CLOUD_RUN_ID_TOKEN ended {want} ago; ")), "{sentence}");
+    }
+    assert_eq!(tokens.expiry_notice(at(99)), None);
+    assert_eq!(Tokens::fixed(&Secret::new("a.b.c")).unwrap().expiry_notice(at(1000)), None);
+    assert_eq!(server().tokens.expiry_notice(at(1000)), None);
+}
+
+#[test]
 fn no_order_of_events_returns_an_expired_token() {
     // A server that fails each third time, and gives some tokens little time.
     let count = AtomicU64::new(0);
