@@ -314,3 +314,23 @@ fn options_that_every_resolver_reads() {
     want.extend(many);
     assert_eq!(ResolvConf::parse(file.as_bytes()).options, want);
 }
+
+#[test]
+fn lines_are_as_long_as_they_may_be() {
+    for (max_len, words, want) in [
+        (8, vec![], ""),
+        (8, vec!["ab"], "key ab\n"),
+        (8, vec!["abcd"], "key abcd\n"),
+        (8, vec!["a", "b"], "key a b\n"),
+        (8, vec!["a", "bc"], "key a bc\n"),
+        (8, vec!["a", "bcd"], "key a\nkey bcd\n"),
+        (8, vec!["a", "b", "c", "d"], "key a b\nkey c d\n"),
+        // A word that is too long stands alone.
+        (8, vec!["abcdefgh", "i"], "key abcdefgh\nkey i\n"),
+        (8, vec!["i", "abcdefgh"], "key i\nkey abcdefgh\n"),
+    ] {
+        let mut file = Vec::new();
+        push_lines("key", &words, max_len, &mut file);
+        assert_eq!(String::from_utf8(file).unwrap(), want, "{words:?}");
+    }
+}
