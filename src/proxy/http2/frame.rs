@@ -420,8 +420,8 @@ mod tests {
         let long = Frame { payload: b"12345", ..frame };
         assert_eq!(long.read_u32().unwrap_err().code, ErrorCode::FRAME_SIZE_ERROR);
         wire.clear();
-        write_ping_ack(&mut wire, b"12345678");
-        assert_eq!(wire, b"\0\0\x08\x06\x01\0\0\0\012345678");
+        write_ping_ack(&mut wire, b"abcdefgh");
+        assert_eq!(wire, b"\0\0\x08\x06\x01\0\0\0\0abcdefgh");
     }
 
     #[test]
