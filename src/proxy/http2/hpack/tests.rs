@@ -1,3 +1,4 @@
+mod bounds;
 mod oracle;
 
 use super::table::{STATIC, Table};
