@@ -3,8 +3,8 @@
 #
 #   tests/mutants.sh [FILE...]     the files below, or these
 #
-# First the tests of the file's own module run, three seconds a mutant; what they leave is tried with all unit tests,
-# a minute each, and for what acts on processes with tests of the whole program, twenty seconds each.
+# First the tests of the file's own module run, or of the one above, three seconds a mutant; what they leave is tried
+# with all unit tests, a minute each, and what acts on processes with tests of the whole program, twenty seconds each.
 # tests/mutants.toml has the changes that change nothing, each with its reason; target/mutants/FILE what was found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -36,6 +36,7 @@ found() { echo "$out/${1//\//-}"; }
 
 for file; do
   module=${file#src/} module=${module%.rs}
+  grep -q 'mod tests' "$file" || module=${module%/*} # beside those of its neighbours
   rm -rf "$(found "$file")"
   echo "$file: by the tests of its module"
   mutate "$file" --bin=runsd -- -- "${module//\//::}" --skip oracle --skip random
