@@ -307,3 +307,21 @@ fn cookies_of_an_upstream_without_tls_keep_what_needs_it() {
         assert_eq!(rewrite_set_cookie(cookie.as_bytes(), &local), None, "{cookie}");
     }
 }
+
+#[test]
+fn credentials_are_looked_for_in_their_fields_alone() {
+    let found = |fields: &[(&'static str, &'static str)]| {
+        let sent =
+            RequestCredentials::from_fields(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        [sent.authorization, sent.serverless, sent.user_agent].map(|value| value.map(|it| str::from_utf8(it).unwrap()))
+    };
+    assert_eq!(found(&[("Host", "hello"), ("Accept", "*/*"), ("Cookie", "a=b")]), [None; 3]);
+    let all = [("AUTHORIZATION", "1"), ("x", "4"), ("X-Serverless-Authorization", "2"), ("User-Agent", "3")];
+    assert_eq!(found(&all), [Some("1"), Some("2"), Some("3")]);
+    // Of equals the first counts, as for most servers.
+    assert_eq!(found(&[("Authorization", "1"), ("authorization", "2")])[0], Some("1"));
+    assert_eq!(found(&[("Authorization", " "), ("authorization", "")])[0], Some(" "));
+    assert_eq!(found(&[("Authorization", " "), ("authorization", "2")])[0], Some("2"));
+    assert_eq!(found(&[("Authorization", "1"), ("authorization", STRIPPED)])[0], Some(STRIPPED));
+    assert_eq!(found(&[("Authorization", STRIPPED), ("authorization", "1")])[0], Some(STRIPPED));
+}
