@@ -161,4 +161,41 @@ mod tests {
         assert_eq!(here.resolve(BOTH), Err(want.to_owned()));
         assert_eq!(here.resolve(BOTH), Ok(&location("us-east1", "7")));
     }
+
+    #[test]
+    fn an_error_names_the_flags_that_are_lacking() {
+        for (configured, needs, flags) in [
+            (("", ""), (true, true), Some("-gcp_region and -gcp_project_number")),
+            (("", ""), (false, true), Some("-gcp_project_number")),
+            (("", ""), (false, false), None),
+            (("us-east1", ""), (true, true), Some("-gcp_project_number")),
+            (("us-east1", ""), (true, false), None),
+            (("", "7"), (true, true), Some("-gcp_region")),
+            (("", "7"), (false, true), None),
+            (("us-east1", "7"), (true, true), None),
+        ] {
+            let here = InstanceLocation::new(location(configured.0, configured.1), || Err("no answer".to_owned()));
+            let got = here.resolve(LocationNeeds { region: needs.0, project: needs.1 });
+            let want = flags.map(|flags| format!("no answer; check the metadata server, or give {flags}"));
+            assert_eq!(got.err(), want, "{configured:?} {needs:?}");
+            assert_eq!(here.known(), &location(configured.0, configured.1));
+        }
+    }
+
+    #[test]
+    fn a_name_says_what_its_url_does_not_need() {
+        let domain = || "run.app".to_owned();
+        let deterministic = UrlFormat::Deterministic { domain: domain() };
+        let hash = UrlFormat::Hash { hash: "abcdefghij".to_owned(), domain: domain() };
+        for (name, with_number, with_hash) in [
+            ("hello", (true, true), (true, false)),
+            ("hello.us-east1", (false, true), (false, false)),
+            ("hello.us-east1.7", (false, false), (false, false)),
+        ] {
+            let service = ServiceName::parse(name).unwrap();
+            let needs = |format| LocationNeeds::for_service(&service, format);
+            let want = |(region, project)| LocationNeeds { region, project };
+            assert_eq!((needs(&deterministic), needs(&hash)), (want(with_number), want(with_hash)), "{name}");
+        }
+    }
 }

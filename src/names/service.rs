@@ -175,4 +175,45 @@ mod tests {
             assert_eq!(is_region(text), want, "{text:?}");
         }
     }
+
+    #[test]
+    fn lengths_are_those_of_cloud_run() {
+        let letters = |len: usize| "a".repeat(len);
+        for (text, want) in [
+            (letters(49), true),
+            (letters(50), false),
+            (format!("{}---{}", letters(1), letters(45)), true),
+            (format!("{}---{}", letters(1), letters(46)), false),
+            (format!("a.{}-b1", letters(60)), true),
+            (format!("a.{}-b1", letters(61)), false),
+            (format!("a.us-east1.{}", "1".repeat(20)), true),
+            (format!("a.us-east1.{}", "1".repeat(21)), false),
+            ("a.us-east1.".to_owned(), false),
+        ] {
+            assert_eq!(ServiceName::parse(&text).is_some(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_zone_is_whole_labels_at_the_end() {
+        for (name, want) in [
+            ("hello.run.internal", "hello"),
+            ("Hello.RUN.internal.", "hello"),
+            ("hellorun.internal", "hellorun.internal"),
+            ("run.internal.hello", "run.internal.hello"),
+            ("hello.run.internal..", "hello.run.internal."),
+            (".run.internal", ""),
+        ] {
+            assert_eq!(strip_zone(name, "run.internal"), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_reserved_name_is_a_service_with_its_region() {
+        for (name, want) in
+            [("metadata", false), ("localhost", false), ("metadata.us-east1", true), ("metadata1", true)]
+        {
+            assert_eq!(ServiceName::parse(name).is_some(), want, "{name}");
+        }
+    }
 }

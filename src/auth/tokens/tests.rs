@@ -135,9 +135,9 @@ fn a_failed_refresh_is_repeated_after_10_seconds() {
     }
     assert_eq!(server.fetches(), 2);
     server.responses.send(Ok(new.clone())).unwrap();
-    assert_eq!(server.bearer(3450), sent(&old));
+    assert_eq!(server.bearer(3410), sent(&old));
     server.settle();
-    assert_eq!(server.bearer(3450), sent(&new));
+    assert_eq!(server.bearer(3410), sent(&new));
     assert_eq!(server.fetches(), 1);
 }
 
@@ -194,8 +194,21 @@ fn a_token_is_not_used_within_a_second_of_its_expiry() {
     server.responses.send(Ok(old)).unwrap();
     let late = "the metadata server's token for https://x ends within 2 s by this clock";
     assert_eq!(server.bearer(3599), Err(late.to_owned()));
+    server.responses.send(Ok(jwt(3601, "short"))).unwrap();
+    assert_eq!(server.bearer(3599), Err(late.to_owned()));
     server.responses.send(Ok(new.clone())).unwrap();
     assert_eq!(server.bearer(3599), sent(&new));
+}
+
+#[test]
+fn a_token_of_three_seconds_is_used_for_one() {
+    let server = server();
+    let (short, new) = (jwt(103, "short"), jwt(3600, "new"));
+    server.responses.send(Ok(short.clone())).unwrap();
+    assert_eq!(server.bearer(100), sent(&short));
+    server.responses.send(Ok(new.clone())).unwrap();
+    assert_eq!(server.bearer(101), sent(&new));
+    assert_eq!(server.fetches(), 2);
 }
 
 #[test]
@@ -338,7 +351,8 @@ fn an_invalid_token_is_removed_once() {
     assert!(!invalidate(&value, 3), "asking again at once is not worth it");
     assert_eq!(server.bearer(3), sent(&two));
     assert_eq!(server.fetches(), 3);
-    assert!(invalidate(&value, 13), "some time later it is");
+    assert!(!invalidate(&value, 11));
+    assert!(invalidate(&value, 12), "ten seconds later it is");
 }
 
 #[test]
