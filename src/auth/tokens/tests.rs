@@ -263,6 +263,17 @@ fn a_clock_set_back_does_not_prolong_tokens() {
 }
 
 #[test]
+fn a_clock_set_back_does_not_prolong_a_short_token() {
+    let server = server();
+    let (one, two) = (jwt(600, "one"), jwt(3600, "two"));
+    server.responses.send(Ok(one.clone())).unwrap();
+    assert_eq!(server.bearer_by(0, 0), sent(&one));
+    server.responses.send(Ok(two.clone())).unwrap();
+    assert_eq!(server.bearer_by(0, 600), sent(&two));
+    assert_eq!(server.fetches(), 2);
+}
+
+#[test]
 fn a_slow_clock_does_not_prolong_tokens() {
     let server = server();
     // Two hours: a token of one hour looks as if it had three.

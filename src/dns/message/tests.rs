@@ -1,4 +1,6 @@
 pub mod oracles;
+#[cfg(test)]
+mod replies;
 
 use std::net::IpAddr;
 
