@@ -23,6 +23,7 @@ const WAYS: &[(&str, &str)] = &[
 
 /// Those that look at signals and at what an application finds.
 const TESTS: &[&str] = &[
+    "supervision::every_real_time_signal_reaches_the_app_each_time",
     "supervision::every_signal_reaches_the_app_each_time",
     "supervision::the_app_finds_what_it_would_find_without_us",
     "supervision::with_a_terminal_ctrl_c_reaches_the_app_once",
