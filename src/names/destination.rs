@@ -10,8 +10,7 @@ use crate::names::service::ServiceName;
 pub struct Destination {
     /// A name or an address, lower case; an IPv6 address without brackets.
     pub host: String,
-    /// The port of the URL.
-    /// The TCP port.
+    /// The TCP port of the URL.
     pub port: u16,
     /// Whether the scheme is `https`.
     pub tls: bool,
