@@ -5,7 +5,7 @@
 # that are large, by lint, by lint where there is no rustup, and by the comparisons.
 TOOLS = bind9-dnsutils busybox-static curl gcc golang-go iproute2 libc6-dev musl-tools nghttp2-client nginx-light nodejs openssl procps python3 python3-venv util-linux
 TESTERS = buildah chromium chromium-driver git haproxy perl php-cli php-curl ruby uidmap wget
-CLIENTS = aria2 default-jdk-headless golang-github-gorilla-websocket-dev golang-golang-x-net-dev golang-google-grpc-dev libwww-perl npm php-guzzlehttp-guzzle ruby-excon ruby-faraday
+CLIENTS = aria2 default-jdk-headless golang-github-gorilla-websocket-dev golang-golang-x-net-dev golang-google-grpc-dev libwww-perl php-guzzlehttp-guzzle ruby-excon ruby-faraday
 SCRIPT_LINTERS = flake8 shellcheck
 LINTERS = cargo-web rust-web-clippy rustc-web rustfmt-web gcc libc6-dev ca-certificates
 PEERS = catatonit dnsmasq-base dnsperf dumb-init gcc haproxy libc6-dev nghttp2-proxy tini wrk
@@ -53,6 +53,7 @@ soak: tools python build miniature ; python3 -B tests/soak/main.py $(MINUTES) $(
 # Clients too large for each change: Java's, a browser, those of npm, Debian's Go and crates.io.
 clients: tools testers python build miniature
 	@./build.sh --install $(CLIENTS)
+	@command -v npm >/dev/null || ./build.sh --install npm # others' Node.js has its own
 	mkdir -p target/clients/node target/clients/go
 	cp tests/clients/real/package*.json target/clients/node/ && npm --prefix target/clients/node ci --ignore-scripts --no-audit --no-fund
 	for program in grpc proxied; do GO111MODULE=off GOPATH=/usr/share/gocode GOTOOLCHAIN=local GOCACHE="$$PWD/target/go-cache" CGO_ENABLED=0 go build -o target/clients/go/$$program tests/clients/real/$$program.go || exit; done
