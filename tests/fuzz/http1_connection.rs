@@ -96,11 +96,13 @@ struct Upstream<'a> {
 }
 
 impl Upstream<'_> {
+    /// Serves one connection after the other, and at last all that runsd has left behind it: none is to come to the
+    /// next run.
     fn accept(mut self, listener: &TcpListener, done: &AtomicBool) -> Vec<Arrival> {
-        while let Ok((tcp, _)) = listener.accept() {
-            if done.load(Ordering::SeqCst) {
-                break;
-            }
+        loop {
+            let is_done = done.load(Ordering::SeqCst);
+            listener.set_nonblocking(is_done).expect("fcntl(2)");
+            let Ok((tcp, _)) = listener.accept() else { break };
             tcp.set_read_timeout(Some(PATIENCE)).expect("a time-out");
             let _ = tcp.set_nodelay(true);
             let mut input = Vec::new();
