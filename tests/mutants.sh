@@ -46,6 +46,7 @@ for file; do
   missed=$(found "$file")/mutants.out/missed.txt
   if [ "$file" = src/app/supervisor.rs ] && [ -s "$missed" ]; then
     echo "$file: by tests of the whole program"
+    ./build.sh --cargo build --quiet --locked --manifest-path "$tree/Cargo.toml" --example cloudrun
     RUNSD_BIN=$CARGO_TARGET_DIR/debug/runsd mutate "$file" --test=tests --iterate -- -- \
       pid1:: process_group:: signals:: supervision:: user::
   elif [ -s "$missed" ]; then
