@@ -10,6 +10,7 @@ pub fn hpack(data: &[u8]) {
     let mut ours = Decoder::new(max_table_size);
     let mut theirs = fluke_hpack::Decoder::new();
     theirs.set_max_allowed_table_size(max_table_size);
+    theirs.set_max_table_size(max_table_size);
     let (mut encoder, mut reader, mut their_reader) = (Encoder::new(), Decoder::new(4096), fluke_hpack::Decoder::new());
     while let [len, after @ ..] = rest {
         let (block, after) = after.split_at(usize::from(*len).min(after.len()));
