@@ -290,11 +290,12 @@ commit() {
 }
 
 check() {
-  local size
+  local size sections
   size=$(stat -c %s "$1")
   check_hardened "$1"
-  ! readelf -SW "$1" | grep -q '\.symtab' || die "runsd is not stripped"
-  readelf -SW "$1" | grep -q '\.eh_frame ' || die "runsd cannot unwind"
+  sections=$(readelf -SW "$1")
+  [[ $sections != *.symtab* ]] || die "runsd is not stripped"
+  [[ $sections == *'.eh_frame '* ]] || die "runsd cannot unwind"
   [ -n "$cross" ] || "$1" -version >/dev/null || die "runsd -version fails"
   [ "$size" -le $limit ] || die "runsd has $size bytes; $limit are allowed"
   echo "$binary: $size bytes, a static PIE with full RELRO, for $arch"
@@ -420,7 +421,7 @@ candidate_version() {
 source_hint() {
   local codename
   codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-  apt-cache policy | grep -q "$codename-security" || echo ", and $codename-security is not among apt's sources"
+  [[ $(apt-cache policy) == *"$codename-security"* ]] || echo ", and $codename-security is not among apt's sources"
 }
 
 # Lists may be months old and name files that are gone. Once in an hour is enough.

@@ -28,8 +28,14 @@ mkfifo "$work/said"
 keeper=$!
 read -r line <"$work/said"
 url=$(sed -n 's/.*\(http:[^ ]*\).*/\1/p' <<<"$line")
-ask() { curl --noproxy '*' -sS -m 60 -u 'me:correct horse' "$@"; }
-ask "$url/" | grep -q '<title>runsd playground</title>'
-ask -H 'content-type: application/json' -d '{"url":"http://hello","method":"GET"}' "$url/api/request" | grep -q 'Hello from hello'
-ask -H 'content-type: application/json' -d '{"name":"hello"}' "$url/api/check" | grep -q '"what":"status"'
+# expect TEXT ARGUMENT...: asks, and fails where TEXT is not in the response.
+expect() {
+  local text
+  text=$(curl --noproxy '*' -sS -m 60 -u 'me:correct horse' "${@:2}")
+  [[ $text == *"$1"* ]] || { echo "playground_image.sh: no ${1@Q} in: $text" >&2; exit 1; }
+}
+json=(-H 'content-type: application/json')
+expect '<title>runsd playground</title>' "$url/"
+expect 'Hello from hello' "${json[@]}" -d '{"url":"http://hello","method":"GET"}' "$url/api/request"
+expect '"what":"status"' "${json[@]}" -d '{"name":"hello"}' "$url/api/check"
 echo "playground_image.sh: it serves: ok"

@@ -30,8 +30,8 @@ addressed() {
 
 # Each knows which architecture it is for, and each is whole.
 binaries() {
-  "dist/$name-linux-amd64" -version | grep -q "runsd $version"
-  qemu-aarch64-static "dist/$name-linux-arm64" -version | grep -q "runsd $version"
+  [[ $("dist/$name-linux-amd64" -version) == *"runsd $version"* ]] &&
+    [[ $(qemu-aarch64-static "dist/$name-linux-arm64" -version) == *"runsd $version"* ]]
 }
 
 # What an SBOM names has its licence.

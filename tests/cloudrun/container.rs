@@ -63,6 +63,7 @@ fn image(options: &Options, authority: &str) -> Result<(), String> {
     }
     resolv_conf(options, root)?;
     if options.root.is_none() || options.proc {
+        mounts::dev(root)?;
         mounts::proc(root)?;
     }
     mounts::enter(root, options.read_only)

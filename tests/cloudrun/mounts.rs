@@ -25,11 +25,16 @@ pub fn new_root() -> Result<&'static Path, String> {
 /// The machine's own files, read-only, but for `/etc` and `/tmp`.
 pub fn machine(root: &Path) -> Result<(), String> {
     mirror(Path::new("/"), root, &["etc", "etc/ssl"])?;
-    for name in ["proc", "sys", "dev", "run", "tmp"] {
+    for name in ["proc", "sys", "run", "tmp"] {
         fs::create_dir_all(root.join(name)).map_err(|err| format!("cannot make {name}: {err}"))?;
     }
-    tmpfs(&root.join("tmp"), "mode=1777")?;
+    tmpfs(&root.join("tmp"), "mode=1777")
+}
+
+/// The devices that every container has.
+pub fn dev(root: &Path) -> Result<(), String> {
     let dev = root.join("dev");
+    fs::create_dir_all(&dev).map_err(|err| format!("cannot make {dev:?}: {err}"))?;
     tmpfs(&dev, "mode=755")?;
     for name in ["null", "zero", "full", "random", "urandom", "tty"] {
         bind_writable(&Path::new("/dev").join(name), &dev.join(name))?;

@@ -118,7 +118,7 @@ fn bind(text: &str) -> (&str, &str) {
 
 const HELP: &str = "\
   --root DIR           the image holds only DIR's files, /runsd and /etc/resolv.conf
-  --proc               a /proc also with --root
+  --proc               a /proc and a /dev also with --root
   --runsd FILE         what is at /runsd (RUNSD_BIN, dist/runsd)
   --bind FROM[:TO]     a file or directory of the machine, read-only
   --resolv-conf FILE   the content of /etc/resolv.conf

@@ -211,6 +211,8 @@ fn pointers_lead_only_backwards() {
         let got = got.as_ref().map(|(name, end)| (name.as_str(), *end));
         assert_eq!(got, want, "at {at}");
     }
+    // A question has none.
+    assert_eq!(read_name(&wire, 3, false), None);
 }
 
 /// An answer to `question` with these records, each owner given in full.
