@@ -42,8 +42,10 @@ pub fn metadata(data: &[u8]) {
             assert!(!sentence.contains(['\n', '\r']), "{sentence:?}");
             let body =
                 response.windows(4).position(|four| four == b"\r\n\r\n").map_or(&b""[..], |at| &response[at + 4..]);
+            // Tokens have digits all over, and what runsd says itself has hardly any: libFuzzer learns its words.
+            let is_telling = |part: &&[u8]| part.iter().filter(|octet| octet.is_ascii_digit()).count() >= 4;
             let is_shown = |part: &[u8]| sentence.as_bytes().windows(part.len()).any(|shown| shown == part);
-            assert!(!body.windows(TELLING_LEN).any(is_shown), "{sentence:?}");
+            assert!(!body.windows(TELLING_LEN).filter(is_telling).any(is_shown), "{sentence:?}");
         }
     }
 }
