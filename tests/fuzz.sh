@@ -17,8 +17,4 @@ echo "compiles: two minutes on two cores the first time"
 options=("-max_total_time=$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
   "-artifact_prefix=$out/failures/$target-" "-fork=$(nproc)" -ignore_crashes=0)
 [ ! -e "tests/fuzz/$target.dict" ] || options+=("-dict=tests/fuzz/$target.dict")
-# Where addresses are random by many bits, the sanitizer's own memory is at times where the kernel puts a stack: it
-# ends with DEADLYSIGNAL and no trace.
-place=()
-[ "$sanitizer" = none ] || place=(setarch -R)
-exec "${place[@]}" "$out/$sanitizer/x86_64-unknown-linux-gnu/release/$target" "${options[@]}" "$out/corpus/$target" "tests/fuzz/seeds/$target"
+exec "$out/$sanitizer/x86_64-unknown-linux-gnu/release/$target" "${options[@]}" "$out/corpus/$target" "tests/fuzz/seeds/$target"
