@@ -258,6 +258,9 @@ fn addresses_along_cnames() {
         let got = read_addresses(&answer(&asked, records), "a", A).unwrap();
         assert_eq!((got.addresses, got.alias.as_deref(), got.ttl), want, "{records:?}");
     }
+    let v6 = Ipv6Addr::LOCALHOST;
+    let both = answer(&question(9, "a", AAAA), &[("a", AAAA, 60, &v6.octets()), ("a", A, 60, &[10, 0, 0, 1])]);
+    assert_eq!(read_addresses(&both, "a", AAAA).unwrap().addresses, [IpAddr::from(v6)]);
     // A ring ends, somewhere.
     let ring = answer(&asked, &[("a", CNAME, 1, &b), ("b", CNAME, 1, &a)]);
     assert!(read_addresses(&ring, "a", A).unwrap().addresses.is_empty());
