@@ -12,7 +12,8 @@ with_runc=("${in_storage[@]}" --runtime runc)
 with_runsc=("${in_storage[@]}" --runtime /usr/bin/runsc --runtime-flag=ignore-cgroups --runtime-flag=network=none)
 
 # What needs no rights that a machine may withhold: networks, higher limits.
-modest=(--network=none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000)
+# By --interactive stdin is a pipe: runsc gives all three to another user, and would give it this machine's /dev/null.
+modest=(--interactive --network=none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000)
 
 ./build.sh --install busybox-static podman python3 qemu-user-static runc runsc skopeo
 
