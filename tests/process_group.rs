@@ -69,6 +69,17 @@ fn line_ending(terminal: &mut Running, want: &str) {
 }
 
 #[test]
+fn an_application_begins_where_a_shell_put_its_job() {
+    let app = "import os; print(\"foreground:\", os.tcgetpgrp(2) == os.getpgrp())";
+    let mut foreground = terminal(&format!("exec \"$RUNSD\" python3 -c '{app}'"));
+    line_ending(&mut foreground, "foreground: True");
+    assert_eq!(foreground.code(), Some(0));
+    let mut background = terminal(&format!("set -m; \"$RUNSD\" python3 -c '{app}' & wait"));
+    line_ending(&mut background, "foreground: False");
+    assert_eq!(background.code(), Some(0));
+}
+
+#[test]
 fn a_pager_behind_a_pipe_has_the_keys() {
     // It reads text from its stdin and keys from the terminal.
     let app = "cat; echo ready; read x </dev/tty; echo \"key $x\"";
