@@ -12,6 +12,7 @@ out=$PWD/target/fuzz
 mkdir -p "$out/corpus/$target" "$out/failures"
 # libFuzzer's instrumentation is not in a stable compiler's promises, but in the compiler.
 export RUSTC_BOOTSTRAP=1
+export LSAN_OPTIONS=suppressions=$PWD/tests/fuzz/leaks.supp
 echo "compiles: two minutes on two cores the first time"
 ./build.sh --cargo fuzz build --fuzz-dir tests/fuzz --target-dir "$out/$sanitizer" -s "$sanitizer" -O -a "$target"
 options=("-max_total_time=$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
