@@ -151,6 +151,7 @@ mod tests {
             (r#"{"exp":99999999999999999999999}"#, None),
             (r#"{"exp"}"#, None),
             (r#"{"a":{"exp":3}}"#, None),
+            (r#"{"a":[1,2]"exp":3}"#, None),
             (r#"["exp",3]"#, None),
             (r#"{"a":"unended"#, None),
             (r#"{"a":"\"#, None),
