@@ -88,7 +88,7 @@ fn find_value<'a>(json: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
             b'{' | b'[' => depth = depth.checked_add(1)?,
             b'}' | b']' => depth = depth.checked_sub(1)?,
             b',' if depth == 1 => is_key = true,
-            b':' if depth == 1 => is_key = false,
+            b':' => is_key = false,
             b'"' => {
                 let (text, after) = split_string(rest)?;
                 rest = after;
