@@ -47,7 +47,7 @@ for file; do
   if [ "$file" = src/app/supervisor.rs ] && [ -s "$missed" ]; then
     echo "$file: by tests of the whole program"
     ./build.sh --cargo build --quiet --locked --manifest-path "$tree/Cargo.toml" --example cloudrun
-    RUNSD_BIN=$CARGO_TARGET_DIR/debug/runsd mutate "$file" --test=tests --iterate -- -- \
+    RUNSD_BIN=$CARGO_TARGET_DIR/debug/runsd mutate "$file" --test=tests --iterate --timeout 60 -- -- \
       pid1:: process_group:: signals:: supervision:: user::
   elif [ -s "$missed" ]; then
     echo "$file: by all unit tests"
