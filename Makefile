@@ -32,7 +32,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 build: ; ./build.sh
 # The Cloud Run in miniature: `cargo test` builds examples only where it is not told which tests.
-miniature: ; ./build.sh --cargo build --locked --examples
+miniature: tools ; ./build.sh --cargo build --locked --examples
 test: tools testers python build ; RUNSD_BIN="$$PWD/dist/runsd" tests/progress.py test ./build.sh --cargo test --locked
 lint: linters $(DENY)
 	@./build.sh --install $(SCRIPT_LINTERS)
