@@ -64,7 +64,12 @@ image() {
 }
 
 # Cloud Run's first generation is gVisor.
-gvisor() { by "${with_runsc[@]}"; }
+gvisor() {
+  local owner
+  owner=$(stat -c %u /dev/null)
+  by "${with_runsc[@]}"
+  [ "$(stat -c %u /dev/null)" = "$owner" ]
+}
 
 # by PODMAN...: as off Cloud Run, as on it, and on its own.
 by() {
