@@ -300,10 +300,9 @@ fn location_is_rewritten_for_the_port_of_the_upstream_alone() {
 #[test]
 fn cookies_of_an_upstream_without_tls_keep_what_needs_it() {
     let local = Destination { host: "a.example".to_owned(), port: 80, tls: false, audience: None };
-    for cookie in ["a=b; SameSite=None", "a=b; Secure", "a=b; Partitioned"] {
-        assert_eq!(rewrite_set_cookie(cookie.as_bytes(), &local), None, "{cookie}");
-    }
-    for cookie in ["a=b; Domain=\"a.example", "a=b; Domain=a.example\""] {
+    for cookie in
+        ["a=b; SameSite=None", "a=b; Secure", "a=b; Partitioned", "a=b; Domain=\"a.example", "a=b; Domain=a.example\""]
+    {
         assert_eq!(rewrite_set_cookie(cookie.as_bytes(), &local), None, "{cookie}");
     }
 }
