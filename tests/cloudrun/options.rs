@@ -13,7 +13,7 @@ pub struct Options {
     /// A directory that is the whole image; without it, the machine's own
     /// `/usr`, `/etc` and so on, read-only.
     pub root: Option<PathBuf>,
-    /// A `/proc` also where `root` is given.
+    /// A `/proc` and a `/dev` also where `root` is given.
     pub proc: bool,
     pub runsd: Option<PathBuf>,
     pub binds: Vec<(PathBuf, PathBuf)>,

@@ -13,7 +13,7 @@ pub fn release_unused_stack() {
     let local = 0_u8;
     let frame = ptr::from_ref(&local).addr();
     let Some((lowest, size)) = thread_stack() else { return };
-    // A sanitizer keeps locals elsewhere, and so says nothing about this frame.
+    // A sanitizer keeps locals elsewhere, where they say nothing about the frame.
     if !(lowest.addr()..lowest.addr() + size).contains(&frame) {
         return;
     }
